@@ -1,0 +1,2 @@
+//! The thin binary: arguments -> command -> exit code.
+fn main() {}

@@ -1,0 +1,1 @@
+//! RTMP syntax (Adobe "RTMP specification 1.0").
