@@ -2,11 +2,18 @@
 #![forbid(unsafe_code)]
 
 pub mod codec;
+pub mod config_set;
 pub mod frame;
+pub mod summary;
 pub mod tag;
 pub mod time;
+pub mod track;
+pub mod track_set;
 
 pub use codec::Codec;
+pub use config_set::{ConfigEntry, ConfigSet};
 pub use frame::{Frame, Kind};
+pub use summary::TrackSummary;
 pub use tag::{Packet, Tag, TagError};
 pub use time::Mono;
+pub use track::{Observed, TrackTable};
