@@ -14,8 +14,8 @@ use crate::wire::rtmp::{STREAM_ID, csid, type_id};
 
 /// What servers are expected to call themselves; some clients look for a version behind "FMS/".
 const SERVER_VERSION: &str = "FMS/3,5,7,7009";
-/// Bytes of the client's self-description that are kept.
-const CLIENT_BYTES_MAX: usize = 128;
+/// Characters of the client's self-description that are kept.
+const CLIENT_CHARS_MAX: usize = 64;
 
 impl ServerSession {
     /// One command: AMF0 values, the first its name, the second its transaction.
@@ -81,7 +81,7 @@ impl ServerSession {
         let encoding = command.get("objectEncoding").and_then(Value::as_number).unwrap_or(0.0);
         let connected = Connected {
             app: text("app").to_owned(),
-            client: text("flashVer").chars().filter(|c| !c.is_control()).take(CLIENT_BYTES_MAX / 4).collect(),
+            client: text("flashVer").chars().filter(|c| !c.is_control()).take(CLIENT_CHARS_MAX).collect(),
             capabilities: PlayerCapabilities::from_connect(command),
         };
         self.replies_in_amf3 = encoding == 3.0;

@@ -38,7 +38,7 @@ pub struct PublishRequest {
     pub stream: String,
     /// The parameters behind `?` of app and name, joined by `&`, as sent. May hold tokens: never log it.
     pub query: String,
-    /// `flashVer`: what the client calls itself, at most 128 bytes; may be empty.
+    /// `flashVer`: what the client calls itself, at most 64 characters, none of them control; may be empty.
     pub client: String,
 }
 
