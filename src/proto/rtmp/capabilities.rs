@@ -45,11 +45,9 @@ impl PlayerCapabilities {
     /// Reads the command object of connect. Anything odd in it counts as not said.
     pub fn from_connect(command: &Object) -> PlayerCapabilities {
         let list = match command.get("fourCcList") {
-            Some(Value::StrictArray(items)) => items
-                .iter()
-                .filter_map(|item| entry(item.as_str()?, CAN_DECODE))
-                .take(CODECS_MAX)
-                .collect(),
+            Some(Value::StrictArray(items)) => {
+                items.iter().filter_map(|item| entry(item.as_str()?, CAN_DECODE)).take(CODECS_MAX).collect()
+            }
             _ => Vec::new(),
         };
         let map = |key| match command.get(key).and_then(Value::as_object) {

@@ -53,7 +53,9 @@ impl ServerSession {
             "getStreamLength" => self.result(transaction, &[Value::Null, Value::Number(0.0)]),
             "publish" => self.publish(argument(0)),
             "play" => self.play(argument(0), argument(1)),
-            "play2" => self.status(Level::Error, "NetStream.Play.Failed", "There is one stream a connection."),
+            "play2" => {
+                self.status(Level::Error, "NetStream.Play.Failed", "There is one stream a connection.")
+            }
             "FCUnpublish" => {
                 self.notify("onFCUnpublish", "NetStream.Unpublish.Success", argument(0));
                 self.status(Level::Status, "NetStream.Unpublish.Success", "Unpublished.");
@@ -133,7 +135,14 @@ impl ServerSession {
                 let Connected { client, capabilities, .. } = *connected;
                 // -1, -2 (specification) and -1000, -2000 (librtmp, ffmpeg) all mean live
                 let start_ms = start.and_then(Value::as_number).filter(|ms| *ms >= 0.0).map(|ms| ms as u32);
-                self.push_event(Event::Play(PlayRequest { app, stream, query, client, start_ms, capabilities }));
+                self.push_event(Event::Play(PlayRequest {
+                    app,
+                    stream,
+                    query,
+                    client,
+                    start_ms,
+                    capabilities,
+                }));
             }
             Request::Second => {
                 let text = "There is one stream a connection.";

@@ -42,7 +42,10 @@ impl ServerSession {
                 Ok(item) => match item.type_id {
                     type_id::AUDIO | type_id::VIDEO | type_id::DATA_AMF0 | type_id::DATA_AMF3 => {
                         let (type_id, timestamp_ms) = (item.type_id, item.timestamp_ms);
-                        self.media(now, Message { type_id, timestamp_ms, payload: item.payload, ..message.clone() });
+                        self.media(
+                            now,
+                            Message { type_id, timestamp_ms, payload: item.payload, ..message.clone() },
+                        );
                     }
                     _ => self.count_dropped(),
                 },

@@ -16,5 +16,7 @@ pub mod session;
 pub mod status;
 
 pub use capabilities::{FourCcMask, PlayerCapabilities};
-pub use event::{CloseReason, Event, Fault, PlayRefusal, PlayRequest, PublishRefusal, PublishRequest, StopCause};
+pub use event::{
+    CloseReason, Event, Fault, PlayRefusal, PlayRequest, PublishRefusal, PublishRequest, StopCause,
+};
 pub use session::{ServerSession, SessionConfig};

@@ -257,15 +257,21 @@ impl ServerSession {
             return;
         }
         let (reason, code, text) = match refusal {
-            PublishRefusal::BadName => {
-                (CloseReason::PublishBadName, "NetStream.Publish.BadName", "The stream name is taken or not allowed.")
-            }
-            PublishRefusal::Unauthorized => {
-                (CloseReason::PublishUnauthorized, "NetStream.Publish.Denied", "Publishing needs a valid key.")
-            }
-            PublishRefusal::Unavailable => {
-                (CloseReason::PublishUnavailable, "NetStream.Publish.Failed", "The server takes no publisher now.")
-            }
+            PublishRefusal::BadName => (
+                CloseReason::PublishBadName,
+                "NetStream.Publish.BadName",
+                "The stream name is taken or not allowed.",
+            ),
+            PublishRefusal::Unauthorized => (
+                CloseReason::PublishUnauthorized,
+                "NetStream.Publish.Denied",
+                "Publishing needs a valid key.",
+            ),
+            PublishRefusal::Unavailable => (
+                CloseReason::PublishUnavailable,
+                "NetStream.Publish.Failed",
+                "The server takes no publisher now.",
+            ),
         };
         self.status(Level::Error, code, text);
         self.close(reason);
@@ -409,7 +415,9 @@ impl ServerSession {
 
     fn message(&mut self, now: Mono, message: Message) {
         match message.type_id {
-            type_id::AUDIO | type_id::VIDEO | type_id::DATA_AMF0 | type_id::DATA_AMF3 => self.media(now, message),
+            type_id::AUDIO | type_id::VIDEO | type_id::DATA_AMF0 | type_id::DATA_AMF3 => {
+                self.media(now, message)
+            }
             type_id::AGGREGATE => self.aggregate(now, message),
             type_id::COMMAND_AMF0 => self.command(now, &message.payload),
             type_id::COMMAND_AMF3 => match message.payload.split_first() {

@@ -79,8 +79,11 @@ pub fn reconnect_request(tc_url: Option<&str>, description: &str, chunk_size: u3
     let mut body = command_start("onStatus", 0.0);
     amf0::write_null(&mut body);
     amf0::write_object_start(&mut body);
-    let members =
-        [("level", "status"), ("code", "NetConnection.Connect.ReconnectRequest"), ("description", description)];
+    let members = [
+        ("level", "status"),
+        ("code", "NetConnection.Connect.ReconnectRequest"),
+        ("description", description),
+    ];
     for (key, text) in members.into_iter().chain(tc_url.map(|url| ("tcUrl", url))) {
         amf0::write_object_key(&mut body, key);
         amf0::write_string(&mut body, text);
@@ -115,9 +118,21 @@ fn status_body(command: &str, level: Level, code: &str, description: &str) -> Ve
 }
 
 /// Appends `body` as a message at time 0.
-pub(super) fn write_body(csid: u8, type_id: u8, stream_id: u32, body: &[u8], chunk_size: u32, out: &mut Vec<u8>) {
+pub(super) fn write_body(
+    csid: u8,
+    type_id: u8,
+    stream_id: u32,
+    body: &[u8],
+    chunk_size: u32,
+    out: &mut Vec<u8>,
+) {
     let length = body.len() as u32; // status bodies are short: names and descriptions are bounded
-    write_message(out, &MessageHeader { csid, timestamp_ms: 0, length, type_id, stream_id }, body, chunk_size);
+    write_message(
+        out,
+        &MessageHeader { csid, timestamp_ms: 0, length, type_id, stream_id },
+        body,
+        chunk_size,
+    );
 }
 
 #[cfg(test)]
@@ -150,22 +165,30 @@ mod tests {
             outline(&out)
         };
         // at chunk size 128, which the reader starts with
-        assert_eq!(built(&|out| play_started(&"long".repeat(60), 128, out)), [
-            "4 2 0: - -",
-            "20 5 1: onStatus NetStream.Play.Reset",
-            "20 5 1: onStatus NetStream.Play.Start",
-            "18 5 1: |RtmpSampleAccess -",
-        ]);
-        assert_eq!(built(&|out| play_ended("live/a", 128, out)), [
-            "4 2 0: - -",
-            "20 5 1: onStatus NetStream.Play.UnpublishNotify",
-            "20 5 1: onStatus NetStream.Play.Stop",
-        ]);
-        assert_eq!(built(&|out| play_not_found("live/a", 128, out)), [
-            "20 5 1: onStatus NetStream.Play.StreamNotFound"
-        ]);
-        assert_eq!(built(&|out| reconnect_request(Some("rtmp://b/live"), "moving", 128, out)), [
-            "20 3 0: onStatus NetConnection.Connect.ReconnectRequest"
-        ]);
+        assert_eq!(
+            built(&|out| play_started(&"long".repeat(60), 128, out)),
+            [
+                "4 2 0: - -",
+                "20 5 1: onStatus NetStream.Play.Reset",
+                "20 5 1: onStatus NetStream.Play.Start",
+                "18 5 1: |RtmpSampleAccess -",
+            ]
+        );
+        assert_eq!(
+            built(&|out| play_ended("live/a", 128, out)),
+            [
+                "4 2 0: - -",
+                "20 5 1: onStatus NetStream.Play.UnpublishNotify",
+                "20 5 1: onStatus NetStream.Play.Stop",
+            ]
+        );
+        assert_eq!(
+            built(&|out| play_not_found("live/a", 128, out)),
+            ["20 5 1: onStatus NetStream.Play.StreamNotFound"]
+        );
+        assert_eq!(
+            built(&|out| reconnect_request(Some("rtmp://b/live"), "moving", 128, out)),
+            ["20 3 0: onStatus NetConnection.Connect.ReconnectRequest"]
+        );
     }
 }

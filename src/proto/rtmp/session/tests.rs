@@ -31,7 +31,8 @@ impl Rig {
     /// Behind connect with the given extra members.
     fn connected(extra: &[(&str, Value)]) -> Rig {
         let mut rig = Rig::new();
-        let mut members = vec![("app".to_owned(), Value::from("live")), ("flashVer".to_owned(), "test".into())];
+        let mut members =
+            vec![("app".to_owned(), Value::from("live")), ("flashVer".to_owned(), "test".into())];
         members.extend(extra.iter().map(|(k, v)| ((*k).to_owned(), v.clone())));
         rig.command("connect", 1.0, &[Value::Object(Object(members))]);
         rig
@@ -136,12 +137,15 @@ fn outline(message: &Message) -> String {
 #[test]
 fn connect_is_answered_in_order() {
     let mut rig = Rig::connected(&[]);
-    assert_eq!(rig.replies(), [
-        "type 5 Ok(Some(WindowAckSize(2500000)))",
-        "type 6 Ok(Some(SetPeerBandwidth { window_bytes: 2500000, limit: 2 }))",
-        "type 1 Ok(Some(SetChunkSize(65536)))",
-        "_result 1 NetConnection.Connect.Success",
-    ]);
+    assert_eq!(
+        rig.replies(),
+        [
+            "type 5 Ok(Some(WindowAckSize(2500000)))",
+            "type 6 Ok(Some(SetPeerBandwidth { window_bytes: 2500000, limit: 2 }))",
+            "type 1 Ok(Some(SetChunkSize(65536)))",
+            "_result 1 NetConnection.Connect.Success",
+        ]
+    );
 }
 
 #[test]
@@ -180,37 +184,43 @@ fn a_publisher_comes_and_goes() {
     rig.command("createStream", 4.0, &[Value::Null]);
     rig.command("_checkbw", 5.0, &[Value::Null]);
     rig.command("publish", 6.0, &[Value::Null, "cam?key=k".into(), "live".into()]);
-    assert_eq!(rig.replies(), [
-        "_result 2 [Null, Undefined]",
-        "_result 3 [Null, Undefined]",
-        "onFCPublish 0 NetStream.Publish.Start",
-        "_result 4 [Null, Number(1.0)]",
-    ]);
+    assert_eq!(
+        rig.replies(),
+        [
+            "_result 2 [Null, Undefined]",
+            "_result 3 [Null, Undefined]",
+            "onFCPublish 0 NetStream.Publish.Start",
+            "_result 4 [Null, Number(1.0)]",
+        ]
+    );
     match rig.session.poll_event() {
-        Some(Event::Publish(request)) => assert_eq!(request, PublishRequest {
-            app: "live".into(),
-            stream: "cam".into(),
-            query: "key=k".into(),
-            client: "test".into(),
-        }),
+        Some(Event::Publish(request)) => assert_eq!(
+            request,
+            PublishRequest {
+                app: "live".into(),
+                stream: "cam".into(),
+                query: "key=k".into(),
+                client: "test".into(),
+            }
+        ),
         other => panic!("{other:?}"),
     }
     // frames behind the decision wait
     rig.message(type_id::VIDEO, 7, b"\x17\x01");
     assert!(rig.session.poll_event().is_none() && rig.session.is_deciding());
     rig.session.accept_publish(rig.now);
-    assert_eq!(rig.replies(), [
-        "type 4 Ok(Some(User(StreamBegin(1))))",
-        "onStatus 0 NetStream.Publish.Start",
-    ]);
+    assert_eq!(
+        rig.replies(),
+        ["type 4 Ok(Some(User(StreamBegin(1))))", "onStatus 0 NetStream.Publish.Start",]
+    );
     assert_eq!(rig.events(), ["Video 7 [17, 01]"]);
     rig.command("FCUnpublish", 7.0, &[Value::Null, "cam".into()]);
     rig.command("deleteStream", 8.0, &[Value::Null, Value::Number(1.0)]);
     rig.message(type_id::VIDEO, 9, b"\x17\x01");
-    assert_eq!(rig.replies(), [
-        "onFCUnpublish 0 NetStream.Unpublish.Success",
-        "onStatus 0 NetStream.Unpublish.Success",
-    ]);
+    assert_eq!(
+        rig.replies(),
+        ["onFCUnpublish 0 NetStream.Unpublish.Success", "onStatus 0 NetStream.Unpublish.Success",]
+    );
     assert_eq!(rig.events(), [format!("{:?}", Event::Unpublish(StopCause::FcUnpublish))]);
     rig.at(10_000);
     assert_eq!(rig.events(), ["Closed(ClientDone)"]);
@@ -298,22 +308,28 @@ fn a_player_comes_pauses_and_goes() {
     rig.command("play", 5.0, &[Value::Null, "other".into()]);
     rig.command("publish", 5.0, &[Value::Null, "other".into()]);
     rig.command("closeStream", 0.0, &[Value::Null]);
-    assert_eq!(rig.replies(), [
-        "onStatus 0 NetStream.Pause.Notify",
-        "onStatus 0 NetStream.Unpause.Notify",
-        "onStatus 0 NetStream.Seek.Notify",
-        "onStatus 0 NetStream.Play.Start",
-        "onStatus 0 NetStream.Seek.Failed",
-        "onStatus 0 NetStream.Play.Failed",
-        "onStatus 0 NetStream.Publish.BadName",
-    ]);
-    assert_eq!(rig.events(), [
-        "Pause { paused: true }",
-        "Pause { paused: false }",
-        "ReceiveAudio(false)",
-        "ReceiveVideo(true)",
-        "PlayStopped(CloseStream)",
-    ]);
+    assert_eq!(
+        rig.replies(),
+        [
+            "onStatus 0 NetStream.Pause.Notify",
+            "onStatus 0 NetStream.Unpause.Notify",
+            "onStatus 0 NetStream.Seek.Notify",
+            "onStatus 0 NetStream.Play.Start",
+            "onStatus 0 NetStream.Seek.Failed",
+            "onStatus 0 NetStream.Play.Failed",
+            "onStatus 0 NetStream.Publish.BadName",
+        ]
+    );
+    assert_eq!(
+        rig.events(),
+        [
+            "Pause { paused: true }",
+            "Pause { paused: false }",
+            "ReceiveAudio(false)",
+            "ReceiveVideo(true)",
+            "PlayStopped(CloseStream)",
+        ]
+    );
 }
 
 #[test]
@@ -328,13 +344,20 @@ fn refusals_have_a_status_and_a_reason() {
         rig.command("publish", 5.0, &[Value::Null, "cam".into()]);
         (rig.replies(), rig.events());
         rig.session.reject_publish(rig.now, refusal);
-        assert_eq!((rig.replies(), rig.events()), (vec![format!("onStatus 0 {code}")], vec![closed.to_owned()]));
+        assert_eq!(
+            (rig.replies(), rig.events()),
+            (vec![format!("onStatus 0 {code}")], vec![closed.to_owned()])
+        );
         assert_eq!(rig.session.deadline(), Mono::NEVER);
     }
     let play = [
         (PlayRefusal::StreamNotFound, "NetStream.Play.StreamNotFound", "Closed(PlayNotFound)"),
         (PlayRefusal::Unauthorized, "NetStream.Play.Failed", "Closed(PlayUnauthorized)"),
-        (PlayRefusal::UnsupportedCodec, "NetStream.Play.NoSupportedTrackFound", "Closed(PlayUnsupportedCodec)"),
+        (
+            PlayRefusal::UnsupportedCodec,
+            "NetStream.Play.NoSupportedTrackFound",
+            "Closed(PlayUnsupportedCodec)",
+        ),
         (PlayRefusal::Busy, "NetStream.Play.Failed", "Closed(PlayBusy)"),
     ];
     for (refusal, code, closed) in play {
@@ -342,13 +365,19 @@ fn refusals_have_a_status_and_a_reason() {
         rig.command("play", 5.0, &[Value::Null, "cam".into()]);
         (rig.replies(), rig.events());
         rig.session.reject_play(rig.now, refusal);
-        assert_eq!((rig.replies(), rig.events()), (vec![format!("onStatus 0 {code}")], vec![closed.to_owned()]));
+        assert_eq!(
+            (rig.replies(), rig.events()),
+            (vec![format!("onStatus 0 {code}")], vec![closed.to_owned()])
+        );
     }
     let mut rig = Rig::connected(&[]);
     rig.replies();
     rig.command("publish", 5.0, &[Value::Null, "a/../b".into()]);
     let closed = vec!["Closed(InvalidName)".to_owned()];
-    assert_eq!((rig.replies(), rig.events()), (vec!["onStatus 0 NetStream.Publish.BadName".to_owned()], closed));
+    assert_eq!(
+        (rig.replies(), rig.events()),
+        (vec!["onStatus 0 NetStream.Publish.BadName".to_owned()], closed)
+    );
 }
 
 #[test]
@@ -407,10 +436,13 @@ fn pings_windows_and_acknowledgements() {
     rig.message(4, 0, b"\0\x06\0\0\0\x2a");
     rig.message(6, 0, b"\0\x26\x25\xa0\x02");
     rig.message(6, 0, b"\0\0\x10\0\x02");
-    assert_eq!(rig.replies(), [
-        "type 4 Ok(Some(User(PingResponse(42))))",
-        "type 5 Ok(Some(WindowAckSize(4096)))", // only when it changes
-    ]);
+    assert_eq!(
+        rig.replies(),
+        [
+            "type 4 Ok(Some(User(PingResponse(42))))",
+            "type 5 Ok(Some(WindowAckSize(4096)))", // only when it changes
+        ]
+    );
     rig.message(5, 0, &5000u32.to_be_bytes());
     rig.replies();
     rig.message(8, 0, &[1; 1000]);
