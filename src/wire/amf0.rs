@@ -2,7 +2,8 @@
 //!
 //! The decoder is made for hostile input: depth, element count and decoded bytes are bounded, no allocation follows
 //! an announced length, and every error carries its byte offset. It forgives what encoders in the wild do wrong: an
-//! ECMA array's count is only a hint, and an ECMA array that ends with the message may lack its terminator.
+//! ECMA array's count is only a hint, an ECMA array that ends with the message may lack its terminator, and text in
+//! another encoding than UTF-8 is kept with U+FFFD where it cannot be read.
 //! A reference (marker 7) is decoded again from where its object stands, at the same budget, so that it can neither
 //! form a cycle nor multiply memory. `0x11` switches one value to AMF3, see [`super::amf3`].
 
@@ -11,7 +12,7 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
-pub(super) use decode::{Budget, utf8};
+pub(super) use decode::Budget;
 pub use decode::{Decoder, decode_all};
 pub use encode::{
     write_boolean, write_ecma_array, write_null, write_number, write_object_end, write_object_key,
@@ -142,9 +143,6 @@ pub enum AmfErrorKind {
     /// A marker that the specification does not define here.
     #[error("unknown marker {0:#04x}")]
     UnknownMarker(u8),
-    /// Text that is not UTF-8.
-    #[error("text is not UTF-8")]
-    NotUtf8,
     /// Nesting above [`DEPTH_MAX`], also by a reference to an object that contains it.
     #[error("nested too deeply")]
     TooDeep,

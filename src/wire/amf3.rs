@@ -5,7 +5,7 @@
 //! reference is decoded again from the object's offset, at the message's budget; nothing is added to the tables then,
 //! so indices stay what they were.
 
-use super::amf0::{AmfError, AmfErrorKind, Budget, Object, Value, utf8};
+use super::amf0::{AmfError, AmfErrorKind, Budget, Object, Value};
 
 /// The reference tables of one message.
 #[derive(Debug, Default)]
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
         let at = self.pos;
         let bytes = self.take(len)?;
         self.budget.text(at, len)?;
-        utf8(at, bytes)
+        Ok(String::from_utf8_lossy(bytes).into_owned())
     }
 
     /// A string through the string table; the empty string is never in it.

@@ -96,6 +96,12 @@ impl PlayerCapabilities {
         table.is_empty() || table.iter().any(useful)
     }
 
+    /// Heap bytes held.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let entries = self.four_cc_list.capacity() + self.video.capacity() + self.audio.capacity();
+        entries * size_of::<FourCcMask>()
+    }
+
     /// Appends the members of our answer to an open AMF0 object: nothing unless the client spoke Enhanced RTMP.
     pub(super) fn write_answer(&self, out: &mut Vec<u8>) {
         if !self.is_enhanced() {
@@ -147,7 +153,7 @@ mod tests {
         let video = |entries: &[(&str, f64)]| map("videoFourCcInfoMap", entries);
         let audio = |entries: &[(&str, f64)]| map("audioFourCcInfoMap", entries);
         // members, accepts hvc1 video, accepts Opus audio
-        let rows: Vec<(Vec<(&str, Value)>, bool, bool)> = vec![
+        let rows = [
             (vec![], true, true),
             (vec![("capsEx", Value::Number(3.0))], true, true),
             (vec![list(&["hvc1", "av01"])], true, false),

@@ -160,7 +160,10 @@ impl ServerSession {
         let Phase::Idle(connected) = &self.phase else { return Request::Second };
         match StreamName::parse(&connected.app, name.and_then(Value::as_str).unwrap_or_default()) {
             Ok(name) => match std::mem::replace(&mut self.phase, Phase::Ended) {
-                Phase::Idle(connected) => Request::Valid(name, connected),
+                Phase::Idle(connected) => {
+                    self.phase_ends_at = Mono::NEVER; // from here the application's time runs, not the peer's
+                    Request::Valid(name, connected)
+                }
                 _ => Request::Second,
             },
             Err(error) => Request::Invalid(error.to_string()),

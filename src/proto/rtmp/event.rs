@@ -2,6 +2,7 @@
 
 use super::capabilities::PlayerCapabilities;
 use crate::media::Frame;
+use std::fmt;
 
 /// Something the application must know. [`Event::Publish`] and [`Event::Play`] wait for a decision.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub enum Event {
 }
 
 /// A publisher's wish. The name of the stream is (`app`, `stream`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PublishRequest {
     /// All path components but the last, joined by `/`, valid and not empty.
     pub app: String,
@@ -43,7 +44,7 @@ pub struct PublishRequest {
 }
 
 /// A player's wish. The name of the stream is (`app`, `stream`).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PlayRequest {
     /// As in [`PublishRequest`].
     pub app: String,
@@ -57,6 +58,22 @@ pub struct PlayRequest {
     pub start_ms: Option<u32>,
     /// What the player can decode.
     pub capabilities: PlayerCapabilities,
+}
+
+/// Without the query, which may hold tokens.
+impl fmt::Debug for PublishRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PublishRequest { app, stream, client, query: _ } = self;
+        write!(f, "PublishRequest({app}/{stream} by {client:?})")
+    }
+}
+
+/// Without the query, which may hold tokens.
+impl fmt::Debug for PlayRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PlayRequest { app, stream, client, start_ms, capabilities, query: _ } = self;
+        write!(f, "PlayRequest({app}/{stream} by {client:?}, {start_ms:?}, {capabilities:?})")
+    }
 }
 
 /// How a peer ended its own stream.
@@ -225,6 +242,23 @@ impl CloseReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_do_not_reach_the_log() {
+        let [app, stream, query, client] = ["live", "cam", "token=s3cret", "OBS"].map(str::to_owned);
+        let publish = PublishRequest { app, stream, query, client };
+        let play = PlayRequest {
+            app: publish.app.clone(),
+            stream: publish.stream.clone(),
+            query: publish.query.clone(),
+            client: publish.client.clone(),
+            start_ms: None,
+            capabilities: PlayerCapabilities::default(),
+        };
+        for text in [format!("{:?}", Event::Publish(publish)), format!("{:?}", Event::Play(play))] {
+            assert!(text.contains("live/cam") && !text.contains("s3cret"), "{text}");
+        }
+    }
 
     #[test]
     fn labels_are_distinct_and_snake_case() {

@@ -9,6 +9,7 @@
 
 pub mod capabilities;
 mod commands;
+mod decisions;
 pub mod event;
 mod media_messages;
 pub mod name;

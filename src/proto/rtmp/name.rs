@@ -29,7 +29,7 @@ pub enum NameError {
     /// Above [`NAME_BYTES_MAX`] or [`QUERY_BYTES_MAX`].
     #[error("app, stream name or query is too long")]
     TooLong,
-    /// A control character, a backslash, or a component `.` or `..`.
+    /// A control character, a backslash, text that is not UTF-8 (U+FFFD), or a component `.` or `..`.
     #[error("app or stream name has a forbidden character or component")]
     Forbidden,
 }
@@ -49,7 +49,7 @@ impl StreamName {
             match component {
                 "" => return Err(NameError::Empty),
                 "." | ".." => return Err(NameError::Forbidden),
-                _ if component.contains(|c: char| c.is_control() || c == '\\') => {
+                _ if component.contains(|c: char| c.is_control() || c == '\\' || c == '\u{fffd}') => {
                     return Err(NameError::Forbidden);
                 }
                 _ => {}
@@ -108,6 +108,7 @@ mod tests {
             ("live", "./cam", NameError::Forbidden),
             ("live", "c\nm", NameError::Forbidden),
             ("live", "c\\m", NameError::Forbidden),
+            ("live", "c\u{fffd}m", NameError::Forbidden),
             ("live", "cam?a\r\nb", NameError::Forbidden),
             (&long, "cam", NameError::TooLong),
             ("live", &long, NameError::TooLong),

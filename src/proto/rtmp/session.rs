@@ -1,14 +1,14 @@
 //! The session machine: handshake, messages, acknowledgements, pings, deadlines. What commands mean stands in
-//! `commands`, what becomes of media in `media_messages`.
+//! `commands`, what becomes of media in `media_messages`, the application's verbs in `decisions`.
 
 use super::capabilities::PlayerCapabilities;
-use super::event::{CloseReason, Event, PlayRefusal, PublishRefusal};
+use super::event::{CloseReason, Event};
 use super::status::{self, Level};
 use crate::media::Mono;
 use crate::wire::rtmp::chunk::{ChunkError, ChunkReader, Message};
 use crate::wire::rtmp::control::{Control, UserControl};
 use crate::wire::rtmp::handshake::{HandshakeError, ServerHandshake};
-use crate::wire::rtmp::{CHUNK_SIZE_DEFAULT, STREAM_ID, type_id};
+use crate::wire::rtmp::{CHUNK_SIZE_DEFAULT, type_id};
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::time::Duration;
@@ -18,6 +18,8 @@ use std::time::Duration;
 pub const HELD_BYTES_MAX: usize = 256 << 10;
 /// Bytes of answers that may wait to be sent; the handshake's are 3 KiB, all later ones far less.
 pub const OUTPUT_BYTES_MAX: usize = 64 << 10;
+/// Room for events that a publisher's session keeps between calls.
+const EVENTS_KEPT_MAX: usize = 64;
 
 /// What a session is told about its surroundings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +85,7 @@ pub(super) enum Phase {
 pub struct ServerSession {
     pub(super) config: SessionConfig,
     pub(super) phase: Phase,
-    reader: ChunkReader,
+    pub(super) reader: ChunkReader,
     pub(super) out: Vec<u8>,
     /// Input behind a publish or play that waits for its decision.
     held: Vec<u8>,
@@ -175,7 +177,7 @@ impl ServerSession {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front();
-        if event.is_none() && !self.is_publishing() {
+        if event.is_none() && (!self.is_publishing() || self.events.capacity() > EVENTS_KEPT_MAX) {
             self.events = VecDeque::new();
         }
         event
@@ -229,98 +231,16 @@ impl ServerSession {
         let phase = match &self.phase {
             Phase::Handshake(handshake) => size_of::<ServerHandshake>() + handshake.heap_bytes(),
             Phase::Idle(connected) => {
-                size_of::<Connected>() + connected.app.capacity() + connected.client.capacity()
+                size_of::<Connected>()
+                    + connected.app.capacity()
+                    + connected.client.capacity()
+                    + connected.capabilities.heap_bytes()
             }
             _ => 0,
         };
         let detail = self.detail.as_ref().map_or(0, |detail| detail.len());
         let events = self.events.capacity() * size_of::<Event>();
         phase + detail + events + self.reader.heap_bytes() + self.out.capacity() + self.held.capacity()
-    }
-
-    /// Lets the waiting publisher in, and parses what it has sent meanwhile.
-    pub fn accept_publish(&mut self, now: Mono) {
-        if !matches!(self.phase, Phase::DecidingPublish) {
-            return;
-        }
-        Control::User(UserControl::StreamBegin(STREAM_ID)).write(&mut self.out);
-        self.status(Level::Status, "NetStream.Publish.Start", "Publishing.");
-        self.phase = Phase::Publishing;
-        self.phase_ends_at = Mono::NEVER;
-        self.reader.set_trusted(true);
-        self.resume(now);
-    }
-
-    /// Turns the waiting publisher away.
-    pub fn reject_publish(&mut self, _now: Mono, refusal: PublishRefusal) {
-        if !matches!(self.phase, Phase::DecidingPublish) {
-            return;
-        }
-        let (reason, code, text) = match refusal {
-            PublishRefusal::BadName => (
-                CloseReason::PublishBadName,
-                "NetStream.Publish.BadName",
-                "The stream name is taken or not allowed.",
-            ),
-            PublishRefusal::Unauthorized => (
-                CloseReason::PublishUnauthorized,
-                "NetStream.Publish.Denied",
-                "Publishing needs a valid key.",
-            ),
-            PublishRefusal::Unavailable => (
-                CloseReason::PublishUnavailable,
-                "NetStream.Publish.Failed",
-                "The server takes no publisher now.",
-            ),
-        };
-        self.status(Level::Error, code, text);
-        self.close(reason);
-    }
-
-    /// Lets the waiting player in. Its status, metadata and media are sent by the application, see
-    /// [`status::play_started`]; the session frees what it does not need any more and parses what came meanwhile.
-    pub fn accept_play(&mut self, now: Mono) {
-        if !matches!(self.phase, Phase::DecidingPlay) {
-            return;
-        }
-        self.phase = Phase::Playing;
-        self.phase_ends_at = Mono::NEVER;
-        self.resume(now);
-        self.reader.shrink();
-    }
-
-    /// Turns the waiting player away.
-    pub fn reject_play(&mut self, _now: Mono, refusal: PlayRefusal) {
-        if !matches!(self.phase, Phase::DecidingPlay) {
-            return;
-        }
-        let (reason, code, text) = match refusal {
-            PlayRefusal::StreamNotFound => {
-                (CloseReason::PlayNotFound, "NetStream.Play.StreamNotFound", "The stream is not published.")
-            }
-            PlayRefusal::Unauthorized => {
-                (CloseReason::PlayUnauthorized, "NetStream.Play.Failed", "Playing needs a valid token.")
-            }
-            PlayRefusal::UnsupportedCodec => (
-                CloseReason::PlayUnsupportedCodec,
-                "NetStream.Play.NoSupportedTrackFound",
-                "The player does not support the codecs of the stream.",
-            ),
-            PlayRefusal::Busy => {
-                (CloseReason::PlayBusy, "NetStream.Play.Failed", "The server takes no player now.")
-            }
-        };
-        self.status(Level::Error, code, text);
-        self.close(reason);
-    }
-
-    /// Asks the peer to connect anew, to `tc_url` if given. False if it does not understand such requests.
-    pub fn request_reconnect(&mut self, tc_url: Option<&str>) -> bool {
-        if self.reconnects && !self.is_closed() {
-            let chunk_size = self.config.chunk_size_out;
-            status::reconnect_request(tc_url, "The server asks to reconnect.", chunk_size, &mut self.out);
-        }
-        self.reconnects && !self.is_closed()
     }
 
     pub(super) fn is_publishing(&self) -> bool {
@@ -344,7 +264,7 @@ impl ServerSession {
     pub(super) fn close(&mut self, reason: CloseReason) {
         if !self.is_closed() {
             self.phase = Phase::Closed;
-            self.reader = ChunkReader::new();
+            self.reader.clear();
             self.held = Vec::new();
             self.events.push_back(Event::Closed(reason));
         }
@@ -371,7 +291,7 @@ impl ServerSession {
     }
 
     /// Parses what was held while a decision was due.
-    fn resume(&mut self, now: Mono) {
+    pub(super) fn resume(&mut self, now: Mono) {
         let held = std::mem::take(&mut self.held);
         self.parse(now, &held);
         self.acknowledge();

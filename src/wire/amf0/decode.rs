@@ -37,14 +37,6 @@ impl Budget {
     }
 }
 
-/// Checks that `bytes`, found at `offset`, are UTF-8.
-pub(in crate::wire) fn utf8(offset: usize, bytes: &[u8]) -> Result<String, AmfError> {
-    match std::str::from_utf8(bytes) {
-        Ok(s) => Ok(s.to_owned()),
-        Err(_) => Err(AmfError { offset, kind: AmfErrorKind::NotUtf8 }),
-    }
-}
-
 /// Decodes the values of one message body, one at a time.
 #[derive(Debug)]
 pub struct Decoder<'a> {
@@ -123,7 +115,7 @@ impl<'a> Decoder<'a> {
         let at = self.pos;
         let bytes = self.take(len)?;
         self.budget.text(at, len)?;
-        utf8(at, bytes)
+        Ok(String::from_utf8_lossy(bytes).into_owned())
     }
 
     fn short_text(&mut self) -> Result<String, AmfError> {

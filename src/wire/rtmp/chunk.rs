@@ -11,6 +11,9 @@
 use super::control::{Control, ControlError};
 use super::{CHUNK_SIZE_DEFAULT, TIMESTAMP_EXTENDED, type_id};
 use bytes::{Bytes, BytesMut};
+use stream::{ChunkStream, Header};
+
+mod stream;
 
 /// Chunk streams a peer may use; real ones use at most eight.
 pub const CHUNK_STREAMS_MAX: usize = 64;
@@ -85,36 +88,6 @@ pub enum ChunkError {
     TooMuchOutstanding,
 }
 
-#[derive(Debug)]
-struct ChunkStream {
-    csid: u32,
-    /// Time of the current or last message.
-    timestamp_ms: u32,
-    /// What a type 3 chunk that begins a message adds.
-    delta_ms: u32,
-    /// The extended timestamp field of the last header, if it had one.
-    extended: Option<u32>,
-    length: u32,
-    type_id: u8,
-    stream_id: u32,
-    /// Whether a message is unfinished.
-    partial: bool,
-    payload: BytesMut,
-    first_byte_at_us: u64,
-}
-
-/// One chunk header as it stands on the wire. Fields that its type leaves out are zero.
-#[derive(Clone, Copy)]
-struct Header {
-    fmt: u8,
-    csid: u32,
-    time: u32,
-    extended: Option<u32>,
-    length: u32,
-    type_id: u8,
-    stream_id: u32,
-}
-
 /// The chunk whose payload is being read.
 #[derive(Clone, Copy, Debug)]
 struct Body {
@@ -179,6 +152,14 @@ impl ChunkReader {
     /// Heap bytes held, partial messages included.
     pub fn heap_bytes(&self) -> usize {
         self.streams.capacity() * size_of::<ChunkStream>() + self.outstanding_bytes
+    }
+
+    /// Forgets all chunk streams and frees their memory; the counters stay. There is no reading on behind it.
+    pub fn clear(&mut self) {
+        self.streams = Vec::new();
+        self.body = None;
+        self.pending_len = 0;
+        self.outstanding_bytes = 0;
     }
 
     /// Gives back what is held for growth.
@@ -401,60 +382,6 @@ impl ChunkReader {
             _ => {}
         }
         Ok(())
-    }
-}
-
-impl ChunkStream {
-    fn new(csid: u32) -> ChunkStream {
-        ChunkStream {
-            csid,
-            timestamp_ms: 0,
-            delta_ms: 0,
-            extended: None,
-            length: 0,
-            type_id: 0,
-            stream_id: 0,
-            partial: false,
-            payload: BytesMut::new(),
-            first_byte_at_us: 0,
-        }
-    }
-
-    fn begin_message(&mut self, header: &Header, since_us: u64) {
-        if header.fmt == 0 {
-            self.stream_id = header.stream_id;
-        }
-        if header.fmt <= 1 {
-            self.length = header.length;
-            self.type_id = header.type_id;
-        }
-        match header.fmt {
-            0 => {
-                self.timestamp_ms = header.time;
-                // a type 3 message behind it: the specification adds the time itself, peers in the wild nothing
-                self.delta_ms = 0;
-            }
-            1 | 2 => {
-                self.delta_ms = header.time;
-                self.timestamp_ms = self.timestamp_ms.wrapping_add(header.time);
-            }
-            _ => self.timestamp_ms = self.timestamp_ms.wrapping_add(self.delta_ms),
-        }
-        if header.fmt <= 2 {
-            self.extended = header.extended;
-        }
-        self.first_byte_at_us = since_us;
-    }
-
-    fn message(&self, payload: Bytes) -> Message {
-        Message {
-            csid: self.csid,
-            timestamp_ms: self.timestamp_ms,
-            type_id: self.type_id,
-            stream_id: self.stream_id,
-            payload,
-            first_byte_at_us: self.first_byte_at_us,
-        }
     }
 }
 

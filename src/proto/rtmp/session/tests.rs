@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::media::Kind;
-use crate::proto::rtmp::event::{PlayRequest, PublishRequest, StopCause};
+use crate::proto::rtmp::event::{PlayRefusal, PlayRequest, PublishRefusal, PublishRequest, StopCause};
 use crate::wire::amf0::{self, Object, Value, decode_all};
 use crate::wire::rtmp::handshake::ClientHandshake;
 use crate::wire::rtmp::message::{MessageHeader, write_message};
@@ -342,7 +342,8 @@ fn refusals_have_a_status_and_a_reason() {
     for (refusal, code, closed) in publish {
         let mut rig = Rig::connected(&[]);
         rig.command("publish", 5.0, &[Value::Null, "cam".into()]);
-        (rig.replies(), rig.events());
+        rig.replies();
+        rig.events();
         rig.session.reject_publish(rig.now, refusal);
         assert_eq!(
             (rig.replies(), rig.events()),
@@ -363,7 +364,8 @@ fn refusals_have_a_status_and_a_reason() {
     for (refusal, code, closed) in play {
         let mut rig = Rig::connected(&[]);
         rig.command("play", 5.0, &[Value::Null, "cam".into()]);
-        (rig.replies(), rig.events());
+        rig.replies();
+        rig.events();
         rig.session.reject_play(rig.now, refusal);
         assert_eq!(
             (rig.replies(), rig.events()),
@@ -478,6 +480,12 @@ fn deadlines() {
         assert_eq!(rig.events(), ["Closed(Silent)"]);
         assert_eq!(rig.session.deadline(), Mono::NEVER);
     }
+    // the time of a decision is the application's
+    let mut rig = Rig::connected(&[]);
+    rig.command("publish", 5.0, &[Value::Null, "cam".into()]);
+    rig.events();
+    rig.at(20_000);
+    assert_eq!(rig.events(), [""; 0]);
     // any input is life
     let mut rig = Rig::playing();
     rig.at(70_000);
@@ -500,6 +508,11 @@ fn a_playing_session_is_small() {
     rig.events();
     let bytes = size_of::<ServerSession>() + rig.session.heap_bytes();
     assert!(bytes <= PLAYING_BYTES_MAX, "{bytes} bytes");
+    let copied = rig.session.copied_bytes();
+    rig.bytes(b"\xff");
+    rig.bytes(b"\xff\xff");
+    assert!(rig.session.is_closed() && copied > 0);
+    assert_eq!(rig.session.copied_bytes(), copied, "counters outlive the session's memory");
 }
 
 proptest! {
@@ -525,7 +538,7 @@ proptest! {
             let deadline = rig.session.deadline();
             rig.session.handle_timeout(deadline);
         }
-        prop_assert!(rig.session.is_closed() || rig.session.is_deciding());
+        prop_assert!(rig.session.is_closed());
     }
 
     #[test]
