@@ -256,6 +256,10 @@ fn run_session(vector: &Vector, cut: Cut) -> Outcome {
             }
         }
         session.take_output(&mut vec![]);
+        if request.starts_with("play") {
+            let bytes = size_of::<ServerSession>() + session.heap_bytes();
+            assert!(bytes <= 1024, "{}: a playing session holds {bytes} bytes", vector.stem);
+        }
     }
     Outcome { request, frames, end, copied_bytes: session.copied_bytes() }
 }

@@ -5,6 +5,7 @@ use super::session::{Phase, ServerSession};
 use super::status::{self, Level};
 use crate::media::Mono;
 use crate::wire::rtmp::STREAM_ID;
+use crate::wire::rtmp::chunk::Limits;
 use crate::wire::rtmp::control::{Control, UserControl};
 
 impl ServerSession {
@@ -16,7 +17,7 @@ impl ServerSession {
         Control::User(UserControl::StreamBegin(STREAM_ID)).write(&mut self.out);
         self.status(Level::Status, "NetStream.Publish.Start", "Publishing.");
         self.phase = Phase::Publishing;
-        self.reader.set_trusted(true);
+        self.reader.set_limits(Limits::PUBLISHER);
         self.resume(now);
     }
 
@@ -53,6 +54,7 @@ impl ServerSession {
             return;
         }
         self.phase = Phase::Playing;
+        self.reader.set_limits(Limits::PLAYER);
         self.resume(now);
         self.reader.shrink();
     }

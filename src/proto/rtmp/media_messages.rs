@@ -3,7 +3,7 @@
 use super::event::{CloseReason, Event};
 use super::session::ServerSession;
 use crate::media::{Frame, Kind, Mono};
-use crate::wire::rtmp::chunk::{MESSAGE_BYTES_MAX_UNTRUSTED, Message};
+use crate::wire::rtmp::chunk::{Limits, Message};
 use crate::wire::rtmp::message::AggregateItems;
 use crate::wire::rtmp::type_id;
 use crate::wire::{amf0, amf3};
@@ -13,7 +13,7 @@ use bytes::Bytes;
 const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
 const CLEAR_DATA_FRAME: &[u8] = b"\x02\x00\x0f@clearDataFrame";
 /// Largest AMF3 data message that is converted, in bytes.
-const CONVERT_BYTES_MAX: usize = MESSAGE_BYTES_MAX_UNTRUSTED as usize;
+const CONVERT_BYTES_MAX: usize = Limits::STRANGER.message_bytes as usize;
 
 impl ServerSession {
     /// Audio, video or data; dropped unless the peer publishes.

@@ -1,8 +1,8 @@
 //! Reading the chunk stream (section 5.3).
 //!
 //! Each payload byte is copied once, from the read buffer to its message's own buffer, which is then frozen. What
-//! must stay true: memory follows bytes that have arrived, never a length that was announced (beyond one step, see
-//! [`RESERVE_BYTES_TRUSTED`]); all partial messages together stay within [`OUTSTANDING_BYTES_MAX`].
+//! must stay true: memory follows bytes that have arrived, never a length that was announced beyond one step; all partial
+//! messages together stay within a bound. Both are set by the [`Limits`] in force.
 //!
 //! Corners of real peers: the extended timestamp of type 3 chunks is there (Flash, librtmp, ffmpeg) or is not (old
 //! encoders), which only a look at its value tells; a first chunk of type 1 on a new chunk stream counts as message
@@ -15,24 +15,47 @@ use stream::{ChunkStream, Header};
 
 mod stream;
 
-/// Chunk streams a peer may use; real ones use at most eight.
-pub const CHUNK_STREAMS_MAX: usize = 64;
-/// Largest message, in bytes: a 4K intra frame at a high rate is 1 to 4 MiB.
-pub const MESSAGE_BYTES_MAX: u32 = 8 << 20;
-/// Largest message of a peer that is not trusted yet, in bytes: commands with long tokens fit.
-pub const MESSAGE_BYTES_MAX_UNTRUSTED: u32 = 64 << 10;
-/// Buffer space taken at once for a message of a trusted peer, in bytes. A frame up to this size never moves.
-pub const RESERVE_BYTES_TRUSTED: usize = 1 << 20;
-/// Buffer space taken at once for a message of an untrusted peer, in bytes.
-pub const RESERVE_BYTES_UNTRUSTED: usize = 4 << 10;
-/// Buffer space of all partial messages of a trusted peer, in bytes: the largest message and some beside it.
-pub const OUTSTANDING_BYTES_MAX: usize = 16 << 20;
-/// Buffer space of all partial messages of an untrusted peer, in bytes.
-pub const OUTSTANDING_BYTES_MAX_UNTRUSTED: usize = 256 << 10;
+/// What a peer may make the reader hold. Growing buffers double, so the outstanding bytes are at least twice a message.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Chunk streams; real peers use at most eight.
+    pub chunk_streams: usize,
+    /// Largest message, in bytes.
+    pub message_bytes: u32,
+    /// Buffer space taken at once for a message, in bytes. A message up to this size never moves.
+    pub reserve_bytes: usize,
+    /// Buffer space of all partial messages, in bytes.
+    pub outstanding_bytes: usize,
+}
 
-const _: () = assert!(MESSAGE_BYTES_MAX < 1 << 24, "the wire's length field has 24 bits");
-const _: () = assert!(2 * MESSAGE_BYTES_MAX as usize <= OUTSTANDING_BYTES_MAX, "buffers grow by doubling");
-const _: () = assert!(2 * MESSAGE_BYTES_MAX_UNTRUSTED as usize <= OUTSTANDING_BYTES_MAX_UNTRUSTED);
+impl Limits {
+    /// A peer that is not known yet: commands with long tokens fit.
+    pub const STRANGER: &'static Limits = &Limits {
+        chunk_streams: 64,
+        message_bytes: 64 << 10,
+        reserve_bytes: 4 << 10,
+        outstanding_bytes: 256 << 10,
+    };
+    /// An accepted publisher: a 4K intra frame at a high rate is 1 to 4 MiB.
+    pub const PUBLISHER: &'static Limits = &Limits {
+        chunk_streams: 64,
+        message_bytes: 8 << 20,
+        reserve_bytes: 1 << 20,
+        outstanding_bytes: 16 << 20,
+    };
+    /// An accepted player: there are thousands, and they send short commands.
+    pub const PLAYER: &'static Limits =
+        &Limits { chunk_streams: 16, message_bytes: 4 << 10, reserve_bytes: 256, outstanding_bytes: 8 << 10 };
+
+    const fn is_sound(&self) -> bool {
+        self.message_bytes < 1 << 24 // the wire's length field has 24 bits
+            && self.reserve_bytes <= self.message_bytes as usize
+            && 2 * self.message_bytes as usize <= self.outstanding_bytes
+    }
+}
+
+const _: () =
+    assert!(Limits::STRANGER.is_sound() && Limits::PUBLISHER.is_sound() && Limits::PLAYER.is_sound());
 
 /// Longest header: basic 3, message 11, extended timestamp 4.
 const HEADER_BYTES_MAX: usize = 18;
@@ -74,16 +97,16 @@ pub enum ChunkError {
     /// A control message that could not be read.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// More than [`CHUNK_STREAMS_MAX`].
-    #[error("more than {CHUNK_STREAMS_MAX} chunk streams")]
+    /// More than [`Limits::chunk_streams`].
+    #[error("too many chunk streams")]
     TooManyChunkStreams,
-    /// Longer than [`MESSAGE_BYTES_MAX`], or the limit of untrusted peers.
+    /// Longer than [`Limits::message_bytes`].
     #[error("message of {length} bytes")]
     MessageTooLong {
         /// The announced length.
         length: u32,
     },
-    /// Partial messages exceed [`OUTSTANDING_BYTES_MAX`], or the limit of untrusted peers.
+    /// Partial messages need more than [`Limits::outstanding_bytes`].
     #[error("too many bytes in unfinished messages")]
     TooMuchOutstanding,
 }
@@ -102,7 +125,7 @@ pub struct ChunkReader {
     streams: Vec<ChunkStream>,
     body: Option<Body>,
     chunk_size: u32,
-    trusted: bool,
+    limits: &'static Limits,
     /// Bytes of a header that is not whole, and bytes that were looked at but turned out to be payload.
     pending: [u8; HEADER_BYTES_MAX],
     pending_len: u8,
@@ -119,13 +142,13 @@ impl Default for ChunkReader {
 }
 
 impl ChunkReader {
-    /// A reader behind the handshake: chunk size 128, peer not trusted.
+    /// A reader behind the handshake: chunk size 128, [`Limits::STRANGER`].
     pub fn new() -> ChunkReader {
         ChunkReader {
             streams: Vec::new(),
             body: None,
             chunk_size: CHUNK_SIZE_DEFAULT,
-            trusted: false,
+            limits: Limits::STRANGER,
             pending: [0; HEADER_BYTES_MAX],
             pending_len: 0,
             pending_since_us: 0,
@@ -134,9 +157,9 @@ impl ChunkReader {
         }
     }
 
-    /// Whether the peer is trusted with large messages: once its publish is accepted.
-    pub fn set_trusted(&mut self, trusted: bool) {
-        self.trusted = trusted;
+    /// Puts other limits in force, for what comes from here on.
+    pub fn set_limits(&mut self, limits: &'static Limits) {
+        self.limits = limits;
     }
 
     /// Payload bytes copied into message buffers so far.
@@ -277,13 +300,14 @@ impl ChunkReader {
         let index = match self.streams.iter().position(|s| s.csid == csid) {
             Some(index) => index,
             None if fmt >= 2 => return Err(ChunkError::NothingToInherit { fmt, csid }),
-            None if self.streams.len() == CHUNK_STREAMS_MAX => return Err(ChunkError::TooManyChunkStreams),
+            None if self.streams.len() >= self.limits.chunk_streams => {
+                return Err(ChunkError::TooManyChunkStreams);
+            }
             None => {
                 self.streams.push(ChunkStream::new(csid));
                 self.streams.len() - 1
             }
         };
-        let trusted = self.trusted;
         let stream = &mut self.streams[index];
         if stream.partial {
             if fmt < 2 && (header.length, header.type_id) != (stream.length, stream.type_id) {
@@ -291,8 +315,7 @@ impl ChunkReader {
             }
         } else {
             stream.begin_message(&header, since_us);
-            let limit = if trusted { MESSAGE_BYTES_MAX } else { MESSAGE_BYTES_MAX_UNTRUSTED };
-            if stream.length > limit {
+            if stream.length > self.limits.message_bytes {
                 return Err(ChunkError::MessageTooLong { length: stream.length });
             }
             if stream.length == 0 {
@@ -309,15 +332,11 @@ impl ChunkReader {
 
     /// Makes room for more payload: one step at first, then as much again as is there.
     fn reserve(&mut self, index: usize) -> Result<(), ChunkError> {
-        let (step, limit) = match self.trusted {
-            true => (RESERVE_BYTES_TRUSTED, OUTSTANDING_BYTES_MAX),
-            false => (RESERVE_BYTES_UNTRUSTED, OUTSTANDING_BYTES_MAX_UNTRUSTED),
-        };
         let ChunkStream { payload, length, .. } = &mut self.streams[index];
         let missing = *length as usize - payload.len();
-        let room = missing.min(payload.len().max(step));
+        let room = missing.min(payload.len().max(self.limits.reserve_bytes));
         let before = payload.capacity();
-        if self.outstanding_bytes - before + payload.len() + room > limit {
+        if self.outstanding_bytes - before + payload.len() + room > self.limits.outstanding_bytes {
             return Err(ChunkError::TooMuchOutstanding);
         }
         payload.reserve(room);

@@ -494,6 +494,18 @@ fn deadlines() {
     assert_eq!(rig.events(), [""; 0]);
 }
 
+#[test]
+fn limits_follow_the_decision() {
+    let long = vec![1; 70_000];
+    let mut publisher = Rig::publishing();
+    publisher.message(type_id::VIDEO, 0, &long);
+    assert_eq!(publisher.events().len(), 1);
+    for (mut rig, length) in [(Rig::connected(&[]), 70_000), (Rig::playing(), 5_000)] {
+        rig.message(type_id::VIDEO, 0, &long[..length]);
+        assert_eq!(rig.events(), ["Closed(MessageTooLong)"]);
+    }
+}
+
 /// Bytes of user memory that one playing peer's session may hold, the struct itself included.
 const PLAYING_BYTES_MAX: usize = 1024;
 

@@ -160,14 +160,14 @@ fn what_breaks_the_stream() {
 fn memory_follows_what_arrives() {
     let mut reader = ChunkReader::new();
     read_all(&mut reader, b"\x06\0\0\0\0\xff\xff\x09\x01\0\0\0a", 100).expect("valid");
-    assert!(reader.outstanding_bytes <= RESERVE_BYTES_UNTRUSTED, "{}", reader.outstanding_bytes);
+    assert!(reader.outstanding_bytes <= Limits::STRANGER.reserve_bytes, "{}", reader.outstanding_bytes);
     // 8 MiB announced on many chunk streams, one byte each
     let mut reader = ChunkReader::new();
-    reader.set_trusted(true);
+    reader.set_limits(Limits::PUBLISHER);
     let mut result = read_all(&mut reader, b"\x02\0\0\0\0\0\x04\x01\0\0\0\0\0\0\0\x01", 100);
     for csid in 7..40 {
         result = read_all(&mut reader, &[csid, 0, 0, 0, 0x80, 0, 0, 9, 1, 0, 0, 0, b'a'], 100);
-        assert!(reader.outstanding_bytes <= OUTSTANDING_BYTES_MAX);
+        assert!(reader.outstanding_bytes <= Limits::PUBLISHER.outstanding_bytes);
         if result.is_err() {
             break;
         }
@@ -178,7 +178,7 @@ fn memory_follows_what_arrives() {
 #[test]
 fn a_large_frame_of_a_trusted_peer_is_assembled_in_place() {
     let mut reader = ChunkReader::new();
-    reader.set_trusted(true);
+    reader.set_limits(Limits::PUBLISHER);
     let payload: Vec<u8> = (0..80_000u32).map(|i| i as u8).collect();
     let header = MessageHeader { csid: 6, timestamp_ms: 0, length: 80_000, type_id: 9, stream_id: 1 };
     let mut bytes = vec![];
@@ -242,10 +242,11 @@ proptest! {
     }
 
     #[test]
-    fn no_input_panics(bytes in prop::collection::vec(any::<u8>(), 0..2000), piece in 1..100usize, trusted: bool) {
+    fn no_input_panics(bytes in prop::collection::vec(any::<u8>(), 0..2000), piece in 1..100usize, who in 0..3usize) {
         let mut reader = ChunkReader::new();
-        reader.set_trusted(trusted);
+        let limits = [Limits::STRANGER, Limits::PUBLISHER, Limits::PLAYER][who];
+        reader.set_limits(limits);
         let _ = read_all(&mut reader, &bytes, piece);
-        prop_assert!(reader.outstanding_bytes <= OUTSTANDING_BYTES_MAX);
+        prop_assert!(reader.outstanding_bytes <= limits.outstanding_bytes);
     }
 }
