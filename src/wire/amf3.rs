@@ -200,13 +200,7 @@ impl<'a> Reader<'a> {
     /// Section 3.11: named members up to an empty name, then `dense` items.
     fn mixed_array(&mut self, dense: usize, depth: u32) -> Result<Value, AmfError> {
         let mut members = Vec::new();
-        loop {
-            let name = self.string()?;
-            if name.is_empty() {
-                break;
-            }
-            members.push((name, self.value(depth + 1)?));
-        }
+        self.named_members(&mut members, depth)?;
         if members.is_empty() {
             let mut items = Vec::new();
             for _ in 0..dense {
@@ -218,6 +212,17 @@ impl<'a> Reader<'a> {
             members.push((index.to_string(), self.value(depth + 1)?));
         }
         Ok(Value::EcmaArray(Object(members)))
+    }
+
+    /// Names and values up to an empty name.
+    fn named_members(&mut self, members: &mut Vec<(String, Value)>, depth: u32) -> Result<(), AmfError> {
+        loop {
+            let name = self.string()?;
+            if name.is_empty() {
+                return Ok(());
+            }
+            members.push((name, self.value(depth + 1)?));
+        }
     }
 
     /// Section 3.12. `word` is the U29 without its lowest bit.
@@ -235,12 +240,8 @@ impl<'a> Reader<'a> {
             self.budget.text(start, name.len())?;
             members.push((name, self.value(depth + 1)?));
         }
-        while traits.dynamic {
-            let name = self.string()?;
-            if name.is_empty() {
-                break;
-            }
-            members.push((name, self.value(depth + 1)?));
+        if traits.dynamic {
+            self.named_members(&mut members, depth)?;
         }
         let object = Object(members);
         Ok(if traits.class.is_empty() {

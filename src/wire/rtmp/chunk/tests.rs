@@ -80,9 +80,14 @@ fn interleaving_chunk_size_and_abort() {
           \xc6cd\xc4C\
           \x02\0\0\0\0\0\x04\x02\0\0\0\0\0\0\
           \xc2\0\x06\
-          \xc6no",
-        // the rest of the video message is dropped; type 3 begins a new one
-        &[(2, 0, 1, 0, b"\0\0\0\x02"), (4, 0, 8, 1, b"ABC"), (2, 0, 2, 0, b"\0\0\0\x06")],
+          \xc6no\xc6pq\xc6r",
+        // the first video message is dropped; type 3 begins a new one
+        &[
+            (2, 0, 1, 0, b"\0\0\0\x02"),
+            (4, 0, 8, 1, b"ABC"),
+            (2, 0, 2, 0, b"\0\0\0\x06"),
+            (6, 0, 9, 1, b"nopqr"),
+        ],
     );
 }
 
