@@ -5,7 +5,10 @@
 use bytes::Bytes;
 use headgate::{
     media::{Frame, Kind, Mono, Packet, Tag, TrackTable, tag},
-    proto::http,
+    proto::{
+        http,
+        rtmp::{Event, ServerSession, SessionConfig},
+    },
     wire::{
         aac::AacConfig,
         amf0, amf3,
@@ -19,6 +22,7 @@ use headgate::{
         vp9::VpConfig,
     },
 };
+use std::time::Duration;
 
 /// An entry function.
 pub type Entry = fn(&[u8]);
@@ -30,6 +34,7 @@ pub const TARGETS: &[(&str, Entry)] = &[
     ("flv_reader", flv_reader),
     ("http_head", http_head),
     ("rtmp_chunk", rtmp_chunk),
+    ("rtmp_session", rtmp_session),
     ("tag_inspect", tag_inspect),
     ("track_table", track_table),
 ];
@@ -125,6 +130,46 @@ pub fn rtmp_chunk(data: &[u8]) {
         (messages, true)
     };
     assert_eq!(read(usize::from(piece)), read(stream.len()));
+}
+
+/// Everything a client sends from C0 on; the first byte is the size of the pieces it comes in. Whatever the client asks
+/// for is granted, a millisecond passes with each piece, and at the end all deadlines do.
+pub fn rtmp_session(data: &[u8]) {
+    let Some((&piece, stream)) = data.split_first() else { return };
+    let mut now = Mono::ZERO;
+    let mut session = ServerSession::new(SessionConfig::default(), now, [7; 32]);
+    let mut output = Vec::new();
+    for bytes in stream.chunks(usize::from(piece).max(1)) {
+        now = now + Duration::from_millis(1);
+        session.handle_input(now, bytes);
+        drain(&mut session, now, &mut output);
+    }
+    while session.deadline() != Mono::NEVER {
+        assert!(session.deadline() > now, "a deadline that is handled moves");
+        now = session.deadline();
+        session.handle_timeout(now);
+        drain(&mut session, now, &mut output);
+    }
+    assert!(session.is_closed(), "only a closed session waits for nothing");
+}
+
+fn drain(session: &mut ServerSession, now: Mono, output: &mut Vec<u8>) {
+    while let Some(event) = session.poll_event() {
+        match event {
+            Event::Publish(_) => session.accept_publish(now),
+            Event::Play(_) => session.accept_play(now),
+            Event::Frame(frame) => {
+                assert!(!frame.body.is_empty());
+                if let Ok(tag) = tag::inspect(frame.kind, &frame.body) {
+                    check_parts(&tag, &frame.body);
+                }
+            }
+            Event::Closed(_) => assert!(session.is_closed() && session.poll_event().is_none()),
+            _ => {}
+        }
+    }
+    output.clear();
+    session.take_output(output);
 }
 
 /// A tag body; the first byte is its FLV tag type (8 audio, 9 video, else script).
