@@ -64,5 +64,6 @@ fn seeds_are_what_their_names_say() {
         let values = headgate::wire::amf0::decode_all(&read(&format!("amf/{seed}")));
         assert!(values.as_ref().is_ok_and(|values| !values.is_empty()), "{seed}: {values:?}");
     }
+    assert!(headgate::wire::amf0::decode_all(&read("amf/self-reference")).is_err());
     assert!(headgate::wire::amf3::decode_all(&read("amf/avm-plus")).is_ok());
 }
