@@ -77,7 +77,7 @@ impl Diagnostic {
         let marked = text[start..end].chars().count().max(1);
         let line = hide_secrets(text[line_start..line_end].trim_end_matches('\r'));
         // Keep some of what stands before the caret, if the line must be cut.
-        let cut = if before > LINE_SHOWN_CHARS / 2 { before - LINE_SHOWN_CHARS / 2 } else { 0 };
+        let cut = before.saturating_sub(LINE_SHOWN_CHARS / 2);
         let shown = line
             .chars()
             .skip(cut)

@@ -122,9 +122,27 @@ fn explain(error: &toml::de::Error, text: &str, origin: &str) -> ConfigError {
         _ if raw.starts_with("invalid type") && line_holds_secret(text, span.start) => {
             ("a key must be text in quotes".to_owned(), Some("write publish_key = \"...\"".to_owned()))
         }
+        _ if bare_word(text, span.start) => (
+            "not a value".to_owned(),
+            Some("put text in quotes: \"...\"; write true or false as they are".to_owned()),
+        ),
         _ => (plain(raw), hint_for(raw)),
     };
     ConfigError::Invalid(Box::new(Diagnostic::new(origin, text, span, message, hint)))
+}
+
+/// Whether the line of byte `at` gives a value that begins with a letter: text without quotes, for which the parser
+/// has odd names.
+fn bare_word(text: &str, at: usize) -> bool {
+    let before = text.get(..at).unwrap_or(text);
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let value = text[start..]
+        .lines()
+        .next()
+        .and_then(|line| line.split_once('='))
+        .map_or("", |(_, value)| value.trim());
+    let letter = value.starts_with(|c: char| c.is_ascii_alphabetic());
+    letter && !["true", "false", "inf", "nan"].contains(&value.split_whitespace().next().unwrap_or_default())
 }
 
 /// The words that stand in backquotes, in order.
