@@ -11,9 +11,11 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{Decoder, decode_all};
 pub(super) use decode::{Budget, utf8};
-pub use encode::{write_boolean, write_ecma_array, write_null, write_number, write_object_end, write_object_key};
+pub use decode::{Decoder, decode_all};
+pub use encode::{
+    write_boolean, write_ecma_array, write_null, write_number, write_object_end, write_object_key,
+};
 pub use encode::{write_object_start, write_string, write_undefined};
 
 /// Deepest nesting that is decoded; a command needs three levels, metadata with a keyframe index four.

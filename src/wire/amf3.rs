@@ -311,39 +311,40 @@ mod tests {
     #[test]
     fn values_decode() {
         let rows: Vec<(&[u8], Vec<Value>)> = vec![
-            (b"\x00\x01\x02\x03", vec![
-                Value::Undefined,
-                Value::Null,
-                Value::Boolean(false),
-                Value::Boolean(true),
-            ]),
+            (
+                b"\x00\x01\x02\x03",
+                vec![Value::Undefined, Value::Null, Value::Boolean(false), Value::Boolean(true)],
+            ),
             (b"\x04\x81\x00", vec![Value::Number(128.0)]),
             (b"\x04\xff\xff\xff\xff", vec![Value::Number(-1.0)]),
             (b"\x04\x8f\xff\xff\xff", vec![Value::Number(67_108_863.0)]),
             (b"\x05\x3f\xf0\0\0\0\0\0\0", vec![Value::Number(1.0)]),
             (b"\x06\x05hi\x06\x00", vec!["hi".into(), "hi".into()]),
             (b"\x09\x05\x01\x01\x01", vec![Value::StrictArray(vec![Value::Null, Value::Null])]),
-            (b"\x09\x03\x03a\x02\x01\x03", vec![Value::EcmaArray(object(&[
-                ("a", Value::Boolean(false)),
-                ("0", Value::Boolean(true)),
-            ]))]),
+            (
+                b"\x09\x03\x03a\x02\x01\x03",
+                vec![Value::EcmaArray(object(&[("a", Value::Boolean(false)), ("0", Value::Boolean(true))]))],
+            ),
             // dynamic, anonymous; then the same object by reference
             (b"\x0a\x0b\x01\x03k\x06\x03v\x01\x0a\x00", {
                 let one = Value::Object(object(&[("k", "v".into())]));
                 vec![one.clone(), one]
             }),
             // sealed class C with one member, then a second one through its traits
-            (b"\x0a\x13\x03C\x03m\x04\x01\x0a\x01\x04\x02", vec![
-                Value::TypedObject { class: "C".into(), object: object(&[("m", Value::Number(1.0))]) },
-                Value::TypedObject { class: "C".into(), object: object(&[("m", Value::Number(2.0))]) },
-            ]),
+            (
+                b"\x0a\x13\x03C\x03m\x04\x01\x0a\x01\x04\x02",
+                vec![
+                    Value::TypedObject { class: "C".into(), object: object(&[("m", Value::Number(1.0))]) },
+                    Value::TypedObject { class: "C".into(), object: object(&[("m", Value::Number(2.0))]) },
+                ],
+            ),
             (b"\x0c\x05\x01\x02", vec![Value::ByteArray(vec![1, 2])]),
             (b"\x0d\x03\x00\xff\xff\xff\xff", vec![Value::StrictArray(vec![Value::Number(-1.0)])]),
             (b"\x0e\x03\x00\xff\xff\xff\xff", vec![Value::StrictArray(vec![Value::Number(4_294_967_295.0)])]),
-            (b"\x11\x03\x00\x01\x03", vec![Value::StrictArray(vec![Value::StrictArray(vec![
-                Value::Null,
-                Value::Boolean(true),
-            ])])]),
+            (
+                b"\x11\x03\x00\x01\x03",
+                vec![Value::StrictArray(vec![Value::StrictArray(vec![Value::Null, Value::Boolean(true)])])],
+            ),
         ];
         for (bytes, want) in rows {
             assert_eq!(decode_all(bytes), Ok(want), "{bytes:02x?}");

@@ -58,7 +58,12 @@ fn errors_carry_their_offset() {
         ([b"\x0a\0\0\0\x01".repeat(40), vec![5]].concat(), 5 * DEPTH_MAX as usize, TooDeep),
     ];
     for (bytes, offset, kind) in rows {
-        assert_eq!(decode_all(&bytes), Err(AmfError { offset, kind }), "{:02x?}", &bytes[..bytes.len().min(20)]);
+        assert_eq!(
+            decode_all(&bytes),
+            Err(AmfError { offset, kind }),
+            "{:02x?}",
+            &bytes[..bytes.len().min(20)]
+        );
     }
 }
 

@@ -248,8 +248,7 @@ impl ChunkReader {
             small => (u32::from(small), 1),
         };
         let fmt = first >> 6;
-        let mut header =
-            Header { fmt, csid, time: 0, extended: None, length: 0, type_id: 0, stream_id: 0 };
+        let mut header = Header { fmt, csid, time: 0, extended: None, length: 0, type_id: 0, stream_id: 0 };
         if fmt == 3 {
             header.extended = self.repeated_timestamp(csid, &bytes[pos..])?;
             pos += if header.extended.is_some() { 4 } else { 0 };

@@ -118,7 +118,9 @@ impl Control {
                 let (event, first, second) = match user {
                     UserControl::StreamBegin(id) => (0, Some(id), None),
                     UserControl::StreamEof(id) => (1, Some(id), None),
-                    UserControl::SetBufferLength { stream_id, buffer_ms } => (3, Some(stream_id), Some(buffer_ms)),
+                    UserControl::SetBufferLength { stream_id, buffer_ms } => {
+                        (3, Some(stream_id), Some(buffer_ms))
+                    }
                     UserControl::PingRequest(stamp) => (6, Some(stamp), None),
                     UserControl::PingResponse(stamp) => (7, Some(stamp), None),
                     UserControl::Other(event) => (event, None, None),

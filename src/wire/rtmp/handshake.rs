@@ -18,8 +18,8 @@ const CLIENT_KEY: &[u8; 30] = b"Genuine Adobe Flash Player 001";
 const SERVER_KEY: &[u8; 36] = b"Genuine Adobe Flash Media Server 001";
 /// Follows the text in the keys of S2 and C2.
 const KEY_TAIL: [u8; 32] = [
-    0xf0, 0xee, 0xc2, 0x4a, 0x80, 0x68, 0xbe, 0xe8, 0x2e, 0x00, 0xd0, 0xd1, 0x02, 0x9e, 0x7e, 0x57, 0x6e, 0xec,
-    0x5d, 0x2d, 0x29, 0x80, 0x6f, 0xab, 0x93, 0xb8, 0xe6, 0x36, 0xcf, 0xeb, 0x31, 0xae,
+    0xf0, 0xee, 0xc2, 0x4a, 0x80, 0x68, 0xbe, 0xe8, 0x2e, 0x00, 0xd0, 0xd1, 0x02, 0x9e, 0x7e, 0x57, 0x6e,
+    0xec, 0x5d, 0x2d, 0x29, 0x80, 0x6f, 0xab, 0x93, 0xb8, 0xe6, 0x36, 0xcf, 0xeb, 0x31, 0xae,
 ];
 /// Version in S1 of the digest form; ffmpeg verifies our digests only from 3 on.
 const SERVER_VERSION: [u8; 4] = [4, 5, 0, 1];
@@ -324,7 +324,8 @@ mod tests {
     fn other_versions_are_refused() {
         let rows = [(6, true), (8, true), (9, true), (0, false), (0x16, false), (b'G', false)];
         for (version, encrypted) in rows {
-            let want = if encrypted { HandshakeError::Encrypted(version) } else { HandshakeError::Version(version) };
+            let want =
+                if encrypted { HandshakeError::Encrypted(version) } else { HandshakeError::Version(version) };
             assert_eq!(ServerHandshake::new([0; 32]).read(0, &[version], &mut vec![]), Err(want));
         }
     }

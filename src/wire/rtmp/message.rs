@@ -27,8 +27,7 @@ impl MessageHeader {
         let [_, l0, l1, l2] = self.length.to_be_bytes();
         let [s0, s1, s2, s3] = self.stream_id.to_le_bytes(); // the one little-endian field of the protocol
         let [e0, e1, e2, e3] = self.timestamp_ms.to_be_bytes();
-        let bytes =
-            [self.csid & 0x3f, t0, t1, t2, l0, l1, l2, self.type_id, s0, s1, s2, s3, e0, e1, e2, e3];
+        let bytes = [self.csid & 0x3f, t0, t1, t2, l0, l1, l2, self.type_id, s0, s1, s2, s3, e0, e1, e2, e3];
         (bytes, if self.is_extended() { 16 } else { 12 })
     }
 
@@ -179,7 +178,8 @@ mod tests {
             Ok(AggregateItem { type_id, timestamp_ms, payload: Bytes::from_static(body) })
         };
         let want = vec![item(9, 500, b"v1"), item(8, 521, b"a"), item(9, 540, b"")];
-        let split = |bytes: &[u8]| AggregateItems::new(Bytes::copy_from_slice(bytes), 500).collect::<Vec<_>>();
+        let split =
+            |bytes: &[u8]| AggregateItems::new(Bytes::copy_from_slice(bytes), 500).collect::<Vec<_>>();
         assert_eq!(split(&whole), want);
         assert_eq!(split(&whole[..whole.len() - 4]), want, "the last back pointer may be missing");
         let cut = split(&whole[..20]);

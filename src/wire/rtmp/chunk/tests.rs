@@ -110,25 +110,26 @@ fn extended_timestamps_repeated_or_omitted() {
     let alike = b"abc\xc6\x01\x31\x2c\xc6gh".as_slice();
     check(&[set, head, alike].concat(), &[control, (6, 0x01312cb0, 9, 1, b"abc\x01\x31\x2cgh")]);
     let short = b"abc\xc6def\xc6\x01\x31\x04\0\0\x09\0\0\x01\x08\x01\0\0\0A".as_slice();
-    check(&[set, head, short].concat(), &[
-        control,
-        (6, 0x01312cb0, 9, 1, b"abcdef\x01\x31"),
-        (4, 9, 8, 1, b"A"),
-    ]);
+    check(
+        &[set, head, short].concat(),
+        &[control, (6, 0x01312cb0, 9, 1, b"abcdef\x01\x31"), (4, 9, 8, 1, b"A")],
+    );
     // with type 1 the field is a difference
-    let delta = b"\x06\0\0\x10\0\0\x01\x09\x01\0\0\0x\x46\xff\xff\xff\0\0\x04\x09\x01\0\0\0abc\xc6\x01\0\0\0d";
+    let delta =
+        b"\x06\0\0\x10\0\0\x01\x09\x01\0\0\0x\x46\xff\xff\xff\0\0\x04\x09\x01\0\0\0abc\xc6\x01\0\0\0d";
     check(&[set, delta].concat(), &[control, (6, 16, 9, 1, b"x"), (6, 0x01000010, 9, 1, b"abcd")]);
     // some servers repeat the absolute time instead
-    let absolute = b"\x06\0\0\x10\0\0\x01\x09\x01\0\0\0x\x46\xff\xff\xff\0\0\x04\x09\x01\0\0\0abc\xc6\x01\0\0\x10d";
+    let absolute =
+        b"\x06\0\0\x10\0\0\x01\x09\x01\0\0\0x\x46\xff\xff\xff\0\0\x04\x09\x01\0\0\0abc\xc6\x01\0\0\x10d";
     check(&[set, absolute].concat(), &[control, (6, 16, 9, 1, b"x"), (6, 0x01000010, 9, 1, b"abcd")]);
 }
 
 #[test]
 fn times_wrap() {
-    check(b"\x06\xff\xff\xff\0\0\x01\x09\x01\0\0\0\xff\xff\xff\xf0a\x46\0\0\x20\0\0\x01\x09b", &[
-        (6, 0xffff_fff0, 9, 1, b"a"),
-        (6, 0x10, 9, 1, b"b"),
-    ]);
+    check(
+        b"\x06\xff\xff\xff\0\0\x01\x09\x01\0\0\0\xff\xff\xff\xf0a\x46\0\0\x20\0\0\x01\x09b",
+        &[(6, 0xffff_fff0, 9, 1, b"a"), (6, 0x10, 9, 1, b"b")],
+    );
 }
 
 #[test]
