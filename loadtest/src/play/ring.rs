@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// Receive buffers: few enough to stay in the processor's cache, enough for all completions of one turn.
-const BUFFERS: u16 = 64;
+const BUFFERS: u16 = 128;
 /// Bytes of one: a whole send of the server (128 KiB) in two or three.
 const BUFFER_LEN: usize = 64 * 1024;
 const GROUP: u16 = 0;
