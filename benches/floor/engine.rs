@@ -76,7 +76,16 @@ impl Subscribers {
     pub fn new(backend: Backend, slots: usize, batch: usize) -> Self {
         let flushed = vec![0; slots.max(1)];
         let (all, ready) = (Vec::new(), VecDeque::new());
-        Self { backend, all, flushed, ready, batch: batch.clamp(1, SQ_ENTRIES as usize), dead: 0, sends: 0, bytes: 0 }
+        Self {
+            backend,
+            all,
+            flushed,
+            ready,
+            batch: batch.clamp(1, SQ_ENTRIES as usize),
+            dead: 0,
+            sends: 0,
+            bytes: 0,
+        }
     }
 
     /// Takes in a socket that starts at `cursor`.
@@ -205,7 +214,13 @@ impl Subscribers {
         };
         // SAFETY: `events` holds EVENTS entries, the timeout is valid, a null mask changes nothing.
         let n = unsafe {
-            libc::epoll_pwait2(epoll.as_raw_fd(), events.as_mut_ptr(), EVENTS as i32, &timeout, std::ptr::null())
+            libc::epoll_pwait2(
+                epoll.as_raw_fd(),
+                events.as_mut_ptr(),
+                EVENTS as i32,
+                &timeout,
+                std::ptr::null(),
+            )
         };
         for event in events.iter().take(usize::try_from(n).unwrap_or(0)) {
             let index = event.u64 as usize;

@@ -24,7 +24,8 @@ impl Log {
         };
         let map = |at: *mut u8, len: usize, flags, fd| {
             // SAFETY: either a fresh mapping (null address) or one laid over our own reservation with MAP_FIXED.
-            let base = unsafe { libc::mmap(at.cast(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
+            let base =
+                unsafe { libc::mmap(at.cast(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
             if base == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(base.cast::<u8>()) }
         };
         // SAFETY: plain system call on our own descriptor.

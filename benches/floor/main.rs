@@ -16,7 +16,9 @@ use clap::{Parser, ValueEnum};
 use engine::{Backend, Subscribers};
 use flush::{Flush, Mode};
 use headgate_load::clock::{self, now_ns};
-use headgate_load::media::{AAC_CONFIG, AVC_CONFIG, Frames, Profile, Schedule, TYPE_AUDIO, TYPE_VIDEO, message_type};
+use headgate_load::media::{
+    AAC_CONFIG, AVC_CONFIG, Frames, Profile, Schedule, TYPE_AUDIO, TYPE_VIDEO, message_type,
+};
 use headgate_load::stamp::Kind;
 use headgate_load::{flv, watch};
 use log::Log;

@@ -14,7 +14,8 @@ pub enum BadResponse {
 
 /// The request for `path` on `authority`.
 pub fn request(authority: &str, path: &str) -> Vec<u8> {
-    format!("GET /{path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: headgate-load\r\nAccept: */*\r\n\r\n").into_bytes()
+    format!("GET /{path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: headgate-load\r\nAccept: */*\r\n\r\n")
+        .into_bytes()
 }
 
 #[derive(Debug)]

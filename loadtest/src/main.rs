@@ -172,7 +172,11 @@ fn si(text: &str) -> Result<f64, String> {
         _ => (text, 1.0),
     };
     let value: f64 = digits.parse().map_err(|_| format!("{text} is no number"))?;
-    if value >= 0.0 && value.is_finite() { Ok(value * factor) } else { Err(format!("{text} is out of range")) }
+    if value >= 0.0 && value.is_finite() {
+        Ok(value * factor)
+    } else {
+        Err(format!("{text} is out of range"))
+    }
 }
 
 fn main() -> ExitCode {

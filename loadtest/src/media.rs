@@ -51,7 +51,9 @@ impl Profile {
         match kind {
             Kind::Key => ((inter * self.key_ratio) as usize).max(PREFIX_LEN),
             Kind::Inter => (inter as usize).max(PREFIX_LEN),
-            Kind::Audio => ((audio_bps / 8.0 / self.audio_fps.max(1e-3)) as usize).max(AUDIO_STAMP_AT + STAMP_LEN),
+            Kind::Audio => {
+                ((audio_bps / 8.0 / self.audio_fps.max(1e-3)) as usize).max(AUDIO_STAMP_AT + STAMP_LEN)
+            }
         }
     }
 
@@ -121,7 +123,8 @@ impl Iterator for Schedule {
         if Self::due(self.video, self.profile.fps) == Some(at_ns) {
             let track_seq = self.video;
             self.video += 1;
-            let kind = if track_seq.is_multiple_of(self.profile.gop.max(1)) { Kind::Key } else { Kind::Inter };
+            let kind =
+                if track_seq.is_multiple_of(self.profile.gop.max(1)) { Kind::Key } else { Kind::Inter };
             return Some(Due { at_ns, kind, track_seq, stream_seq });
         }
         let track_seq = self.audio;
@@ -203,7 +206,10 @@ pub fn message_type(kind: Kind) -> u8 {
 }
 
 /// AVC sequence header: constrained baseline 3.1, 1280x720, one SPS and one PPS (ISO/IEC 14496-15, 5.3.3.1).
-pub const AVC_CONFIG: &[u8] = &[0x17, 0x00, 0x00, 0x00, 0x00, 0x01, 0x42, 0xc0, 0x1f, 0xff, 0xe1, 0x00, 0x09, 0x67, 0x42, 0xc0, 0x1f, 0xda, 0x01, 0x40, 0x16, 0xe4, 0x01, 0x00, 0x04, 0x68, 0xce, 0x3c, 0x80];
+pub const AVC_CONFIG: &[u8] = &[
+    0x17, 0x00, 0x00, 0x00, 0x00, 0x01, 0x42, 0xc0, 0x1f, 0xff, 0xe1, 0x00, 0x09, 0x67, 0x42, 0xc0, 0x1f,
+    0xda, 0x01, 0x40, 0x16, 0xe4, 0x01, 0x00, 0x04, 0x68, 0xce, 0x3c, 0x80,
+];
 
 /// AAC sequence header: AAC-LC, 48 kHz, stereo (ISO/IEC 14496-3, 1.6.2.1).
 pub const AAC_CONFIG: &[u8] = &[0xaf, 0, 0x11, 0x90];

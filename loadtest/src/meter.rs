@@ -159,7 +159,8 @@ pub struct Totals {
 
 impl Default for Totals {
     fn default() -> Self {
-        let histogram = || Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).expect("constant bounds are valid");
+        let histogram =
+            || Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).expect("constant bounds are valid");
         Self { video: 0, audio: 0, payload_bytes: 0, video_us: histogram(), audio_us: histogram() }
     }
 }
@@ -191,7 +192,11 @@ impl Meter {
         if self.first_frame_ns == 0 && !audio {
             self.first_frame_ns = now_ns;
         }
-        if audio { self.frames.1 += 1 } else { self.frames.0 += 1 }
+        if audio {
+            self.frames.1 += 1
+        } else {
+            self.frames.0 += 1
+        }
         let stamp = message.stamp();
         match &stamp {
             Some(stamp) => self.account(message, stamp),
@@ -199,7 +204,11 @@ impl Meter {
         }
         let Some(totals) = totals else { return };
         totals.payload_bytes += u64::from(message.len);
-        if audio { totals.audio += 1 } else { totals.video += 1 }
+        if audio {
+            totals.audio += 1
+        } else {
+            totals.video += 1
+        }
         if let Some(stamp) = stamp {
             let us = (now_ns.saturating_sub(stamp.sent_ns) / 1000).max(1);
             if audio { totals.audio_us.saturating_record(us) } else { totals.video_us.saturating_record(us) }
@@ -298,7 +307,8 @@ mod tests {
         assert_eq!(play(&twice, false, None).faults.repeats, 1);
 
         let mut swapped = all.clone();
-        let at = swapped.windows(2).position(|w| w[0].kind != Kind::Audio && w[1].kind == Kind::Audio).unwrap();
+        let at =
+            swapped.windows(2).position(|w| w[0].kind != Kind::Audio && w[1].kind == Kind::Audio).unwrap();
         swapped.swap(at, at + 1);
         assert_eq!(play(&swapped, false, None).faults.reordered, 1);
 

@@ -58,7 +58,8 @@ impl Publisher {
             .with_context(|| format!("cannot connect to {target}"))?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        let mut this = Self { socket, client: Client::new(Role::Publish, target, false), index, backlog: Vec::new() };
+        let mut this =
+            Self { socket, client: Client::new(Role::Publish, target, false), index, backlog: Vec::new() };
         let mut buffer = [0; 4096];
         while !this.client.is_live() {
             let mut out = Vec::new();

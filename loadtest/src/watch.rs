@@ -79,7 +79,8 @@ impl Sample {
     pub fn since(&self, start: &Sample) -> Window {
         let seconds = (self.at_ns - start.at_ns) as f64 / 1e9;
         let both = || self.ticks.iter().zip(&start.ticks);
-        let part = |now: u64, then: u64| (now.saturating_sub(then)) as f64 / (seconds * TICKS_PER_SECOND).max(1e-9);
+        let part =
+            |now: u64, then: u64| (now.saturating_sub(then)) as f64 / (seconds * TICKS_PER_SECOND).max(1e-9);
         Window {
             seconds,
             watched_cpu_seconds: self

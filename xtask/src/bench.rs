@@ -89,31 +89,37 @@ impl BenchArgs {
 pub fn run(args: BenchArgs) -> Result<()> {
     ensure!(args.server_cpu != args.load_cpu, "server and load need a processor each");
     let lab = Lab::new(&args.binaries, !args.no_server, args.server_cpu, args.load_cpu)?;
+    measure(&args, &lab).with_context(|| format!("configs and logs are in {}", lab.dir.display()))?;
+    let _ = fs::remove_dir_all(&lab.dir);
+    Ok(())
+}
+
+fn measure(args: &BenchArgs, lab: &Lab) -> Result<()> {
     let gateway = args.contenders(&[Contender::Rtmp, Contender::HttpFlv]);
     let mut chosen = false;
     if args.against.is_some() {
         chosen = true;
         let contenders = args.contenders(&[Contender::FloorUring, Contender::Rtmp, Contender::Nginx]);
         let cells: Vec<Cell> = sweep::against_nginx().into_iter().filter(|cell| args.keeps(cell)).collect();
-        let rows = sweep::sweep(&lab, &cells, &contenders, args.seconds, args.rounds)?;
-        write(&args, "nginx", &rows, &table::nginx(&rows), None)?;
+        let rows = sweep::sweep(lab, &cells, &contenders, args.seconds, args.rounds)?;
+        write(args, "nginx", &rows, &table::nginx(&rows), None)?;
     }
     // nginx stands in when there is no gateway, so that the instrument itself can be tried.
     let servers = if args.no_server { vec![Contender::Nginx] } else { gateway.clone() };
     if args.memory {
         chosen = true;
-        let rows = extras::memory(&lab, &servers)?;
-        write(&args, "memory", &rows, &table::plain(&rows), None)?;
+        let rows = extras::memory(lab, &servers)?;
+        write(args, "memory", &rows, &table::plain(&rows), None)?;
     }
     if args.stalled {
         chosen = true;
-        let rows = extras::stalled(&lab, &servers, args.seconds, args.rounds)?;
-        write(&args, "stalled", &rows, &table::plain(&rows), None)?;
+        let rows = extras::stalled(lab, &servers, args.seconds, args.rounds)?;
+        write(args, "stalled", &rows, &table::plain(&rows), None)?;
     }
     if args.streams {
         chosen = true;
-        let rows = extras::streams(&lab, &servers, args.seconds)?;
-        write(&args, "streams", &rows, &table::plain(&rows), None)?;
+        let rows = extras::streams(lab, &servers, args.seconds)?;
+        write(args, "streams", &rows, &table::plain(&rows), None)?;
     }
     if chosen {
         return Ok(());
@@ -122,8 +128,9 @@ pub fn run(args: BenchArgs) -> Result<()> {
     let cells: Vec<Cell> = cells.into_iter().filter(|cell| args.keeps(cell)).collect();
     ensure!(!cells.is_empty(), "no row has this flush mode and number of subscribers");
     let contenders = [&[Contender::FloorUring, Contender::FloorSend][..], &gateway].concat();
-    let rows = sweep::sweep(&lab, &cells, &contenders, args.seconds, args.rounds)?;
-    write(&args, "sweep", &rows, &table::sweep(&rows), Some(&plot::sweep(&rows)))
+    let rows = sweep::sweep(lab, &cells, &contenders, args.seconds, args.rounds)?;
+    let tables = format!("{}\n{}", table::sweep(&rows), table::scale(&rows));
+    write(args, "sweep", &rows, &tables, Some(&plot::sweep(&rows)))
 }
 
 /// Prints the table; writes `NAME.json`, `NAME.md` and `NAME.svg`.

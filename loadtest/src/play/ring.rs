@@ -68,7 +68,9 @@ impl Ring {
             .setup_defer_taskrun()
             .setup_cqsize(CQ_ENTRIES)
             .build(SQ_ENTRIES)
-            .context("cannot make an io_uring ring (kernel 6.1 or newer, not forbidden by sysctl or seccomp)")?;
+            .context(
+                "cannot make an io_uring ring (kernel 6.1 or newer, not forbidden by sysctl or seccomp)",
+            )?;
         let entries = Block::new(usize::from(BUFFERS) * size_of::<BufRingEntry>())?;
         let data = Block::new(usize::from(BUFFERS) * BUFFER_LEN)?;
         // SAFETY: `entries` is page-aligned, holds BUFFERS entries, and lives as long as the ring.
@@ -129,7 +131,8 @@ impl Ring {
 
     /// Receives from `fd` once, at most `len` bytes.
     pub fn receive_once(&mut self, fd: RawFd, len: u32, user_data: u64) -> Result<()> {
-        let receive = opcode::Recv::new(Fd(fd), std::ptr::null_mut(), len.min(BUFFER_LEN as u32)).buf_group(GROUP);
+        let receive =
+            opcode::Recv::new(Fd(fd), std::ptr::null_mut(), len.min(BUFFER_LEN as u32)).buf_group(GROUP);
         self.push(receive.build().flags(squeue::Flags::BUFFER_SELECT).user_data(user_data))
     }
 
@@ -139,7 +142,11 @@ impl Ring {
         let args = SubmitArgs::new().timespec(&timeout);
         match self.uring.submitter().submit_with_args(1, &args) {
             Ok(_) => {}
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)) => {}
+            Err(e)
+                if matches!(
+                    e.raw_os_error(),
+                    Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)
+                ) => {}
             Err(e) => return Err(e).context("io_uring_enter"),
         }
         done.extend(self.uring.completion().map(|entry| Done {

@@ -66,7 +66,12 @@ impl Subscriber {
     }
 
     /// Takes in bytes that were read at `now_ns`; `totals` while the window is open. An error is a reason to leave.
-    pub fn input(&mut self, bytes: &[u8], now_ns: u64, mut totals: Option<&mut Totals>) -> Result<(), String> {
+    pub fn input(
+        &mut self,
+        bytes: &[u8],
+        now_ns: u64,
+        mut totals: Option<&mut Totals>,
+    ) -> Result<(), String> {
         let meter = &mut self.meter;
         if self.pace != Pace::Healthy {
             totals = None;

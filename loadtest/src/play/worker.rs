@@ -54,7 +54,8 @@ pub fn run(plan: &Plan, thread: usize, address: SocketAddr, start_ns: u64, live:
     let seats = numbers.iter().map(|&number| {
         let stream = number % plan.streams.max(1);
         let target = if plan.streams > 1 { plan.target.numbered(stream) } else { plan.target.clone() };
-        let subscriber = Subscriber::new(&target, stream as u32, plan.pace(number), verified.contains(&number));
+        let subscriber =
+            Subscriber::new(&target, stream as u32, plan.pace(number), verified.contains(&number));
         Seat { subscriber, socket: None, outstanding: 0, gone: false }
     });
     let mut worker = Worker {
@@ -94,7 +95,11 @@ fn account(outcome: &mut Outcome, subscriber: &Subscriber) {
     if meter.verify {
         outcome.verified.add(&meter.faults);
     }
-    if meter.faults.is_clean() { outcome.clean.0 += 1 } else { outcome.clean.1 += 1 }
+    if meter.faults.is_clean() {
+        outcome.clean.0 += 1
+    } else {
+        outcome.clean.1 += 1
+    }
     let (video, audio) = meter.next();
     outcome.ends.push((meter.stream, video, audio));
 }
@@ -160,7 +165,8 @@ impl Worker<'_> {
         let seat = &mut self.seats[place];
         seat.subscriber.begun_ns = now;
         seat.outstanding += 1;
-        // SAFETY: the address is part of the worker, which outlives every operation: `run` leaks the ring otherwise.
+        // SAFETY: the worker keeps the address in place while it works, and the kernel copies it at submission, which is
+        // at the end of the same turn.
         unsafe { self.ring.connect(socket.as_raw_fd(), &self.address, CONNECT | place as u64) }?;
         self.seats[place].socket = Some(socket);
         Ok(())

@@ -136,14 +136,20 @@ impl Client {
         let number = |key: &str, value| (key.to_owned(), Value::Number(value));
         let mut fields = Vec::new();
         if profile.fps > 0.0 {
-            fields.extend([number("width", 1280.0), number("height", 720.0), number("framerate", profile.fps)]);
+            fields.extend([
+                number("width", 1280.0),
+                number("height", 720.0),
+                number("framerate", profile.fps),
+            ]);
             fields.push(number("videocodecid", 7.0));
         }
         if profile.audio_fps > 0.0 {
             fields.extend([number("audiocodecid", 10.0), number("audiosamplerate", 48000.0)]);
         }
         let mut body = Vec::new();
-        for value in [Value::Text("@setDataFrame".into()), Value::Text("onMetaData".into()), Value::Object(fields)] {
+        for value in
+            [Value::Text("@setDataFrame".into()), Value::Text("onMetaData".into()), Value::Object(fields)]
+        {
             amf::write(&mut body, &value);
         }
         chunk::write(out, CSID_AUDIO, 18, self.dialog.stream_id, 0, &body, CHUNK_SIZE);
@@ -289,8 +295,18 @@ mod tests {
             handshake,
             command(&[text("_result"), Value::Number(1.0), Value::Null, info("status", "ok")]),
             command(&[text("_result"), Value::Number(2.0), Value::Null, Value::Number(tx_id)]),
-            command(&[text("onStatus"), Value::Number(0.0), Value::Null, info("status", "NetStream.Play.Start")]),
-            command(&[text("onStatus"), Value::Number(0.0), Value::Null, info("error", "NetStream.Play.StreamNotFound")]),
+            command(&[
+                text("onStatus"),
+                Value::Number(0.0),
+                Value::Null,
+                info("status", "NetStream.Play.Start"),
+            ]),
+            command(&[
+                text("onStatus"),
+                Value::Number(0.0),
+                Value::Null,
+                info("error", "NetStream.Play.StreamNotFound"),
+            ]),
         ]
     }
 

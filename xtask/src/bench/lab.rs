@@ -19,7 +19,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Where binaries come from and where they run.
 pub struct Lab {
     namespace: Namespace,
-    /// For configs and logs; kept, so that a failed run can be read.
+    /// For configs and logs.
     pub dir: PathBuf,
     load: PathBuf,
     floor: PathBuf,
@@ -203,6 +203,7 @@ impl Lab {
             let err = fs::read_to_string(self.dir.join("load.err")).unwrap_or_default();
             bail!("headgate-load failed: {}", err.lines().last().unwrap_or_default());
         }
+        fs::write(self.dir.join("load.json"), &output.stdout)?;
         serde_json::from_slice(&output.stdout).context("headgate-load printed no JSON")
     }
 }

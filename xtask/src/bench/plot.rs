@@ -51,18 +51,24 @@ pub fn sweep(rows: &[Value]) -> String {
         all.fold(0.0, f64::max)
     };
     let axes = [
-        ("cpu_us_per_message", Axis {
-            max: (largest("cpu_us_per_message") * 1.1).max(1.0),
-            unit: 1.0,
-            log: false,
-            title: "CPU us per message",
-        }),
-        ("video_p99_us", Axis {
-            max: (largest("video_p99_us") / 1e3 * 1.3).max(10.0),
-            unit: 1e3,
-            log: true,
-            title: "video p99, ms",
-        }),
+        (
+            "cpu_us_per_message",
+            Axis {
+                max: (largest("cpu_us_per_message") * 1.1).max(1.0),
+                unit: 1.0,
+                log: false,
+                title: "CPU us per message",
+            },
+        ),
+        (
+            "video_p99_us",
+            Axis {
+                max: (largest("video_p99_us") / 1e3 * 1.3).max(10.0),
+                unit: 1e3,
+                log: true,
+                title: "video p99, ms",
+            },
+        ),
     ];
     let width = LEFT + modes.len() as f64 * (PANEL_W + GAP);
     let height = TOP + 2.0 * (PANEL_H + 2.0 * GAP);
@@ -80,7 +86,8 @@ pub fn sweep(rows: &[Value]) -> String {
     }
     for (column, mode) in modes.iter().enumerate() {
         let x = LEFT + column as f64 * (PANEL_W + GAP);
-        let _ = writeln!(svg, "<text x=\"{x}\" y=\"{}\" font-weight=\"bold\">flush {mode}</text>", TOP - 10.0);
+        let _ =
+            writeln!(svg, "<text x=\"{x}\" y=\"{}\" font-weight=\"bold\">flush {mode}</text>", TOP - 10.0);
         let rows: Vec<&Value> = rows.iter().copied().filter(|row| row["flush"] == *mode).collect();
         for (line, (field, axis)) in axes.iter().enumerate() {
             let y = TOP + line as f64 * (PANEL_H + 2.0 * GAP);
@@ -100,7 +107,12 @@ fn panel(svg: &mut String, rows: &[&Value], field: &str, axis: &Axis, (x, y): (f
         let at = y + PANEL_H * (1.0 - axis.height(tick * axis.unit));
         let _ = writeln!(svg, "<path d=\"M{x} {at:.1}h{PANEL_W}\" stroke=\"#eeeeee\"/>");
         if first {
-            let _ = writeln!(svg, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{tick}</text>", x - 6.0, at + 4.0);
+            let _ = writeln!(
+                svg,
+                "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{tick}</text>",
+                x - 6.0,
+                at + 4.0
+            );
         }
     }
     if first {

@@ -112,6 +112,40 @@ pub fn sweep(rows: &[Value]) -> String {
     out
 }
 
+/// How the cost per message changes from 1000 to 4000 subscribers; the gate is that the gateway's rises no more than the floor's.
+pub fn scale(rows: &[Value]) -> String {
+    let mut out =
+        String::from("| flush | floor, 1000 to 4000 | RTMP | FLV | gate |\n|---|--:|--:|--:|---|\n");
+    let find = |flush: &Value, n: u64| {
+        let same =
+            |row: &&Value| row["flush"] == *flush && row["frames"] != "equal" && row["subscribers"] == n;
+        rows.iter().find(same)
+    };
+    for small in rows.iter().filter(|row| row["subscribers"] == 1000 && row["frames"] != "equal") {
+        let Some(large) = find(&small["flush"], 4000) else { continue };
+        let change = |who| {
+            let cost = |row| number(row, who, "cpu_us_per_message").filter(|cost| *cost > 0.0);
+            cost(large).zip(cost(small)).map(|(large, small)| large / small)
+        };
+        let floor = change("floor");
+        let rises = SERVERS.map(change);
+        let misses = rises.iter().any(Option::is_some).then(|| {
+            let worse = |server: &str| change(server).zip(floor).is_some_and(|(ours, floor)| ours > floor);
+            SERVERS.into_iter().filter(|server| worse(server)).map(str::to_owned).collect()
+        });
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {} |",
+            small["flush"].as_str().unwrap_or_default(),
+            cell(floor, 2),
+            cell(rises[0], 2),
+            cell(rises[1], 2),
+            verdict(misses, false)
+        );
+    }
+    out
+}
+
 /// The table of headgate beside nginx with the RTMP module.
 pub fn nginx(rows: &[Value]) -> String {
     let mut out = String::from(
@@ -188,7 +222,10 @@ mod tests {
     #[test]
     fn gates() {
         assert_eq!(misses(&row(0.5, 2.29, 8499.0, 0)), Some(vec![]));
-        assert_eq!(misses(&row(0.5, 2.31, 8501.0, 0)), Some(vec!["rtmp cpu".into(), "rtmp video_p99".into()]));
+        assert_eq!(
+            misses(&row(0.5, 2.31, 8501.0, 0)),
+            Some(vec!["rtmp cpu".into(), "rtmp video_p99".into()])
+        );
         assert_eq!(misses(&row(0.9, 9.0, 90000.0, 0)), Some(vec![]), "saturated rows have no ratio");
         assert_eq!(misses(&row(0.9, 9.0, 90000.0, 3)), Some(vec!["rtmp lost 3".into()]));
         assert_eq!(misses(&json!({ "floor": { "core": 0.1 } })), None);
