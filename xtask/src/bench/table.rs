@@ -123,8 +123,8 @@ pub fn scale(rows: &[Value]) -> String {
     };
     for small in rows.iter().filter(|row| row["subscribers"] == 1000 && row["frames"] != "equal") {
         let Some(large) = find(&small["flush"], 4000) else { continue };
-        let change = |who| {
-            let cost = |row| number(row, who, "cpu_us_per_message").filter(|cost| *cost > 0.0);
+        let change = |who: &str| {
+            let cost = |row: &Value| number(row, who, "cpu_us_per_message").filter(|cost| *cost > 0.0);
             cost(large).zip(cost(small)).map(|(large, small)| large / small)
         };
         let floor = change("floor");
