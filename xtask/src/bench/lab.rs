@@ -118,7 +118,7 @@ fn build(what: &[&str], target: &str) -> Result<PathBuf> {
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message["target"]["name"] == target)
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .last()
+        .next_back()
         .with_context(|| format!("cargo built no executable {target}"))
 }
 
