@@ -66,7 +66,8 @@ impl<'a> Iterator for Words<'a> {
         self.0 = self.0.trim_start_matches([' ', '\t', '\r']);
         let first = self.0.chars().next()?;
         let wordy = |c: char| c.is_alphanumeric() || c == '_';
-        let len = if wordy(first) { self.0.find(|c| !wordy(c)).unwrap_or(self.0.len()) } else { first.len_utf8() };
+        let len =
+            if wordy(first) { self.0.find(|c| !wordy(c)).unwrap_or(self.0.len()) } else { first.len_utf8() };
         let (word, rest) = self.0.split_at(len);
         self.0 = rest;
         Some(word)
@@ -100,7 +101,11 @@ fn the_checker_sees_what_it_should() {
         ("src/fanout/segment.rs", "fn put() {}\nfn other() { v.extend_from_slice(b) }", 1),
         ("src/fanout/log.rs", "// to_vec\nconst S: &str = \"concat\"; fn to_vector() {}", 0),
         ("src/fanout/log.rs", "static A: B = [x, y].concat();", 1),
-        ("src/fanout/log.rs", "#[cfg(test)]\nmod tests { fn a() { b.to_vec(); } }\nfn c() { d.to_vec(); }", 1),
+        (
+            "src/fanout/log.rs",
+            "#[cfg(test)]\nmod tests { fn a() { b.to_vec(); } }\nfn c() { d.to_vec(); }",
+            1,
+        ),
         ("src/fanout/log.rs", "#[cfg(not(test))]\nmod real { fn a() { b.to_vec(); } }", 1),
         ("src/fanout/log.rs", "#[cfg(test)]\nuse x;\nfn a() { b.to_vec(); }", 1),
     ] {
