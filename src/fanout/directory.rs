@@ -1,0 +1,285 @@
+//! Name -> stream: one mutexed map, touched at publish, play and close only. Check and claim are one critical section.
+
+use super::log::LogId;
+use super::stream::CoreId;
+use crate::media::Mono;
+use crate::media::track::TrackSummary;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Logs of the process at most; one dirty bit each.
+pub const LOGS_MAX: u32 = 1 << 16;
+
+/// `APP/STREAM`; the app may have several levels.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamName(Arc<str>);
+
+impl StreamName {
+    /// The stream `stream` of `app`.
+    pub fn new(app: &str, stream: &str) -> StreamName {
+        StreamName(format!("{app}/{stream}").into())
+    }
+
+    /// The app.
+    pub fn app(&self) -> &str {
+        self.0.rsplit_once('/').map_or("", |(app, _)| app)
+    }
+
+    /// The stream's own name.
+    pub fn stream(&self) -> &str {
+        self.0.rsplit_once('/').map_or(&self.0, |(_, stream)| stream)
+    }
+}
+
+impl std::fmt::Display for StreamName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Identity of a stream from first publish to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(pub u64);
+
+/// What status pages show of a stream. Counters are written by the home core with plain stores, except `viewers`.
+#[derive(Debug, Default)]
+pub struct StreamStats {
+    /// Media bytes received.
+    pub bytes_in: AtomicU64,
+    /// Frames received.
+    pub frames_in: AtomicU64,
+    /// Time of the last frame, in microseconds of the monotonic clock.
+    pub last_frame_us: AtomicU64,
+    /// Keyframes received.
+    pub keyframes: AtomicU64,
+    /// Subscribers by protocol; the index is the egress's.
+    pub viewers: [AtomicI64; 2],
+    /// What the tracks are; written when a configuration changes.
+    pub tracks: Mutex<Vec<TrackSummary>>,
+}
+
+impl StreamStats {
+    /// Adds to a counter of which this core is the only writer.
+    pub fn add(counter: &AtomicU64, n: u64) {
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Place {
+    id: StreamId,
+    home: CoreId,
+    /// Counts publishers of this stream; frames of an older one are dropped.
+    epoch: u32,
+    published: bool,
+    since: Mono,
+    stats: Arc<StreamStats>,
+}
+
+/// The right to publish a name.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The stream.
+    pub id: StreamId,
+    /// This publisher's number.
+    pub epoch: u32,
+    /// The core that has the stream now; `None` if the stream is new.
+    pub from: Option<CoreId>,
+    /// A publisher was still connected, but silent: it is to be closed.
+    pub takeover: bool,
+    /// Shared counters.
+    pub stats: Arc<StreamStats>,
+}
+
+/// Why a name cannot be claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A publisher is alive there.
+    NameTaken,
+    /// The node has all the streams it may have.
+    TooManyStreams,
+}
+
+/// A line of [`Directory::list`].
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Its name.
+    pub name: StreamName,
+    /// Whether a publisher is connected (else its grace runs).
+    pub published: bool,
+    /// First publish.
+    pub since: Mono,
+    /// Shared counters.
+    pub stats: Arc<StreamStats>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    streams: HashMap<StreamName, Place>,
+    next_id: u64,
+    free_logs: Vec<LogId>,
+    next_log: u32,
+}
+
+/// All streams of the process.
+#[derive(Debug)]
+pub struct Directory {
+    inner: Mutex<Inner>,
+    streams_max: usize,
+}
+
+impl Directory {
+    /// An empty directory for at most `streams_max` streams.
+    pub fn new(streams_max: usize) -> Directory {
+        Directory { inner: Mutex::default(), streams_max }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims `name` for a publisher on `core`. A publisher that is connected there loses the name if its last frame
+    /// is older than `takeover_after`.
+    pub fn claim(
+        &self,
+        name: &StreamName,
+        core: CoreId,
+        now: Mono,
+        takeover_after: Duration,
+    ) -> Result<Claim, Refused> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        if let Some(place) = inner.streams.get_mut(name) {
+            let last = Mono::from_micros(place.stats.last_frame_us.load(Ordering::Relaxed));
+            if place.published && now.since(last) < takeover_after {
+                return Err(Refused::NameTaken);
+            }
+            let (from, takeover) = (place.home, place.published);
+            (place.home, place.published) = (core, true);
+            place.epoch += 1;
+            place.stats.last_frame_us.store(now.as_micros(), Ordering::Relaxed);
+            let stats = place.stats.clone();
+            return Ok(Claim { id: place.id, epoch: place.epoch, from: Some(from), takeover, stats });
+        }
+        if inner.streams.len() >= self.streams_max {
+            return Err(Refused::TooManyStreams);
+        }
+        inner.next_id += 1;
+        let id = StreamId(inner.next_id);
+        let stats = Arc::new(StreamStats::default());
+        stats.last_frame_us.store(now.as_micros(), Ordering::Relaxed);
+        let place = Place { id, home: core, epoch: 1, published: true, since: now, stats: stats.clone() };
+        inner.streams.insert(name.clone(), place);
+        Ok(Claim { id, epoch: 1, from: None, takeover: false, stats })
+    }
+
+    /// The publisher `epoch` of `name` is gone; its grace begins. False if another one has the name already.
+    pub fn unpublish(&self, name: &StreamName, id: StreamId, epoch: u32) -> bool {
+        match self.lock().streams.get_mut(name) {
+            Some(place) if place.id == id && place.epoch == epoch => {
+                place.published = false;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Ends `name` if nobody has claimed it since publisher `epoch` left.
+    pub fn end(&self, name: &StreamName, id: StreamId, epoch: u32) -> bool {
+        let mut inner = self.lock();
+        let over = inner.streams.get(name).is_some_and(|p| p.id == id && p.epoch == epoch && !p.published);
+        if over {
+            inner.streams.remove(name);
+        }
+        over
+    }
+
+    /// The stream of that name and the core that has it, or will have it in a moment.
+    pub fn find(&self, name: &StreamName) -> Option<(StreamId, CoreId, Arc<StreamStats>)> {
+        self.lock().streams.get(name).map(|p| (p.id, p.home, p.stats.clone()))
+    }
+
+    /// All streams, by name.
+    pub fn list(&self) -> Vec<Listed> {
+        let mut list: Vec<Listed> = self
+            .lock()
+            .streams
+            .iter()
+            .map(|(name, p)| Listed {
+                name: name.clone(),
+                published: p.published,
+                since: p.since,
+                stats: p.stats.clone(),
+            })
+            .collect();
+        list.sort_by(|a, b| a.name.cmp(&b.name));
+        list
+    }
+
+    /// An identity for a new log; `None` if all are in use.
+    pub fn new_log(&self) -> Option<LogId> {
+        let mut inner = self.lock();
+        inner.free_logs.pop().or_else(|| {
+            let next = inner.next_log;
+            (next < LOGS_MAX).then(|| {
+                inner.next_log += 1;
+                LogId(next)
+            })
+        })
+    }
+
+    /// A log is closed.
+    pub fn free_log(&self, id: LogId) {
+        self.lock().free_logs.push(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO_S: Duration = Duration::from_secs(2);
+
+    fn at(ms: u64) -> Mono {
+        Mono::from_micros(ms * 1000)
+    }
+
+    #[test]
+    fn a_name_has_one_publisher_until_it_is_silent() {
+        let directory = Directory::new(1);
+        let name = StreamName::new("live", "cam");
+        let first = directory.claim(&name, 0, at(0), TWO_S).unwrap();
+        assert_eq!(directory.claim(&name, 1, at(1999), TWO_S).unwrap_err(), Refused::NameTaken);
+        let second = directory.claim(&name, 1, at(2000), TWO_S).unwrap();
+        assert_eq!((second.id, second.epoch, second.from, second.takeover), (first.id, 2, Some(0), true));
+        assert!(!directory.unpublish(&name, first.id, first.epoch), "the old one no longer owns the name");
+        let other = StreamName::new("live", "other");
+        assert_eq!(directory.claim(&other, 0, at(0), TWO_S).unwrap_err(), Refused::TooManyStreams);
+    }
+
+    #[test]
+    fn a_stream_ends_only_if_nobody_came_back() {
+        let directory = Directory::new(10);
+        let name = StreamName::new("a/b", "c");
+        assert_eq!((name.app(), name.stream()), ("a/b", "c"));
+        let first = directory.claim(&name, 0, at(0), TWO_S).unwrap();
+        assert!(!directory.end(&name, first.id, first.epoch), "still published");
+        assert!(directory.unpublish(&name, first.id, first.epoch));
+        let again = directory.claim(&name, 1, at(10), TWO_S).unwrap();
+        assert!(!again.takeover);
+        assert!(!directory.end(&name, first.id, first.epoch));
+        assert!(directory.unpublish(&name, again.id, again.epoch) && directory.end(&name, again.id, again.epoch));
+        assert!(directory.find(&name).is_none());
+    }
+
+    #[test]
+    fn log_identities_are_reused() {
+        let directory = Directory::new(1);
+        let a = directory.new_log().unwrap();
+        assert_ne!(Some(a), directory.new_log());
+        directory.free_log(a);
+        assert_eq!(Some(a), directory.new_log());
+    }
+}

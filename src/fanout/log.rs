@@ -1,0 +1,348 @@
+//! A log: the bytes of one stream in one wire format, in segments, with one writer.
+//!
+//! Lives here: the writer with its retention and join points, what it tells the cores that read it ([`Feed`]), and
+//! the one word they share ([`LogShared::flushed`]). Segments do not point at each other: each reading core keeps its
+//! own deque of them (`super::view`), fed by [`Feed`].
+
+use super::segment::{Entry, Segment, SegmentWriter, flags};
+use crate::media::Mono;
+use crate::media::track::ConfigSet;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// First segment of a log, in bytes; small, because most logs of a many-stream node stay small.
+pub const SEGMENT_BYTES_MIN: u32 = 16 << 10;
+/// Where doubling ends, in bytes.
+pub const SEGMENT_BYTES_MAX: u32 = 1 << 20;
+/// One index entry per this many bytes, at least [`SEGMENT_ENTRIES_MIN`]: audio of 32 kbit/s has smaller messages
+/// and seals its segments by the index.
+const BYTES_PER_ENTRY: u32 = 1 << 10;
+/// Entries of the smallest segment.
+const SEGMENT_ENTRIES_MIN: u32 = 64;
+/// Entries of the largest.
+const SEGMENT_ENTRIES_MAX: u32 = 1 << 10;
+/// A message larger than this cannot be stored: offsets in a segment are 32 bits with room to spare.
+pub const ENTRY_BYTES_MAX: usize = 64 << 20;
+
+const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX && SEGMENT_BYTES_MIN.is_power_of_two());
+
+/// The format of a log's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// RTMP chunks, full headers, chunk size [`super::packager::rtmp::CHUNK_SIZE`].
+    Rtmp,
+    /// FLV tags with their trailers.
+    Flv,
+}
+
+/// A track set and a capability profile: what is left out of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Variant {
+    /// Audio tracks are in.
+    pub audio: bool,
+    /// Video tracks are in.
+    pub video: bool,
+    /// Video Metadata and audio MultichannelConfig packets are left out, for players that reject them.
+    pub strip: bool,
+}
+
+impl Variant {
+    /// Everything, as the publisher sent it.
+    pub const FULL: Variant = Variant { audio: true, video: true, strip: false };
+}
+
+/// What a log of a stream holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LogKey {
+    /// Wire format.
+    pub format: Format,
+    /// Track set and profile.
+    pub variant: Variant,
+}
+
+/// A position at an entry boundary: segment number, entry in it. Ordered as the log is.
+///
+/// The end of a sealed segment and the start of the next are two spellings of one place; comparison does not know,
+/// [`super::view::View::normalise`] does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pos {
+    /// Number of the segment.
+    pub seg: u32,
+    /// Entries of it that lie before the position.
+    pub entry: u32,
+}
+
+impl Pos {
+    fn pack(self) -> u64 {
+        (u64::from(self.seg) << 32) | u64::from(self.entry)
+    }
+
+    fn unpack(word: u64) -> Pos {
+        Pos { seg: (word >> 32) as u32, entry: word as u32 }
+    }
+}
+
+/// Identity of a log in this process, index of its dirty bit; reused after the log's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LogId(pub u32);
+
+/// What the writer and all readers of a log share.
+#[derive(Debug)]
+pub struct LogShared {
+    /// Index of the dirty bit.
+    pub id: LogId,
+    flushed: crossbeam::utils::CachePadded<(AtomicU64, AtomicU64)>,
+}
+
+impl LogShared {
+    /// A log's shared part, nothing flushed.
+    pub fn new(id: LogId) -> LogShared {
+        LogShared { id, flushed: crossbeam::utils::CachePadded::new((AtomicU64::new(0), AtomicU64::new(0))) }
+    }
+
+    /// How far readers should look.
+    pub fn flushed(&self) -> Pos {
+        Pos::unpack(self.flushed.0.load(Ordering::Acquire))
+    }
+
+    /// When that was last moved; may be newer than what [`LogShared::flushed`] just returned (for histograms only).
+    pub fn flushed_at(&self) -> Mono {
+        Mono::from_micros(self.flushed.1.load(Ordering::Relaxed))
+    }
+}
+
+/// Where a reader may start.
+#[derive(Clone, Debug)]
+pub struct JoinPoint {
+    /// The entry that is sent first.
+    pub pos: Pos,
+    /// Its decoding time.
+    pub dts_ms: u32,
+    /// Configuration as of that entry.
+    pub config: Arc<ConfigSet>,
+}
+
+/// News of a log for the cores that read it, in order.
+#[derive(Clone, Debug)]
+pub enum Feed {
+    /// The next segment; it may already hold entries.
+    Segment(Arc<Segment>),
+    /// A newer join point, or none because the GOP outgrew retention.
+    Join(Option<JoinPoint>),
+    /// Segments below this number are evicted.
+    Floor(u32),
+    /// Nothing follows: send what is flushed, say goodbye.
+    End,
+}
+
+/// A log as a new reader core finds it.
+#[derive(Clone, Debug)]
+pub struct LogSnapshot {
+    /// The shared word.
+    pub shared: Arc<LogShared>,
+    /// Retained segments, oldest first; never empty.
+    pub segments: Vec<Arc<Segment>>,
+    /// Newest join point.
+    pub join: Option<JoinPoint>,
+}
+
+/// How much of a log is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Bytes of one log at most; wins over everything.
+    pub gop_bytes_max: u64,
+    /// A join point older than this is given up.
+    pub gop_age_max: Duration,
+    /// Entries younger than this are kept for readers that lag, if the bytes allow.
+    pub lag_max: Duration,
+}
+
+/// The writer of one log: a value that moves with the stream, never cloned.
+#[derive(Debug)]
+pub struct LogWriter {
+    shared: Arc<LogShared>,
+    segments: VecDeque<Arc<Segment>>,
+    writer: SegmentWriter,
+    /// Bytes committed in `segments`.
+    retained_bytes: u64,
+    join: Option<JoinPoint>,
+    join_at: Mono,
+    news: Vec<Feed>,
+    copied_bytes: u64,
+}
+
+impl LogWriter {
+    /// An empty log.
+    pub fn new(id: LogId) -> LogWriter {
+        let (segment, writer) = new_segment(0, SEGMENT_BYTES_MIN);
+        LogWriter {
+            shared: Arc::new(LogShared::new(id)),
+            segments: VecDeque::from([segment]),
+            writer,
+            retained_bytes: 0,
+            join: None,
+            join_at: Mono::ZERO,
+            news: Vec::new(),
+            copied_bytes: 0,
+        }
+    }
+
+    /// The word shared with readers.
+    pub fn shared(&self) -> &Arc<LogShared> {
+        &self.shared
+    }
+
+    /// Bytes held.
+    pub fn retained_bytes(&self) -> u64 {
+        self.retained_bytes
+    }
+
+    /// Bytes copied into the log since the last call; each frame's once.
+    pub fn take_copied_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.copied_bytes)
+    }
+
+    /// Where a reader would start now.
+    pub fn newest_join(&self) -> Option<&JoinPoint> {
+        self.join.as_ref()
+    }
+
+    /// Behind the last committed entry.
+    pub fn committed(&self) -> Pos {
+        Pos { seg: self.writer.segment().seq(), entry: self.writer.count() }
+    }
+
+    /// Everything a new reader core needs; later [`Feed`]s continue from here.
+    pub fn snapshot(&self) -> LogSnapshot {
+        LogSnapshot {
+            shared: self.shared.clone(),
+            segments: self.segments.iter().cloned().collect(),
+            join: self.join.clone(),
+        }
+    }
+
+    /// Makes room for an entry of `len` bytes. Returns false if no segment can hold it.
+    #[must_use]
+    pub fn reserve(&mut self, len: usize) -> bool {
+        if len > ENTRY_BYTES_MAX {
+            return false;
+        }
+        let len = len as u32;
+        if !self.writer.fits(len) {
+            let doubled = self.writer.segment().capacity().clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX / 2) * 2;
+            // An entry larger than a segment gets one of its own.
+            let (segment, writer) = new_segment(self.writer.segment().seq().wrapping_add(1), doubled.max(len));
+            self.news.push(Feed::Segment(segment.clone()));
+            self.segments.push_back(segment);
+            self.writer = writer;
+        }
+        true
+    }
+
+    /// Copies `part` into the reserved room: the one place where the fan-out copies media, and counts it.
+    #[must_use]
+    pub fn put(&mut self, part: &[u8]) -> bool {
+        self.copied_bytes += part.len() as u64;
+        self.writer.put(part)
+    }
+
+    /// Commits what was put as one entry; `join` makes it the newest join point. Returns the entry's position.
+    #[must_use]
+    pub fn commit(&mut self, now: Mono, entry: Entry, join: Option<Arc<ConfigSet>>) -> bool {
+        let before = self.writer.tail();
+        let pos = self.committed();
+        if !self.writer.commit(entry) {
+            return false;
+        }
+        self.retained_bytes += u64::from(self.writer.tail() - before);
+        if let Some(config) = join {
+            debug_assert!(entry.flags & flags::JOIN != 0);
+            let join = JoinPoint { pos, dts_ms: entry.dts_ms, config };
+            // Audio-only logs join anywhere: one piece of news a flush, not one an entry.
+            match self.news.last_mut() {
+                Some(Feed::Join(last)) => *last = Some(join.clone()),
+                _ => self.news.push(Feed::Join(Some(join.clone()))),
+            }
+            self.join = Some(join);
+            self.join_at = now;
+        }
+        true
+    }
+
+    /// Drops what retention no longer wants.
+    pub fn evict(&mut self, now: Mono, keep: Retention) {
+        if self.join.is_some() && now.since(self.join_at) > keep.gop_age_max {
+            self.forget_join();
+        }
+        let mut dropped = false;
+        while self.segments.len() > 1 {
+            let Some(oldest) = self.segments.front() else { break };
+            let over = self.retained_bytes > keep.gop_bytes_max;
+            let joins_here = self.join.as_ref().is_some_and(|j| j.pos.seg == oldest.seq());
+            let newest = oldest.published().checked_sub(1).and_then(|i| oldest.entry(i));
+            let young = newest
+                .is_some_and(|e| now.since(Mono::from_micros(e.complete_us)) < keep.lag_max);
+            if !over && (joins_here || young) {
+                break;
+            }
+            if joins_here {
+                self.forget_join();
+            }
+            self.retained_bytes -= u64::from(newest.map_or(0, |e| e.end));
+            self.segments.pop_front();
+            dropped = true;
+        }
+        if dropped && let Some(oldest) = self.segments.front() {
+            self.news.push(Feed::Floor(oldest.seq()));
+        }
+    }
+
+    fn forget_join(&mut self) {
+        self.join = None;
+        self.news.push(Feed::Join(None));
+    }
+
+    /// Ends the log for its readers.
+    pub fn end(&mut self) {
+        self.news.push(Feed::End);
+    }
+
+    /// Whether readers must be told something.
+    pub fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    /// What readers must be told, in order; to be sent before [`LogWriter::flush`] moves the word.
+    pub fn take_news(&mut self) -> Vec<Feed> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Moves `flushed` to what is committed. Returns whether it moved.
+    pub fn flush(&mut self, now: Mono) -> bool {
+        let committed = self.committed();
+        if self.shared.flushed() == committed {
+            return false;
+        }
+        self.shared.flushed.1.store(now.as_micros(), Ordering::Relaxed);
+        self.shared.flushed.0.store(committed.pack(), Ordering::Release);
+        true
+    }
+
+    /// The entries from the newest join point on, oldest first, as (entry, bytes): what a late format starts from.
+    pub fn since_join(&self) -> impl Iterator<Item = (Entry, &Arc<Segment>, std::ops::Range<u32>)> {
+        let from = self.join.as_ref().map(|j| j.pos);
+        self.segments.iter().filter(move |s| from.is_some_and(|p| s.seq() >= p.seg)).flat_map(move |segment| {
+            let first = from.filter(|p| p.seg == segment.seq()).map_or(0, |p| p.entry);
+            (first..segment.published()).filter_map(move |i| {
+                let entry = segment.entry(i)?;
+                Some((entry, segment, segment.start_of(i)?..entry.end))
+            })
+        })
+    }
+}
+
+fn new_segment(seq: u32, bytes: u32) -> (Arc<Segment>, SegmentWriter) {
+    Segment::create(seq, bytes, (bytes / BYTES_PER_ENTRY).clamp(SEGMENT_ENTRIES_MIN, SEGMENT_ENTRIES_MAX))
+}

@@ -1,0 +1,404 @@
+//! A live stream: takes a publisher's frames to every open log. Owned by its home core; moves to another by value.
+//!
+//! What must stay true: a frame is copied once into each open log and nowhere else; no reader ever finds a delta
+//! frame before a keyframe; a log exists only while it has readers (and a little longer); whoever holds the GOP (a
+//! full log, or else [`Gop`]) holds it once.
+//! Not here: sockets, cores, who may publish.
+
+mod gop;
+
+use super::flush::{Flush, Rule};
+use super::log::{Feed, LogId, LogKey, LogSnapshot, LogWriter, Retention, Variant};
+use super::packager;
+use super::segment::{Entry, flags};
+use super::timeline::{Mapped, Timeline};
+use crate::media::tag::{self, Packet, Tag};
+use crate::media::track::{ConfigSet, Observed, TrackTable};
+use crate::media::{Frame, Kind, Mono};
+use gop::{Gop, Item};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Open logs of one stream and format at most; a further variant is refused.
+pub const LOGS_PER_FORMAT_MAX: usize = 8;
+/// A track that has sent nothing for this long after the publisher's first frame is absent.
+const SETTLE: Duration = Duration::from_secs(1);
+/// A log without readers is kept this long for the next one.
+const LOG_LINGER: Duration = Duration::from_secs(5);
+
+/// A core that reads a log.
+pub type CoreId = u16;
+
+/// Why a frame did not reach the logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dropped {
+    /// Its tag header cannot be read.
+    Malformed,
+    /// An equal repeat of the current configuration.
+    Repeat,
+    /// Configuration beyond its bound.
+    Refused,
+    /// Media before the first keyframe of this publisher.
+    BeforeKeyframe,
+    /// No segment can hold it.
+    TooLarge,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It is in every log that wants it.
+    Kept {
+        /// Whether a configuration changed with it.
+        config: bool,
+        /// What happened to its timestamp.
+        mapped: Mapped,
+        /// Whether it is a keyframe of the default track, or any frame of a stream without video.
+        join: bool,
+    },
+    /// It is in none.
+    Dropped(Dropped),
+}
+
+/// A log with its readers.
+#[derive(Debug)]
+struct OpenLog {
+    key: LogKey,
+    writer: LogWriter,
+    /// Frames older than the log that it still has to be given.
+    backlog: VecDeque<Item>,
+    readers: Vec<CoreId>,
+    idle_since: Mono,
+}
+
+/// News of one log for its readers.
+#[derive(Debug)]
+pub struct LogNews {
+    /// Which log.
+    pub id: LogId,
+    /// The cores to tell.
+    pub readers: Vec<CoreId>,
+    /// In order.
+    pub news: Vec<Feed>,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Stream {
+    rule: Rule,
+    keep: Retention,
+    tracks: TrackTable,
+    timeline: Timeline,
+    flush: Flush,
+    logs: Vec<OpenLog>,
+    gop: Gop,
+    /// When this publisher's first media frame came.
+    started: Option<Mono>,
+    video_seen: bool,
+    audio_seen: bool,
+    /// This publisher has reached a join point.
+    joined: bool,
+}
+
+impl Stream {
+    /// A stream without frames or readers.
+    pub fn new(rule: Rule, keep: Retention) -> Stream {
+        Stream {
+            rule,
+            keep,
+            tracks: TrackTable::new(),
+            timeline: Timeline::default(),
+            flush: Flush::default(),
+            logs: Vec::new(),
+            gop: Gop::default(),
+            started: None,
+            video_seen: false,
+            audio_seen: false,
+            joined: false,
+        }
+    }
+
+    /// A new publisher takes the stream: viewers stay, their clock goes on, its first join point is the next thing
+    /// they get.
+    pub fn republish(&mut self) {
+        self.tracks.reset();
+        self.timeline.republish();
+        (self.started, self.video_seen, self.audio_seen, self.joined) = (None, false, false, false);
+    }
+
+    /// Configuration as of now.
+    pub fn config(&mut self) -> Arc<ConfigSet> {
+        self.tracks.snapshot()
+    }
+
+    /// Takes one frame to every log that wants it.
+    pub fn append(&mut self, now: Mono, mut frame: Frame) -> Appended {
+        let Ok(tag) = tag::inspect(frame.kind, &frame.body) else {
+            return Appended::Dropped(Dropped::Malformed);
+        };
+        let config = match self.tracks.observe(&frame, &tag) {
+            Observed::Repeat => return Appended::Dropped(Dropped::Repeat),
+            Observed::Refused => return Appended::Dropped(Dropped::Refused),
+            Observed::New | Observed::Changed => true,
+            Observed::Media => false,
+        };
+        let media = frame.kind != Kind::Data && tag.packet == Packet::Frames;
+        if media {
+            self.started.get_or_insert(now);
+        }
+        match frame.kind {
+            Kind::Video => self.video_seen |= media || config,
+            Kind::Audio => self.audio_seen |= media || config,
+            Kind::Data => {}
+        }
+        let join = self.is_join(now, &tag);
+        self.joined |= join;
+        if !self.joined && !config {
+            return Appended::Dropped(Dropped::BeforeKeyframe);
+        }
+        let mapped = if media {
+            let (dts_ms, mapped) = self.timeline.map(now, frame.kind, frame.dts_ms);
+            frame.dts_ms = dts_ms;
+            mapped
+        } else {
+            frame.dts_ms = self.timeline.now_ms();
+            Mapped::Kept
+        };
+        let snapshot = self.tracks.snapshot();
+        let item = Item { flags: flags_of(&tag, config, join), config_epoch: snapshot.epoch, frame };
+        let mut fits = true;
+        for log in &mut self.logs {
+            if !log.wants(&item) {
+            } else if log.backlog.is_empty() {
+                fits &= log.write(now, &item, &snapshot);
+            } else {
+                log.backlog.push_back(item.clone());
+            }
+            log.writer.evict(now, self.keep);
+        }
+        self.flush.frame(&self.rule, now, item.frame.kind == Kind::Video);
+        if !self.logs.iter().any(OpenLog::holds_gop) {
+            self.gop.push(now, item, join.then_some(snapshot), self.keep);
+        }
+        if !fits {
+            return Appended::Dropped(Dropped::TooLarge);
+        }
+        Appended::Kept { config, mapped, join }
+    }
+
+    /// A stream has video as soon as a video header or frame was seen; only then do keyframes alone join.
+    fn is_join(&self, now: Mono, tag: &Tag) -> bool {
+        match tag.kind {
+            Kind::Video => tag.is_join_video(),
+            Kind::Audio => tag.packet == Packet::Frames && !self.video_seen && self.settled(now),
+            Kind::Data => false,
+        }
+    }
+
+    /// Whether it is known which tracks this publisher has, so that a reader can be told.
+    pub fn settled(&self, now: Mono) -> bool {
+        self.started.is_some_and(|at| (self.video_seen && self.audio_seen) || now.since(at) >= SETTLE)
+    }
+
+    /// When [`Stream::settled`] turns true by itself; `Mono::NEVER` before the first frame.
+    pub fn settles_at(&self) -> Mono {
+        self.started.map_or(Mono::NEVER, |at| at + SETTLE)
+    }
+
+    /// Opens `key` for `reader`, or joins it. `None` if the format has too many variants open already. `new_id` is
+    /// asked only for a log that is not open, and may refuse.
+    pub fn subscribe(
+        &mut self,
+        now: Mono,
+        key: LogKey,
+        reader: CoreId,
+        new_id: impl FnOnce() -> Option<LogId>,
+    ) -> Option<LogSnapshot> {
+        let at = match self.logs.iter().position(|l| l.key == key) {
+            Some(at) => at,
+            None => {
+                if self.logs.iter().filter(|l| l.key.format == key.format).count() >= LOGS_PER_FORMAT_MAX {
+                    return None;
+                }
+                self.open(now, key, new_id()?);
+                self.logs.len() - 1
+            }
+        };
+        let log = self.logs.get_mut(at)?;
+        if !log.readers.contains(&reader) {
+            log.readers.push(reader);
+        }
+        Some(log.writer.snapshot())
+    }
+
+    fn open(&mut self, now: Mono, key: LogKey, id: LogId) {
+        let mut log = OpenLog {
+            key,
+            writer: LogWriter::new(id),
+            backlog: VecDeque::new(),
+            readers: Vec::new(),
+            idle_since: now,
+        };
+        let source = match self.logs.iter().find(|l| l.holds_gop()) {
+            Some(full) => Gop::from_log(full.key.format, &full.writer),
+            None => self.gop.clone(),
+        };
+        log.backlog = source.items.into_iter().filter(|i| log.wants(i)).collect();
+        for item in &mut log.backlog {
+            item.flags |= flags::LATE;
+        }
+        // The first entry makes the log joinable at once; the rest follows in slices.
+        if let (Some(join), Some(first)) = (source.join, log.backlog.pop_front()) {
+            let _fits = log.write(now, &first, &join);
+            self.flush.frame(&self.rule, now, true);
+        }
+        self.logs.push(log);
+        if self.logs.iter().any(OpenLog::holds_gop) {
+            self.gop = Gop::default();
+        }
+    }
+
+    /// Gives late logs a slice of their backlog; `clock` says when the slice is over. Returns whether more waits.
+    pub fn catch_up(&mut self, until: Mono, clock: impl Fn() -> Mono) -> bool {
+        let snapshot = self.tracks.snapshot();
+        for log in &mut self.logs {
+            while let Some(item) = log.backlog.pop_front() {
+                // A join point inside the backlog is newer than all it was made from: the current configuration.
+                let _fits = log.write(item.frame.complete_at, &item, &snapshot);
+                let now = clock();
+                self.flush.frame(&self.rule, now, true);
+                if now >= until {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// `reader` has no subscriber of `id` any more.
+    pub fn unsubscribe(&mut self, now: Mono, id: LogId, reader: CoreId) {
+        if let Some(log) = self.logs.iter_mut().find(|l| l.writer.shared().id == id) {
+            log.readers.retain(|r| *r != reader);
+            log.idle_since = now;
+        }
+    }
+
+    /// Closes logs that nobody reads; `free` gets their ids back. Returns when to look again.
+    pub fn close_idle(&mut self, now: Mono, mut free: impl FnMut(LogId)) -> Mono {
+        let mut next = Mono::NEVER;
+        let mut at = 0;
+        while let Some(log) = self.logs.get(at) {
+            if log.readers.is_empty() && now.since(log.idle_since) >= LOG_LINGER {
+                let log = self.logs.swap_remove(at);
+                if log.holds_gop() && !self.logs.iter().any(OpenLog::holds_gop) {
+                    self.gop = Gop::from_log(log.key.format, &log.writer);
+                }
+                free(log.writer.shared().id);
+                continue;
+            }
+            if log.readers.is_empty() {
+                next = next.min(log.idle_since + LOG_LINGER);
+            }
+            at += 1;
+        }
+        next
+    }
+
+    /// When readers should look next.
+    pub fn flush_due(&self) -> Mono {
+        self.flush.due()
+    }
+
+    /// Moves `flushed` of all logs; calls `ring` for every log whose readers should look.
+    pub fn flush(&mut self, now: Mono, mut ring: impl FnMut(LogId, &[CoreId])) {
+        let every_slot = self.rule.phases() > 1;
+        for log in &mut self.logs {
+            if log.writer.flush(now) || every_slot {
+                ring(log.writer.shared().id, &log.readers);
+            }
+        }
+        self.flush.done(&self.rule, now);
+    }
+
+    /// Takes what readers must be told before the next [`Stream::flush`].
+    pub fn take_news(&mut self) -> impl Iterator<Item = LogNews> {
+        self.logs.iter_mut().filter(|l| l.writer.has_news()).map(|l| LogNews {
+            id: l.writer.shared().id,
+            readers: l.readers.clone(),
+            news: l.writer.take_news(),
+        })
+    }
+
+    /// The stream is over: every log ends with what it holds.
+    pub fn end(&mut self) {
+        for log in &mut self.logs {
+            log.backlog.clear();
+            log.writer.end();
+        }
+    }
+
+    /// Identities of the open logs.
+    pub fn log_ids(&self) -> impl Iterator<Item = LogId> {
+        self.logs.iter().map(|l| l.writer.shared().id)
+    }
+
+    /// Number of open logs.
+    pub fn open_logs(&self) -> usize {
+        self.logs.len()
+    }
+
+    /// Media bytes held in logs and GOP cache.
+    pub fn held_bytes(&self) -> u64 {
+        self.logs.iter().map(|l| l.writer.retained_bytes()).sum::<u64>() + self.gop.bytes
+    }
+
+    /// Bytes copied into logs since the last call.
+    pub fn take_copied_bytes(&mut self) -> u64 {
+        self.logs.iter_mut().map(|l| l.writer.take_copied_bytes()).sum()
+    }
+}
+
+fn flags_of(tag: &Tag, config: bool, join: bool) -> u8 {
+    let kind = match tag.kind {
+        Kind::Video => flags::VIDEO,
+        Kind::Audio => flags::AUDIO,
+        Kind::Data => 0,
+    };
+    let extra = matches!((tag.kind, tag.packet), (Kind::Video, Packet::Metadata) | (Kind::Audio, Packet::Channels));
+    kind | if config { flags::CONFIG } else { 0 }
+        | if join { flags::JOIN } else { 0 }
+        | if extra { flags::EXTRA } else { 0 }
+}
+
+impl OpenLog {
+    /// Whether the newest GOP can be read back from this log.
+    fn holds_gop(&self) -> bool {
+        self.key.variant == Variant::FULL && self.backlog.is_empty()
+    }
+
+    fn wants(&self, item: &Item) -> bool {
+        let Variant { audio, video, strip } = self.key.variant;
+        !(item.flags & flags::AUDIO != 0 && !audio
+            || item.flags & flags::VIDEO != 0 && !video
+            || item.flags & flags::EXTRA != 0 && strip)
+    }
+
+    fn write(&mut self, now: Mono, item: &Item, config: &Arc<ConfigSet>) -> bool {
+        // Without its video a variant can be joined at any sound.
+        let audio_joins = !self.key.variant.video && item.flags & (flags::AUDIO | flags::CONFIG) == flags::AUDIO;
+        let join = item.flags & flags::JOIN != 0 || audio_joins;
+        let entry = Entry {
+            dts_ms: item.frame.dts_ms,
+            complete_us: item.frame.complete_at.as_micros(),
+            config_epoch: item.config_epoch,
+            flags: if join { item.flags | flags::JOIN } else { item.flags },
+            ..Entry::default()
+        };
+        packager::pack(self.key.format, &mut self.writer, &item.frame)
+            && self.writer.commit(now, entry, join.then(|| config.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

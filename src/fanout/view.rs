@@ -1,0 +1,480 @@
+//! One core's view of a log: the segments it may send from, how far, and which of them the kernel still reads.
+//!
+//! A view is touched by its core only. It keeps an `Arc` of each segment; a send counts in a plain cell
+//! ([`View::pin`]), so it costs no atomic. A segment that is evicted but in flight stays until the count is zero.
+
+use super::log::{Feed, JoinPoint, LogShared, LogSnapshot, Pos};
+use super::segment::{Segment, flags};
+use crate::media::Mono;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Most bytes of one send: enough to amortise the system call, little enough that a slow reader holds one segment.
+pub const SEND_BYTES_MAX: u32 = 128 << 10;
+
+/// Where a subscriber stands: an entry boundary, and how far into the entry a short write came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// The entry that is sent next, or is being sent.
+    pub pos: Pos,
+    /// Offset of the next byte in the segment; at a boundary the start of entry `pos.entry`.
+    pub offset: u32,
+}
+
+/// Bytes for one send: part of one segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Segment number; to be pinned while the send is in flight.
+    pub seg: u32,
+    /// First byte.
+    pub from: u32,
+    /// Behind the last byte; always the end of an entry.
+    pub to: u32,
+    /// Where the cursor stands when all is sent.
+    pub next: Pos,
+    /// When the oldest frame in it was complete.
+    pub oldest: Mono,
+    /// The oldest frame came from a late log's backlog: not for histograms.
+    pub late: bool,
+    /// Configuration valid behind it.
+    pub config_epoch: u32,
+}
+
+/// What a subscriber should do now.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Everything flushed is sent.
+    Idle,
+    /// Send this.
+    Send(Run),
+    /// It lags, or its place was evicted: go to this join point. Only at an entry boundary.
+    Skip(JoinPoint),
+    /// Its place was evicted and there is no join point: wait for one.
+    Wait,
+}
+
+#[derive(Debug)]
+struct Held {
+    segment: Arc<Segment>,
+    in_flight: u32,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct View {
+    shared: Arc<LogShared>,
+    held: VecDeque<Held>,
+    floor: u32,
+    join: Option<JoinPoint>,
+    limit: Pos,
+    head: Mono,
+    ended: bool,
+    cached: Option<(Cursor, Step)>,
+}
+
+impl View {
+    /// A view that starts from `snapshot`.
+    pub fn new(snapshot: LogSnapshot) -> View {
+        let mut view = View {
+            shared: snapshot.shared,
+            floor: snapshot.segments.first().map_or(0, |s| s.seq()),
+            held: snapshot.segments.into_iter().map(|segment| Held { segment, in_flight: 0 }).collect(),
+            join: snapshot.join,
+            limit: Pos::default(),
+            head: Mono::ZERO,
+            ended: false,
+            cached: None,
+        };
+        view.refresh();
+        view
+    }
+
+    /// The word shared with the writer.
+    pub fn shared(&self) -> &Arc<LogShared> {
+        &self.shared
+    }
+
+    /// Takes one piece of news.
+    pub fn feed(&mut self, news: Feed) {
+        match news {
+            Feed::Segment(segment) => self.held.push_back(Held { segment, in_flight: 0 }),
+            Feed::Join(join) => self.join = join,
+            Feed::Floor(floor) => {
+                self.floor = floor;
+                self.cached = None;
+                self.trim();
+            }
+            Feed::End => self.ended = true,
+        }
+    }
+
+    /// Looks how far the log is flushed. Returns whether it moved.
+    pub fn refresh(&mut self) -> bool {
+        let Some(last) = self.held.back() else { return false };
+        // The word may name a segment whose news has not come: the next ring brings both.
+        let last = Pos { seg: last.segment.seq(), entry: last.segment.published() };
+        let limit = self.shared.flushed().min(last);
+        if limit <= self.limit {
+            return false;
+        }
+        self.limit = limit;
+        self.head = self.entry_before(limit).unwrap_or(self.head);
+        self.cached = None;
+        true
+    }
+
+    /// How far this core may send.
+    pub fn limit(&self) -> Pos {
+        self.limit
+    }
+
+    /// Whether the writer has ended the log; what is flushed is still to be sent.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The newest join point that is flushed.
+    pub fn join(&self) -> Option<&JoinPoint> {
+        self.join.as_ref().filter(|j| j.pos < self.limit)
+    }
+
+    /// A cursor at `pos`.
+    pub fn cursor_at(&self, pos: Pos) -> Option<Cursor> {
+        let offset = self.get(pos.seg)?.segment.start_of(pos.entry)?;
+        Some(Cursor { pos, offset })
+    }
+
+    /// Whether nothing is left to send from `cursor`.
+    pub fn drained(&self, cursor: Cursor) -> bool {
+        self.normalise(cursor.pos) >= self.normalise(self.limit)
+    }
+
+    /// The end of a full segment as the start of the next one, once that is known.
+    pub fn normalise(&self, pos: Pos) -> Pos {
+        match self.get(pos.seg) {
+            // Only behind a later segment is the count final.
+            Some(held) if pos.entry >= held.segment.published() && self.get(pos.seg + 1).is_some() => {
+                Pos { seg: pos.seg + 1, entry: 0 }
+            }
+            _ => pos,
+        }
+    }
+
+    /// What the subscriber at `cursor` should do, sending no entry at or behind `until`.
+    pub fn step(&mut self, cursor: Cursor, lag_max_us: u64) -> Step {
+        if let Some((at, step)) = &self.cached
+            && *at == cursor
+        {
+            return step.clone();
+        }
+        let step = self.decide(cursor, self.limit, lag_max_us);
+        self.cached = Some((cursor, step.clone()));
+        step
+    }
+
+    /// [`View::step`] with an earlier end than what is flushed (a subscriber about to leave this log).
+    pub fn decide(&self, cursor: Cursor, limit: Pos, lag_max_us: u64) -> Step {
+        let pos = self.normalise(cursor.pos);
+        let Some(held) = self.get(pos.seg) else {
+            return match self.join() {
+                Some(join) => Step::Skip(join.clone()),
+                None => Step::Wait,
+            };
+        };
+        let segment = &held.segment;
+        let offset = if pos == cursor.pos { cursor.offset } else { 0 };
+        let last = if limit.seg > pos.seg { segment.published() } else { limit.entry };
+        if limit.seg < pos.seg || last <= pos.entry {
+            return Step::Idle;
+        }
+        let (Some(first), Some(start)) = (segment.entry(pos.entry), segment.start_of(pos.entry)) else {
+            return Step::Idle;
+        };
+        let oldest = Mono::from_micros(first.complete_us);
+        if offset == start
+            && self.head.micros_since(oldest) > lag_max_us
+            && let Some(join) = self.join()
+            && join.pos > pos
+        {
+            return Step::Skip(join.clone());
+        }
+        let mut end = last;
+        let Some(mut tail) = segment.entry(end - 1) else { return Step::Idle };
+        if tail.end - offset > SEND_BYTES_MAX {
+            // The last entry that ends within the bound; at least one.
+            let (mut low, mut high) = (pos.entry + 1, last);
+            while low < high {
+                let middle = low + (high - low).div_ceil(2);
+                match segment.entry(middle - 1) {
+                    Some(e) if e.end - offset <= SEND_BYTES_MAX => low = middle,
+                    _ => high = middle - 1,
+                }
+            }
+            end = low;
+            match segment.entry(end - 1) {
+                Some(entry) => tail = entry,
+                None => return Step::Idle,
+            }
+        }
+        Step::Send(Run {
+            seg: pos.seg,
+            from: offset,
+            to: tail.end,
+            next: Pos { seg: pos.seg, entry: end },
+            oldest,
+            late: first.flags & flags::LATE != 0,
+            config_epoch: tail.config_epoch,
+        })
+    }
+
+    /// The cursor after `sent` bytes of `run` left.
+    pub fn advance(&self, run: &Run, start: Pos, sent: u32) -> Cursor {
+        let offset = run.from + sent.min(run.to - run.from);
+        if offset == run.to {
+            return Cursor { pos: run.next, offset };
+        }
+        let mut entry = if start.seg == run.seg { start.entry } else { 0 };
+        if let Some(held) = self.get(run.seg) {
+            while held.segment.entry(entry).is_some_and(|e| e.end <= offset) {
+                entry += 1;
+            }
+        }
+        Cursor { pos: Pos { seg: run.seg, entry }, offset }
+    }
+
+    /// The bytes of `run`.
+    pub fn bytes(&self, run: &Run) -> Option<&[u8]> {
+        self.get(run.seg)?.segment.bytes(run.from, run.to)
+    }
+
+    /// The first position whose entry was complete at or after `when`: the same frame in a sibling log.
+    pub fn first_since(&self, from: Pos, when: Mono) -> Pos {
+        let mut pos = self.normalise(from);
+        while pos < self.limit {
+            let Some(held) = self.get(pos.seg) else { break };
+            match held.segment.entry(pos.entry) {
+                Some(e) if e.complete_us >= when.as_micros() => break,
+                Some(_) => pos = self.normalise(Pos { entry: pos.entry + 1, ..pos }),
+                None => break,
+            }
+        }
+        pos
+    }
+
+    /// When the frame at `pos` was complete.
+    pub fn complete_at(&self, pos: Pos) -> Option<Mono> {
+        let e = self.get(pos.seg)?.segment.entry(pos.entry)?;
+        Some(Mono::from_micros(e.complete_us))
+    }
+
+    /// Segment `seg` is read by the kernel until [`View::unpin`].
+    pub fn pin(&mut self, seg: u32) {
+        if let Some(held) = self.get_mut(seg) {
+            held.in_flight += 1;
+        }
+    }
+
+    /// One read less; drops the segment if it was only waiting for that.
+    pub fn unpin(&mut self, seg: u32) {
+        if let Some(held) = self.get_mut(seg) {
+            debug_assert!(held.in_flight > 0);
+            held.in_flight = held.in_flight.saturating_sub(1);
+        }
+        self.trim();
+    }
+
+    /// Whether a send from any segment is in flight: the view must stay.
+    pub fn pinned(&self) -> bool {
+        self.held.iter().any(|h| h.in_flight > 0)
+    }
+
+    /// Bytes of segments that are evicted but still in flight.
+    pub fn pinned_evicted_bytes(&self) -> u64 {
+        let evicted = self.held.iter().take_while(|h| h.segment.seq() < self.floor);
+        evicted.map(|h| u64::from(h.segment.capacity())).sum()
+    }
+
+    fn trim(&mut self) {
+        while self.held.len() > 1
+            && self.held.front().is_some_and(|h| h.segment.seq() < self.floor && h.in_flight == 0)
+        {
+            self.held.pop_front();
+            self.cached = None;
+        }
+    }
+
+    fn entry_before(&self, pos: Pos) -> Option<Mono> {
+        let pos = match pos.entry {
+            0 => {
+                let seg = pos.seg.checked_sub(1)?;
+                Pos { seg, entry: self.get(seg)?.segment.published() }
+            }
+            _ => pos,
+        };
+        self.complete_at(Pos { entry: pos.entry.checked_sub(1)?, ..pos })
+    }
+
+    fn index(&self, seg: u32) -> Option<usize> {
+        Some(seg.checked_sub(self.held.front()?.segment.seq())? as usize)
+    }
+
+    fn get(&self, seg: u32) -> Option<&Held> {
+        self.held.get(self.index(seg)?)
+    }
+
+    fn get_mut(&mut self, seg: u32) -> Option<&mut Held> {
+        let index = self.index(seg)?;
+        self.held.get_mut(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fanout::log::{LogId, LogWriter, Retention};
+    use crate::fanout::segment::Entry;
+    use crate::media::track::ConfigSet;
+    use std::time::Duration;
+
+    const LAG: u64 = 3_000_000;
+    const KEEP: Retention = Retention {
+        gop_bytes_max: 1 << 20,
+        gop_age_max: Duration::from_secs(20),
+        lag_max: Duration::from_secs(3),
+    };
+
+    /// Appends an entry of `len` bytes of value `fill`, complete at `ms`.
+    fn append(log: &mut LogWriter, ms: u64, len: usize, fill: u8, join: bool) {
+        let now = Mono::from_micros(ms * 1000);
+        assert!(log.reserve(len));
+        assert!(log.put(&vec![fill; len]));
+        let flags = if join { flags::JOIN } else { 0 };
+        let entry = Entry { dts_ms: ms as u32, complete_us: ms * 1000, flags, ..Entry::default() };
+        assert!(log.commit(now, entry, join.then(|| std::sync::Arc::new(ConfigSet::default()))));
+    }
+
+    fn bring(log: &mut LogWriter, view: &mut View, ms: u64) {
+        for news in log.take_news() {
+            view.feed(news);
+        }
+        log.flush(Mono::from_micros(ms * 1000));
+        view.refresh();
+    }
+
+    /// Sends everything from `cursor`; returns the bytes and the number of sends.
+    fn drain(view: &mut View, cursor: &mut Cursor) -> (Vec<u8>, u32) {
+        let (mut out, mut sends) = (Vec::new(), 0);
+        while let Step::Send(run) = view.step(*cursor, LAG) {
+            out.extend_from_slice(view.bytes(&run).unwrap());
+            *cursor = view.advance(&run, cursor.pos, run.to - run.from);
+            sends += 1;
+        }
+        (out, sends)
+    }
+
+    #[test]
+    fn a_reader_gets_every_byte_once_over_many_segments() {
+        let mut log = LogWriter::new(LogId(0));
+        let mut view = View::new(log.snapshot());
+        let mut cursor = view.cursor_at(Pos::default()).unwrap();
+        let (mut sent, mut got) = (Vec::new(), Vec::new());
+        for i in 0..400u64 {
+            let len = (i as usize * 37) % 3000;
+            append(&mut log, i, len, i as u8, i % 60 == 0);
+            sent.extend(std::iter::repeat_n(i as u8, len));
+            if i % 7 == 0 {
+                bring(&mut log, &mut view, i);
+                got.extend(drain(&mut view, &mut cursor).0);
+            }
+        }
+        bring(&mut log, &mut view, 400);
+        got.extend(drain(&mut view, &mut cursor).0);
+        assert!(sent == got);
+        assert!(view.drained(cursor));
+    }
+
+    #[test]
+    fn a_send_ends_at_an_entry_boundary_within_the_bound() {
+        let mut log = LogWriter::new(LogId(0));
+        for i in 0..40 {
+            append(&mut log, i, 50_000, 1, i == 0);
+        }
+        append(&mut log, 40, 300_000, 2, false);
+        let mut view = View::new(log.snapshot());
+        bring(&mut log, &mut view, 41);
+        let mut cursor = view.cursor_at(Pos::default()).unwrap();
+        while let Step::Send(run) = view.step(cursor, u64::MAX) {
+            let len = run.to - run.from;
+            assert!(len <= SEND_BYTES_MAX && len % 50_000 == 0 || len == 300_000, "{len}");
+            cursor = view.advance(&run, cursor.pos, len);
+        }
+        assert!(view.drained(cursor));
+    }
+
+    #[test]
+    fn a_short_write_goes_on_in_the_middle_of_its_entry() {
+        let mut log = LogWriter::new(LogId(0));
+        for i in 0..3 {
+            append(&mut log, i, 100, i as u8, i == 0);
+        }
+        let mut view = View::new(log.snapshot());
+        bring(&mut log, &mut view, 3);
+        let start = view.cursor_at(Pos::default()).unwrap();
+        let Step::Send(run) = view.step(start, LAG) else { panic!() };
+        let cursor = view.advance(&run, start.pos, 150);
+        assert_eq!(cursor, Cursor { pos: Pos { seg: 0, entry: 1 }, offset: 150 });
+        let Step::Send(rest) = view.step(cursor, LAG) else { panic!() };
+        assert_eq!((rest.from, rest.to), (150, 300));
+    }
+
+    #[test]
+    fn lag_skips_to_the_newest_join_point_but_never_inside_an_entry() {
+        let mut log = LogWriter::new(LogId(0));
+        append(&mut log, 0, 100, 0, true);
+        append(&mut log, 10, 100, 1, false);
+        append(&mut log, 4000, 100, 2, true);
+        append(&mut log, 4010, 100, 3, false);
+        let mut view = View::new(log.snapshot());
+        bring(&mut log, &mut view, 4010);
+        let start = view.cursor_at(Pos::default()).unwrap();
+        let Step::Skip(join) = view.step(start, LAG) else { panic!() };
+        assert_eq!(join.pos, Pos { seg: 0, entry: 2 });
+        let inside = Cursor { offset: 50, ..start };
+        assert!(matches!(view.step(inside, LAG), Step::Send(_)));
+        let at_join = view.cursor_at(join.pos).unwrap();
+        assert!(matches!(view.step(at_join, 0), Step::Send(_)), "a join point is never skipped to itself");
+    }
+
+    #[test]
+    fn what_is_evicted_stays_while_it_is_in_flight() {
+        let mut log = LogWriter::new(LogId(0));
+        append(&mut log, 0, 16_000, 0, true);
+        let mut view = View::new(log.snapshot());
+        bring(&mut log, &mut view, 0);
+        let start = view.cursor_at(Pos::default()).unwrap();
+        let Step::Send(run) = view.step(start, LAG) else { panic!() };
+        view.pin(run.seg);
+        append(&mut log, 9000, 16_000, 1, true);
+        log.evict(Mono::from_micros(9_000_000), KEEP);
+        bring(&mut log, &mut view, 9000);
+        assert!(view.bytes(&run).is_some() && view.pinned_evicted_bytes() > 0);
+        view.unpin(run.seg);
+        assert!(view.bytes(&run).is_none() && view.pinned_evicted_bytes() == 0);
+        assert!(matches!(view.step(start, LAG), Step::Skip(_)));
+    }
+
+    #[test]
+    fn the_byte_cap_wins_over_the_join_point() {
+        let mut log = LogWriter::new(LogId(0));
+        let keep = Retention { gop_bytes_max: 100_000, ..KEEP };
+        append(&mut log, 0, 1000, 0, true);
+        for i in 1..100 {
+            append(&mut log, i, 10_000, 0, false);
+            log.evict(Mono::from_micros(i * 1000), keep);
+        }
+        assert!(log.snapshot().join.is_none());
+        let mut view = View::new(log.snapshot());
+        bring(&mut log, &mut view, 100);
+        assert!(matches!(view.step(Cursor::default(), LAG), Step::Wait));
+    }
+}

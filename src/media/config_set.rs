@@ -1,0 +1,96 @@
+//! An immutable snapshot of a stream's configuration, shared by everything that needs to start a decoder.
+
+use super::{codec::Codec, frame::Kind, track_set::TrackSet};
+use bytes::Bytes;
+
+/// What a kept message configures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The decoder: sequence header.
+    Config,
+    /// The decoder, in MPEG-2 TS form (AV1's `MPEG2TSSequenceStart`).
+    ConfigMpeg2Ts,
+    /// Colour: video Metadata, `colorInfo`.
+    Colour,
+    /// Speakers: audio MultichannelConfig.
+    Channels,
+}
+
+/// One kept configuration message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigEntry {
+    /// Audio or video.
+    pub kind: Kind,
+    /// What it configures.
+    pub role: Role,
+    /// The FLV tag body as the publisher sent it.
+    pub body: Bytes,
+    /// The tracks that the message names.
+    pub named: TrackSet,
+    /// Those of them for which nothing newer has come.
+    pub current: TrackSet,
+}
+
+/// A track that was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TrackInfo {
+    pub kind: Kind,
+    pub track_id: u8,
+    pub codec: Codec,
+    /// Byte 0 of its first tag: a legacy audio header tells rate and channels there.
+    pub first_byte: u8,
+    pub enhanced: bool,
+}
+
+/// A stream's configuration at one moment. Log entries name it by `epoch`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigSet {
+    /// Number of this configuration within its stream, from 1; 0 is never used.
+    pub epoch: u32,
+    /// The newest `onMetaData` script tag body.
+    pub metadata: Option<Bytes>,
+    /// In sending order: video first; within a kind the sequence headers, then colour or channels, so that each
+    /// track's sequence header precedes what refines it. The order matters: a multitrack message may name a track that
+    /// a later entry overrides.
+    pub entries: Vec<ConfigEntry>,
+    /// Whether any audio track was seen, by configuration or media.
+    pub has_audio: bool,
+    /// Whether any video track was seen.
+    pub has_video: bool,
+    pub(super) tracks: Vec<TrackInfo>,
+}
+
+impl ConfigSet {
+    /// Puts `entries` (arrival order) into sending order.
+    pub(super) fn new(
+        epoch: u32,
+        metadata: Option<Bytes>,
+        entries: &[ConfigEntry],
+        tracks: &[TrackInfo],
+    ) -> ConfigSet {
+        let mut entries = entries.to_vec();
+        // Stable: arrival order stays within a kind and role.
+        entries.sort_by_key(|e| (e.kind != Kind::Video, e.role));
+        let mut tracks = tracks.to_vec();
+        tracks.sort_by_key(|t| (t.kind != Kind::Video, t.track_id));
+        let has = |kind| tracks.iter().any(|t| t.kind == kind);
+        ConfigSet {
+            epoch,
+            metadata,
+            entries,
+            has_audio: has(Kind::Audio),
+            has_video: has(Kind::Video),
+            tracks,
+        }
+    }
+
+    /// The entries that a variant carries, in sending order; arguments as for [`wanted`](super::tag::wanted).
+    pub fn iter_for(&self, audio: bool, video: bool, strip: bool) -> impl Iterator<Item = &ConfigEntry> {
+        self.entries.iter().filter(move |e| match e.role {
+            Role::Config | Role::ConfigMpeg2Ts if e.kind == Kind::Audio => audio,
+            Role::Config | Role::ConfigMpeg2Ts => video,
+            Role::Colour => video && !strip,
+            Role::Channels => audio && !strip,
+        })
+    }
+}
