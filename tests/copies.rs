@@ -43,7 +43,8 @@ fn faults(path: &str, code: &str) -> Vec<String> {
             "fn" => named = words.peek().map(|name| (*name).to_owned()),
             "cfg" => {
                 let rest: Vec<&str> = words.by_ref().take_while(|w| *w != ")").collect();
-                cfg_test = rest.contains(&"test") && !rest.contains(&"not");
+                let at = rest.iter().position(|w| *w == "test");
+                cfg_test = at.is_some_and(|at| at < 2 || rest[at - 2..at] != ["not", "("]);
             }
             _ if FORBIDDEN.contains(&word) && test.is_none() => {
                 let function = functions.last().map_or("", |(_, name)| name.as_str());
@@ -107,6 +108,11 @@ fn the_checker_sees_what_it_should() {
             1,
         ),
         ("src/fanout/log.rs", "#[cfg(not(test))]\nmod real { fn a() { b.to_vec(); } }", 1),
+        (
+            "src/fanout/log.rs",
+            "#[cfg(all(test, not(feature = \"a\")))]\nmod tests { fn a() { b.to_vec(); } }",
+            0,
+        ),
         ("src/fanout/log.rs", "#[cfg(test)]\nuse x;\nfn a() { b.to_vec(); }", 1),
     ] {
         let found = faults(path, &source::code(text));

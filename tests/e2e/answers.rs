@@ -5,8 +5,8 @@ use crate::support::checker::{Class, VIDEO, parts};
 use crate::support::http::request;
 use crate::support::publisher::{Publisher, Raise, Shape};
 use crate::support::rtmp::Client;
-use crate::support::server::{Config, Server};
-use crate::support::share_machine;
+use crate::support::server::{Config, LIMIT, Server};
+use crate::support::{poll, share_machine};
 use std::sync::atomic::AtomicBool;
 
 /// The next answer to `transaction`: its name and last value.
@@ -55,6 +55,9 @@ fn pause_and_resume_at_a_keyframe() {
         while client.tag().expect("media").kind != VIDEO {}
         client.command(1, "pause", 0.0, &[Value::Null, Value::Bool(true), Value::Number(0.0)]);
         client.await_status(|code| code == "NetStream.Pause.Notify").unwrap();
+        let frames = || server.metrics().sum("headgate_frames_total", &[]);
+        let paused_at = frames();
+        poll("ten frames", LIMIT, || (frames() >= paused_at + 10.0).then_some(()));
         client.command(1, "pause", 0.0, &[Value::Null, Value::Bool(false), Value::Number(0.0)]);
         // From Pause.Notify to Unpause.Notify no media; then a keyframe first.
         loop {

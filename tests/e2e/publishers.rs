@@ -62,7 +62,7 @@ fn returns_within_the_grace(config: Config) {
 }
 
 fn second_publisher(config: Config) {
-    let server = config.set("publish.takeover_after_ms", "700").start();
+    let server = config.set("publish.takeover_after_ms", "1500").start();
     let mut first = Publisher::start(&server, "rival", Shape::default());
     first.burst_until(5);
     let mut player = FlvPlayer::open(server.http, "/live/rival.flv");

@@ -1,6 +1,6 @@
 //! Timestamps beyond 24 bits (4 h 40), jumping, going back.
 
-use crate::support::checker::VIDEO;
+use crate::support::checker::{Tag, VIDEO};
 use crate::support::http::FlvPlayer;
 use crate::support::media::{self, HASH, Join};
 use crate::support::process::{Process, static_ffmpeg};
@@ -62,36 +62,39 @@ fn ffmpeg_publishes_from_the_limit_on() {
 fn subscribers_cross_the_limit() {
     let _shared = share_machine();
     let server = Server::start();
-    let shape = Shape { gop: 1, key_bytes: 500, audio: false, ..SHAPE };
-    let mut publisher = Publisher::start(&server, "long", shape);
-    // One frame each 9 s of stream time, up to 2 s below the limit.
-    let steps = (LIMIT_MS - 2000) / 9000;
-    for n in 0..=steps {
-        publisher.base_ms = n * 9000 - n * 40;
+    let every_frame_a_key = Shape { gop: 1, key_bytes: 500, audio: false, ..SHAPE };
+    let mut publisher = Publisher::start(&server, "long", every_frame_a_key);
+    // One frame each 9 s of stream time, then one just below the limit.
+    for n in 0..=(LIMIT_MS - 2000) / 9000 {
+        publisher.base_ms = n * (9000 - 40);
         publisher.step().unwrap();
     }
-    publisher.shape = Shape { key_bytes: 150_000, ..shape };
-    let shape = publisher.shape;
     let mut http = FlvPlayer::open(server.http, "/live/long.flv");
     let mut rtmp = Client::connect(server.rtmp, "live", &[]);
     rtmp.play("long").unwrap();
+    // 75 frames of 40 ms cross it, every fifth in messages of two chunks and more.
     let start = publisher.video;
-    // 280 frames of 40 ms: about 11 s across the limit, in messages of three chunks.
-    publisher.burst_until(start + 280);
-    publisher.finish();
-    let large = |tags: Vec<_>| -> Vec<_> {
-        let coded = |tag: &super::support::checker::Tag| tag.kind == VIDEO && tag.body.len() > 100_000;
-        tags.into_iter().filter(coded).collect::<Vec<_>>()
-    };
-    let (over_http, over_rtmp) = (large(http.tags()), large(rtmp.tags()));
-    for (who, tags) in [("http", &over_http), ("rtmp", &over_rtmp)] {
-        assert_eq!(tags.len(), 280, "{who}");
-        let times: Vec<u32> = tags.iter().map(|tag| tag.time_ms).collect();
-        assert!(times[0] < LIMIT_MS && *times.last().unwrap() > LIMIT_MS + 1000, "{who}: {times:?}");
-        assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 40), "{who}: {times:?}");
-        for (tag, number) in tags.iter().zip(start..) {
-            assert!(tag.body == shape.video(number), "{who}: frame {number}");
+    publisher.base_ms = LIMIT_MS - 1500 - start * 40;
+    let shape = Shape { key_bytes: 100_000, inter_bytes: 500, audio: false, ..SHAPE };
+    publisher.shape = shape;
+    let (over_http, over_rtmp) = std::thread::scope(|scope| {
+        let over_http = scope.spawn(|| http.tags());
+        let over_rtmp = scope.spawn(|| rtmp.tags());
+        publisher.run_until(|publisher| publisher.video >= start + 75);
+        publisher.finish();
+        (over_http.join().unwrap(), over_rtmp.join().unwrap())
+    });
+    for (who, tags) in [("http", over_http), ("rtmp", over_rtmp)] {
+        let number = |tag: &Tag| u32::from_be_bytes(tag.body[10..14].try_into().unwrap());
+        let coded = tags.iter().filter(|tag| tag.kind == VIDEO && tag.body[1] == 1 && number(tag) >= start);
+        let coded: Vec<&Tag> = coded.collect();
+        assert_eq!(coded.len(), 75, "{who}");
+        for (tag, expected) in coded.iter().zip(start..) {
+            assert!(tag.body == shape.video(expected), "{who}: frame {expected}");
         }
+        let times: Vec<u32> = coded.iter().map(|tag| tag.time_ms).collect();
+        assert!(times[0] < LIMIT_MS && times[74] > LIMIT_MS + 1000, "{who}: {} to {}", times[0], times[74]);
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 40), "{who}: {times:?}");
     }
     assert!(rtmp.reader.extended_continuations > 0, "type 3 chunks with an extended timestamp");
     server.stop();
