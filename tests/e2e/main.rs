@@ -20,3 +20,4 @@ mod slow;
 mod startup;
 mod timestamps;
 mod tracks;
+mod yardstick;

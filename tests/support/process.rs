@@ -129,8 +129,8 @@ fn in_path(name: &str) -> Option<PathBuf> {
 
 /// A program of the distribution; without it the test is skipped.
 pub fn program(name: &str) -> Option<PathBuf> {
-    let debian = Path::new("/usr/bin").join(name);
-    let found = if debian.is_file() { Some(debian) } else { in_path(name) };
+    let debian = ["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).join(name));
+    let found = debian.into_iter().find(|file| file.is_file()).or_else(|| in_path(name));
     if found.is_none() {
         skip(&format!("no-{name}"), &format!("{name} is not installed; `cargo xtask test` installs it"));
     }

@@ -87,7 +87,11 @@ pub struct Publisher {
 impl Publisher {
     /// Connects, publishes `live/NAME` and sends both configurations.
     pub fn start(server: &Server, name: &str, shape: Shape) -> Publisher {
-        let mut client = Client::connect(server.rtmp, "live", &[]);
+        Self::on(Client::connect(server.rtmp, "live", &[]), name, shape)
+    }
+
+    /// Like [`Publisher::start`], on a connection of the caller's.
+    pub fn on(mut client: Client, name: &str, shape: Shape) -> Publisher {
         client.publish(name).unwrap_or_else(|refused| panic!("publish {name}: {refused:?}"));
         let mut publisher = Publisher { client, shape, base_ms: 0, video: 0, audio: 0 };
         publisher.configure();
