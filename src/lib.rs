@@ -24,4 +24,6 @@ pub mod ingest;
 
 pub mod control;
 
+pub mod demo;
+
 pub mod server;

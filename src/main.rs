@@ -1,2 +1,124 @@
 //! The thin binary: arguments -> command -> exit code.
-fn main() {}
+//!
+//! Exit codes: 0 done, 1 could not run (busy port, missing permission), 2 wrong arguments or configuration.
+#![forbid(unsafe_code)]
+
+use clap::{Args, Parser, Subcommand};
+use headgate::config::{self, Config, ConfigError, EngineKind, Overrides};
+use headgate::server::{self, RunOptions};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::str::FromStr;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The arguments or the configuration are wrong; clap exits with the same code.
+const EXIT_USAGE: u8 = 2;
+
+/// An edge gateway for live media: RTMP in; RTMP and HTTP-FLV out, to thousands.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway; what happens without a command
+    Run(RunArgs),
+    /// Run the gateway and publish a built-in clip to live/demo
+    Demo(RunArgs),
+    /// Say whether a config file is valid, and what it leaves open
+    Check {
+        /// The config file
+        file: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// Config file; every key is explained in headgate.toml
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// RTMP address [default: 0.0.0.0:1935]
+    #[arg(long, value_name = "ADDR")]
+    rtmp: Option<SocketAddr>,
+    /// HTTP address for media and the page [default: 0.0.0.0:8080]
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// Address for health, metrics and the API [default: 127.0.0.1:1985]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+    /// CPUs to run on, such as 0,2-3 [default: all]
+    #[arg(long, value_name = "LIST")]
+    cores: Option<CoreList>,
+    /// auto, uring or epoll [default: auto]
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<EngineKind>,
+}
+
+/// A parsed `--cores`.
+#[derive(Clone)]
+struct CoreList(Vec<usize>);
+
+impl FromStr for CoreList {
+    type Err = String;
+
+    fn from_str(list: &str) -> Result<Self, String> {
+        config::parse_cores(list).map(CoreList)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        Some(Command::Check { file }) => check(&file),
+        Some(Command::Demo(args)) => run(args, RunOptions { demo: true }),
+        Some(Command::Run(args)) => run(args, RunOptions { demo: false }),
+        None => run(cli.run, RunOptions { demo: false }),
+    }
+}
+
+fn run(args: RunArgs, options: RunOptions) -> ExitCode {
+    let config = match configured(args) {
+        Ok(config) => config,
+        Err(error) => return fail(&error, EXIT_USAGE),
+    };
+    match server::run(config, options) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The whole chain in one line.
+        Err(error) => fail(&format_args!("{error:#}"), 1),
+    }
+}
+
+/// The config file, or the defaults, under the flags.
+fn configured(args: RunArgs) -> Result<Config, ConfigError> {
+    let config = args.config.as_deref().map_or_else(|| Ok(Config::default()), config::load)?;
+    let RunArgs { rtmp, http, admin, cores, engine, .. } = args;
+    config.with_overrides(Overrides { rtmp, http, admin, cores: cores.map(|list| list.0), engine })
+}
+
+fn check(file: &Path) -> ExitCode {
+    let config = match config::load(file) {
+        Ok(config) => config,
+        Err(error) => return fail(&error, EXIT_USAGE),
+    };
+    let mut text = format!("{}: valid\n", file.display());
+    for warning in config.warnings() {
+        text += &format!("warning: {warning}\n");
+    }
+    // A reader that has gone away needs no answer.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::from(code)
+}

@@ -1,1 +1,100 @@
-//! control
+//! The control thread: admin API, metrics scrape, and the page of live streams.
+//!
+//! One thread with an ordinary single-threaded tokio runtime, away from the cores: nothing here can delay a frame.
+//! What it shows it asks from a [`StreamSource`] and the metrics [`Registry`]; it holds no state of its own.
+//!
+//! Two doors, never mixed:
+//! - the **admin** listener (`listen.admin`): `/livez`, `/readyz`, `/metrics`, `/api/v1/streams`;
+//! - the **media** HTTP port: a core that reads a request it has no medium for hands the connection over with
+//!   [`MediaPages::serve`]; there are `/` and `/api/streams` only.
+//!
+//! Every connection serves one request: on the media port the next one may be for a core, and without keep-alive no
+//! idle connection can be collected. Connections are bounded in number and in time.
+#![forbid(unsafe_code)]
+
+mod admin;
+mod connection;
+mod page;
+mod summary;
+
+pub use connection::MediaPages;
+pub use summary::{StreamSource, StreamState, StreamSummary, TrackSummary};
+
+use crate::config::Config;
+use crate::observe::Registry;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+/// What the control thread needs to know.
+pub struct Options {
+    /// The configuration; its `listen.admin` is bound here.
+    pub config: Arc<Config>,
+    /// The bound RTMP port, for the URLs on the page.
+    pub rtmp_port: u16,
+    /// Source of `/metrics`.
+    pub registry: Arc<Registry>,
+    /// Source of the stream lists.
+    pub streams: Arc<dyn StreamSource>,
+    /// What `/readyz` answers: true from the moment all cores listen until draining begins.
+    pub ready: Arc<AtomicBool>,
+}
+
+/// The running control thread.
+#[derive(Debug)]
+pub struct Control {
+    admin: SocketAddr,
+    pages: MediaPages,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Control {
+    /// Binds the admin address and starts the thread. The error is that of binding, or of a machine out of threads.
+    pub fn start(options: Options) -> io::Result<Control> {
+        let listener = std::net::TcpListener::bind(options.config.listen.admin)?;
+        listener.set_nonblocking(true)?;
+        let admin = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (pages, queue) = MediaPages::new();
+        let (stop, stopped) = oneshot::channel();
+        let listener = {
+            let _in_runtime = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
+        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+            let (routes, page) = (admin::routes(&options, admin), page::routes(&options));
+            runtime.block_on(async {
+                tokio::select! {
+                    () = connection::accept(listener, routes) => {}
+                    () = connection::take_over(queue, page) => {}
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        Ok(Control { admin, pages, stop, thread })
+    }
+
+    /// The bound admin address.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The way to hand over connections of the media port; to be cloned for each core.
+    pub fn pages(&self) -> MediaPages {
+        self.pages.clone()
+    }
+
+    /// Closes the admin port and all connections, and waits for the thread.
+    pub fn stop(self) {
+        // Either end may be gone already if the thread has panicked; there is nothing left to stop then.
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -253,6 +253,8 @@ impl Stream {
             let _fits = log.write(now, &first, &join);
             self.flush.frame(&self.rule, now, true);
         }
+        // Its first reader finds all this in the snapshot.
+        drop(log.writer.take_news());
         self.logs.push(log);
         if self.logs.iter().any(OpenLog::holds_gop) {
             self.gop = Gop::default();

@@ -1,1 +1,29 @@
-//! observe
+//! What an operator sees of the running process: counters, HDR histograms, the metrics page, logs, the banner.
+//!
+//! - Each core owns one [`CoreMetrics`] (counters and gauges that only it writes) and one [`CoreHistograms`] (plain
+//!   values that nobody else sees). The data path never takes a lock and never executes an atomic read-modify-write.
+//! - Once a second a core hands its histograms over with [`CoreHistograms::publish`], which gives up at once when the
+//!   scraper holds the lock.
+//! - [`Registry`] holds all cores' ends and renders the page in Prometheus' text format.
+//!
+//! Labels are the bounded enums of [`labels`]; no name, address or id of a peer is ever a label. Names and units
+//! follow Prometheus' conventions; docs/metrics.md explains each family.
+#![forbid(unsafe_code)]
+
+pub mod banner;
+mod cells;
+mod core;
+mod families;
+mod histogram;
+pub mod labels;
+pub mod log;
+mod process;
+mod registry;
+
+pub use cells::{Counter, Gauge, Ratio};
+pub use core::CoreMetrics;
+pub use histogram::{CoreHistograms, SharedHistograms};
+pub use labels::{
+    CopyStage, DisconnectReason, DropReason, FrameKind, PerProtocol, Protocol, RefuseReason, Stage,
+};
+pub use registry::{CoreSlot, Registry};

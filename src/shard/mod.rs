@@ -1,1 +1,164 @@
-//! shard
+//! One core: its runtime, its sockets, the streams that live on it and the subscribers it serves.
+//!
+//! [`engine`] moves bytes and knows no stream; [`core`] is the loop that joins it with the fan-out; [`bells`] and
+//! [`mailbox`] are all that cores share. What a connection says is the [`App`]'s business: the shard asks it for
+//! nothing but the next step.
+//!
+//! What must stay true: nothing here blocks, locks or allocates per frame and subscriber; a core's sockets, streams
+//! and subscribers are touched by its own thread only; every connection ends with a reason that is counted.
+
+pub mod bells;
+pub mod conn;
+pub mod core;
+pub mod engine;
+pub mod mailbox;
+pub mod runtime;
+mod publish;
+mod subscribe;
+mod sweep;
+mod timers;
+
+use crate::fanout::directory::StreamName;
+use crate::fanout::log::{JoinPoint, LogKey};
+use crate::media::track::ConfigSet;
+use crate::media::{Frame, Mono};
+use crate::observe::{DisconnectReason, Protocol};
+use bytes::Bytes;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// What a connection asks of its core; applied in order after the callback that made it.
+#[derive(Debug)]
+pub enum Request {
+    /// Claim a name. Answered with [`Answer::Publishing`] or [`Answer::PublishRefused`].
+    Publish(StreamName),
+    /// A frame of the claimed stream.
+    Frame(Frame),
+    /// The publisher is done; the connection stays.
+    Unpublish,
+    /// Send this log from its newest join point. Answered with [`Answer::Playing`] when the first byte may go, or
+    /// [`Answer::PlayRefused`].
+    Play {
+        /// The stream; it may not exist yet.
+        name: StreamName,
+        /// The log.
+        key: LogKey,
+        /// Begin with this log at once, and change to `key` at its next join point.
+        first: Option<LogKey>,
+    },
+    /// Change to another log of the stream at its next join point.
+    Switch(LogKey),
+    /// Stop sending media; or go on, at the newest join point if time has passed.
+    Pause(bool),
+    /// Stop being a subscriber; the connection stays.
+    StopPlaying,
+    /// Send what is waiting, then close.
+    Close(DisconnectReason),
+    /// Leave this core: the socket and what was read go to [`App::detached`]. Only before any other role.
+    Detach(Bytes),
+}
+
+/// What a core tells a connection.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The name is claimed; frames may come.
+    Publishing,
+    /// The name is not to be had.
+    PublishRefused(crate::fanout::directory::Refused),
+    /// The first byte of the subscription follows.
+    Playing,
+    /// There is nothing to send.
+    PlayRefused(PlayRefused),
+}
+
+/// Why a subscription did not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlayRefused {
+    /// No such stream, or no join point, within the wait.
+    NotFound,
+    /// Too many variants of the stream are open.
+    TooManyVariants,
+}
+
+/// What goes in front of a run of entries.
+#[derive(Clone, Copy, Debug)]
+pub struct Preface<'a> {
+    /// The stream.
+    pub name: &'a StreamName,
+    /// The log.
+    pub key: LogKey,
+    /// Where the run starts.
+    pub join: &'a JoinPoint,
+    /// The newest configuration this core knows; it may be ahead of the join point's.
+    pub newest: &'a ConfigSet,
+    /// Whether the subscription starts here; else only configuration is to be sent again.
+    pub start: bool,
+}
+
+/// Where callbacks leave bytes and requests.
+#[derive(Debug, Default)]
+pub struct Io {
+    /// Bytes to be sent before anything else, at an entry boundary.
+    pub out: Vec<u8>,
+    /// In order.
+    pub requests: Vec<Request>,
+}
+
+impl Io {
+    /// Asks for something.
+    pub fn ask(&mut self, request: Request) {
+        self.requests.push(request);
+    }
+}
+
+/// The protocols on top of a core.
+pub trait App: 'static {
+    /// The state of one connection.
+    type Peer;
+    /// A connection was accepted by listener `listener`.
+    fn accepted(&mut self, now: Mono, listener: usize, address: SocketAddr) -> Self::Peer;
+    /// Bytes came.
+    fn input(&mut self, peer: &mut Self::Peer, now: Mono, bytes: &[u8], io: &mut Io);
+    /// An answer to a request.
+    fn answer(&mut self, peer: &mut Self::Peer, now: Mono, answer: Answer, io: &mut Io);
+    /// [`App::deadline`] has passed.
+    fn timeout(&mut self, peer: &mut Self::Peer, now: Mono, io: &mut Io);
+    /// When to call [`App::timeout`]; `Mono::NEVER` for not.
+    fn deadline(&self, peer: &Self::Peer) -> Mono;
+    /// What the connection speaks, as far as is known.
+    fn protocol(&self, peer: &Self::Peer) -> Protocol;
+    /// Bytes in front of the entries; shared by all subscribers that start there.
+    fn preface(&mut self, preface: Preface<'_>) -> Bytes;
+    /// Bytes behind the last entry of a stream that ended.
+    fn goodbye(&mut self, name: &StreamName, key: LogKey) -> Bytes;
+    /// The socket of a connection that asked to leave, with what was read of it.
+    fn detached(&mut self, peer: Self::Peer, socket: OwnedFd, read: Bytes);
+    /// The connection is gone.
+    fn closed(&mut self, peer: Self::Peer, now: Mono, reason: DisconnectReason);
+}
+
+/// Times and bounds of a core.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections of one core.
+    pub connections: u32,
+    /// A subscriber behind more than this skips.
+    pub lag_max: Duration,
+    /// A send that is not over after this ends the connection.
+    pub stall: Duration,
+    /// A player waits this long for its stream.
+    pub play_wait: Duration,
+    /// A publisher that sends no frame for this long is closed.
+    pub silence: Duration,
+    /// A stream without publisher lives this long.
+    pub grace: Duration,
+    /// A publisher that was silent for this long loses its name to a new one.
+    pub takeover: Duration,
+    /// What a subscriber may send us in 10 s, in bytes.
+    pub inbound_bytes: u32,
+    /// Evicted bytes that slow readers may hold on one core; beyond, the slowest is closed.
+    pub pin_budget_bytes: u64,
+    /// `TCP_NOTSENT_LOWAT` of every subscriber, in bytes.
+    pub notsent_lowat_bytes: u32,
+}

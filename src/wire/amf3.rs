@@ -1,1 +1,380 @@
-//! amf3
+//! AMF3 (Adobe "Action Message Format -- AMF 3"), decoded only: clients with object encoding 3 embed it in commands
+//! and data messages. We answer in AMF0, which such clients accept.
+//!
+//! The three reference tables (strings, objects, traits) live as long as a message. As in [`super::amf0`] an object
+//! reference is decoded again from the object's offset, at the message's budget; nothing is added to the tables then,
+//! so indices stay what they were.
+
+use super::amf0::{AmfError, AmfErrorKind, Budget, Object, Value};
+
+/// The reference tables of one message.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    strings: Vec<String>,
+    /// Offsets of the objects' markers.
+    objects: Vec<usize>,
+    traits: Vec<Traits>,
+    /// Nonzero while a reference is decoded again.
+    replays: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Traits {
+    class: String,
+    dynamic: bool,
+    members: Vec<String>,
+}
+
+/// Decodes all values of a message body that is AMF3 from its first byte.
+pub fn decode_all(bytes: &[u8]) -> Result<Vec<Value>, AmfError> {
+    let (mut budget, mut tables) = (Budget::new(), Tables::default());
+    let (mut values, mut pos) = (Vec::new(), 0);
+    while pos < bytes.len() {
+        let (value, end) = decode_value(bytes, pos, 0, &mut budget, &mut tables)?;
+        values.push(value);
+        pos = end;
+    }
+    Ok(values)
+}
+
+/// Decodes the value at `pos`; returns it and the offset behind it.
+pub(super) fn decode_value(
+    bytes: &[u8],
+    pos: usize,
+    depth: u32,
+    budget: &mut Budget,
+    tables: &mut Tables,
+) -> Result<(Value, usize), AmfError> {
+    let mut reader = Reader { bytes, pos, budget, tables };
+    let value = reader.value(depth)?;
+    Ok((value, reader.pos))
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    pos: usize,
+    budget: &'a mut Budget,
+    tables: &'a mut Tables,
+}
+
+/// The U29 before most things: either a table index or a length with the thing inline.
+enum Head {
+    Reference(usize),
+    Inline(usize),
+}
+
+impl<'a> Reader<'a> {
+    fn fail<T>(&self, kind: AmfErrorKind) -> Result<T, AmfError> {
+        Err(AmfError { offset: self.pos, kind })
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], AmfError> {
+        match self.bytes.get(self.pos..).and_then(|rest| rest.get(..len)) {
+            Some(taken) => {
+                self.pos += len;
+                Ok(taken)
+            }
+            None => self.fail(AmfErrorKind::Truncated),
+        }
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], AmfError> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.take(N)?);
+        Ok(out)
+    }
+
+    fn number(&mut self) -> Result<f64, AmfError> {
+        Ok(f64::from_be_bytes(self.array()?))
+    }
+
+    /// Section 1.3.1: seven bits a byte, the fourth byte gives eight.
+    fn u29(&mut self) -> Result<u32, AmfError> {
+        let mut value = 0;
+        for index in 0..4 {
+            let [byte] = self.array()?;
+            if index == 3 {
+                return Ok(value << 8 | u32::from(byte));
+            }
+            value = value << 7 | u32::from(byte & 0x7f);
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        Ok(value)
+    }
+
+    fn head(&mut self) -> Result<Head, AmfError> {
+        let word = self.u29()?;
+        let rest = (word >> 1) as usize;
+        Ok(if word & 1 == 0 { Head::Reference(rest) } else { Head::Inline(rest) })
+    }
+
+    fn text(&mut self, len: usize) -> Result<String, AmfError> {
+        let at = self.pos;
+        let bytes = self.take(len)?;
+        self.budget.text(at, len)?;
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// A string through the string table; the empty string is never in it.
+    fn string(&mut self) -> Result<String, AmfError> {
+        let at = self.pos;
+        match self.head()? {
+            Head::Reference(index) => {
+                let Some(text) = self.tables.strings.get(index) else {
+                    return Err(AmfError { offset: at, kind: AmfErrorKind::BadReference });
+                };
+                self.budget.text(at, text.len())?;
+                Ok(text.clone())
+            }
+            Head::Inline(0) => Ok(String::new()),
+            Head::Inline(len) => {
+                let text = self.text(len)?;
+                if self.tables.replays == 0 {
+                    self.budget.text(at, len)?; // the table's own copy
+                    self.tables.strings.push(text.clone());
+                }
+                Ok(text)
+            }
+        }
+    }
+
+    fn value(&mut self, depth: u32) -> Result<Value, AmfError> {
+        let start = self.pos;
+        self.budget.element(start, depth)?;
+        let [marker] = self.array()?;
+        Ok(match marker {
+            0 => Value::Undefined,
+            1 => Value::Null,
+            2 => Value::Boolean(false),
+            3 => Value::Boolean(true),
+            // 29 bits, two's complement
+            4 => Value::Number(f64::from((self.u29()? << 3) as i32 >> 3)),
+            5 => Value::Number(self.number()?),
+            6 => Value::String(self.string()?),
+            7..=17 => match self.head()? {
+                Head::Reference(index) => return self.reference(start, index, marker, depth),
+                Head::Inline(word) => {
+                    if self.tables.replays == 0 {
+                        self.tables.objects.push(start);
+                    }
+                    self.complex(marker, word, start, depth)?
+                }
+            },
+            other => return Err(AmfError { offset: start, kind: AmfErrorKind::UnknownMarker(other) }),
+        })
+    }
+
+    fn reference(&mut self, start: usize, index: usize, marker: u8, depth: u32) -> Result<Value, AmfError> {
+        let bad = AmfError { offset: start, kind: AmfErrorKind::BadReference };
+        let target = *self.tables.objects.get(index).ok_or(bad)?;
+        if self.bytes.get(target) != Some(&marker) {
+            return Err(bad);
+        }
+        let resume = std::mem::replace(&mut self.pos, target);
+        self.tables.replays += 1;
+        let value = self.value(depth + 1);
+        self.tables.replays -= 1;
+        self.pos = resume;
+        value
+    }
+
+    fn complex(&mut self, marker: u8, word: usize, start: usize, depth: u32) -> Result<Value, AmfError> {
+        Ok(match marker {
+            8 => Value::Date { unix_ms: self.number()?, zone_min: 0 },
+            9 => self.mixed_array(word, depth)?,
+            10 => self.object(word, start, depth)?,
+            12 => {
+                let at = self.pos;
+                let bytes = self.take(word)?;
+                self.budget.text(at, word)?;
+                Value::ByteArray(bytes.to_vec())
+            }
+            13..=16 => self.vector(marker, word, depth)?,
+            17 => self.dictionary(word, depth)?,
+            _ => Value::Xml(self.text(word)?), // 7 and 11
+        })
+    }
+
+    /// Section 3.11: named members up to an empty name, then `dense` items.
+    fn mixed_array(&mut self, dense: usize, depth: u32) -> Result<Value, AmfError> {
+        let mut members = Vec::new();
+        self.named_members(&mut members, depth)?;
+        if members.is_empty() {
+            let mut items = Vec::new();
+            for _ in 0..dense {
+                items.push(self.value(depth + 1)?);
+            }
+            return Ok(Value::StrictArray(items));
+        }
+        for index in 0..dense {
+            members.push((index.to_string(), self.value(depth + 1)?));
+        }
+        Ok(Value::EcmaArray(Object(members)))
+    }
+
+    /// Names and values up to an empty name.
+    fn named_members(&mut self, members: &mut Vec<(String, Value)>, depth: u32) -> Result<(), AmfError> {
+        loop {
+            let name = self.string()?;
+            if name.is_empty() {
+                return Ok(());
+            }
+            members.push((name, self.value(depth + 1)?));
+        }
+    }
+
+    /// Section 3.12. `word` is the U29 without its lowest bit.
+    fn object(&mut self, word: usize, start: usize, depth: u32) -> Result<Value, AmfError> {
+        let traits = if word & 1 == 0 {
+            let bad = AmfError { offset: start, kind: AmfErrorKind::BadReference };
+            self.tables.traits.get(word >> 1).ok_or(bad)?.clone()
+        } else if word & 2 != 0 {
+            return Err(AmfError { offset: start, kind: AmfErrorKind::Externalizable });
+        } else {
+            self.traits(word, depth)?
+        };
+        let mut members = Vec::new();
+        for name in traits.members {
+            self.budget.text(start, name.len())?;
+            members.push((name, self.value(depth + 1)?));
+        }
+        if traits.dynamic {
+            self.named_members(&mut members, depth)?;
+        }
+        let object = Object(members);
+        Ok(if traits.class.is_empty() {
+            Value::Object(object)
+        } else {
+            Value::TypedObject { class: traits.class, object }
+        })
+    }
+
+    fn traits(&mut self, word: usize, depth: u32) -> Result<Traits, AmfError> {
+        let class = self.string()?;
+        let mut members = Vec::new();
+        for _ in 0..word >> 3 {
+            self.budget.element(self.pos, depth)?; // a name costs memory even if no value follows
+            members.push(self.string()?);
+        }
+        let traits = Traits { class, dynamic: word & 4 != 0, members };
+        if self.tables.replays == 0 {
+            self.tables.traits.push(traits.clone());
+        }
+        Ok(traits)
+    }
+
+    /// Vectors of int, uint, double and object (markers 13 to 16), as strict arrays.
+    fn vector(&mut self, marker: u8, count: usize, depth: u32) -> Result<Value, AmfError> {
+        self.take(1)?; // fixed-length flag
+        if marker == 16 {
+            self.string()?; // the items' class
+        }
+        let mut items = Vec::new();
+        for _ in 0..count {
+            if marker == 16 {
+                items.push(self.value(depth + 1)?);
+                continue;
+            }
+            self.budget.element(self.pos, depth)?;
+            items.push(Value::Number(match marker {
+                13 => f64::from(i32::from_be_bytes(self.array()?)),
+                14 => f64::from(u32::from_be_bytes(self.array()?)),
+                _ => self.number()?,
+            }));
+        }
+        Ok(Value::StrictArray(items))
+    }
+
+    /// A dictionary, as pairs: its keys need not be strings.
+    fn dictionary(&mut self, count: usize, depth: u32) -> Result<Value, AmfError> {
+        self.take(1)?; // weak-keys flag
+        let mut pairs = Vec::new();
+        for _ in 0..count {
+            let key = self.value(depth + 1)?;
+            let value = self.value(depth + 1)?;
+            pairs.push(Value::StrictArray(vec![key, value]));
+        }
+        Ok(Value::StrictArray(pairs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn object(members: &[(&str, Value)]) -> Object {
+        Object(members.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect())
+    }
+
+    #[test]
+    fn values_decode() {
+        let rows: Vec<(&[u8], Vec<Value>)> = vec![
+            (
+                b"\x00\x01\x02\x03",
+                vec![Value::Undefined, Value::Null, Value::Boolean(false), Value::Boolean(true)],
+            ),
+            (b"\x04\x81\x00", vec![Value::Number(128.0)]),
+            (b"\x04\xff\xff\xff\xff", vec![Value::Number(-1.0)]),
+            (b"\x04\x8f\xff\xff\xff", vec![Value::Number(67_108_863.0)]),
+            (b"\x05\x3f\xf0\0\0\0\0\0\0", vec![Value::Number(1.0)]),
+            (b"\x06\x05hi\x06\x00", vec!["hi".into(), "hi".into()]),
+            (b"\x09\x05\x01\x01\x01", vec![Value::StrictArray(vec![Value::Null, Value::Null])]),
+            (
+                b"\x09\x03\x03a\x02\x01\x03",
+                vec![Value::EcmaArray(object(&[("a", Value::Boolean(false)), ("0", Value::Boolean(true))]))],
+            ),
+            // dynamic, anonymous; then the same object by reference
+            (b"\x0a\x0b\x01\x03k\x06\x03v\x01\x0a\x00", {
+                let one = Value::Object(object(&[("k", "v".into())]));
+                vec![one.clone(), one]
+            }),
+            // sealed class C with one member, then a second one through its traits
+            (
+                b"\x0a\x13\x03C\x03m\x04\x01\x0a\x01\x04\x02",
+                vec![
+                    Value::TypedObject { class: "C".into(), object: object(&[("m", Value::Number(1.0))]) },
+                    Value::TypedObject { class: "C".into(), object: object(&[("m", Value::Number(2.0))]) },
+                ],
+            ),
+            (b"\x0c\x05\x01\x02", vec![Value::ByteArray(vec![1, 2])]),
+            (b"\x0d\x03\x00\xff\xff\xff\xff", vec![Value::StrictArray(vec![Value::Number(-1.0)])]),
+            (b"\x0e\x03\x00\xff\xff\xff\xff", vec![Value::StrictArray(vec![Value::Number(4_294_967_295.0)])]),
+            (
+                b"\x11\x03\x00\x01\x03",
+                vec![Value::StrictArray(vec![Value::StrictArray(vec![Value::Null, Value::Boolean(true)])])],
+            ),
+        ];
+        for (bytes, want) in rows {
+            assert_eq!(decode_all(bytes), Ok(want), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn errors_carry_their_offset() {
+        use AmfErrorKind::*;
+        let rows: Vec<(&[u8], usize, AmfErrorKind)> = vec![
+            (b"\x06\x09a", 2, Truncated),
+            (b"\x06\x00", 1, BadReference),
+            (b"\x01\x0a\x00", 1, BadReference),
+            (b"\x0a\x07\x01", 0, Externalizable),
+            (b"\x12", 0, UnknownMarker(0x12)),
+            (b"\x0a\x0b\x01\x03k\x0a\x00\x01", 0, TooDeep), // an object inside itself
+            (b"\x09\xff\xff\xff\xff\x01", 6, Truncated),
+        ];
+        for (bytes, offset, kind) in rows {
+            assert_eq!(decode_all(bytes), Err(AmfError { offset, kind }), "{bytes:02x?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_panics(bytes in prop::collection::vec(prop_oneof![0u8..20, any::<u8>()], 0..300)) {
+            if let Err(error) = decode_all(&bytes) {
+                prop_assert!(error.offset <= bytes.len());
+            }
+        }
+    }
+}

@@ -1,7 +1,15 @@
 //! Bytes <-> syntax, one specification a file or folder. No policy, no I/O, no unsafe.
 #![forbid(unsafe_code)]
 
+pub mod aac;
 pub mod amf0;
 pub mod amf3;
+pub mod av1;
+pub mod bits;
+pub mod flac;
 pub mod flv;
+pub mod h264;
+pub mod h265;
+pub mod opus;
 pub mod rtmp;
+pub mod vp9;

@@ -197,7 +197,9 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_frames_never_panic(bodies in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 1..40)), 0..20)) {
+    fn arbitrary_frames_never_panic(
+        bodies in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 1..40)), 0..20)
+    ) {
         let mut table = TrackTable::new();
         for (video, body) in bodies {
             let kind = if video { Video } else { Audio };

@@ -1,0 +1,185 @@
+//! TOML text -> [`Config`], with every error at its place.
+
+use super::diagnostic::{ConfigError, Diagnostic, Violation, line_holds_secret};
+use super::secret::SecretEntry;
+use super::{App, Config, DEFAULT_APP, Fanout, Limits, Listen, Log, Publish, Runtime, validate};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::Path;
+use toml::de::{DeTable, DeValue};
+
+/// Longest config file, bytes; a device or a recording given by mistake is refused, not read to its end.
+const FILE_MAX_BYTES: u64 = 1 << 20;
+/// How alike (0 to 1) a known word must be to be offered for an unknown one.
+const ALIKE: f64 = 0.7;
+
+/// The file's shape; differs from [`Config`] where a key may be absent.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    listen: Listen,
+    runtime: Runtime,
+    fanout: Fanout,
+    publish: Publish,
+    apps: BTreeMap<String, AppEntry>,
+    limits: Limits,
+    log: Log,
+}
+
+/// One `[apps.NAME]`: an absent key is taken from `[apps."*"]`.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct AppEntry {
+    publish_key: Option<SecretEntry>,
+    play_token: Option<SecretEntry>,
+    eflv_strip: Option<bool>,
+}
+
+impl AppEntry {
+    fn resolve(self, fallback: &AppEntry) -> App {
+        let secret =
+            |own: Option<SecretEntry>, other: &Option<SecretEntry>| own.or(other.clone()).and_then(|e| e.0);
+        App {
+            publish_key: secret(self.publish_key, &fallback.publish_key),
+            play_token: secret(self.play_token, &fallback.play_token),
+            eflv_strip: self.eflv_strip.or(fallback.eflv_strip).unwrap_or_default(),
+        }
+    }
+}
+
+/// Reads, parses and validates the file at `path`.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let failed = |error: io::Error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "check the path; headgate also runs without a config file",
+            io::ErrorKind::PermissionDenied => "make the file readable for the user that runs headgate",
+            io::ErrorKind::InvalidData => "a config file is UTF-8 text in TOML, at most 1 MiB",
+            _ => "give the path of a TOML file",
+        };
+        ConfigError::Read { path: path.to_owned(), error, hint }
+    };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(FILE_MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > FILE_MAX_BYTES {
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "the file is larger than 1 MiB")));
+    }
+    parse(&text, &path.display().to_string())
+}
+
+/// Parses and validates `text`; `origin` appears in messages.
+pub(super) fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
+    let file: File = toml::from_str(text).map_err(|error| explain(&error, text, origin))?;
+    let fallback = file.apps.get(DEFAULT_APP).cloned().unwrap_or_default();
+    let apps = file.apps.into_iter().map(|(name, entry)| (name, entry.resolve(&fallback))).collect();
+    let File { listen, runtime, fanout, publish, limits, log, .. } = file;
+    let config = Config { listen, runtime, fanout, publish, apps, limits, log };
+    validate::check(&config).map_err(|violation| place(violation, text, origin))?;
+    Ok(config)
+}
+
+/// A violation at the place of its value; at the start of the text if the value is a default.
+fn place(violation: Violation, text: &str, origin: &str) -> ConfigError {
+    let span = locate(text, &violation.path).unwrap_or_default();
+    let message = format!("{}: {}", violation.path.join("."), violation.message);
+    ConfigError::Invalid(Box::new(Diagnostic::new(origin, text, span, message, Some(violation.hint))))
+}
+
+/// Bytes of the deepest value on `path` that stands in `text`.
+fn locate(text: &str, path: &[String]) -> Option<Range<usize>> {
+    let root = DeTable::parse(text).ok()?;
+    let mut table = root.get_ref();
+    let mut span = None;
+    for name in path {
+        let Some((key, value)) = table.get_key_value(name.as_str()) else { break };
+        match value.get_ref() {
+            // A table's header is a better place than all of its lines.
+            DeValue::Table(inner) => {
+                span = Some(key.span());
+                table = inner;
+            }
+            _ => return Some(value.span()),
+        }
+    }
+    span
+}
+
+/// The parser's error in the operator's words.
+fn explain(error: &toml::de::Error, text: &str, origin: &str) -> ConfigError {
+    let span = error.span().unwrap_or_default();
+    let raw = error.message();
+    let quoted = backquoted(raw);
+    let (message, hint) = match quoted.split_first() {
+        Some((given, known)) if raw.starts_with("unknown field") => {
+            (format!("unknown key `{given}`"), Some(offer(given, known)))
+        }
+        Some((given, known)) if raw.starts_with("unknown variant") => {
+            (format!("unknown value `{given}`"), Some(offer(given, known)))
+        }
+        // The raw message quotes the value.
+        _ if raw.starts_with("invalid type") && line_holds_secret(text, span.start) => {
+            ("a key must be text in quotes".to_owned(), Some("write publish_key = \"...\"".to_owned()))
+        }
+        _ if bare_word(text, span.start) => (
+            "not a value".to_owned(),
+            Some("put text in quotes: \"...\"; write true or false as they are".to_owned()),
+        ),
+        _ => (plain(raw), hint_for(raw)),
+    };
+    ConfigError::Invalid(Box::new(Diagnostic::new(origin, text, span, message, hint)))
+}
+
+/// Whether the line of byte `at` gives a value that begins with a letter: text without quotes, for which the parser
+/// has odd names.
+fn bare_word(text: &str, at: usize) -> bool {
+    let before = text.get(..at).unwrap_or(text);
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let value = text[start..]
+        .lines()
+        .next()
+        .and_then(|line| line.split_once('='))
+        .map_or("", |(_, value)| value.trim());
+    let letter = value.starts_with(|c: char| c.is_ascii_alphabetic());
+    letter && !["true", "false", "inf", "nan"].contains(&value.split_whitespace().next().unwrap_or_default())
+}
+
+/// The words that stand in backquotes, in order.
+fn backquoted(message: &str) -> Vec<&str> {
+    message.split('`').skip(1).step_by(2).collect()
+}
+
+/// "did you mean", or what there is.
+fn offer(given: &str, known: &[&str]) -> String {
+    let lower = given.to_ascii_lowercase();
+    let alike = |word: &&str| strsim::jaro_winkler(&lower, word);
+    let best = known.iter().copied().max_by(|a, b| alike(a).total_cmp(&alike(b)));
+    match best {
+        Some(word) if alike(&word) >= ALIKE => format!("did you mean `{word}`?"),
+        Some(_) => format!("known here: {}", known.join(", ")),
+        None => "nothing can be set here".to_owned(),
+    }
+}
+
+/// The library's message without Rust's type names, in one line.
+fn plain(message: &str) -> String {
+    let one_line = message.lines().map(str::trim).collect::<Vec<_>>().join(", ");
+    ["u64", "u32", "u16", "usize"].iter().fold(one_line, |text, name| {
+        text.replace(&format!("expected {name}"), "expected a whole number, 0 or more")
+    })
+}
+
+fn hint_for(message: &str) -> Option<String> {
+    let hint = match message {
+        m if m.contains("socket address") => "write address and port: \"0.0.0.0:1935\", \"[::]:1935\"",
+        m if m.starts_with("duplicate key") => "each key and each [section] may stand once",
+        m if m.contains("expected a boolean") => "write true or false, without quotes",
+        m if m.contains("expected u") || m.contains("expected usize") => {
+            "write a plain number such as 40, without quotes or unit"
+        }
+        m if m.contains("expected a string") || m.contains("string value") => "put text in quotes: \"...\"",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}

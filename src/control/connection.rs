@@ -1,0 +1,127 @@
+//! HTTP connections of the control thread: accepted here or handed over by a core; one request each, bounded in
+//! number and time.
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::io;
+use std::net::TcpStream as StdStream;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+
+/// Handed-over connections that may wait for the control thread. It takes them at once unless it makes a page.
+const QUEUE_MAX: usize = 64;
+/// Open connections of the media port: each costs up to `HEAD_MAX_BYTES` and a response; more are closed.
+const PAGES_MAX: usize = 256;
+/// Open connections of the admin port: scrapers and people.
+const ADMIN_MAX: usize = 64;
+/// Bytes of a request head; the least that hyper accepts.
+const HEAD_MAX_BYTES: usize = 8192;
+/// Time for a complete request head.
+const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+/// Time for request and response together; a slow reader ends here.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Pause after a failed accept: out of descriptors, which time alone can mend.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Hands connections of the media HTTP port that ask for a page to the control thread. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct MediaPages(mpsc::Sender<HandedOver>);
+
+/// A connection and what was already read from it.
+pub(super) type HandedOver = (StdStream, Vec<u8>);
+
+impl MediaPages {
+    pub(super) fn new() -> (Self, mpsc::Receiver<HandedOver>) {
+        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+        (Self(sender), receiver)
+    }
+
+    /// Takes over `stream`, from which `already_read` was read: the request head, complete or not, from its first
+    /// byte. Never blocks. Returns false, and the connection is closed, when too many wait or the thread has stopped.
+    pub fn serve(&self, stream: StdStream, already_read: Vec<u8>) -> bool {
+        self.0.try_send((stream, already_read)).is_ok()
+    }
+}
+
+/// Serves the connections of the admin listener, for ever.
+pub(super) async fn accept(listener: TcpListener, routes: Router) {
+    let places = Arc::new(Semaphore::new(ADMIN_MAX));
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => spawn(&places, Replay { head: Vec::new(), at: 0, stream }, &routes),
+            Err(error) => {
+                tracing::warn!(%error, "admin port: accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves handed-over connections until the last [`MediaPages`] is gone.
+pub(super) async fn take_over(mut queue: mpsc::Receiver<HandedOver>, routes: Router) {
+    let places = Arc::new(Semaphore::new(PAGES_MAX));
+    while let Some((stream, head)) = queue.recv().await {
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        match stream {
+            Ok(stream) => spawn(&places, Replay { head, at: 0, stream }, &routes),
+            Err(error) => tracing::debug!(%error, "page: connection lost in hand-over"),
+        }
+    }
+}
+
+/// Serves one request in its own task if there is a place; else drops the connection.
+fn spawn(places: &Arc<Semaphore>, io: Replay, routes: &Router) {
+    let Ok(place) = places.clone().try_acquire_owned() else { return };
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE);
+    builder.keep_alive(false).max_buf_size(HEAD_MAX_BYTES);
+    let connection = builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(routes.clone()));
+    tokio::spawn(async move {
+        // A peer's broken request or early goodbye is its own affair.
+        let _ = tokio::time::timeout(DEADLINE, connection).await;
+        drop(place);
+    });
+}
+
+/// A connection that first gives back what somebody else has read from it.
+struct Replay {
+    head: Vec<u8>,
+    at: usize,
+    stream: TcpStream,
+}
+
+impl AsyncRead for Replay {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.head.get(this.at..).filter(|rest| !rest.is_empty()) {
+            Some(rest) => {
+                let taken = rest.len().min(out.remaining());
+                out.put_slice(rest.get(..taken).unwrap_or_default());
+                this.at += taken;
+                Poll::Ready(Ok(()))
+            }
+            None => Pin::new(&mut this.stream).poll_read(cx, out),
+        }
+    }
+}
+
+impl AsyncWrite for Replay {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

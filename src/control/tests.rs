@@ -1,0 +1,127 @@
+//! Both doors over real sockets.
+
+use super::*;
+use crate::observe::PerProtocol;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+struct Fixed;
+
+impl StreamSource for Fixed {
+    fn streams(&self) -> Vec<StreamSummary> {
+        let stream = |name: &str, state| StreamSummary {
+            app: "live".to_owned(),
+            name: name.to_owned(),
+            state,
+            tracks: vec![TrackSummary {
+                kind: "video",
+                codec: "H.264".to_owned(),
+                detail: "640x360".to_owned(),
+            }],
+            bitrate_bps: 1_000_000,
+            viewers: PerProtocol::from_fn(|_| 1),
+            age_s: 61,
+            bytes_in: 5,
+        };
+        vec![stream("b</script>", StreamState::Live), stream("a", StreamState::Waiting)]
+    }
+}
+
+fn start() -> (Control, Arc<AtomicBool>) {
+    let mut config = Config::default();
+    config.listen.admin = "127.0.0.1:0".parse().unwrap();
+    let ready = Arc::new(AtomicBool::new(false));
+    let control = Control::start(Options {
+        config: Arc::new(config),
+        rtmp_port: 1935,
+        registry: Registry::new(&[0]),
+        streams: Arc::new(Fixed),
+        ready: ready.clone(),
+    });
+    (control.unwrap(), ready)
+}
+
+fn read_all(mut stream: TcpStream) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn admin(control: &Control, path: &str, host: &str) -> String {
+    let mut stream = TcpStream::connect(control.admin()).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+    read_all(stream)
+}
+
+/// Asks as through the media port: the first `read` bytes of the request were read by somebody else.
+fn page(control: &Control, path: &str, read: usize) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: media.example\r\n\r\n");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    let (head, rest) = request.split_at(read.min(request.len()));
+    assert!(control.pages().serve(server, head.as_bytes().to_vec()));
+    client.write_all(rest.as_bytes()).unwrap();
+    read_all(client)
+}
+
+#[test]
+fn the_admin_port() {
+    let (control, ready) = start();
+    assert!(admin(&control, "/livez", "localhost").starts_with("HTTP/1.1 200"));
+    assert!(admin(&control, "/readyz", "localhost").starts_with("HTTP/1.1 503"));
+    ready.store(true, Ordering::Release);
+    assert!(admin(&control, "/readyz", "localhost").starts_with("HTTP/1.1 200"));
+    let metrics = admin(&control, "/metrics", "127.0.0.1");
+    assert!(
+        metrics.contains("text/plain; version=0.0.4") && metrics.contains("\nheadgate_streams 0\n"),
+        "{metrics}"
+    );
+    let streams = admin(&control, "/api/v1/streams", "localhost");
+    let body = streams.split_once("\r\n\r\n").unwrap().1;
+    let value: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(value["streams"][0]["name"], "a");
+    assert_eq!(value["streams"][0]["state"], "waiting");
+    assert_eq!(value["streams"][1]["viewers"]["http_flv"], 1);
+    assert!(admin(&control, "/metrics", "rebound.example").starts_with("HTTP/1.1 421"));
+    assert!(admin(&control, "/nothing", "localhost").starts_with("HTTP/1.1 404"));
+    control.stop();
+}
+
+#[test]
+fn the_media_port_has_the_page_and_nothing_else() {
+    let (control, _) = start();
+    for read in [0, 1, 20, 1000] {
+        let html = page(&control, "/", read);
+        assert!(html.starts_with("HTTP/1.1 200") && html.ends_with("</html>\n"), "{html}");
+        assert!(html.contains("content-security-policy: default-src 'none'"), "{html}");
+    }
+    let list = page(&control, "/api/streams", 7);
+    let value: serde_json::Value = serde_json::from_str(list.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(value["streams"].as_array().unwrap().len(), 1, "waiting streams are not shown");
+    assert_eq!(value["streams"][0]["name"], "b</script>");
+    assert!(list.contains("connection: close"), "{list}");
+    for admin_only in ["/metrics", "/livez", "/readyz", "/api/v1/streams"] {
+        assert!(page(&control, admin_only, 3).starts_with("HTTP/1.1 404"), "{admin_only}");
+    }
+    control.stop();
+}
+
+#[test]
+fn a_busy_port_is_an_error() {
+    let (first, _) = start();
+    let mut config = Config::default();
+    config.listen.admin = first.admin();
+    let second = Control::start(Options {
+        config: Arc::new(config),
+        rtmp_port: 1935,
+        registry: Registry::new(&[0]),
+        streams: Arc::new(Fixed),
+        ready: Arc::default(),
+    });
+    assert_eq!(second.err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
+    first.stop();
+}

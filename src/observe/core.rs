@@ -1,0 +1,67 @@
+//! The counters and gauges of one core.
+
+use super::cells::{Counter, Gauge, Ratio};
+use super::labels::{
+    PerCopyStage, PerDisconnectReason, PerDropReason, PerFrameKind, PerProtocol, PerRefuseReason,
+};
+
+/// Everything one core counts. Written by that core alone, read by the scraper.
+///
+/// Aligned to two cache lines (the unit that prefetchers take), so that no two cores write to one line.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct CoreMetrics {
+    /// Payload and protocol bytes read from publishers.
+    pub ingest_bytes: PerProtocol<Counter>,
+    /// Bytes the kernel accepted for subscribers.
+    pub egress_bytes: PerProtocol<Counter>,
+    /// Frames appended by streams at home on this core.
+    pub frames: PerFrameKind<Counter>,
+    /// Frames that reached no log.
+    pub frames_dropped: PerDropReason<Counter>,
+    /// Sends that completed; egress bytes over this is the size of a send.
+    pub sends: PerProtocol<Counter>,
+    /// Skips of subscribers that were behind more than `fanout.max_lag_ms`.
+    pub lag_skips: PerProtocol<Counter>,
+    /// Ended connections.
+    pub disconnects: PerProtocol<PerDisconnectReason<Counter>>,
+    /// Payload bytes copied.
+    pub payload_copied_bytes: PerCopyStage<Counter>,
+    /// Sequence headers equal to the one before, left out.
+    pub config_repeats_dropped: Counter,
+    /// Times a stream's timestamps were rebased (republish, jump).
+    pub timestamps_rebased: Counter,
+
+    /// Connections accepted.
+    pub connections_accepted: Counter,
+    /// Failed accepts.
+    pub accept_errors: Counter,
+    /// Connections closed before they were served.
+    pub connections_refused: PerRefuseReason<Counter>,
+    /// Submission queue of the ring full: an extra system call each.
+    pub ring_sqe_overflows: Counter,
+    /// Completion queue of the ring overflowed: the kernel kept them aside.
+    pub ring_cqe_overflows: Counter,
+    /// Receives that found no provided buffer (ENOBUFS) and were armed again.
+    pub receive_buffers_exhausted: Counter,
+    /// Wakes of other cores.
+    pub doorbells: Counter,
+
+    /// Open connections of any kind.
+    pub connections: Gauge,
+    /// Connected publishers.
+    pub publishers: PerProtocol<Gauge>,
+    /// Connected subscribers, waiting ones included.
+    pub subscribers: PerProtocol<Gauge>,
+    /// Streams at home on this core.
+    pub streams: Gauge,
+    /// Bytes of log segments of streams at home on this core.
+    pub log_bytes: Gauge,
+    /// Bytes of evicted segments that slow subscribers of this core keep alive.
+    pub pinned_bytes: Gauge,
+
+    /// Share of the last second that this core was not waiting, 0 to 1.
+    pub busy: Ratio,
+    /// Longest turn of the loop within the last second, in seconds: how late anything can have been.
+    pub loop_lag_seconds: Ratio,
+}

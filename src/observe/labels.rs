@@ -1,0 +1,209 @@
+//! The bounded label values of all metrics, each with a table type indexed by it.
+//!
+//! Add a value by adding a line: tables, page and documentation test follow.
+
+/// An enum whose values are label values, and a table with one entry for each.
+macro_rules! labels {
+    ($(#[$doc:meta])* $name:ident in $table:ident { $($(#[$vdoc:meta])* $value:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$vdoc])* $value,)+ }
+
+        impl $name {
+            /// Every value, in order of [`Self::index`].
+            pub const ALL: [$name; [$($text),+].len()] = [$($name::$value),+];
+            /// How many values there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The label value.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$value => $text),+ }
+            }
+
+            /// Position in [`Self::ALL`] and in tables; below [`Self::COUNT`].
+            pub const fn index(self) -> usize {
+                self as usize
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        #[doc = concat!("One value for each [`", stringify!($name), "`].")]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct $table<T>([T; $name::COUNT]);
+
+        impl<T> $table<T> {
+            /// Fills the table.
+            pub fn from_fn(mut make: impl FnMut($name) -> T) -> Self {
+                Self($name::ALL.map(|value| make(value)))
+            }
+
+            /// All entries with their label.
+            pub fn iter(&self) -> impl Iterator<Item = ($name, &T)> {
+                $name::ALL.into_iter().zip(&self.0)
+            }
+
+            /// All entries with their label, to be changed.
+            pub fn iter_mut(&mut self) -> impl Iterator<Item = ($name, &mut T)> {
+                $name::ALL.into_iter().zip(&mut self.0)
+            }
+        }
+
+        impl<T> std::ops::Index<$name> for $table<T> {
+            type Output = T;
+            #[inline]
+            fn index(&self, value: $name) -> &T {
+                &self.0[value.index()]
+            }
+        }
+
+        impl<T> std::ops::IndexMut<$name> for $table<T> {
+            #[inline]
+            fn index_mut(&mut self, value: $name) -> &mut T {
+                &mut self.0[value.index()]
+            }
+        }
+
+        impl<T: serde::Serialize> serde::Serialize for $table<T> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_map(self.iter().map(|(label, value)| (label.as_str(), value)))
+            }
+        }
+    };
+}
+
+labels! {
+    /// What a peer speaks to us.
+    Protocol in PerProtocol {
+        /// RTMP over TCP.
+        Rtmp = "rtmp",
+        /// FLV as the endless body of an HTTP response.
+        HttpFlv = "http_flv",
+    }
+}
+
+labels! {
+    /// A step of the data path; the histograms' label.
+    Stage in PerStage {
+        /// First byte read -> frame complete.
+        Ingest = "ingest",
+        /// Frame complete -> committed to the log.
+        Append = "append",
+        /// Committed -> visible to subscribers.
+        Flush = "flush",
+        /// Visible -> send submitted.
+        Dispatch = "dispatch",
+        /// Send submitted -> accepted by the kernel.
+        Send = "send",
+    }
+}
+
+labels! {
+    /// What a frame carries.
+    FrameKind in PerFrameKind {
+        /// Audio.
+        Audio = "audio",
+        /// Video.
+        Video = "video",
+        /// Script data.
+        Data = "data",
+    }
+}
+
+labels! {
+    /// Where payload bytes are copied.
+    CopyStage in PerCopyStage {
+        /// Chunks of a message into one buffer.
+        Ingest = "ingest",
+        /// A frame into one log.
+        Append = "append",
+    }
+}
+
+labels! {
+    /// Why a frame reached no log.
+    DropReason in PerDropReason {
+        /// Sent by a publisher that another has replaced.
+        OldEpoch = "old_epoch",
+        /// The stream was moving to another core and its waiting room was full.
+        TransitFull = "transit_full",
+        /// A tag without a payload, or one too short to have a meaning.
+        Malformed = "malformed",
+    }
+}
+
+labels! {
+    /// Why a connection was refused before it was served.
+    RefuseReason in PerRefuseReason {
+        /// `limits.connections_per_core` reached.
+        Limit = "limit",
+        /// The process has no file descriptor left.
+        Descriptors = "descriptors",
+        /// Shutting down.
+        Draining = "draining",
+    }
+}
+
+labels! {
+    /// Why a connection ended.
+    DisconnectReason in PerDisconnectReason {
+        /// The peer closed it or said goodbye.
+        ClientClosed = "client_closed",
+        /// The stream it played has ended.
+        StreamEnded = "stream_ended",
+        /// The peer broke its protocol.
+        ProtocolError = "protocol_error",
+        /// The peer exceeded a bound.
+        Limit = "limit",
+        /// The network failed.
+        IoError = "io_error",
+        /// A subscriber did not take one unit within `fanout.stall_timeout_ms`.
+        Stalled = "stalled",
+        /// A subscriber was too far behind and there was nothing to skip to.
+        Lag = "lag",
+        /// No publish, play or complete request within `limits.handshake_timeout_ms`.
+        HandshakeTimeout = "handshake_timeout",
+        /// Nothing asked for, nothing sent.
+        IdleTimeout = "idle_timeout",
+        /// Wrong or missing key or token.
+        Unauthorized = "unauthorized",
+        /// No such stream or path.
+        NotFound = "not_found",
+        /// A publisher asked for a name that is taken.
+        NameTaken = "name_taken",
+        /// A publisher sent nothing for `publish.silence_timeout_ms`.
+        PublisherSilent = "publisher_silent",
+        /// A silent publisher was replaced by another.
+        Takeover = "takeover",
+        /// The process is going down.
+        Shutdown = "shutdown",
+        /// A subscriber sent more than `limits.inbound_bytes_per_10s`.
+        InboundFlood = "inbound_flood",
+        /// Our fault.
+        Internal = "internal",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_follow_their_enum() {
+        let mut table = PerProtocol::from_fn(Protocol::as_str);
+        table[Protocol::HttpFlv] = "changed";
+        assert_eq!(
+            table.iter().collect::<Vec<_>>(),
+            [(Protocol::Rtmp, &"rtmp"), (Protocol::HttpFlv, &"changed")]
+        );
+        assert_eq!(serde_json::to_string(&table).unwrap(), r#"{"rtmp":"rtmp","http_flv":"changed"}"#);
+        for (at, reason) in DisconnectReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), at);
+        }
+    }
+}

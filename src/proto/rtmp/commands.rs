@@ -1,0 +1,254 @@
+//! What commands mean, and the answers that ffmpeg, OBS, librtmp, GStreamer and Flash wait for.
+//!
+//! Transaction 0 asks for no answer (GStreamer's rtmp2sink sends releaseStream, FCPublish and publish so).
+//! There is one message stream, 1, and one publish or play a connection.
+
+use super::capabilities::PlayerCapabilities;
+use super::event::{CloseReason, Event, PlayRequest, PublishRequest, StopCause};
+use super::name::StreamName;
+use super::session::{Connected, Phase, ServerSession, ms};
+use super::status::{self, Level};
+use crate::media::Mono;
+use crate::wire::amf0::{self, Value};
+use crate::wire::rtmp::{STREAM_ID, csid, type_id};
+
+/// What servers are expected to call themselves; some clients look for a version behind "FMS/".
+const SERVER_VERSION: &str = "FMS/3,5,7,7009";
+/// Characters of the client's self-description that are kept.
+const CLIENT_CHARS_MAX: usize = 64;
+
+impl ServerSession {
+    /// One command: AMF0 values, the first its name, the second its transaction.
+    pub(super) fn command(&mut self, now: Mono, body: &[u8]) {
+        let values = match amf0::decode_all(body) {
+            Ok(values) => values,
+            Err(error) => return self.close_with(CloseReason::MessageSyntax, error),
+        };
+        let mut values = values.into_iter();
+        let Some(Value::String(name)) = values.next() else {
+            return self.close_with(CloseReason::MessageSyntax, "command without a name");
+        };
+        let transaction = values.next().as_ref().and_then(Value::as_number).unwrap_or(0.0);
+        // the command object, then arguments
+        let values: Vec<Value> = values.collect();
+        let argument = |index: usize| values.get(index + 1);
+        if matches!(self.phase, Phase::Connect) {
+            match name.as_str() {
+                "connect" => self.connect(now, transaction, values.first()),
+                _ => self.close_with(CloseReason::CommandBeforeConnect, "a command came before connect"),
+            }
+            return;
+        }
+        match name.as_str() {
+            "releaseStream" => self.result(transaction, &[Value::Null, Value::Undefined]),
+            "FCPublish" => {
+                self.result(transaction, &[Value::Null, Value::Undefined]);
+                self.notify("onFCPublish", "NetStream.Publish.Start", argument(0));
+            }
+            "FCSubscribe" => {
+                self.result(transaction, &[Value::Null, Value::Undefined]);
+                self.notify("onFCSubscribe", "NetStream.Play.Start", argument(0));
+            }
+            "createStream" => self.result(transaction, &[Value::Null, Value::Number(f64::from(STREAM_ID))]),
+            "getStreamLength" => self.result(transaction, &[Value::Null, Value::Number(0.0)]),
+            "publish" => self.publish(argument(0)),
+            "play" => self.play(argument(0), argument(1)),
+            "play2" => {
+                self.status(Level::Error, "NetStream.Play.Failed", "There is one stream a connection.")
+            }
+            "FCUnpublish" => {
+                self.notify("onFCUnpublish", "NetStream.Unpublish.Success", argument(0));
+                self.status(Level::Status, "NetStream.Unpublish.Success", "Unpublished.");
+                if self.is_publishing() {
+                    self.end_stream(now, StopCause::FcUnpublish);
+                }
+            }
+            // with a stream id, a name (GStreamer), or nothing: there is one stream
+            "deleteStream" => self.end_stream(now, StopCause::DeleteStream),
+            "closeStream" => self.end_stream(now, StopCause::CloseStream),
+            "pause" | "pauseRaw" => self.pause(argument(0)),
+            "seek" => self.status(Level::Error, "NetStream.Seek.Failed", "A live stream cannot seek."),
+            "receiveAudio" => self.receive(argument(0), Event::ReceiveAudio),
+            "receiveVideo" => self.receive(argument(0), Event::ReceiveVideo),
+            "_result" | "_error" | "onStatus" | "_checkbw" | "checkBandwidth" | "onBWDone" => {}
+            _ => self.unknown(transaction),
+        }
+    }
+
+    fn connect(&mut self, now: Mono, transaction: f64, command: Option<&Value>) {
+        let Some(command) = command.and_then(Value::as_object) else {
+            return self.close_with(CloseReason::MessageSyntax, "connect without its object");
+        };
+        let text = |key| command.get(key).and_then(Value::as_str).unwrap_or_default();
+        let encoding = command.get("objectEncoding").and_then(Value::as_number).unwrap_or(0.0);
+        let connected = Connected {
+            app: text("app").to_owned(),
+            client: text("flashVer").chars().filter(|c| !c.is_control()).take(CLIENT_CHARS_MAX).collect(),
+            capabilities: PlayerCapabilities::from_connect(command),
+        };
+        self.replies_in_amf3 = encoding == 3.0;
+        self.reconnects = connected.capabilities.reconnects();
+        self.announce();
+        let mut body = status::command_start("_result", transaction);
+        amf0::write_object_start(&mut body);
+        amf0::write_object_key(&mut body, "fmsVer");
+        amf0::write_string(&mut body, SERVER_VERSION);
+        amf0::write_object_key(&mut body, "capabilities");
+        amf0::write_number(&mut body, 31.0);
+        amf0::write_object_key(&mut body, "mode");
+        amf0::write_number(&mut body, 1.0);
+        amf0::write_object_end(&mut body);
+        amf0::write_object_start(&mut body);
+        let (code, text) = ("NetConnection.Connect.Success", "Connection succeeded.");
+        status::write_status_members(Level::Status, code, text, &mut body);
+        amf0::write_object_key(&mut body, "objectEncoding");
+        amf0::write_number(&mut body, if self.replies_in_amf3 { 3.0 } else { 0.0 });
+        connected.capabilities.write_answer(&mut body);
+        amf0::write_object_end(&mut body);
+        self.reply(&body);
+        self.phase = Phase::Idle(Box::new(connected));
+        self.next_ping_at = now + ms(self.config.ping_interval_ms);
+    }
+
+    fn publish(&mut self, name: Option<&Value>) {
+        match self.take_request(name) {
+            Request::Valid(StreamName { app, stream, query }, connected) => {
+                self.phase = Phase::DecidingPublish;
+                let client = connected.client;
+                self.push_event(Event::Publish(PublishRequest { app, stream, query, client }));
+            }
+            Request::Second => {
+                let text = "There is one stream a connection.";
+                self.status(Level::Error, "NetStream.Publish.BadName", text);
+            }
+            Request::Invalid(error) => {
+                self.status(Level::Error, "NetStream.Publish.BadName", &error);
+                self.close_with(CloseReason::InvalidName, error);
+            }
+        }
+    }
+
+    fn play(&mut self, name: Option<&Value>, start: Option<&Value>) {
+        match self.take_request(name) {
+            Request::Valid(StreamName { app, stream, query }, connected) => {
+                self.phase = Phase::DecidingPlay;
+                let Connected { client, capabilities, .. } = *connected;
+                // -1, -2 (specification) and -1000, -2000 (librtmp, ffmpeg) all mean live
+                let start_ms = start.and_then(Value::as_number).filter(|ms| *ms >= 0.0).map(|ms| ms as u32);
+                self.push_event(Event::Play(PlayRequest {
+                    app,
+                    stream,
+                    query,
+                    client,
+                    start_ms,
+                    capabilities,
+                }));
+            }
+            Request::Second => {
+                let text = "There is one stream a connection.";
+                self.status(Level::Error, "NetStream.Play.Failed", text);
+            }
+            Request::Invalid(error) => {
+                self.status(Level::Error, "NetStream.Play.StreamNotFound", &error);
+                self.close_with(CloseReason::InvalidName, error);
+            }
+        }
+    }
+
+    /// The normalised name and what connect told, once a connection.
+    fn take_request(&mut self, name: Option<&Value>) -> Request {
+        let Phase::Idle(connected) = &self.phase else { return Request::Second };
+        match StreamName::parse(&connected.app, name.and_then(Value::as_str).unwrap_or_default()) {
+            Ok(name) => match std::mem::replace(&mut self.phase, Phase::Ended) {
+                Phase::Idle(connected) => {
+                    self.phase_ends_at = Mono::NEVER; // from here the application's time runs, not the peer's
+                    Request::Valid(name, connected)
+                }
+                _ => Request::Second,
+            },
+            Err(error) => Request::Invalid(error.to_string()),
+        }
+    }
+
+    fn end_stream(&mut self, now: Mono, cause: StopCause) {
+        match self.phase {
+            Phase::Publishing => self.push_event(Event::Unpublish(cause)),
+            Phase::Playing => self.push_event(Event::PlayStopped(cause)),
+            _ => return, // librtmp deletes streams that it never used
+        }
+        self.phase = Phase::Ended;
+        self.phase_ends_at = now + ms(self.config.request_timeout_ms);
+    }
+
+    fn pause(&mut self, paused: Option<&Value>) {
+        if !matches!(self.phase, Phase::Playing) {
+            return;
+        }
+        let paused = paused.and_then(Value::as_bool).unwrap_or(true);
+        let (code, text) = match paused {
+            true => ("NetStream.Pause.Notify", "Paused."),
+            false => ("NetStream.Unpause.Notify", "Playing on."),
+        };
+        self.status(Level::Status, code, text);
+        self.push_event(Event::Pause { paused });
+    }
+
+    /// With true, Flash clients expect the statuses of a seek and a start.
+    fn receive(&mut self, wanted: Option<&Value>, event: impl Fn(bool) -> Event) {
+        let (Phase::Playing, Some(wanted)) = (&self.phase, wanted.and_then(Value::as_bool)) else { return };
+        if wanted {
+            self.status(Level::Status, "NetStream.Seek.Notify", "Seeking to the live edge.");
+            self.status(Level::Status, "NetStream.Play.Start", "Playing on.");
+        }
+        self.push_event(event(wanted));
+    }
+
+    fn unknown(&mut self, transaction: f64) {
+        if transaction == 0.0 {
+            return;
+        }
+        let mut body = status::command_start("_error", transaction);
+        amf0::write_null(&mut body);
+        amf0::write_object_start(&mut body);
+        status::write_status_members(Level::Error, "NetConnection.Call.Failed", "No such method.", &mut body);
+        amf0::write_object_end(&mut body);
+        self.reply(&body);
+    }
+
+    /// `onFCPublish` and its like, with the name as the client gave it, cut to a readable length.
+    fn notify(&mut self, command: &str, code: &str, name: Option<&Value>) {
+        let name = name.and_then(Value::as_str).unwrap_or_default();
+        // the query may hold a token: it is not echoed
+        let shown: String = name.split('?').next().unwrap_or_default().chars().take(64).collect();
+        let chunk_size = self.config.chunk_size_out;
+        status::on_connection(command, Level::Status, code, &shown, chunk_size, &mut self.out);
+    }
+
+    /// `_result`, unless the transaction is 0.
+    fn result(&mut self, transaction: f64, values: &[Value]) {
+        if transaction != 0.0 {
+            let mut body = status::command_start("_result", transaction);
+            values.iter().for_each(|value| value.encode(&mut body));
+            self.reply(&body);
+        }
+    }
+
+    /// Appends a reply on the connection, in the message type of the client's object encoding.
+    fn reply(&mut self, body: &[u8]) {
+        let (chunk_size, out) = (self.config.chunk_size_out, &mut self.out);
+        if self.replies_in_amf3 {
+            let body = [&[0], body].concat();
+            status::write_body(csid::COMMAND, type_id::COMMAND_AMF3, 0, &body, chunk_size, out);
+        } else {
+            status::write_body(csid::COMMAND, type_id::COMMAND_AMF0, 0, body, chunk_size, out);
+        }
+    }
+}
+
+/// What became of a publish or play.
+enum Request {
+    Valid(StreamName, Box<Connected>),
+    /// The connection has published or played already.
+    Second,
+    Invalid(String),
+}

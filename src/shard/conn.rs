@@ -1,0 +1,258 @@
+//! Records of connections: hot ones of 64 bytes in pages that never move, the rest in a box beside.
+
+use super::engine::{GENERATION_BITS, Key};
+use crate::fanout::directory::{StreamId, StreamName};
+use crate::fanout::log::{JoinPoint, LogKey, Pos};
+use crate::fanout::view::{Cursor, Run};
+use crate::media::Mono;
+use crate::observe::{DisconnectReason, Protocol};
+use bytes::Bytes;
+
+/// Records of one page.
+const PAGE: usize = 256;
+/// No reader.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// What the kernel is sending for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flight {
+    No,
+    /// Bytes of the log; the reader's segment is pinned.
+    Run,
+    /// Bytes that the connection owns.
+    Own,
+}
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Free,
+    Open,
+    /// Sends what waits, then shuts down its side.
+    Finishing,
+    /// Waits for the peer's end of stream, so that a reset does not eat the last bytes.
+    Lingering,
+    /// Aborted; waits for outstanding operations.
+    Closing,
+}
+
+/// What a send touches.
+#[derive(Debug)]
+pub(super) struct Hot {
+    pub generation: u32,
+    /// The reader (view and members) it belongs to.
+    pub reader: u32,
+    pub cursor: Cursor,
+    /// While [`Flight::Run`]: the end of the run.
+    pub run_to: u32,
+    pub run_next: Pos,
+    /// While in flight: when it was submitted.
+    pub sent_at: Mono,
+    /// While [`Flight::Run`]: when its oldest frame was complete; `Mono::NEVER` if not for histograms.
+    pub oldest: Mono,
+    pub config_epoch: u32,
+    /// Place in the reader's list of its phase.
+    pub member: u32,
+    pub phase: u8,
+    pub flight: Flight,
+    pub state: State,
+    pub flags: u8,
+}
+
+/// Bits of [`Hot::flags`].
+pub(super) mod hot {
+    /// The box has something to send, or a change of log is under way: look there first.
+    pub const SIDE: u8 = 1;
+    /// The player paused.
+    pub const PAUSED: u8 = 1 << 1;
+    /// Its turn came while a send was in flight.
+    pub const WANT: u8 = 1 << 2;
+    /// A receive is outstanding.
+    pub const RECEIVING: u8 = 1 << 3;
+    /// The receive is the multishot kind.
+    pub const MANY: u8 = 1 << 4;
+    /// It has a cursor.
+    pub const JOINED: u8 = 1 << 5;
+    /// Resume at the newest join point.
+    pub const RESUME: u8 = 1 << 6;
+}
+
+const _: () = assert!(size_of::<Hot>() <= 80);
+
+/// What a connection is to the streams of this process.
+#[derive(Debug, Default)]
+pub(super) enum Role {
+    #[default]
+    None,
+    Publisher {
+        stream: StreamId,
+        name: StreamName,
+        epoch: u32,
+        silent_at: Mono,
+    },
+    /// Subscriber; the reader is in the hot record once there is one.
+    Player {
+        name: StreamName,
+        key: LogKey,
+        /// Until when it waits for its first byte; `Mono::NEVER` once that came.
+        give_up_at: Mono,
+        /// The log it shall change to, with that log's reader.
+        next: Option<(LogKey, u32)>,
+        /// When the change was asked for; only a younger join point counts.
+        asked_at: Mono,
+        /// The change itself: send to this position, then go on at that join point.
+        leave: Option<(Pos, JoinPoint)>,
+    },
+}
+
+/// The rest of a connection.
+#[derive(Debug)]
+pub(super) struct Cold<P> {
+    pub peer: P,
+    pub role: Role,
+    pub protocol: Protocol,
+    /// Waiting bytes.
+    pub out: Vec<u8>,
+    /// In front of the next run.
+    pub preface: Option<Bytes>,
+    /// While [`Flight::Own`]: what is being sent.
+    pub sending: Bytes,
+    /// The earliest entry in the timer queue.
+    pub timer_at: Mono,
+    /// Lingering or finishing ends here.
+    pub linger_until: Mono,
+    pub reason: DisconnectReason,
+    pub inbound_since: Mono,
+    pub inbound_bytes: u32,
+    /// Leave this core when nothing is outstanding, with these bytes.
+    pub detach: Option<Bytes>,
+}
+
+/// A slot of the table.
+#[derive(Debug)]
+pub(super) struct Slot<P> {
+    pub hot: Hot,
+    pub cold: Option<Box<Cold<P>>>,
+}
+
+impl<P> Slot<P> {
+    fn free() -> Slot<P> {
+        let hot = Hot {
+            generation: 0,
+            reader: NONE,
+            cursor: Cursor::default(),
+            run_to: 0,
+            run_next: Pos::default(),
+            sent_at: Mono::ZERO,
+            oldest: Mono::NEVER,
+            config_epoch: 0,
+            member: NONE,
+            phase: 0,
+            flight: Flight::No,
+            state: State::Free,
+            flags: 0,
+        };
+        Slot { hot, cold: None }
+    }
+
+    /// Whether the kernel still works for it.
+    pub fn outstanding(&self) -> bool {
+        self.hot.flight != Flight::No || self.hot.flags & hot::RECEIVING != 0
+    }
+}
+
+impl Hot {
+    pub fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub fn set(&mut self, flag: u8, on: bool) {
+        if on {
+            self.flags |= flag;
+        } else {
+            self.flags &= !flag;
+        }
+    }
+
+    /// Notes that `run` is being sent.
+    pub fn depart(&mut self, run: &Run, now: Mono) {
+        self.cursor = Cursor { pos: Pos { seg: run.seg, entry: self.entry_in(run) }, offset: run.from };
+        (self.run_to, self.run_next, self.config_epoch) = (run.to, run.next, run.config_epoch);
+        self.oldest = if run.late { Mono::NEVER } else { run.oldest };
+        (self.sent_at, self.flight) = (now, Flight::Run);
+    }
+
+    fn entry_in(&self, run: &Run) -> u32 {
+        if self.cursor.pos.seg == run.seg { self.cursor.pos.entry } else { 0 }
+    }
+}
+
+/// All connections of a core.
+#[derive(Debug)]
+pub(super) struct Table<P> {
+    pages: Vec<Box<[Slot<P>]>>,
+    free: Vec<u32>,
+    used: u32,
+    max: u32,
+}
+
+impl<P> Table<P> {
+    pub fn new(max: u32) -> Table<P> {
+        Table { pages: Vec::new(), free: Vec::new(), used: 0, max }
+    }
+
+    pub fn used(&self) -> u32 {
+        self.used
+    }
+
+    /// Takes a slot for `cold`.
+    pub fn insert(&mut self, cold: Cold<P>) -> Option<Key> {
+        if self.used >= self.max {
+            return None;
+        }
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                let first = (self.pages.len() * PAGE) as u32;
+                self.pages.push((0..PAGE).map(|_| Slot::free()).collect());
+                self.free.extend((first + 1..first + PAGE as u32).rev());
+                first
+            }
+        };
+        self.used += 1;
+        let place = self.at(slot)?;
+        let generation = place.hot.generation;
+        *place = Slot::free();
+        (place.hot.generation, place.hot.state, place.cold) = (generation, State::Open, Some(Box::new(cold)));
+        Some(Key { slot, generation })
+    }
+
+    /// Gives a slot back; later completions of this occupant are ignored.
+    pub fn remove(&mut self, slot: u32) -> Option<Box<Cold<P>>> {
+        let place = self.at(slot)?;
+        let cold = place.cold.take()?;
+        place.hot.state = State::Free;
+        place.hot.generation = (place.hot.generation + 1) & ((1 << GENERATION_BITS) - 1);
+        self.used -= 1;
+        self.free.push(slot);
+        Some(cold)
+    }
+
+    pub fn at(&mut self, slot: u32) -> Option<&mut Slot<P>> {
+        self.pages.get_mut(slot as usize / PAGE)?.get_mut(slot as usize % PAGE)
+    }
+
+    /// The slot of `key`, if that occupant is still there.
+    pub fn get(&mut self, key: Key) -> Option<&mut Slot<P>> {
+        self.at(key.slot).filter(|s| s.hot.generation == key.generation && s.hot.state != State::Free)
+    }
+
+    /// Keys of all occupants.
+    pub fn keys(&self) -> Vec<Key> {
+        let slots = self.pages.iter().flat_map(|p| p.iter()).enumerate();
+        slots
+            .filter(|(_, s)| s.hot.state != State::Free)
+            .map(|(i, s)| Key { slot: i as u32, generation: s.hot.generation })
+            .collect()
+    }
+}

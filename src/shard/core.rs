@@ -1,0 +1,627 @@
+//! The loop of one core.
+//!
+//! Order of a turn: completions (bytes in, frames appended, sends over), accepted sockets, commands of other cores,
+//! deadlines (flushes among them), then sends, at most [`BATCH_US`] of estimated work. Then the runtime gets its turn:
+//! by a no-op on the engine's own ring, never by `yield_now`, because the runtime submits its own operations (accepts)
+//! only when the thread really waits.
+
+use super::bells::Bells;
+use super::conn::{Cold, Flight, Role, State, Table, hot};
+use super::engine::{Backend, BackendStats, Completion, Key};
+use super::mailbox::{Command, Mailboxes};
+use super::publish::Homes;
+use super::subscribe::Readers;
+use super::timers::{Timer, Timers};
+use super::{App, Io, Limits, Request};
+use crate::fanout::directory::Directory;
+use crate::fanout::flush::Rule;
+use crate::fanout::log::Retention;
+use crate::fanout::stream::CoreId;
+use crate::media::Mono;
+use crate::observe::{CoreHistograms, CoreSlot, DisconnectReason, RefuseReason};
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Estimated work of one batch of sends, in microseconds; then reads get their turn.
+pub(super) const BATCH_US: f64 = 300.0;
+/// Completions of one turn.
+const COMPLETIONS_PER_TURN: usize = 1024;
+/// Commands of one turn.
+const COMMANDS_PER_TURN: usize = 256;
+/// How long a closed side waits for the peer's end of stream.
+const LINGER: Duration = Duration::from_secs(2);
+/// The window of [`Limits::inbound_bytes`].
+const INBOUND_WINDOW: Duration = Duration::from_secs(10);
+/// Waiting replies of a subscriber, in bytes; more means that it asks without reading.
+const SIDE_BYTES_MAX: usize = 512;
+/// Waiting bytes of a connection that is not a subscriber.
+const OUT_BYTES_MAX: usize = 64 << 10;
+/// How long a draining core waits for its connections.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// What all cores share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Name -> stream.
+    pub directory: Directory,
+    /// Wake-ups.
+    pub bells: Bells,
+    /// Commands.
+    pub mailboxes: Mailboxes,
+    /// Times and bounds.
+    pub limits: Limits,
+    /// The flush rule of all streams.
+    pub rule: Rule,
+    /// Retention of all logs.
+    pub keep: Retention,
+}
+
+/// Sockets that the runtime accepted for the engine.
+#[derive(Debug, Default)]
+pub struct Accepted {
+    queue: RefCell<VecDeque<(usize, OwnedFd, SocketAddr)>>,
+    notify: tokio::sync::Notify,
+    stopped: std::cell::Cell<bool>,
+}
+
+impl Accepted {
+    /// Hands over a socket of listener `listener`.
+    pub fn push(&self, listener: usize, socket: OwnedFd, address: SocketAddr) {
+        self.queue.borrow_mut().push_back((listener, socket, address));
+        self.notify.notify_one();
+    }
+
+    /// Whether the core drains and wants no more.
+    pub fn stopped(&self) -> bool {
+        self.stopped.get()
+    }
+}
+
+/// Microseconds of CLOCK_MONOTONIC.
+pub fn clock() -> Mono {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Mono::from_micros(t.tv_sec as u64 * 1_000_000 + t.tv_nsec as u64 / 1000)
+}
+
+/// See the module's description.
+pub struct Core<B: Backend, A: App> {
+    pub(super) id: CoreId,
+    pub(super) shared: Arc<Shared>,
+    pub(super) backend: B,
+    pub(super) app: A,
+    pub(super) conns: Table<A::Peer>,
+    pub(super) homes: Homes,
+    pub(super) readers: Readers,
+    pub(super) timers: Timers,
+    pub(super) observed: CoreSlot,
+    pub(super) histograms: CoreHistograms,
+    pub(super) outbox: VecDeque<(CoreId, Command)>,
+    /// Cores to ring at the end of the turn.
+    pub(super) to_ring: u64,
+    accepted: Rc<Accepted>,
+    starved: Vec<Key>,
+    spare_io: Io,
+    backend_stats: BackendStats,
+    draining: Option<Mono>,
+    busy_us: u64,
+    second_at: Mono,
+    turn_us_max: u64,
+}
+
+impl<B: Backend, A: App> Core<B, A> {
+    /// A core without connections.
+    pub fn new(
+        id: CoreId,
+        shared: Arc<Shared>,
+        backend: B,
+        app: A,
+        accepted: Rc<Accepted>,
+        observed: CoreSlot,
+    ) -> Core<B, A> {
+        let now = clock();
+        let mut timers = Timers::default();
+        timers.push(now + Duration::from_secs(1), Timer::Second);
+        Core {
+            id,
+            conns: Table::new(shared.limits.connections),
+            homes: Homes::default(),
+            readers: Readers::default(),
+            shared,
+            backend,
+            app,
+            timers,
+            observed,
+            histograms: CoreHistograms::new(),
+            outbox: VecDeque::new(),
+            to_ring: 0,
+            accepted,
+            starved: Vec::new(),
+            spare_io: Io::default(),
+            backend_stats: BackendStats::default(),
+            draining: None,
+            busy_us: 0,
+            second_at: now,
+            turn_us_max: 0,
+        }
+    }
+
+    /// Runs until drained.
+    pub async fn run(mut self) -> io::Result<()> {
+        loop {
+            let began = clock();
+            let more = self.turn(began)?;
+            let ended = clock();
+            self.busy_us += ended.micros_since(began);
+            self.turn_us_max = self.turn_us_max.max(ended.micros_since(began));
+            if self.drained(ended) {
+                return Ok(());
+            }
+            if more {
+                self.backend.yield_once();
+                self.backend.submit()?;
+                self.backend.ready().await?;
+                continue;
+            }
+            self.backend.wake_at(self.timers.next_at());
+            self.backend.submit()?;
+            let shared = self.shared.clone();
+            if !shared.bells.sleep(self.id, || !shared.mailboxes.is_empty(self.id)) {
+                continue;
+            }
+            let accepted = self.accepted.clone();
+            tokio::select! {
+                ready = self.backend.ready() => ready?,
+                () = accepted.notify.notified() => {}
+            }
+            shared.bells.awake(self.id);
+        }
+    }
+
+    /// One turn; returns whether there is more to do at once.
+    fn turn(&mut self, now: Mono) -> io::Result<bool> {
+        self.backend.submit()?;
+        let mut more = false;
+        for key in std::mem::take(&mut self.starved) {
+            self.receive(key);
+        }
+        let mut budget = COMPLETIONS_PER_TURN;
+        while let Some(completion) = self.backend.next() {
+            self.complete(now, completion);
+            budget -= 1;
+            if budget == 0 {
+                more = true;
+                break;
+            }
+        }
+        self.take_accepted(now);
+        for _ in 0..COMMANDS_PER_TURN {
+            let Some(command) = self.shared.mailboxes.take(self.id) else { break };
+            self.command(now, command);
+        }
+        self.take_marks(now);
+        while let Some(timer) = self.timers.pop(now) {
+            match timer {
+                Timer::Connection(key) => self.connection_due(now, key),
+                Timer::Stream(id) => self.stream_due(now, id),
+                Timer::Second => self.second(now),
+            }
+        }
+        self.post(now);
+        more |= self.sweep(now);
+        self.ring();
+        more |= !self.starved.is_empty() || !self.outbox.is_empty() || !self.shared.mailboxes.is_empty(self.id);
+        Ok(more)
+    }
+
+    fn complete(&mut self, now: Mono, completion: Completion) {
+        match completion {
+            Completion::Received { key, buffer, last } => {
+                if let Some(slot) = self.conns.get(key)
+                    && last
+                {
+                    slot.hot.set(hot::RECEIVING, false);
+                }
+                self.input(now, key, buffer);
+                if last {
+                    self.receive(key);
+                    self.release(now, key);
+                }
+            }
+            Completion::ReceiveEnded { key, error } => {
+                let Some(slot) = self.conns.get(key) else { return };
+                slot.hot.set(hot::RECEIVING, false);
+                match error {
+                    _ if slot.hot.state != State::Open => self.close(now, key, DisconnectReason::ClientClosed),
+                    None => self.close(now, key, DisconnectReason::ClientClosed),
+                    Some(libc::ECONNRESET | libc::EPIPE) => {
+                        self.close(now, key, DisconnectReason::ClientClosed);
+                    }
+                    Some(_) => self.close(now, key, DisconnectReason::IoError),
+                }
+            }
+            Completion::ReceiveStarved { key } => {
+                self.observed.metrics.receive_buffers_exhausted.inc();
+                if let Some(slot) = self.conns.get(key) {
+                    slot.hot.set(hot::RECEIVING, false);
+                    self.starved.push(key);
+                }
+            }
+            Completion::Sent { key, result } => self.sent(now, key, result),
+            Completion::Woken => {}
+        }
+    }
+
+    fn input(&mut self, now: Mono, key: Key, buffer: super::engine::Buffer) {
+        let mut flooded = false;
+        if let Some(slot) = self.conns.get(key)
+            && let (State::Open, Some(cold)) = (slot.hot.state, &mut slot.cold)
+        {
+            let mut io = std::mem::take(&mut self.spare_io);
+            let bytes = self.backend.bytes(&buffer);
+            let protocol = self.app.protocol(&cold.peer);
+            cold.protocol = protocol;
+            self.observed.metrics.ingest_bytes[protocol].add(bytes.len() as u64);
+            if matches!(cold.role, Role::Player { .. }) {
+                if now.since(cold.inbound_since) > INBOUND_WINDOW {
+                    (cold.inbound_since, cold.inbound_bytes) = (now, 0);
+                }
+                cold.inbound_bytes = cold.inbound_bytes.saturating_add(bytes.len() as u32);
+                flooded = cold.inbound_bytes > self.shared.limits.inbound_bytes;
+            }
+            self.app.input(&mut cold.peer, now, bytes, &mut io);
+            self.backend.recycle(buffer);
+            self.apply(now, key, io);
+        } else {
+            self.backend.recycle(buffer);
+        }
+        if flooded {
+            self.close(now, key, DisconnectReason::InboundFlood);
+        }
+    }
+
+    /// Carries out what a callback left: bytes first, then requests in order.
+    pub(super) fn apply(&mut self, now: Mono, key: Key, mut io: Io) {
+        let mut overflow = false;
+        if let Some(slot) = self.conns.get(key)
+            && let Some(cold) = &mut slot.cold
+        {
+            cold.protocol = self.app.protocol(&cold.peer);
+            if !io.out.is_empty() {
+                cold.out.extend(io.out.drain(..));
+                slot.hot.set(hot::SIDE, true);
+                let subscriber = matches!(cold.role, Role::Player { .. }) && slot.hot.is(hot::JOINED);
+                overflow = cold.out.len() > if subscriber { SIDE_BYTES_MAX } else { OUT_BYTES_MAX };
+            }
+        }
+        let mut requests = std::mem::take(&mut io.requests);
+        self.spare_io = io;
+        for request in requests.drain(..) {
+            match request {
+                Request::Publish(name) => self.publish(now, key, name),
+                Request::Frame(frame) => self.frame(now, key, frame),
+                Request::Unpublish => self.unpublish(now, key),
+                Request::Play { name, key: log, first } => self.play(now, key, name, log, first),
+                Request::Switch(log) => self.switch(now, key, log),
+                Request::Pause(paused) => self.pause(now, key, paused),
+                Request::StopPlaying => self.leave(now, key),
+                Request::Close(reason) => self.finish(now, key, reason),
+                Request::Detach(read) => {
+                    if let Some(slot) = self.conns.get(key)
+                        && let Some(cold) = &mut slot.cold
+                    {
+                        cold.detach = Some(read);
+                    }
+                }
+            }
+        }
+        if self.spare_io.requests.capacity() == 0 {
+            self.spare_io.requests = requests;
+        }
+        if overflow {
+            self.close(now, key, DisconnectReason::InboundFlood);
+        }
+        self.arm(key);
+        self.step(now, key);
+        self.release(now, key);
+    }
+
+    /// Asks a connection's peer for something and applies it.
+    pub(super) fn ask(&mut self, now: Mono, key: Key, f: impl FnOnce(&mut A, &mut A::Peer, &mut Io)) {
+        let mut io = std::mem::take(&mut self.spare_io);
+        match self.conns.get(key) {
+            Some(slot) if slot.hot.state == State::Open => {
+                if let Some(cold) = &mut slot.cold {
+                    f(&mut self.app, &mut cold.peer, &mut io);
+                }
+            }
+            _ => return,
+        }
+        self.apply(now, key, io);
+    }
+
+    /// Asks for bytes, of the kind that the connection's role wants, if none is outstanding.
+    pub(super) fn receive(&mut self, key: Key) {
+        let Some(slot) = self.conns.get(key) else { return };
+        let Some(cold) = &slot.cold else { return };
+        let wanted = matches!(slot.hot.state, State::Open | State::Finishing | State::Lingering);
+        if !wanted || slot.hot.is(hot::RECEIVING) || cold.detach.is_some() {
+            return;
+        }
+        slot.hot.set(hot::RECEIVING, true);
+        match cold.role {
+            Role::None if slot.hot.state == State::Open => self.backend.receive_once(key),
+            _ => self.backend.receive_many(key),
+        }
+    }
+
+    fn take_accepted(&mut self, now: Mono) {
+        loop {
+            let Some((listener, socket, address)) = self.accepted.queue.borrow_mut().pop_front() else { return };
+            self.observed.metrics.connections_accepted.inc();
+            if self.draining.is_some() {
+                self.observed.metrics.connections_refused[RefuseReason::Draining].inc();
+                continue;
+            }
+            let peer = self.app.accepted(now, listener, address);
+            let protocol = self.app.protocol(&peer);
+            let cold = Cold {
+                peer,
+                role: Role::None,
+                protocol,
+                out: Vec::new(),
+                preface: None,
+                sending: Bytes::new(),
+                timer_at: Mono::NEVER,
+                linger_until: Mono::NEVER,
+                reason: DisconnectReason::ClientClosed,
+                inbound_since: now,
+                inbound_bytes: 0,
+                detach: None,
+            };
+            let Some(key) = self.conns.insert(cold) else {
+                self.observed.metrics.connections_refused[RefuseReason::Limit].inc();
+                continue;
+            };
+            super::runtime::prepare_socket(&socket, self.shared.limits.notsent_lowat_bytes);
+            if let Err(error) = self.backend.attach(key.slot, socket) {
+                tracing::warn!(%error, peer = %address, "cannot take a connection");
+                self.observed.metrics.connections_refused[RefuseReason::Descriptors].inc();
+                self.conns.remove(key.slot);
+                continue;
+            }
+            self.observed.metrics.connections.inc();
+            self.receive(key);
+            self.arm(key);
+        }
+    }
+
+    fn command(&mut self, now: Mono, command: Command) {
+        match command {
+            Command::Subscribe { stream, name, key, reader } => self.subscribed(now, stream, name, key, reader),
+            Command::Unsubscribe { stream, log, reader } => self.unsubscribed(now, stream, log, reader),
+            Command::Opened { name, key, snapshot } => self.opened(now, name, key, snapshot),
+            Command::Refused { name, key, gone } => self.refused(now, name, key, gone),
+            Command::News { log, news } => self.news(now, log, news),
+            Command::Published(name) => self.published(now, &name),
+            Command::Surrender { stream, to } => self.surrender(now, stream, to),
+            Command::Arrive { stream, hosted } => self.arrive(now, stream, hosted),
+            Command::Drain => {
+                self.accepted.stopped.set(true);
+                self.draining = Some(now + DRAIN);
+                for key in self.conns.keys() {
+                    self.finish(now, key, DisconnectReason::Shutdown);
+                }
+            }
+        }
+    }
+
+    fn drained(&self, now: Mono) -> bool {
+        self.draining.is_some_and(|until| self.conns.used() == 0 || now >= until)
+    }
+
+    /// Sends a command, now or as soon as its box has room.
+    pub(super) fn tell(&mut self, to: CoreId, command: Command) {
+        self.to_ring |= 1 << (to % 64);
+        if self.outbox.is_empty() {
+            if let Err(command) = self.shared.mailboxes.send(to, command) {
+                self.outbox.push_back((to, command));
+            }
+        } else {
+            // Behind what waits: order matters.
+            self.outbox.push_back((to, command));
+        }
+    }
+
+    fn post(&mut self, _now: Mono) {
+        while let Some((to, command)) = self.outbox.pop_front() {
+            self.to_ring |= 1 << (to % 64);
+            if let Err(command) = self.shared.mailboxes.send(to, command) {
+                self.outbox.push_front((to, command));
+                return;
+            }
+        }
+    }
+
+    fn ring(&mut self) {
+        let mut cores = std::mem::take(&mut self.to_ring);
+        while cores != 0 {
+            let core = cores.trailing_zeros() as CoreId;
+            cores &= cores - 1;
+            if core != self.id && self.shared.bells.ring(core) {
+                self.observed.metrics.doorbells.inc();
+            }
+        }
+    }
+
+    /// Makes sure that the timer queue has an entry for the connection's next deadline.
+    pub(super) fn arm(&mut self, key: Key) {
+        let stall = self.shared.limits.stall;
+        let Some(slot) = self.conns.get(key) else { return };
+        let Some(cold) = &mut slot.cold else { return };
+        let mut at = match slot.hot.state {
+            State::Open => self.app.deadline(&cold.peer),
+            _ => cold.linger_until,
+        };
+        match &cold.role {
+            Role::Publisher { silent_at, .. } => at = at.min(*silent_at),
+            Role::Player { give_up_at, .. } => at = at.min(*give_up_at),
+            Role::None => {}
+        }
+        if slot.hot.flight != Flight::No {
+            at = at.min(slot.hot.sent_at + stall);
+        }
+        if at < cold.timer_at {
+            cold.timer_at = at;
+            self.timers.push(at, Timer::Connection(key));
+        }
+    }
+
+    fn connection_due(&mut self, now: Mono, key: Key) {
+        let limits = self.shared.limits;
+        let Some(slot) = self.conns.get(key) else { return };
+        let Some(cold) = &mut slot.cold else { return };
+        if cold.timer_at > now {
+            return;
+        }
+        cold.timer_at = Mono::NEVER;
+        let stalled = slot.hot.flight != Flight::No && now >= slot.hot.sent_at + limits.stall;
+        match (&cold.role, slot.hot.state) {
+            (_, State::Free) => {}
+            (_, State::Finishing | State::Lingering | State::Closing) if now >= cold.linger_until => {
+                self.abort(now, key);
+            }
+            (_, State::Open) if stalled => self.close(now, key, DisconnectReason::Stalled),
+            (Role::Publisher { silent_at, .. }, State::Open) if now >= *silent_at => {
+                self.close(now, key, DisconnectReason::PublisherSilent);
+            }
+            (Role::Player { give_up_at, .. }, State::Open) if now >= *give_up_at => self.give_up(now, key),
+            (_, State::Open) if now >= self.app.deadline(&cold.peer) => {
+                self.ask(now, key, |app, peer, io| app.timeout(peer, now, io));
+            }
+            _ => {}
+        }
+        self.watch_stall(now, key);
+        self.arm(key);
+    }
+
+    /// Subscribers are looked at once a stall timeout, so that a send needs no timer of its own.
+    pub(super) fn watch_stall(&mut self, now: Mono, key: Key) {
+        let stall = self.shared.limits.stall;
+        let Some(slot) = self.conns.get(key) else { return };
+        let Some(cold) = &mut slot.cold else { return };
+        if slot.hot.state == State::Open && slot.hot.flight == Flight::No && cold.timer_at > now + stall {
+            cold.timer_at = now + stall;
+            self.timers.push(now + stall, Timer::Connection(key));
+        }
+    }
+
+    /// Ends a connection after what waits is sent.
+    pub(super) fn finish(&mut self, now: Mono, key: Key, reason: DisconnectReason) {
+        let Some(slot) = self.conns.get(key) else { return };
+        if slot.hot.state != State::Open {
+            return;
+        }
+        let Some(cold) = &mut slot.cold else { return };
+        cold.reason = reason;
+        cold.linger_until = now + LINGER;
+        slot.hot.state = State::Finishing;
+        self.leave_role(now, key);
+        self.arm(key);
+        self.step(now, key);
+    }
+
+    /// Ends a connection at once.
+    pub(super) fn close(&mut self, now: Mono, key: Key, reason: DisconnectReason) {
+        let Some(slot) = self.conns.get(key) else { return };
+        if let (State::Open, Some(cold)) = (slot.hot.state, &mut slot.cold) {
+            cold.reason = reason;
+        }
+        self.leave_role(now, key);
+        self.abort(now, key);
+    }
+
+    fn abort(&mut self, now: Mono, key: Key) {
+        let Some(slot) = self.conns.get(key) else { return };
+        if slot.hot.state != State::Closing {
+            slot.hot.state = State::Closing;
+            if slot.outstanding() {
+                self.backend.abort(key);
+            }
+        }
+        self.release(now, key);
+    }
+
+    /// Nothing waits any more in a connection that finishes: shut down our side.
+    pub(super) fn shut_down(&mut self, now: Mono, key: Key) {
+        let Some(slot) = self.conns.get(key) else { return };
+        slot.hot.state = State::Lingering;
+        if let Some(cold) = &mut slot.cold {
+            cold.linger_until = now + LINGER;
+        }
+        if let Some(socket) = self.backend.socket(key.slot) {
+            // Fails if the peer is gone already; then its end of stream is here too.
+            let _gone = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
+        }
+        self.receive(key);
+        self.arm(key);
+    }
+
+    /// Frees the slot if the connection is closing and the kernel is done with it, or lets it leave the core.
+    pub(super) fn release(&mut self, now: Mono, key: Key) {
+        let Some(slot) = self.conns.get(key) else { return };
+        if slot.outstanding() {
+            return;
+        }
+        let Some(cold) = &mut slot.cold else { return };
+        let detach = cold.detach.take();
+        if detach.is_none() && slot.hot.state != State::Closing {
+            return;
+        }
+        let socket = self.backend.detach(key.slot);
+        let Some(cold) = self.conns.remove(key.slot) else { return };
+        self.observed.metrics.connections.dec();
+        match (detach, socket) {
+            (Some(read), Some(socket)) => self.app.detached(cold.peer, socket, read),
+            (_, socket) => {
+                drop(socket);
+                self.observed.metrics.disconnects[cold.protocol][cold.reason].inc();
+                self.app.closed(cold.peer, now, cold.reason);
+            }
+        }
+    }
+
+    /// Whatever the connection was to a stream, it is no more.
+    fn leave_role(&mut self, now: Mono, key: Key) {
+        let Some(slot) = self.conns.get(key) else { return };
+        match slot.cold.as_ref().map(|c| &c.role) {
+            Some(Role::Publisher { .. }) => self.unpublish(now, key),
+            Some(Role::Player { .. }) => self.leave(now, key),
+            _ => {}
+        }
+    }
+
+    fn second(&mut self, now: Mono) {
+        self.timers.push(now + Duration::from_secs(1), Timer::Second);
+        let elapsed = now.micros_since(self.second_at).max(1);
+        let metrics = self.observed.metrics.clone();
+        metrics.busy.set(self.busy_us as f64 / elapsed as f64);
+        metrics.loop_lag_seconds.set(self.turn_us_max as f64 / 1e6);
+        (self.busy_us, self.turn_us_max, self.second_at) = (0, 0, now);
+        let stats = self.backend.stats();
+        metrics.ring_sqe_overflows.add(stats.submission_full - self.backend_stats.submission_full);
+        metrics.ring_cqe_overflows.add(stats.completion_overflow - self.backend_stats.completion_overflow);
+        self.backend_stats = stats;
+        metrics.streams.set(self.homes.len() as i64);
+        metrics.log_bytes.set(self.homes.held_bytes() as i64);
+        metrics.pinned_bytes.set(self.readers.pinned_bytes() as i64);
+        self.enforce_pin_budget(now);
+        self.histograms.publish(&self.observed.histograms);
+    }
+}

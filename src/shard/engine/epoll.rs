@@ -1,0 +1,335 @@
+//! The epoll backend, for hosts that refuse io_uring: the same face over plain non-blocking calls.
+//!
+//! A send or receive is tried at once; what would block is remembered and tried again when epoll says so. Its
+//! completions queue up like the ring's, so the engine cannot tell the difference.
+
+use super::{Backend, BackendStats, Buffer, Completion, Key, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
+use crate::media::Mono;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use tokio::io::unix::AsyncFd;
+
+/// Events taken by one look.
+const EVENTS: usize = 256;
+/// `EventData` of the bell and of the timer; slots are smaller.
+const BELL: u64 = u64::MAX;
+const TIMER: u64 = u64::MAX - 1;
+/// Reads of one socket in a row, so that one publisher cannot starve the others.
+const READS_IN_A_ROW: u32 = 4;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Receive {
+    No,
+    Once,
+    Many,
+}
+
+/// A send that is not over. The bytes stay in place by the contract of [`Backend::send`].
+struct PendingSend {
+    bytes: *const [u8],
+    done: usize,
+}
+
+struct Place {
+    socket: OwnedFd,
+    key: Key,
+    receive: Receive,
+    send: Option<PendingSend>,
+    interest: EventFlags,
+}
+
+/// See the module's description.
+pub struct Epoll {
+    readiness: AsyncFd<OwnedFd>,
+    bell: OwnedFd,
+    timer: OwnedFd,
+    armed: Mono,
+    places: Vec<Option<Place>>,
+    /// Slots to try a receive on, in the next [`Backend::submit`].
+    receivable: VecDeque<u32>,
+    buffers: Vec<Box<[u8]>>,
+    free: Vec<u16>,
+    collected: VecDeque<Completion>,
+    yielded: bool,
+}
+
+impl Epoll {
+    /// A backend without sockets. Must be called inside a tokio runtime.
+    pub fn new(bell: OwnedFd) -> io::Result<Epoll> {
+        use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
+        let poll = epoll::create(CreateFlags::CLOEXEC)?;
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        epoll::add(&poll, &bell, EventData::new_u64(BELL), EventFlags::IN)?;
+        epoll::add(&poll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
+        Ok(Epoll {
+            readiness: AsyncFd::with_interest(poll, tokio::io::Interest::READABLE)?,
+            bell,
+            timer,
+            armed: Mono::NEVER,
+            places: Vec::new(),
+            receivable: VecDeque::new(),
+            buffers: Vec::new(),
+            free: Vec::new(),
+            collected: VecDeque::new(),
+            yielded: false,
+        })
+    }
+
+    fn place(&mut self, key: Key) -> Option<&mut Place> {
+        self.places.get_mut(key.slot as usize)?.as_mut()
+    }
+
+    fn receive(&mut self, key: Key, how: Receive) {
+        let Some(place) = self.place(key) else { return };
+        (place.key, place.receive) = (key, how);
+        self.receivable.push_back(key.slot);
+    }
+
+    /// Tells epoll what `slot` waits for.
+    fn watch(&mut self, slot: u32) {
+        let Some(Some(place)) = self.places.get_mut(slot as usize) else { return };
+        let mut want = EventFlags::empty();
+        want.set(EventFlags::IN, place.receive != Receive::No);
+        want.set(EventFlags::OUT, place.send.is_some());
+        if want == place.interest {
+            return;
+        }
+        place.interest = want;
+        let data = EventData::new_u64(u64::from(slot));
+        if let Err(error) = epoll::modify(self.readiness.get_ref(), &place.socket, data, want) {
+            tracing::warn!(%error, slot, "cannot watch a socket");
+        }
+    }
+
+    fn try_send(&mut self, slot: u32) {
+        let Some(Some(place)) = self.places.get_mut(slot as usize) else { return };
+        let Some(pending) = &mut place.send else { return };
+        let key = place.key;
+        // SAFETY: valid until the completion is taken, by the contract of `send`.
+        let rest = unsafe { &*pending.bytes }.get(pending.done..).unwrap_or(&[]);
+        let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
+        let result = match rustix::net::send(&place.socket, rest, flags) {
+            Ok(sent) if sent < rest.len() => {
+                pending.done += sent;
+                return self.watch(slot);
+            }
+            Ok(sent) => Ok((pending.done + sent) as u32),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return self.watch(slot),
+            Err(error) => Err(error.raw_os_error()),
+        };
+        place.send = None;
+        self.collected.push_back(Completion::Sent { key, result });
+        self.watch(slot);
+    }
+
+    fn try_receive(&mut self, slot: u32) {
+        for _ in 0..READS_IN_A_ROW {
+            let id = match self.free.pop() {
+                Some(id) => id,
+                None if self.buffers.len() < usize::from(RECEIVE_BUFFERS) => {
+                    self.buffers.push(vec![0; RECEIVE_BUFFER_BYTES].into());
+                    (self.buffers.len() - 1) as u16
+                }
+                None => return self.receivable.push_back(slot),
+            };
+            let (Some(Some(place)), Some(memory)) =
+                (self.places.get_mut(slot as usize), self.buffers.get_mut(usize::from(id)))
+            else {
+                return self.free.push(id);
+            };
+            if place.receive == Receive::No {
+                return self.free.push(id);
+            }
+            let key = place.key;
+            match rustix::net::recv(&place.socket, &mut memory[..], rustix::net::RecvFlags::DONTWAIT) {
+                Ok((_, 0)) => {
+                    self.free.push(id);
+                    place.receive = Receive::No;
+                    self.collected.push_back(Completion::ReceiveEnded { key, error: None });
+                    return self.watch(slot);
+                }
+                Ok((_, len)) => {
+                    let buffer = Buffer { id, len: len as u32 };
+                    let last = place.receive == Receive::Once;
+                    if last {
+                        place.receive = Receive::No;
+                    }
+                    self.collected.push_back(Completion::Received { key, buffer, last });
+                    if last || len < RECEIVE_BUFFER_BYTES {
+                        return self.watch(slot);
+                    }
+                }
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
+                    self.free.push(id);
+                    return self.watch(slot);
+                }
+                Err(error) => {
+                    self.free.push(id);
+                    place.receive = Receive::No;
+                    let error = Some(error.raw_os_error());
+                    self.collected.push_back(Completion::ReceiveEnded { key, error });
+                    return self.watch(slot);
+                }
+            }
+        }
+        // More may wait, and epoll, watched by edges from outside, need not say so again.
+        self.receivable.push_back(slot);
+    }
+
+    fn look(&mut self) -> io::Result<()> {
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
+        loop {
+            events.clear();
+            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            let spare = rustix::buffer::spare_capacity(&mut events);
+            match epoll::wait(self.readiness.get_ref(), spare, Some(&now)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            self.take_events(&events);
+            // All of them: from outside only new edges are seen.
+            if events.len() < EVENTS {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_events(&mut self, events: &[epoll::Event]) {
+        for event in events {
+            let (data, flags) = (event.data.u64(), event.flags);
+            if data == BELL || data == TIMER {
+                let source = if data == BELL { &self.bell } else { &self.timer };
+                let mut word = [0; 8];
+                // Read only to silence it; nothing to read means somebody did.
+                let _already = rustix::io::read(source, &mut word);
+                if data == TIMER {
+                    self.armed = Mono::NEVER;
+                }
+                self.collected.push_back(Completion::Woken);
+                continue;
+            }
+            let slot = data as u32;
+            let broken = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+            if broken || flags.contains(EventFlags::OUT) {
+                self.try_send(slot);
+            }
+            if broken || flags.contains(EventFlags::IN) {
+                self.receivable.push_back(slot);
+            }
+        }
+    }
+}
+
+impl Backend for Epoll {
+    fn attach(&mut self, slot: u32, socket: OwnedFd) -> io::Result<()> {
+        let interest = EventFlags::empty();
+        epoll::add(self.readiness.get_ref(), &socket, EventData::new_u64(u64::from(slot)), interest)?;
+        let at = slot as usize;
+        if self.places.len() <= at {
+            self.places.resize_with(at + 1, || None);
+        }
+        if let Some(place) = self.places.get_mut(at) {
+            let key = Key { slot, generation: 0 };
+            *place = Some(Place { socket, key, receive: Receive::No, send: None, interest });
+        }
+        Ok(())
+    }
+
+    fn detach(&mut self, slot: u32) -> Option<OwnedFd> {
+        let place = self.places.get_mut(slot as usize)?.take()?;
+        if let Err(error) = epoll::delete(self.readiness.get_ref(), &place.socket) {
+            tracing::warn!(%error, slot, "cannot forget a socket");
+        }
+        Some(place.socket)
+    }
+
+    fn socket(&self, slot: u32) -> Option<BorrowedFd<'_>> {
+        Some(self.places.get(slot as usize)?.as_ref()?.socket.as_fd())
+    }
+
+    fn receive_once(&mut self, key: Key) {
+        self.receive(key, Receive::Once);
+    }
+
+    fn receive_many(&mut self, key: Key) {
+        self.receive(key, Receive::Many);
+    }
+
+    unsafe fn send(&mut self, key: Key, bytes: *const [u8]) {
+        let Some(place) = self.place(key) else { return };
+        place.key = key;
+        place.send = Some(PendingSend { bytes, done: 0 });
+        self.try_send(key.slot);
+    }
+
+    fn abort(&mut self, key: Key) {
+        if let Some(socket) = self.socket(key.slot) {
+            // Fails on a socket that is gone already, which is as good.
+            let _gone = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+        }
+        self.try_send(key.slot);
+        self.receivable.push_back(key.slot);
+    }
+
+    fn wake_at(&mut self, at: Mono) {
+        use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
+        if at >= self.armed || at == Mono::NEVER {
+            return;
+        }
+        self.armed = at;
+        let us = at.as_micros();
+        let value = Timespec { tv_sec: (us / 1_000_000) as i64, tv_nsec: (us % 1_000_000 * 1000) as _ };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+        if let Err(error) = timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once) {
+            tracing::error!(%error, fd = self.timer.as_raw_fd(), "cannot set the core's timer");
+        }
+    }
+
+    fn yield_once(&mut self) {
+        self.yielded = true;
+    }
+
+    fn submit(&mut self) -> io::Result<()> {
+        self.yielded = false;
+        self.look()?;
+        for _ in 0..self.receivable.len() {
+            if let Some(slot) = self.receivable.pop_front() {
+                self.try_receive(slot);
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<Completion> {
+        self.collected.pop_front()
+    }
+
+    fn bytes(&self, buffer: &Buffer) -> &[u8] {
+        let memory = self.buffers.get(usize::from(buffer.id));
+        memory.and_then(|m| m.get(..buffer.len as usize)).unwrap_or(&[])
+    }
+
+    fn recycle(&mut self, buffer: Buffer) {
+        self.free.push(buffer.id);
+    }
+
+    async fn ready(&self) -> io::Result<()> {
+        if self.yielded || !self.collected.is_empty() || !self.receivable.is_empty() {
+            // The epoll driver gets its turn; nothing here is starved by a task that is always ready.
+            return Ok(tokio::task::yield_now().await);
+        }
+        self.readiness.readable().await?.clear_ready();
+        Ok(())
+    }
+
+    fn stats(&self) -> BackendStats {
+        BackendStats::default()
+    }
+
+    fn name(&self) -> &'static str {
+        "epoll"
+    }
+}

@@ -1,0 +1,123 @@
+//! The engine's face to the kernel: operations out, completions in.
+//!
+//! A [`Backend`] owns the sockets of one core, by slot. It knows nothing of streams and subscribers, so the part that
+//! does (`super::core`) runs against io_uring, epoll or a simulation. Rules of the face:
+//!
+//! - at most one receive and one send are outstanding for a slot; each ends in exactly one last completion;
+//! - bytes given to [`Backend::send`] stay in place until its completion has been taken;
+//! - a slot's socket is released only when nothing is outstanding for it.
+
+pub mod epoll;
+pub mod uring;
+
+use crate::media::Mono;
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// Receive buffers of a core; they return in the turn that filled them, so few serve many sockets.
+pub const RECEIVE_BUFFERS: u16 = 256;
+/// Size of one, in bytes.
+pub const RECEIVE_BUFFER_BYTES: usize = 16 << 10;
+/// Bits of a generation that travel through the kernel.
+pub const GENERATION_BITS: u32 = 24;
+
+/// A socket in its slot; the generation tells completions of a former occupant apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Index of the connection's record.
+    pub slot: u32,
+    /// Counts occupants, modulo 2^[`GENERATION_BITS`].
+    pub generation: u32,
+}
+
+/// A filled receive buffer, to be given back with [`Backend::recycle`].
+#[derive(Debug)]
+#[must_use = "a buffer that is not recycled is lost to the core"]
+pub struct Buffer {
+    id: u16,
+    len: u32,
+}
+
+/// What the kernel says.
+#[derive(Debug)]
+pub enum Completion {
+    /// Bytes came. `last` says that the receive is over (it was for one buffer, or the kernel stopped it).
+    Received {
+        /// Whose.
+        key: Key,
+        /// The bytes.
+        buffer: Buffer,
+        /// No further completion of this receive comes.
+        last: bool,
+    },
+    /// The receive is over: end of stream, or an error number.
+    ReceiveEnded {
+        /// Whose.
+        key: Key,
+        /// `None` is the peer's end of stream.
+        error: Option<i32>,
+    },
+    /// No buffer was free; the receive is over and to be asked for again next turn.
+    ReceiveStarved {
+        /// Whose.
+        key: Key,
+    },
+    /// The send is over: bytes taken by the kernel, or an error number.
+    Sent {
+        /// Whose.
+        key: Key,
+        /// Fewer bytes than asked for only if the socket failed in between.
+        result: Result<u32, i32>,
+    },
+    /// Another core rang, the timer fired or a yield came back: look around.
+    Woken,
+}
+
+/// Counters that only the backend can see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackendStats {
+    /// The submission queue was full and had to be submitted early.
+    pub submission_full: u64,
+    /// Completions the kernel had to keep back.
+    pub completion_overflow: u64,
+}
+
+/// See the module's description.
+pub trait Backend {
+    /// Gives the backend a connected socket for `slot`.
+    fn attach(&mut self, slot: u32, socket: OwnedFd) -> io::Result<()>;
+    /// Takes it back; nothing may be outstanding.
+    fn detach(&mut self, slot: u32) -> Option<OwnedFd>;
+    /// The socket of `slot`.
+    fn socket(&self, slot: u32) -> Option<std::os::fd::BorrowedFd<'_>>;
+    /// Asks for one buffer of bytes.
+    fn receive_once(&mut self, key: Key);
+    /// Asks for bytes until told otherwise.
+    fn receive_many(&mut self, key: Key);
+    /// Sends all of `bytes`.
+    ///
+    /// # Safety
+    /// `bytes` must stay valid and unchanged until the completion [`Completion::Sent`] of `key` has been taken, or
+    /// the backend is dropped.
+    unsafe fn send(&mut self, key: Key, bytes: *const [u8]);
+    /// Ends both directions: outstanding operations complete soon.
+    fn abort(&mut self, key: Key);
+    /// Makes sure that [`Completion::Woken`] comes at `at`.
+    fn wake_at(&mut self, at: Mono);
+    /// Makes sure that [`Completion::Woken`] comes at once, after the runtime had its turn.
+    fn yield_once(&mut self);
+    /// Hands what was asked for to the kernel and collects completions.
+    fn submit(&mut self) -> io::Result<()>;
+    /// The next completion that was collected.
+    fn next(&mut self) -> Option<Completion>;
+    /// The bytes of a buffer.
+    fn bytes(&self, buffer: &Buffer) -> &[u8];
+    /// Gives a buffer back.
+    fn recycle(&mut self, buffer: Buffer);
+    /// Waits until completions can be collected. Cancel safe.
+    fn ready(&self) -> impl Future<Output = io::Result<()>>;
+    /// See [`BackendStats`].
+    fn stats(&self) -> BackendStats;
+    /// `uring` or `epoll`.
+    fn name(&self) -> &'static str;
+}

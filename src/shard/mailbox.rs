@@ -1,0 +1,132 @@
+//! Commands between cores. Never on the path of a frame within a core; a full box means "again next turn".
+
+use crate::fanout::directory::{StreamId, StreamName, StreamStats};
+use crate::fanout::log::{Feed, LogId, LogKey, LogSnapshot};
+use crate::fanout::stream::{CoreId, Stream};
+use crate::media::Mono;
+use crossbeam::queue::ArrayQueue;
+use std::sync::Arc;
+
+/// Commands that may wait for one core.
+const CAPACITY: usize = 8192;
+
+/// A stream with what its home core knows of it.
+#[derive(Debug)]
+pub struct Hosted {
+    /// Its name.
+    pub name: StreamName,
+    /// Its logs.
+    pub stream: Stream,
+    /// The newest publisher's number.
+    pub epoch: u32,
+    /// Shared counters.
+    pub stats: Arc<StreamStats>,
+    /// When the stream ends if nobody publishes; `Mono::NEVER` while somebody does.
+    pub ends_at: Mono,
+    /// Players that came before it was known which tracks there are.
+    pub early: Vec<(LogKey, CoreId)>,
+}
+
+/// A word from one core to another.
+#[derive(Debug)]
+pub enum Command {
+    /// To the home: `reader` has subscribers for a log.
+    Subscribe {
+        /// The stream.
+        stream: StreamId,
+        /// Its name, for the answer.
+        name: StreamName,
+        /// Which log.
+        key: LogKey,
+        /// Who asks.
+        reader: CoreId,
+    },
+    /// To the home: `reader` has none any more.
+    Unsubscribe {
+        /// The stream.
+        stream: StreamId,
+        /// The log.
+        log: LogId,
+        /// Who asks.
+        reader: CoreId,
+    },
+    /// To the reader: here it is.
+    Opened {
+        /// The stream's name.
+        name: StreamName,
+        /// Which log.
+        key: LogKey,
+        /// The log as it is.
+        snapshot: LogSnapshot,
+    },
+    /// To the reader: it cannot be had.
+    Refused {
+        /// The stream's name.
+        name: StreamName,
+        /// Which log.
+        key: LogKey,
+        /// The stream is not here: look it up again. Else the format has too many variants.
+        gone: bool,
+    },
+    /// To the reader: news of a log.
+    News {
+        /// Which log.
+        log: LogId,
+        /// In order.
+        news: Vec<Feed>,
+    },
+    /// To all: a name was published for the first time.
+    Published(StreamName),
+    /// To the old home: a new publisher claimed the stream on core `to`.
+    Surrender {
+        /// The stream.
+        stream: StreamId,
+        /// Where it goes.
+        to: CoreId,
+    },
+    /// To the new home: the stream.
+    Arrive {
+        /// The stream.
+        stream: StreamId,
+        /// The value.
+        hosted: Box<Hosted>,
+    },
+    /// Stop accepting, say goodbye to everybody, end.
+    Drain,
+}
+
+/// One box for each core.
+#[derive(Debug)]
+pub struct Mailboxes {
+    boxes: Box<[ArrayQueue<Command>]>,
+}
+
+impl Mailboxes {
+    /// Boxes for `cores` cores.
+    pub fn new(cores: usize) -> Mailboxes {
+        Mailboxes { boxes: (0..cores).map(|_| ArrayQueue::new(CAPACITY)).collect() }
+    }
+
+    /// Number of cores.
+    pub fn cores(&self) -> CoreId {
+        self.boxes.len() as CoreId
+    }
+
+    /// Puts a command into the box of `to`; gives it back if the box is full.
+    pub fn send(&self, to: CoreId, command: Command) -> Result<(), Command> {
+        match self.boxes.get(usize::from(to)) {
+            Some(queue) => queue.push(command),
+            None => Ok(()),
+        }
+    }
+
+    /// The next command for `core`.
+    pub fn take(&self, core: CoreId) -> Option<Command> {
+        self.boxes.get(usize::from(core))?.pop()
+    }
+
+    /// Whether nothing waits for `core`.
+    pub fn is_empty(&self, core: CoreId) -> bool {
+        self.boxes.get(usize::from(core)).is_none_or(ArrayQueue::is_empty)
+    }
+}

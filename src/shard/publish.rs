@@ -1,0 +1,409 @@
+//! The streams that live on this core, and their publishers.
+
+use super::conn::Role;
+use super::core::Core;
+use super::engine::{Backend, Key};
+use super::mailbox::{Command, Hosted};
+use super::timers::Timer;
+use super::{Answer, App};
+use crate::fanout::directory::{Claim, StreamId, StreamName, StreamStats};
+use crate::fanout::log::{LogId, LogKey};
+use crate::fanout::stream::{Appended, CoreId, Dropped, Stream};
+use crate::fanout::timeline::Mapped;
+use crate::media::{Frame, Kind, Mono};
+use crate::observe::{CopyStage, DisconnectReason, DropReason, FrameKind, Stage};
+use std::collections::{HashMap, VecDeque};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Media that waits while its stream moves here, in bytes.
+const TRANSIT_BYTES_MAX: usize = 4 << 20;
+/// A slice of a late log's backlog.
+const CATCH_UP: Duration = Duration::from_millis(1);
+
+#[derive(Debug)]
+struct Home {
+    hosted: Box<Hosted>,
+    publisher: Option<Key>,
+    /// The earliest entry in the timer queue.
+    armed_at: Mono,
+}
+
+/// A stream that another core still has.
+#[derive(Debug, Default)]
+struct Awaited {
+    publisher: Option<Key>,
+    epoch: u32,
+    frames: VecDeque<Frame>,
+    bytes: usize,
+    /// It was claimed away again before it came.
+    forward: Option<CoreId>,
+    subscribes: Vec<(StreamName, LogKey, CoreId)>,
+}
+
+/// See the module's description.
+#[derive(Debug, Default)]
+pub(super) struct Homes {
+    homes: HashMap<StreamId, Home>,
+    awaited: HashMap<StreamId, Awaited>,
+}
+
+impl Homes {
+    pub fn len(&self) -> usize {
+        self.homes.len()
+    }
+
+    pub fn held_bytes(&self) -> u64 {
+        self.homes.values().map(|h| h.hosted.stream.held_bytes()).sum()
+    }
+}
+
+impl<B: Backend, A: App> Core<B, A> {
+    pub(super) fn publish(&mut self, now: Mono, key: Key, name: StreamName) {
+        let limits = self.shared.limits;
+        let claim = match self.shared.directory.claim(&name, self.id, now, limits.takeover) {
+            Ok(claim) => claim,
+            Err(refused) => {
+                return self.ask(now, key, |app, peer, io| app.answer(peer, now, Answer::PublishRefused(refused), io));
+            }
+        };
+        let Some(slot) = self.conns.get(key) else {
+            self.shared.directory.unpublish(&name, claim.id, claim.epoch);
+            return;
+        };
+        if let Some(cold) = &mut slot.cold {
+            let silent_at = now + limits.silence;
+            cold.role = Role::Publisher { stream: claim.id, name: name.clone(), epoch: claim.epoch, silent_at };
+            self.observed.metrics.publishers[cold.protocol].inc();
+        }
+        self.take_stream(now, key, &name, &claim);
+        self.ask(now, key, |app, peer, io| app.answer(peer, now, Answer::Publishing, io));
+        self.arm(key);
+    }
+
+    /// Gets the stream of a claim: makes it, takes it over on this core, or sends for it.
+    fn take_stream(&mut self, now: Mono, key: Key, name: &StreamName, claim: &Claim) {
+        if claim.from.is_none() {
+            let hosted = Box::new(Hosted {
+                name: name.clone(),
+                stream: Stream::new(self.shared.rule, self.shared.keep),
+                epoch: claim.epoch,
+                stats: claim.stats.clone(),
+                ends_at: Mono::NEVER,
+                early: Vec::new(),
+            });
+            let home = Home { hosted, publisher: Some(key), armed_at: Mono::NEVER };
+            self.homes.homes.insert(claim.id, home);
+            for core in 0..self.shared.mailboxes.cores() {
+                if core != self.id {
+                    self.tell(core, Command::Published(name.clone()));
+                }
+            }
+            return self.published(now, name);
+        }
+        if let Some(home) = self.homes.homes.get_mut(&claim.id) {
+            home.hosted.stream.republish();
+            (home.hosted.epoch, home.hosted.ends_at) = (claim.epoch, Mono::NEVER);
+            let old = home.publisher.replace(key);
+            if let Some(old) = old {
+                self.close(now, old, DisconnectReason::Takeover);
+            }
+            return;
+        }
+        let awaited = self.homes.awaited.entry(claim.id).or_default();
+        let old = awaited.publisher.replace(key);
+        (awaited.epoch, awaited.forward) = (claim.epoch, None);
+        awaited.frames.clear();
+        awaited.bytes = 0;
+        if let Some(old) = old {
+            self.close(now, old, DisconnectReason::Takeover);
+        }
+        if let Some(from) = claim.from.filter(|from| *from != self.id) {
+            self.tell(from, Command::Surrender { stream: claim.id, to: self.id });
+        }
+    }
+
+    pub(super) fn frame(&mut self, now: Mono, key: Key, frame: Frame) {
+        let silence = self.shared.limits.silence;
+        let Some(slot) = self.conns.get(key) else { return };
+        let Some(cold) = &mut slot.cold else { return };
+        let protocol = cold.protocol;
+        let Role::Publisher { stream, epoch, silent_at, .. } = &mut cold.role else { return };
+        *silent_at = now + silence;
+        let (id, epoch) = (*stream, *epoch);
+        let metrics = &self.observed.metrics;
+        metrics.frames[frame_kind(frame.kind)].inc();
+        metrics.payload_copied_bytes[CopyStage::Ingest].add(frame.body.len() as u64);
+        if let Some(home) = self.homes.homes.get_mut(&id) {
+            if home.hosted.epoch != epoch {
+                metrics.frames_dropped[DropReason::OldEpoch].inc();
+                return;
+            }
+            let complete_at = frame.complete_at;
+            self.histograms.record_us(Stage::Ingest, protocol, complete_at.micros_since(frame.first_byte_at));
+            self.append(now, id, frame);
+            self.histograms.record_us(Stage::Append, protocol, super::core::clock().micros_since(complete_at));
+        } else if let Some(awaited) = self.homes.awaited.get_mut(&id) {
+            if awaited.epoch != epoch {
+                metrics.frames_dropped[DropReason::OldEpoch].inc();
+            } else if awaited.bytes + frame.body.len() > TRANSIT_BYTES_MAX {
+                metrics.frames_dropped[DropReason::TransitFull].inc();
+            } else {
+                awaited.bytes += frame.body.len();
+                awaited.frames.push_back(frame);
+            }
+        }
+    }
+
+    fn append(&mut self, now: Mono, id: StreamId, frame: Frame) {
+        let Some(home) = self.homes.homes.get_mut(&id) else { return };
+        let metrics = &self.observed.metrics;
+        let stats = &home.hosted.stats;
+        StreamStats::add(&stats.bytes_in, frame.body.len() as u64);
+        StreamStats::add(&stats.frames_in, 1);
+        stats.last_frame_us.store(now.as_micros(), Ordering::Relaxed);
+        let video = frame.kind == Kind::Video;
+        match home.hosted.stream.append(now, frame) {
+            Appended::Kept { config, mapped, join } => {
+                if mapped == Mapped::Rebased {
+                    metrics.timestamps_rebased.inc();
+                }
+                if join && video {
+                    StreamStats::add(&stats.keyframes, 1);
+                }
+                if config {
+                    let summary = home.hosted.stream.config().summary();
+                    *stats.tracks.lock().unwrap_or_else(PoisonError::into_inner) = summary;
+                }
+            }
+            Appended::Dropped(Dropped::Repeat) => metrics.config_repeats_dropped.inc(),
+            Appended::Dropped(why) => metrics.frames_dropped[drop_reason(why)].inc(),
+        }
+        metrics.payload_copied_bytes[CopyStage::Append].add(home.hosted.stream.take_copied_bytes());
+        self.arm_stream(id);
+    }
+
+    /// Makes sure that the timer queue has an entry for the stream's next deadline.
+    fn arm_stream(&mut self, id: StreamId) {
+        let Some(home) = self.homes.homes.get_mut(&id) else { return };
+        let mut at = home.hosted.stream.flush_due().min(home.hosted.ends_at);
+        if !home.hosted.early.is_empty() {
+            at = at.min(home.hosted.stream.settles_at());
+        }
+        if at < home.armed_at {
+            home.armed_at = at;
+            self.timers.push(at, Timer::Stream(id));
+        }
+    }
+
+    pub(super) fn stream_due(&mut self, now: Mono, id: StreamId) {
+        let Some(home) = self.homes.homes.get_mut(&id) else { return };
+        home.armed_at = Mono::NEVER;
+        if now >= home.hosted.ends_at {
+            let hosted = &home.hosted;
+            if self.shared.directory.end(&hosted.name, id, hosted.epoch) {
+                return self.end_stream(now, id);
+            }
+        }
+        if !home.hosted.early.is_empty() && home.hosted.stream.settled(now) {
+            let name = home.hosted.name.clone();
+            for (key, reader) in std::mem::take(&mut home.hosted.early) {
+                self.subscribed(now, id, name.clone(), key, reader);
+            }
+        }
+        let Some(home) = self.homes.homes.get_mut(&id) else { return };
+        let behind = home.hosted.stream.catch_up(now + CATCH_UP, super::core::clock);
+        if home.hosted.stream.flush_due() <= now {
+            self.flush(now, id);
+        }
+        if behind {
+            self.timers.push(now, Timer::Stream(id));
+        }
+        let directory = &self.shared.directory;
+        if let Some(home) = self.homes.homes.get_mut(&id) {
+            let idle_at = home.hosted.stream.close_idle(now, |log| directory.free_log(log));
+            self.timers.push(idle_at, Timer::Stream(id));
+        }
+        self.arm_stream(id);
+    }
+
+    /// Tells readers what is new and lets them look.
+    fn flush(&mut self, now: Mono, id: StreamId) {
+        let Some(home) = self.homes.homes.get_mut(&id) else { return };
+        let news: Vec<_> = home.hosted.stream.take_news().collect();
+        for log in news {
+            for reader in log.readers {
+                let news = log.news.clone();
+                if reader == self.id {
+                    self.news(now, log.id, news);
+                } else {
+                    self.tell(reader, Command::News { log: log.id, news });
+                }
+            }
+        }
+        let Some(home) = self.homes.homes.get_mut(&id) else { return };
+        let (own, shared, to_ring) = (self.id, &self.shared, &mut self.to_ring);
+        let mut local: [Option<LogId>; 16] = [None; 16];
+        let mut locals = local.iter_mut();
+        home.hosted.stream.flush(now, |log, readers| {
+            for reader in readers {
+                if *reader != own {
+                    shared.bells.mark(own, *reader, log);
+                    *to_ring |= 1 << (*reader % 64);
+                } else if let Some(place) = locals.next() {
+                    *place = Some(log);
+                }
+            }
+        });
+        for log in local.into_iter().flatten() {
+            self.look(now, log);
+        }
+    }
+
+    pub(super) fn unpublish(&mut self, now: Mono, key: Key) {
+        let Some(slot) = self.conns.get(key) else { return };
+        let Some(cold) = &mut slot.cold else { return };
+        if !matches!(cold.role, Role::Publisher { .. }) {
+            return;
+        }
+        let Role::Publisher { stream, name, epoch, .. } = std::mem::take(&mut cold.role) else { return };
+        self.observed.metrics.publishers[cold.protocol].dec();
+        // False: another publisher has the name, and the stream is its business.
+        if !self.shared.directory.unpublish(&name, stream, epoch) {
+            return;
+        }
+        let ends_at = now + self.shared.limits.grace;
+        if let Some(home) = self.homes.homes.get_mut(&stream) {
+            home.publisher = None;
+            home.hosted.ends_at = ends_at;
+            self.arm_stream(stream);
+        } else if let Some(awaited) = self.homes.awaited.get_mut(&stream) {
+            awaited.publisher = None;
+        }
+    }
+
+    fn end_stream(&mut self, now: Mono, id: StreamId) {
+        if let Some(home) = self.homes.homes.get_mut(&id) {
+            home.hosted.stream.end();
+            tracing::info!(stream = %home.hosted.name, "stream ended");
+        }
+        self.flush(now, id);
+        let Some(mut home) = self.homes.homes.remove(&id) else { return };
+        let name = home.hosted.name.clone();
+        for (key, reader) in std::mem::take(&mut home.hosted.early) {
+            self.reply(now, reader, Command::Refused { name: name.clone(), key, gone: true });
+        }
+        for log in home.hosted.stream.log_ids() {
+            self.shared.directory.free_log(log);
+        }
+    }
+
+    /// A new publisher on core `to` claimed the stream: close the old one, give it away.
+    pub(super) fn surrender(&mut self, now: Mono, id: StreamId, to: CoreId) {
+        if !self.homes.homes.contains_key(&id) {
+            let awaited = self.homes.awaited.entry(id).or_default();
+            awaited.forward = Some(to);
+            let old = awaited.publisher.take();
+            for (name, key, reader) in std::mem::take(&mut awaited.subscribes) {
+                self.reply(now, reader, Command::Refused { name, key, gone: true });
+            }
+            if let Some(old) = old {
+                self.close(now, old, DisconnectReason::Takeover);
+            }
+            return;
+        }
+        // What readers were told from here must arrive before what they are told from there.
+        self.flush(now, id);
+        let Some(home) = self.homes.homes.remove(&id) else { return };
+        if let Some(old) = home.publisher {
+            self.close(now, old, DisconnectReason::Takeover);
+        }
+        self.tell(to, Command::Arrive { stream: id, hosted: home.hosted });
+    }
+
+    pub(super) fn arrive(&mut self, now: Mono, id: StreamId, mut hosted: Box<Hosted>) {
+        let awaited = self.homes.awaited.remove(&id).unwrap_or_default();
+        if let Some(to) = awaited.forward {
+            return self.tell(to, Command::Arrive { stream: id, hosted });
+        }
+        hosted.stream.republish();
+        hosted.epoch = awaited.epoch;
+        hosted.ends_at = match awaited.publisher {
+            Some(_) => Mono::NEVER,
+            None => now + self.shared.limits.grace,
+        };
+        let name = hosted.name.clone();
+        let home = Home { hosted, publisher: awaited.publisher, armed_at: Mono::NEVER };
+        self.homes.homes.insert(id, home);
+        tracing::info!(stream = %name, core = self.id, "stream moved to its publisher's core");
+        for frame in awaited.frames {
+            self.append(now, id, frame);
+        }
+        for (name, key, reader) in awaited.subscribes {
+            self.subscribed(now, id, name, key, reader);
+        }
+        self.arm_stream(id);
+    }
+
+    /// `reader` wants a log of a stream that should be here.
+    pub(super) fn subscribed(&mut self, now: Mono, id: StreamId, name: StreamName, key: LogKey, reader: CoreId) {
+        let Some(home) = self.homes.homes.get_mut(&id) else {
+            if let Some(awaited) = self.homes.awaited.get_mut(&id).filter(|a| a.forward.is_none()) {
+                awaited.subscribes.push((name, key, reader));
+                return;
+            }
+            return self.reply(now, reader, Command::Refused { name, key, gone: true });
+        };
+        if !home.hosted.stream.settled(now) {
+            home.hosted.early.push((key, reader));
+            return self.arm_stream(id);
+        }
+        let directory = &self.shared.directory;
+        // Readers must not hear twice of what the snapshot holds.
+        self.flush(now, id);
+        let Some(home) = self.homes.homes.get_mut(&id) else { return };
+        let command = match home.hosted.stream.subscribe(now, key, reader, || directory.new_log()) {
+            Some(snapshot) => Command::Opened { name, key, snapshot },
+            None => Command::Refused { name, key, gone: false },
+        };
+        self.reply(now, reader, command);
+        // A log that opened now has a backlog.
+        self.timers.push(now, Timer::Stream(id));
+    }
+
+    pub(super) fn unsubscribed(&mut self, now: Mono, id: StreamId, log: LogId, reader: CoreId) {
+        if let Some(home) = self.homes.homes.get_mut(&id) {
+            home.hosted.stream.unsubscribe(now, log, reader);
+            self.timers.push(now, Timer::Stream(id));
+        }
+    }
+
+    fn reply(&mut self, now: Mono, reader: CoreId, command: Command) {
+        if reader != self.id {
+            return self.tell(reader, command);
+        }
+        match command {
+            Command::Opened { name, key, snapshot } => self.opened(now, name, key, snapshot),
+            Command::Refused { name, key, gone } => self.refused(now, name, key, gone),
+            _ => {}
+        }
+    }
+}
+
+fn frame_kind(kind: Kind) -> FrameKind {
+    match kind {
+        Kind::Audio => FrameKind::Audio,
+        Kind::Video => FrameKind::Video,
+        Kind::Data => FrameKind::Data,
+    }
+}
+
+fn drop_reason(why: Dropped) -> DropReason {
+    match why {
+        Dropped::Malformed | Dropped::Repeat => DropReason::Malformed,
+        Dropped::Refused => DropReason::ConfigRefused,
+        Dropped::BeforeKeyframe => DropReason::BeforeKeyframe,
+        Dropped::TooLarge => DropReason::TooLarge,
+    }
+}

@@ -1,0 +1,621 @@
+//! The subscribers of this core: which logs they read, where they start, how they leave.
+
+use super::conn::{NONE, Role, State, hot};
+use super::core::Core;
+use super::engine::{Backend, Key};
+use super::mailbox::Command;
+use super::{Answer, App, PlayRefused, Preface, Request};
+use crate::fanout::directory::{StreamId, StreamName, StreamStats};
+use crate::fanout::log::{Feed, JoinPoint, LogId, LogKey, LogSnapshot, Pos};
+use crate::fanout::stream::CoreId;
+use crate::fanout::view::View;
+use crate::media::Mono;
+use crate::media::track::ConfigSet;
+use crate::observe::DisconnectReason;
+use bytes::Bytes;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Subscribers of one phase, and how many of them this sweep still has to visit.
+#[derive(Debug, Default)]
+pub(super) struct Phase {
+    pub members: Vec<u32>,
+    pub next: usize,
+    pub todo: usize,
+}
+
+/// A log as this core reads it, with everybody who reads it.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub name: StreamName,
+    pub key: LogKey,
+    stream: StreamId,
+    home: CoreId,
+    stats: Arc<StreamStats>,
+    /// `None` until the home has answered.
+    pub view: Option<View>,
+    pub phases: Vec<Phase>,
+    pub slot_rung: u64,
+    pub queued: bool,
+    /// Connections that wait for the view or a join point.
+    joiners: Vec<Key>,
+    /// Connections that will change to this log.
+    changers: Vec<Key>,
+    /// The newest configuration seen here.
+    newest: Option<Arc<ConfigSet>>,
+    /// Prefaces of the newest join point: of a start, of a resumption.
+    prefaces: [Option<(Pos, Bytes)>; 2],
+    goodbye: Option<Bytes>,
+}
+
+/// See the module's description.
+#[derive(Debug, Default)]
+pub(super) struct Readers {
+    list: Vec<Option<Reader>>,
+    free: Vec<u32>,
+    by_key: HashMap<(StreamName, LogKey), u32>,
+    by_log: HashMap<LogId, u32>,
+    /// Names that nobody publishes yet, and who waits.
+    wanted: HashMap<StreamName, HashSet<Key>>,
+    /// Readers with sends to make, in turn.
+    pub queue: VecDeque<u32>,
+}
+
+impl Readers {
+    pub fn get(&mut self, at: u32) -> Option<&mut Reader> {
+        self.list.get_mut(at as usize)?.as_mut()
+    }
+
+    pub fn pinned_bytes(&self) -> u64 {
+        self.list.iter().flatten().filter_map(|r| r.view.as_ref()).map(View::pinned_evicted_bytes).sum()
+    }
+
+    fn insert(&mut self, reader: Reader) -> u32 {
+        let name = (reader.name.clone(), reader.key);
+        let at = match self.free.pop() {
+            Some(at) => at,
+            None => {
+                self.list.push(None);
+                (self.list.len() - 1) as u32
+            }
+        };
+        self.by_key.insert(name, at);
+        if let Some(place) = self.list.get_mut(at as usize) {
+            *place = Some(reader);
+        }
+        at
+    }
+}
+
+impl<B: Backend, A: App> Core<B, A> {
+    /// A connection wants to be a subscriber.
+    pub(super) fn play(&mut self, now: Mono, key: Key, name: StreamName, log: LogKey, first: Option<LogKey>) {
+        let give_up_at = now + self.shared.limits.play_wait;
+        let Some(slot) = self.conns.get(key) else { return };
+        let Some(cold) = &mut slot.cold else { return };
+        if slot.hot.state != State::Open || !matches!(cold.role, Role::None) {
+            return;
+        }
+        cold.role = Role::Player {
+            name: name.clone(),
+            key: first.unwrap_or(log),
+            give_up_at,
+            next: None,
+            asked_at: now,
+            leave: None,
+        };
+        cold.inbound_since = now;
+        self.observed.metrics.subscribers[cold.protocol].inc();
+        self.seek(now, key, name, first.unwrap_or(log));
+        if first.is_some() {
+            self.switch(now, key, log);
+        }
+        self.watch_stall(now, key);
+        self.arm(key);
+    }
+
+    /// Finds the log for a player, or lets it wait for the name.
+    fn seek(&mut self, now: Mono, key: Key, name: StreamName, log: LogKey) {
+        match self.reader_for(now, &name, log) {
+            Some(at) => {
+                if let Some(reader) = self.readers.get(at) {
+                    reader.joiners.push(key);
+                }
+                self.settle(now, at);
+            }
+            None => {
+                self.readers.wanted.entry(name).or_default().insert(key);
+            }
+        }
+    }
+
+    /// The reader of a log, asked for at its home if need be; `None` if there is no such stream.
+    fn reader_for(&mut self, now: Mono, name: &StreamName, key: LogKey) -> Option<u32> {
+        if let Some(at) = self.readers.by_key.get(&(name.clone(), key)) {
+            return Some(*at);
+        }
+        let (stream, home, stats) = self.shared.directory.find(name)?;
+        let phases = (0..self.shared.rule.phases()).map(|_| Phase::default()).collect();
+        let at = self.readers.insert(Reader {
+            name: name.clone(),
+            key,
+            stream,
+            home,
+            stats,
+            view: None,
+            phases,
+            slot_rung: self.shared.rule.slot_at(now),
+            queued: false,
+            joiners: Vec::new(),
+            changers: Vec::new(),
+            newest: None,
+            prefaces: [None, None],
+            goodbye: None,
+        });
+        if home == self.id {
+            self.subscribed(now, stream, name.clone(), key, home);
+        } else {
+            self.tell(home, Command::Subscribe { stream, name: name.clone(), key, reader: self.id });
+        }
+        Some(at)
+    }
+
+    pub(super) fn opened(&mut self, now: Mono, name: StreamName, key: LogKey, snapshot: LogSnapshot) {
+        let Some(at) = self.readers.by_key.get(&(name, key)).copied() else { return };
+        let Some(reader) = self.readers.get(at) else { return };
+        if reader.view.is_some() {
+            return;
+        }
+        let id = snapshot.shared.id;
+        reader.newest = snapshot.join.as_ref().map(|j| j.config.clone());
+        reader.view = Some(View::new(snapshot));
+        self.readers.by_log.insert(id, at);
+        self.look(now, id);
+    }
+
+    pub(super) fn refused(&mut self, now: Mono, name: StreamName, key: LogKey, gone: bool) {
+        let Some(at) = self.readers.by_key.get(&(name.clone(), key)).copied() else { return };
+        let Some(reader) = self.readers.get(at) else { return };
+        if reader.view.is_some() {
+            return;
+        }
+        let joiners = std::mem::take(&mut reader.joiners);
+        let changers = std::mem::take(&mut reader.changers);
+        self.drop_reader(at);
+        for conn in changers {
+            self.forget_change(conn);
+        }
+        for conn in joiners {
+            if gone {
+                self.seek(now, conn, name.clone(), key);
+            } else {
+                self.refuse(now, conn, PlayRefused::TooManyVariants);
+            }
+        }
+    }
+
+    /// A name has its first publisher.
+    pub(super) fn published(&mut self, now: Mono, name: &StreamName) {
+        let Some(waiting) = self.readers.wanted.remove(name) else { return };
+        for key in waiting {
+            let log = match self.conns.get(key).and_then(|s| s.cold.as_ref()).map(|c| &c.role) {
+                Some(Role::Player { key: log, .. }) => *log,
+                _ => continue,
+            };
+            self.seek(now, key, name.clone(), log);
+        }
+    }
+
+    /// News from a log's home.
+    pub(super) fn news(&mut self, now: Mono, log: LogId, news: Vec<Feed>) {
+        let Some(at) = self.readers.by_log.get(&log).copied() else { return };
+        let Some(reader) = self.readers.get(at) else { return };
+        let Some(view) = &mut reader.view else { return };
+        let mut ended = false;
+        for piece in news {
+            ended |= matches!(piece, Feed::End);
+            if let Feed::Join(Some(join)) = &piece {
+                reader.newest = Some(join.config.clone());
+            }
+            view.feed(piece);
+        }
+        if ended {
+            // The name may be published anew at once: that is another stream.
+            let name = (reader.name.clone(), reader.key);
+            self.readers.by_key.remove(&name);
+            self.look(now, log);
+        }
+    }
+
+    /// Takes the marks that other cores left.
+    pub(super) fn take_marks(&mut self, now: Mono) {
+        let mut logs = Vec::new();
+        self.shared.bells.take(self.id, |log| logs.push(log));
+        for log in logs {
+            self.look(now, log);
+        }
+    }
+
+    /// A log was flushed: whoever reads it gets a turn.
+    pub(super) fn look(&mut self, now: Mono, log: LogId) {
+        let rule = self.shared.rule;
+        let Some(at) = self.readers.by_log.get(&log).copied() else { return };
+        let Some(reader) = self.readers.get(at) else { return };
+        let Some(view) = &mut reader.view else { return };
+        let moved = view.refresh();
+        let ended = view.ended();
+        let phases = rule.phases() as u64;
+        if phases == 1 || ended {
+            if moved || ended {
+                reader.phases.iter_mut().for_each(|p| p.todo = p.members.len());
+            }
+        } else {
+            let slot = rule.slot_at(now);
+            let from = reader.slot_rung.max(slot.saturating_sub(phases)) + 1;
+            for rung in from..=slot {
+                if let Some(phase) = reader.phases.get_mut((rung % phases) as usize) {
+                    phase.todo = phase.members.len();
+                }
+            }
+            reader.slot_rung = slot;
+        }
+        self.enqueue(at);
+        self.settle(now, at);
+    }
+
+    pub(super) fn enqueue(&mut self, at: u32) {
+        if let Some(reader) = self.readers.get(at)
+            && !reader.queued
+            && reader.phases.iter().any(|p| p.todo > 0)
+        {
+            reader.queued = true;
+            self.readers.queue.push_back(at);
+        }
+    }
+
+    /// Lets joiners and changers in if there is a join point.
+    fn settle(&mut self, now: Mono, at: u32) {
+        let Some(reader) = self.readers.get(at) else { return };
+        let Some(view) = &reader.view else { return };
+        if reader.joiners.is_empty() && reader.changers.is_empty() && !view.ended() {
+            return;
+        }
+        if view.ended() {
+            for key in std::mem::take(&mut reader.joiners) {
+                self.refuse(now, key, PlayRefused::NotFound);
+            }
+            return;
+        }
+        let Some(join) = view.join().cloned() else { return };
+        let Some(born) = view.complete_at(join.pos) else { return };
+        let joiners = std::mem::take(&mut reader.joiners);
+        let changers = std::mem::take(&mut reader.changers);
+        for key in joiners {
+            self.join(now, key, at, &join);
+        }
+        for key in changers {
+            self.plan_change(now, key, at, &join, born);
+        }
+    }
+
+    /// The subscription begins at `join`.
+    fn join(&mut self, now: Mono, key: Key, at: u32, join: &JoinPoint) {
+        self.ask(now, key, |app, peer, io| app.answer(peer, now, Answer::Playing, io));
+        let preface = self.preface(at, join, true);
+        let Some(slot) = self.conns.get(key) else { return };
+        let Some(cold) = &mut slot.cold else { return };
+        if slot.hot.state != State::Open {
+            return;
+        }
+        if let Role::Player { give_up_at, .. } = &mut cold.role {
+            *give_up_at = Mono::NEVER;
+        }
+        cold.preface = Some(preface);
+        slot.hot.set(hot::SIDE | hot::JOINED, true);
+        self.enter(key, at, join);
+        if let Some(reader) = self.readers.get(at) {
+            let protocol = self.conns.get(key).and_then(|s| s.cold.as_ref()).map(|c| c.protocol);
+            if let Some(viewers) = protocol.and_then(|p| reader.stats.viewers.get(p.index())) {
+                viewers.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.step(now, key);
+    }
+
+    /// Puts the connection's cursor at `join` and the connection on the reader's list.
+    fn enter(&mut self, key: Key, at: u32, join: &JoinPoint) {
+        let Some(reader) = self.readers.get(at) else { return };
+        let Some(cursor) = reader.view.as_ref().and_then(|v| v.cursor_at(join.pos)) else { return };
+        let Some((index, phase)) =
+            reader.phases.iter_mut().enumerate().min_by_key(|(_, phase)| phase.members.len())
+        else {
+            return;
+        };
+        let Some(slot) = self.conns.get(key) else { return };
+        slot.hot.member = phase.members.len() as u32;
+        phase.members.push(key.slot);
+        (slot.hot.reader, slot.hot.phase, slot.hot.cursor) = (at, index as u8, cursor);
+        slot.hot.config_epoch = join.config.epoch;
+    }
+
+    /// What goes in front of `join`, built once for all who start (or resume) there.
+    pub(super) fn preface(&mut self, at: u32, join: &JoinPoint, start: bool) -> Bytes {
+        let Some(reader) = self.readers.get(at) else { return Bytes::new() };
+        let Some(place) = reader.prefaces.get_mut(usize::from(!start)) else { return Bytes::new() };
+        if let Some((pos, bytes)) = place
+            && *pos == join.pos
+        {
+            return bytes.clone();
+        }
+        let newest: &ConfigSet = reader.newest.as_deref().unwrap_or(&join.config);
+        let bytes = self.app.preface(Preface { name: &reader.name, key: reader.key, join, newest, start });
+        *place = Some((join.pos, bytes.clone()));
+        bytes
+    }
+
+    /// What follows the last entry.
+    pub(super) fn goodbye(&mut self, at: u32) -> Bytes {
+        let Some(reader) = self.readers.get(at) else { return Bytes::new() };
+        let (app, name, key) = (&mut self.app, &reader.name, reader.key);
+        reader.goodbye.get_or_insert_with(|| app.goodbye(name, key)).clone()
+    }
+
+    /// Asks for a change to another log of the same stream at its next join point.
+    pub(super) fn switch(&mut self, now: Mono, key: Key, log: LogKey) {
+        let name = match self.conns.get(key).and_then(|s| s.cold.as_mut()).map(|c| &mut c.role) {
+            Some(Role::Player { name, key: current, next, asked_at, leave, .. }) => {
+                (*next, *leave, *asked_at) = (None, None, now);
+                if *current == log {
+                    return;
+                }
+                name.clone()
+            }
+            _ => return,
+        };
+        let Some(at) = self.reader_for(now, &name, log) else { return };
+        if let Some(reader) = self.readers.get(at) {
+            reader.changers.push(key);
+        }
+        if let Some(Role::Player { next, .. }) = self.conns.get(key).and_then(|s| s.cold.as_mut()).map(|c| &mut c.role)
+        {
+            *next = Some((log, at));
+        }
+        self.settle(now, at);
+    }
+
+    fn forget_change(&mut self, key: Key) {
+        if let Some(Role::Player { next, leave, .. }) =
+            self.conns.get(key).and_then(|s| s.cold.as_mut()).map(|c| &mut c.role)
+        {
+            (*next, *leave) = (None, None);
+        }
+    }
+
+    /// The other log has a join point: if it is young enough, plan to leave this one right before it.
+    fn plan_change(&mut self, now: Mono, key: Key, at: u32, join: &JoinPoint, born: Mono) {
+        let Some(slot) = self.conns.get(key) else { return };
+        let (joined, reader, cursor) = (slot.hot.is(hot::JOINED), slot.hot.reader, slot.hot.cursor);
+        let Some(Role::Player { next: Some((log, wanted)), asked_at, give_up_at, .. }) =
+            slot.cold.as_ref().map(|c| &c.role)
+        else {
+            return;
+        };
+        if *wanted != at {
+            return;
+        }
+        if !joined && *give_up_at != Mono::NEVER {
+            // The first log has nothing to start from: start here.
+            let log = *log;
+            self.leave_lists(key);
+            if let Some(Role::Player { key: current, next, .. }) =
+                self.conns.get(key).and_then(|s| s.cold.as_mut()).map(|c| &mut c.role)
+            {
+                (*current, *next) = (log, None);
+            }
+            return self.join(now, key, at, join);
+        }
+        if born < *asked_at {
+            if let Some(reader) = self.readers.get(at) {
+                reader.changers.push(key);
+            }
+            return;
+        }
+        let Some(view) = self.readers.get(reader).and_then(|r| r.view.as_mut()) else { return };
+        view.refresh();
+        let until = view.first_since(cursor.pos, born);
+        let Some(slot) = self.conns.get(key) else { return };
+        slot.hot.set(hot::SIDE, true);
+        if let Some(Role::Player { leave, .. }) = slot.cold.as_mut().map(|c| &mut c.role) {
+            *leave = Some((until, join.clone()));
+        }
+        self.step(now, key);
+    }
+
+    /// The last entry before the change is sent: go over.
+    pub(super) fn change(&mut self, key: Key) {
+        let Some(slot) = self.conns.get(key) else { return };
+        let Some(Role::Player { key: current, next, leave, .. }) = slot.cold.as_mut().map(|c| &mut c.role) else {
+            return;
+        };
+        let (Some((log, at)), Some((_, join))) = (next.take(), leave.take()) else { return };
+        *current = log;
+        let old = slot.hot.reader;
+        self.leave_members(key);
+        let preface = self.preface(at, &join, false);
+        if let Some(slot) = self.conns.get(key)
+            && let Some(cold) = &mut slot.cold
+        {
+            cold.preface = Some(preface);
+        }
+        self.enter(key, at, &join);
+        self.abandon(old);
+    }
+
+    /// A player has waited long enough.
+    pub(super) fn give_up(&mut self, now: Mono, key: Key) {
+        self.refuse(now, key, PlayRefused::NotFound);
+    }
+
+    fn refuse(&mut self, now: Mono, key: Key, why: PlayRefused) {
+        if let Some(Role::Player { give_up_at, .. }) =
+            self.conns.get(key).and_then(|s| s.cold.as_mut()).map(|c| &mut c.role)
+        {
+            *give_up_at = Mono::NEVER;
+        }
+        self.leave(now, key);
+        self.ask(now, key, |app, peer, io| {
+            app.answer(peer, now, Answer::PlayRefused(why), io);
+            let reason = match why {
+                PlayRefused::NotFound => DisconnectReason::NotFound,
+                PlayRefused::TooManyVariants => DisconnectReason::Limit,
+            };
+            io.ask(Request::Close(reason));
+        });
+    }
+
+    pub(super) fn pause(&mut self, now: Mono, key: Key, paused: bool) {
+        let Some(slot) = self.conns.get(key) else { return };
+        slot.hot.set(hot::PAUSED, paused);
+        slot.hot.set(hot::RESUME, !paused);
+        self.step(now, key);
+    }
+
+    /// The connection is no subscriber any more; a send that is in flight goes on.
+    pub(super) fn leave(&mut self, _now: Mono, key: Key) {
+        let Some(slot) = self.conns.get(key) else { return };
+        let joined = slot.hot.is(hot::JOINED);
+        let at = slot.hot.reader;
+        let Some(cold) = &mut slot.cold else { return };
+        if !matches!(cold.role, Role::Player { .. }) {
+            return;
+        }
+        let protocol = cold.protocol;
+        cold.preface = None;
+        self.observed.metrics.subscribers[protocol].dec();
+        if joined && let Some(reader) = self.readers.get(at) {
+            if let Some(viewers) = reader.stats.viewers.get(protocol.index()) {
+                viewers.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.leave_lists(key);
+        if joined {
+            self.leave_members(key);
+        }
+        let Some(slot) = self.conns.get(key) else { return };
+        slot.hot.set(hot::JOINED | hot::PAUSED | hot::RESUME | hot::WANT, false);
+        if slot.hot.flight != super::conn::Flight::Run {
+            slot.hot.reader = NONE;
+        }
+        let role = slot.cold.as_mut().map(|c| std::mem::take(&mut c.role));
+        if let Some(Role::Player { next: Some((_, next)), .. }) = role {
+            self.abandon(next);
+        }
+        self.abandon(at);
+    }
+
+    /// Takes the connection off the lists of those who wait.
+    fn leave_lists(&mut self, key: Key) {
+        let Some(Role::Player { name, key: log, next, .. }) =
+            self.conns.get(key).and_then(|s| s.cold.as_ref()).map(|c| &c.role)
+        else {
+            return;
+        };
+        let (name, log, next) = (name.clone(), *log, *next);
+        if let Some(waiting) = self.readers.wanted.get_mut(&name) {
+            waiting.remove(&key);
+            if waiting.is_empty() {
+                self.readers.wanted.remove(&name);
+            }
+        }
+        if let Some((_, next)) = next
+            && let Some(reader) = self.readers.get(next)
+        {
+            reader.changers.retain(|k| *k != key);
+        }
+        if let Some(at) = self.readers.by_key.get(&(name, log)).copied()
+            && let Some(reader) = self.readers.get(at)
+        {
+            reader.joiners.retain(|k| *k != key);
+            self.abandon(at);
+        }
+    }
+
+    /// Takes the connection off its phase.
+    fn leave_members(&mut self, key: Key) {
+        let Some(slot) = self.conns.get(key) else { return };
+        let (at, phase, member) = (slot.hot.reader, slot.hot.phase, slot.hot.member as usize);
+        slot.hot.member = NONE;
+        let Some(phase) = self.readers.get(at).and_then(|r| r.phases.get_mut(usize::from(phase))) else { return };
+        if phase.members.get(member) != Some(&key.slot) {
+            return;
+        }
+        phase.members.swap_remove(member);
+        phase.todo = phase.todo.min(phase.members.len());
+        if let Some(moved) = phase.members.get(member).copied()
+            && let Some(slot) = self.conns.at(moved)
+        {
+            slot.hot.member = member as u32;
+            // The sweep may have been past this place but not past its old one.
+            slot.hot.set(hot::WANT, true);
+            let generation = slot.hot.generation;
+            self.readers_step_later(Key { slot: moved, generation });
+        }
+    }
+
+    /// Drops a reader that nobody uses.
+    pub(super) fn abandon(&mut self, at: u32) {
+        let own = self.id;
+        let Some(reader) = self.readers.get(at) else { return };
+        let used = !reader.joiners.is_empty()
+            || !reader.changers.is_empty()
+            || reader.phases.iter().any(|p| !p.members.is_empty());
+        let Some(view) = &reader.view else { return };
+        if used || view.pinned() {
+            return;
+        }
+        let (stream, home, log) = (reader.stream, reader.home, view.shared().id);
+        let ended = view.ended();
+        // The stream may have moved since.
+        let home = self.shared.directory.find(&reader.name).filter(|f| f.0 == stream).map_or(home, |f| f.1);
+        self.readers.by_log.remove(&log);
+        self.drop_reader(at);
+        if ended {
+        } else if home == own {
+            self.unsubscribed(super::core::clock(), stream, log, own);
+        } else {
+            self.tell(home, Command::Unsubscribe { stream, log, reader: own });
+        }
+    }
+
+    fn drop_reader(&mut self, at: u32) {
+        let Some(reader) = self.readers.list.get_mut(at as usize).and_then(Option::take) else { return };
+        let name = (reader.name, reader.key);
+        if self.readers.by_key.get(&name) == Some(&at) {
+            self.readers.by_key.remove(&name);
+        }
+        self.readers.queue.retain(|queued| *queued != at);
+        self.readers.free.push(at);
+    }
+
+    /// Readers whose slow members hold more evicted memory than the budget lose the slowest of them.
+    pub(super) fn enforce_pin_budget(&mut self, now: Mono) {
+        let budget = self.shared.limits.pin_budget_bytes;
+        if self.readers.pinned_bytes() <= budget {
+            return;
+        }
+        let mut slowest: Option<(Mono, Key)> = None;
+        for key in self.conns.keys() {
+            let Some(slot) = self.conns.get(key) else { continue };
+            if slot.hot.flight == super::conn::Flight::Run && slot.hot.state == State::Open {
+                let sent_at = slot.hot.sent_at;
+                if slowest.is_none_or(|(at, _)| sent_at < at) {
+                    slowest = Some((sent_at, key));
+                }
+            }
+        }
+        if let Some((_, key)) = slowest {
+            self.close(now, key, DisconnectReason::Lag);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Deadlines of one core in one heap, at most one entry for each connection: an entry that comes early is put back.
+
+use super::engine::Key;
+use crate::fanout::directory::StreamId;
+use crate::media::Mono;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// What is to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timer {
+    Connection(Key),
+    Stream(StreamId),
+    Second,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    at: Reverse<Mono>,
+    timer: Timer,
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.at.cmp(&other.at)
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    heap: BinaryHeap<Entry>,
+}
+
+impl Timers {
+    pub fn push(&mut self, at: Mono, timer: Timer) {
+        if at != Mono::NEVER {
+            self.heap.push(Entry { at: Reverse(at), timer });
+        }
+    }
+
+    pub fn next_at(&self) -> Mono {
+        self.heap.peek().map_or(Mono::NEVER, |e| e.at.0)
+    }
+
+    pub fn pop(&mut self, now: Mono) -> Option<Timer> {
+        if self.next_at() > now {
+            return None;
+        }
+        self.heap.pop().map(|e| e.timer)
+    }
+}

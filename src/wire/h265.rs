@@ -1,0 +1,145 @@
+//! H.265: decoder configuration record (ISO/IEC 14496-15 section 8.3.3.1) and sequence parameter set (H.265 section
+//! 7.3.2.2), as far as profile, level and picture size.
+
+use super::bits::BitReader;
+
+/// NAL unit type of a sequence parameter set.
+const NAL_SPS: u8 = 33;
+
+/// What an `hvcC` record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HevcConfig {
+    /// `general_profile_idc`.
+    pub profile_idc: u8,
+    /// High tier.
+    pub high_tier: bool,
+    /// `general_level_idc`: thirty times the level.
+    pub level_idc: u8,
+    /// Pixels after the conformance window, if a sequence parameter set stands in the record.
+    pub size: Option<(u32, u32)>,
+}
+
+impl HevcConfig {
+    /// Reads an `hvcC` record; one whose parameter sets are broken still tells profile and level.
+    pub fn parse(record: &[u8]) -> Option<HevcConfig> {
+        let (head, arrays) = record.split_first_chunk::<23>()?;
+        if head[0] != 1 {
+            return None;
+        }
+        let size = find_sps(arrays, head[22]).and_then(sps_size);
+        Some(HevcConfig {
+            profile_idc: head[1] & 0x1f,
+            high_tier: head[1] & 0x20 != 0,
+            level_idc: head[12],
+            size,
+        })
+    }
+
+    /// Profile, level and tier as people write them, such as `Main 10 5.1 High tier`.
+    pub fn profile_text(&self) -> String {
+        let profile = match self.profile_idc {
+            1 => "Main",
+            2 => "Main 10",
+            3 => "Main Still Picture",
+            4 => "Range Extensions",
+            9 => "Screen Content Coding",
+            _ => "unknown profile",
+        };
+        let tier = if self.high_tier { " High tier" } else { "" };
+        format!("{profile} {}.{}{tier}", self.level_idc / 30, self.level_idc % 30 / 3)
+    }
+}
+
+/// The first sequence parameter set in the record's arrays.
+fn find_sps(mut arrays: &[u8], count: u8) -> Option<&[u8]> {
+    for _ in 0..count {
+        let [kind, n0, n1, rest @ ..] = arrays else { return None };
+        arrays = rest;
+        for _ in 0..u16::from_be_bytes([*n0, *n1]) {
+            let (&len, rest) = arrays.split_first_chunk::<2>()?;
+            let (nal, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(len)))?;
+            if kind & 0x3f == NAL_SPS {
+                return Some(nal);
+            }
+            arrays = rest;
+        }
+    }
+    None
+}
+
+/// Picture size in a sequence parameter set NAL unit with its header of two bytes.
+fn sps_size(nal: &[u8]) -> Option<(u32, u32)> {
+    let mut r = BitReader::of_nal(nal.get(2..)?);
+    r.skip(4)?; // sps_video_parameter_set_id
+    let sub_layers = r.bits(3)?; // sps_max_sub_layers_minus1
+    r.skip(1 + 88 + 8)?; // temporal nesting; general profile, tier and flags; general level
+    if sub_layers > 0 {
+        let mut present = [(false, false); 8];
+        for (layer, flags) in (0..8).zip(&mut present) {
+            // Two bits each; those beyond the sub-layers are reserved.
+            let bits = (r.bit()?, r.bit()?);
+            if layer < sub_layers {
+                *flags = bits;
+            }
+        }
+        for (profile, level) in present {
+            r.skip(if profile { 88 } else { 0 } + if level { 8 } else { 0 })?;
+        }
+    }
+    r.ue()?; // sps_seq_parameter_set_id
+    let chroma_format = r.ue()?;
+    let separate_planes = chroma_format == 3 && r.bit()?;
+    let (mut width, mut height) = (r.ue()?, r.ue()?);
+    if r.bit()? {
+        let (left, right, top, bottom) = (r.ue()?, r.ue()?, r.ue()?, r.ue()?);
+        let unit_x = if !separate_planes && matches!(chroma_format, 1 | 2) { 2 } else { 1 };
+        let unit_y = if !separate_planes && chroma_format == 1 { 2 } else { 1 };
+        width = width.checked_sub(left.checked_add(right)?.checked_mul(unit_x)?)?;
+        height = height.checked_sub(top.checked_add(bottom)?.checked_mul(unit_y)?)?;
+    }
+    Some((width, height))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        text.as_bytes()
+            .chunks(2)
+            .map(|p| u8::from_str_radix(std::str::from_utf8(p).unwrap(), 16).unwrap())
+            .collect()
+    }
+
+    /// x265 of ffmpeg 9: header, VPS and SPS arrays (its PPS and SEI arrays cut off).
+    const X265: &str = "0101600000009000000000003cf000fcfdf8f800000f0220000100184001\
+                        0c01ffff01600000030090000003000003003c959409210001002a420101\
+                        01600000030090000003000003003ca00a080c1f3e595952930bc05a7080\
+                        000003008000000c84";
+
+    #[test]
+    fn record_from_the_wild() {
+        let record = hex(X265);
+        let config = HevcConfig::parse(&record).unwrap();
+        assert_eq!(config.size, Some((320, 180)));
+        assert_eq!(config.profile_text(), "Main 2.0");
+        let cut = HevcConfig::parse(&record[..60]).unwrap();
+        assert_eq!((cut.level_idc, cut.size), (60, None));
+        assert_eq!(HevcConfig::parse(&record[..22]), None);
+        let high = HevcConfig { profile_idc: 2, high_tier: true, level_idc: 153, size: None };
+        assert_eq!(high.profile_text(), "Main 10 5.1 High tier");
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(tail in proptest::collection::vec(any::<u8>(), 0..80)) {
+            HevcConfig::parse(&tail);
+            sps_size(&tail);
+            let mut record = hex(X265);
+            record.truncate(22);
+            record.extend(&tail);
+            HevcConfig::parse(&record);
+        }
+    }
+}

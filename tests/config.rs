@@ -1,0 +1,208 @@
+//! The config file as an operator meets it: `headgate.toml` and the code say the same; every error names its place.
+
+use headgate::config::{Config, ConfigError, Overrides};
+
+const FILE: &str = include_str!("../headgate.toml");
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, "f.toml")
+}
+
+/// The message for a text that must be refused.
+#[track_caller]
+fn refused(text: &str) -> String {
+    match parse(text) {
+        Ok(config) => panic!("accepted: {text}\n{config:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The keys that the code knows in `[section]`, asked from its own error for an unknown one.
+fn known_keys(section: &str) -> Vec<String> {
+    let message = refused(&format!("{section}\nqqqqqqqq = 1\n"));
+    let (_, list) = message.split_once("known here: ").unwrap_or_else(|| panic!("no list in: {message}"));
+    list.lines().next().unwrap_or_default().split(", ").map(str::to_owned).collect()
+}
+
+/// `# key = value` and `# [section]` lines as live ones.
+fn uncommented() -> String {
+    let live = |line: &'static str| match line.strip_prefix("# ") {
+        Some(rest) if rest.starts_with("[apps.\"*\"]\n") || is_assignment(rest) => rest,
+        _ => line,
+    };
+    FILE.split_inclusive('\n').map(live).collect()
+}
+
+fn is_assignment(line: &str) -> bool {
+    line.split_once(" = ")
+        .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b"_0123456789".contains(&b)))
+}
+
+#[test]
+fn the_file_gives_the_defaults() {
+    assert_eq!(parse(FILE).unwrap(), Config::default());
+    assert_eq!(parse("").unwrap(), Config::default());
+}
+
+#[test]
+fn every_key_stands_in_the_file() {
+    let live = uncommented();
+    let mut total = 0;
+    for section in known_keys("") {
+        let header = if section == "apps" { "[apps.\"*\"]".to_owned() } else { format!("[{section}]") };
+        let keys = known_keys(if section == "apps" { "[apps.x]" } else { &header });
+        let body = live.split_once(&format!("\n{header}\n")).unwrap_or_else(|| panic!("no {header}")).1;
+        let body = body.split("\n[").next().unwrap();
+        let in_file: Vec<&str> = body
+            .lines()
+            .filter(|line| is_assignment(line))
+            .filter_map(|line| Some(line.split_once(" = ")?.0))
+            .collect();
+        assert_eq!(in_file, keys, "{header}");
+        total += keys.len();
+    }
+    assert!(total > 20, "only {total} keys found: the test has lost its way");
+}
+
+#[test]
+fn each_key_has_a_comment_with_its_default() {
+    let mut comment = String::new();
+    for line in FILE.lines() {
+        let key = line.strip_prefix("# ").unwrap_or(line);
+        if is_assignment(key) {
+            assert!(comment.to_lowercase().contains("default"), "no default in the comment before: {line}");
+            comment.clear();
+        } else if line.starts_with('#') {
+            comment.push_str(line);
+        } else {
+            comment.clear();
+        }
+    }
+}
+
+#[test]
+fn the_optional_keys_work_as_shown() {
+    let config = parse(&uncommented()).unwrap();
+    assert_eq!(config.runtime.cores, Some(vec![0, 1]));
+    assert!(config.app("anything").publish_key.is_some() && config.app("anything").play_token.is_some());
+}
+
+#[test]
+fn errors_name_place_and_remedy() {
+    for (text, place, say) in [
+        ("[fanout]\nflus = \"video\"\n", "f.toml:2:1:", "did you mean `flush`?"),
+        ("[fanout]\nflush_sm = 40\n", "f.toml:2:1:", "did you mean `flush_ms`?"),
+        ("[fan_out]\n", "f.toml:1:2:", "did you mean `fanout`?"),
+        ("[fanout]\nflush = \"vide\"\n", "f.toml:2:9:", "did you mean `video`?"),
+        ("[runtime]\nengine = \"kqueue\"\n", "f.toml:2:10:", "auto, uring, epoll"),
+        ("[fanout]\nflush_ms = 0\n", "f.toml:2:12:", "use 1 to 1000"),
+        ("[fanout]\n  flush_ms = 1001 # x\n", "f.toml:2:14:", "use 1 to 1000"),
+        ("[fanout]\nphases = 17\n", "f.toml:2:10:", "use 1 to 16"),
+        ("[fanout]\nflush_ms = \"40\"\n", "f.toml:2:12:", "plain number"),
+        ("[fanout]\nflush_ms = -1\n", "f.toml:2:12:", "0 or more"),
+        ("[listen]\nrtmp = \"1935\"\n", "f.toml:2:8:", "0.0.0.0:1935"),
+        ("[listen]\nrtmp = 1935\n", "f.toml:2:8:", ""),
+        ("[listen]\nhttp = \"0.0.0.0:1935\"\n", "f.toml:2:8:", "port of its own"),
+        ("[listen]\nrtmp = \"127.0.0.1:8080\"\n", "f.toml:1:2:", "overlaps"),
+        ("[publish]\ntakeover_after_ms = 20000\n", "f.toml:2:21:", "use at most 10000"),
+        ("[runtime]\ncores = []\n", "f.toml:2:9:", "list CPU numbers"),
+        ("[runtime]\ncores = [0, 0]\n", "f.toml:2:9:", "twice"),
+        ("[apps.live]\npublish_kye = \"a\"\n", "f.toml:2:1:", "did you mean `publish_key`?"),
+        ("[apps.live]\npublish_key = \"a b\"\n", "f.toml:2:15:", "A-Z a-z"),
+        ("[apps.\"a/b\"]\n", "f.toml:1:7:", "1 to 128 bytes"),
+        ("[fanout]\nflush = \"video\"\n[fanout]\n", "f.toml:3:2:", ""),
+        ("[fanout\nflush = 1\n", "f.toml:1:8:", ""),
+        ("[log]\nlevel = \"info\nformat = 1", "f.toml:2:", ""),
+        ("[log]\nlevel = info\n", "f.toml:2:9:", "quotes"),
+    ] {
+        let message = refused(text);
+        let number = place.split(':').nth(1).unwrap();
+        assert!(message.starts_with(place), "{text}\n{message}");
+        assert!(message.contains(say), "{text}\n{message}");
+        assert!(message.contains(&format!("\n{number} | ")) && message.contains('^'), "{text}\n{message}");
+    }
+}
+
+#[test]
+fn no_error_shows_a_secret() {
+    for text in [
+        "[apps.live]\npublish_key = 71717171\n",
+        "[apps.live]\npublish_key = \"71717171 \"\n",
+        "[apps.live]\npublish_key = \"71717171\n",
+        "[apps.live]\npublish_key = 71717171x\n",
+        "[apps]\nlive = { play_token = [\"71717171\"], x = 1 }\n",
+        "[apps]\nlive = { play_token = \"71717171\", x = 1 }\n",
+    ] {
+        let message = refused(text);
+        assert!(!message.contains("7171"), "{message}");
+    }
+}
+
+#[test]
+fn broken_text_is_refused_and_never_panics() {
+    for end in (0..FILE.len()).filter(|&end| FILE.is_char_boundary(end)) {
+        let _ = parse(&FILE[..end]);
+        let _ = parse(&FILE[end..]);
+    }
+    for text in
+        ["\0", "[", "=", "a.b.c = 1", "[[apps]]", "[apps.x.y]", "listen = 1", "\u{feff}[log]", "[apps.\"\"]"]
+    {
+        if let Err(error) = parse(text) {
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}
+
+#[test]
+fn apps_complete_each_other() {
+    let text = "[apps.\"*\"]\npublish_key = \"default-key-0\"\neflv_strip = true\n\
+                [apps.own]\npublish_key = \"own-key-00000\"\n[apps.open]\npublish_key = \"\"\neflv_strip = false\n";
+    let config = parse(text).unwrap();
+    for (app, shown, strip) in
+        [("any", Some("default-key-0"), true), ("own", Some("own-key-00000"), true), ("open", None, false)]
+    {
+        let app = config.app(app);
+        assert_eq!(app.publish_key.is_some(), shown.is_some());
+        if let (Some(key), Some(shown)) = (&app.publish_key, shown) {
+            assert!(key.matches(shown.as_bytes()));
+        }
+        assert_eq!(app.eflv_strip, strip);
+    }
+    assert!(!format!("{config:?}").contains("-key-0"));
+}
+
+#[test]
+fn warnings_say_what_is_open() {
+    let key = "publish_key = \"0123456789ab\"\n";
+    for (text, expected) in [
+        (String::new(), &["anyone may publish"][..]),
+        (format!("[apps.\"*\"]\n{key}"), &[]),
+        (format!("[apps.live]\n{key}"), &["any app that has no table"]),
+        (format!("[apps.\"*\"]\n{key}[apps.x]\npublish_key = \"\"\n"), &["app `x`"]),
+        ("[apps.\"*\"]\npublish_key = \"short\"\n".to_owned(), &["is short"]),
+        (format!("[listen]\nadmin = \"0.0.0.0:1985\"\n[apps.\"*\"]\n{key}"), &["admin port"]),
+    ] {
+        let found = parse(&text).unwrap().warnings();
+        assert_eq!(found.len(), expected.len(), "{text}\n{found:?}");
+        assert!(
+            found.iter().zip(expected).all(|(found, expected)| found.contains(expected)),
+            "{text}\n{found:?}"
+        );
+    }
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let flags = Overrides {
+        rtmp: Some("127.0.0.1:1".parse().unwrap()),
+        cores: Some(vec![1]),
+        engine: Some(headgate::config::EngineKind::Epoll),
+        ..Overrides::default()
+    };
+    let config = parse(FILE).unwrap().with_overrides(flags.clone()).unwrap();
+    assert_eq!(config.listen.rtmp.port(), 1);
+    assert_eq!((config.runtime.cores, config.listen.http.port()), (Some(vec![1]), 8080));
+    let clash = Overrides { http: flags.rtmp, ..flags };
+    let message = Config::default().with_overrides(clash).unwrap_err().to_string();
+    assert!(message.contains("listen.http") && message.contains("help"), "{message}");
+}

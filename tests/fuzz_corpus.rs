@@ -1,0 +1,69 @@
+//! Replays every file of fuzz/corpus through the function that its fuzz target runs.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+#[path = "../fuzz/entry.rs"]
+mod entry;
+
+fn names(folder: &Path) -> BTreeSet<String> {
+    let listing = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    listing
+        .map(|item| item.unwrap().file_name().into_string().unwrap())
+        .filter(|n| !n.starts_with('.'))
+        .collect()
+}
+
+#[test]
+fn every_corpus_file_passes() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    for (target, entry) in entry::TARGETS {
+        let folder = corpus.join(target);
+        let files = names(&folder);
+        assert!(!files.is_empty(), "{} holds no seed", folder.display());
+        for file in files {
+            // A panic inside is the failure; the name tells which file it was.
+            println!("{target}/{file}");
+            entry(&fs::read(folder.join(file)).unwrap());
+        }
+    }
+}
+
+#[test]
+fn targets_folders_and_binaries_are_the_same() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let targets: BTreeSet<String> = entry::TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(names(&fuzz.join("corpus")), targets);
+    let binaries = names(&fuzz.join("fuzz_targets"));
+    assert_eq!(
+        binaries.iter().map(|n| n.trim_end_matches(".rs").to_owned()).collect::<BTreeSet<_>>(),
+        targets
+    );
+    let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
+    for target in targets {
+        assert!(
+            manifest.contains(&format!("\nname = \"{target}\"\n")),
+            "{target} is missing in fuzz/Cargo.toml"
+        );
+    }
+}
+
+/// Broken seeds must reach the error paths and whole ones the success paths, or the corpus tests nothing.
+#[test]
+fn seeds_are_what_their_names_say() {
+    let read =
+        |name: &str| fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name)).unwrap();
+    let status = |name: &str| {
+        headgate::proto::http::parse(&read(name)).map(|head| head.is_some()).map_err(|e| e.status())
+    };
+    assert_eq!(status("http_head/play"), Ok(true));
+    assert_eq!(status("http_head/smuggle"), Err(400));
+    let inspect = |name: &str| headgate::media::tag::inspect(headgate::media::Kind::Video, &read(name)[1..]);
+    assert!(inspect("tag_inspect/many-tracks").is_ok_and(|tag| tag.multitrack.is_some()));
+    assert!(inspect("tag_inspect/size-lies").is_err());
+    for seed in ["on-meta-data", "all-markers", "reference"] {
+        let values = headgate::wire::amf0::decode_all(&read(&format!("amf/{seed}")));
+        assert!(values.as_ref().is_ok_and(|values| !values.is_empty()), "{seed}: {values:?}");
+    }
+    assert!(headgate::wire::amf0::decode_all(&read("amf/self-reference")).is_err());
+    assert!(headgate::wire::amf3::decode_all(&read("amf/avm-plus")).is_ok());
+}
