@@ -41,7 +41,7 @@ fn round_trip(name: &str, file: &Path, publisher: &Path, players: &Path, join: J
     let (ffmpegs, publishing) = match join {
         Join::Before => {
             let ffmpegs = start();
-            server.await_log("both requests", |log| log.lines().filter(|l| l.contains(name)).count() >= 2);
+            server.await_subscribers(2);
             (ffmpegs, publish(publisher, file, &rtmp_url))
         }
         Join::Live => {

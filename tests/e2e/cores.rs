@@ -42,7 +42,7 @@ fn subscribers_on_every_core_get_identical_bytes() {
             })
             .collect();
         let responses: Vec<_> = players.into_iter().map(|player| player.join().unwrap()).collect();
-        server.await_metrics("32 subscribers", |metrics| metrics.sum("headgate_subscribers", &[]) == 32.0);
+        server.await_subscribers(32);
         for core in 0..2 {
             let label = format!("core=\"{core}\"");
             assert!(
@@ -88,7 +88,7 @@ fn a_publisher_that_returns_on_another_core_keeps_its_subscribers() {
         }
         let (video, audio) = (publisher.video, publisher.audio);
         drop(publisher);
-        server.await_metrics("no publisher", |metrics| metrics.sum("headgate_publishers", &[]) == 0.0);
+        server.await_no_publisher();
         pin(turn as usize % 2);
         publisher = Publisher::start(&server, "moves", shape);
         (publisher.video, publisher.audio) = (video, audio);

@@ -86,8 +86,7 @@ fn a_player_that_comes_first_waits_for_its_publisher() {
             client.play("later").unwrap();
             client.tags()
         });
-        server
-            .await_log("both requests", |log| log.lines().filter(|line| line.contains("later")).count() >= 2);
+        server.await_subscribers(2);
         let mut publisher = Publisher::start(&server, "later", SHAPE);
         publisher.burst_until(60);
         publisher.finish();

@@ -40,7 +40,7 @@ fn returns_within_the_grace(config: Config) {
     read_until(&mut player, &mut audit, 19);
     let (video, audio) = (publisher.video, publisher.audio);
     drop(publisher);
-    server.await_metrics("no publisher", |metrics| metrics.sum("headgate_publishers", &[]) == 0.0);
+    server.await_no_publisher();
     // The encoder restarts: its clock is at another place, its numbers go on so that the audit can follow.
     let mut publisher = Publisher::start(&server, "back", shape);
     (publisher.video, publisher.audio) = (video, audio);
@@ -52,7 +52,7 @@ fn returns_within_the_grace(config: Config) {
     assert!(last < 600_000, "the encoder's new clock shows through: {last} ms");
     publisher.finish();
     drop(player);
-    server.await_metrics("one left", |metrics| metrics.sum("headgate_subscribers", &[]) == 1.0);
+    server.await_subscribers(1);
     let mut audit = Audit::new(shape);
     while audit.video.count == 0 || audit.video.last < 39 {
         audit.tag(&rtmp.tag().expect("the RTMP subscriber stays too"));
@@ -103,13 +103,13 @@ fn ends_when_the_grace_is_over(config: Config) {
 fn a_silent_publisher_is_let_go() {
     let _shared = share_machine();
     let config =
-        Config::new().set("publish.silence_timeout_ms", "500").set("publish.republish_grace_ms", "100");
+        Config::new().set("publish.silence_timeout_ms", "1000").set("publish.takeover_after_ms", "500");
     let server = config.start();
     let mut publisher = Publisher::start(&server, "mute", Shape::default());
     publisher.burst_until(5);
     let mut player = FlvPlayer::open(server.http, "/live/mute.flv");
     assert!(!player.tags().is_empty());
-    server.await_metrics("no publisher", |metrics| metrics.sum("headgate_publishers", &[]) == 0.0);
+    server.await_no_publisher();
     server.stop();
 }
 

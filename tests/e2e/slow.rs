@@ -83,7 +83,7 @@ fn a_reader_that_stalls_is_closed() {
         server.await_metrics("a disconnect", |metrics| {
             metrics.sum("headgate_disconnects_total", &["stall"]) >= 1.0
         });
-        server.await_metrics("the others stay", |metrics| metrics.sum("headgate_subscribers", &[]) == 2.0);
+        server.await_subscribers(2);
         drop(player);
     });
     server.stop();
@@ -94,12 +94,10 @@ fn a_player_that_vanishes_is_forgotten() {
     let _shared = share_machine();
     let server = Server::start();
     beside_healthy_players(&server, |_| {
-        let three =
-            |metrics: &super::support::metrics::Metrics| metrics.sum("headgate_subscribers", &[]) == 3.0;
         let player = FlvPlayer::open(server.http, "/live/slow.flv");
-        server.await_metrics("three subscribers", three);
+        server.await_subscribers(3);
         drop(player);
-        server.await_metrics("two subscribers", |metrics| metrics.sum("headgate_subscribers", &[]) == 2.0);
+        server.await_subscribers(2);
     });
     server.stop();
 }

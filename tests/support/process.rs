@@ -6,25 +6,17 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// What a process printed so far, both channels in order of arrival.
 #[derive(Clone, Debug, Default)]
-pub struct Output(Arc<(Mutex<String>, Condvar)>);
+pub struct Output(Arc<Mutex<String>>);
 
 impl Output {
     /// A copy of everything so far.
     pub fn text(&self) -> String {
-        self.0.0.lock().unwrap().clone()
-    }
-
-    /// Waits until the process prints something that `found` accepts.
-    pub fn await_text(&self, what: &str, limit: Duration, found: impl Fn(&str) -> bool) {
-        let (text, changed) = &*self.0;
-        let text = text.lock().unwrap();
-        let (text, late) = changed.wait_timeout_while(text, limit, |text| !found(text)).unwrap();
-        assert!(!late.timed_out(), "{what}: not printed within {limit:?}; so far:\n{text}");
+        self.0.lock().unwrap().clone()
     }
 
     fn follow(&self, mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<()> {
@@ -32,9 +24,7 @@ impl Output {
         std::thread::spawn(move || {
             let mut buffer = [0; 8192];
             while let Ok(len @ 1..) = from.read(&mut buffer) {
-                let (text, changed) = &*shared.0;
-                text.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..len]));
-                changed.notify_all();
+                shared.0.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..len]));
             }
         })
     }

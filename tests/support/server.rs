@@ -153,14 +153,21 @@ impl Server {
         poll(what, LIMIT, || holds(&self.metrics()).then_some(()));
     }
 
-    /// Waits until exactly one stream is published.
+    /// Waits until frames of a publisher have arrived.
     pub fn await_stream(&self) {
-        self.await_metrics("one stream", |metrics| metrics.sum("headgate_streams", &[]) == 1.0);
+        self.await_metrics("frames", |metrics| metrics.sum("headgate_frames_total", &[]) > 0.0);
     }
 
-    /// Waits until the log satisfies a condition.
-    pub fn await_log(&self, what: &str, holds: impl Fn(&str) -> bool) {
-        self.process.output.await_text(what, LIMIT, holds);
+    /// Waits until so many subscribers are there, waiting ones included.
+    pub fn await_subscribers(&self, count: usize) {
+        self.await_metrics(&format!("{count} subscribers"), |metrics| {
+            metrics.sum("headgate_subscribers", &[]) == count as f64
+        });
+    }
+
+    /// Waits until the publisher's connection is gone.
+    pub fn await_no_publisher(&self) {
+        self.await_metrics("no publisher", |metrics| metrics.sum("headgate_publishers", &[]) == 0.0);
     }
 
     /// Everything logged so far.
