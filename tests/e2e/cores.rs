@@ -2,8 +2,11 @@
 
 use crate::support::http::{FlvPlayer, request};
 use crate::support::publisher::{Audit, Publisher, Shape};
+use crate::support::rtmp::Client;
 use crate::support::server::Config;
-use crate::support::{share_machine, skip};
+use crate::support::server::LIMIT;
+use crate::support::{poll, share_machine, skip};
+use std::net::Shutdown;
 
 /// Pins the calling thread; the core that runs a handshake on loopback is the caller's.
 fn pin(cpu: usize) {
@@ -86,15 +89,41 @@ fn a_publisher_that_returns_on_another_core_keeps_its_subscribers() {
         while audit.video.count == 0 || audit.video.last + 1 < end {
             audit.tag(&player.tag().expect("the subscriber stays"));
         }
-        let (video, audio) = (publisher.video, publisher.audio);
-        drop(publisher);
+        publisher.client.socket().shutdown(Shutdown::Both).unwrap();
         server.await_no_publisher();
         pin(turn as usize % 2);
-        publisher = Publisher::start(&server, "moves", shape);
-        (publisher.video, publisher.audio) = (video, audio);
+        let mut next = Publisher::start(&server, "moves", shape);
+        next.follow(&publisher);
+        publisher = next;
     }
     // Frames of all seven connections: none lost, none twice, and timestamps that never went back.
     assert!(audit.video.is_gapless(), "{:?}", audit.video);
     assert_eq!(audit.video.last, 119);
+    server.stop();
+}
+
+#[test]
+fn a_rival_on_another_core_takes_over() {
+    let Some(config) = two_cores() else { return };
+    let _shared = share_machine();
+    let server = config.set("publish.takeover_after_ms", "1000").start();
+    let shape = Shape::default();
+    pin(0);
+    let mut silent = Publisher::start(&server, "rivals", shape);
+    silent.burst_until(10);
+    let mut player = FlvPlayer::open(server.http, "/live/rivals.flv");
+    let mut audit = Audit::new(shape);
+    pin(1);
+    let mut rival = poll("the takeover", LIMIT, || {
+        Publisher::try_on(Client::connect(server.rtmp, "live", &[]), "rivals", shape).ok()
+    });
+    rival.follow(&silent);
+    // What the silenced one still sends must not reach anybody; its connection may already be closed.
+    let _ = silent.step();
+    rival.burst_until(30);
+    while audit.video.count == 0 || audit.video.last < 29 {
+        audit.tag(&player.tag().expect("the subscriber stays"));
+    }
+    assert!(audit.video.is_gapless(), "{:?}", audit.video);
     server.stop();
 }

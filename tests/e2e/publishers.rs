@@ -7,6 +7,7 @@ use crate::support::publisher::{Audit, Publisher, Shape};
 use crate::support::rtmp::Client;
 use crate::support::server::{Config, LIMIT, Server};
 use crate::support::{poll, share_machine};
+use std::net::Shutdown;
 
 /// Reads until video frame `number` has come.
 fn read_until(player: &mut FlvPlayer, audit: &mut Audit, number: u32) {
@@ -38,12 +39,12 @@ fn returns_within_the_grace(config: Config) {
     rtmp.play("back").unwrap();
     let mut audit = Audit::new(shape);
     read_until(&mut player, &mut audit, 19);
-    let (video, audio) = (publisher.video, publisher.audio);
-    drop(publisher);
+    publisher.client.socket().shutdown(Shutdown::Both).unwrap();
     server.await_no_publisher();
     // The encoder restarts: its clock is at another place, its numbers go on so that the audit can follow.
-    let mut publisher = Publisher::start(&server, "back", shape);
-    (publisher.video, publisher.audio) = (video, audio);
+    let mut back = Publisher::start(&server, "back", shape);
+    back.follow(&publisher);
+    let mut publisher = back;
     publisher.base_ms = 3_000_000;
     publisher.burst_until(40);
     read_until(&mut player, &mut audit, 39);
@@ -70,10 +71,10 @@ fn second_publisher(config: Config) {
     read_until(&mut player, &mut audit, 4);
     assert!(!try_publish(&server, "rival"), "the first is alive");
     // It goes silent but keeps its connection; the rival asks until it is let in.
-    poll("the takeover", LIMIT, || try_publish(&server, "rival").then_some(()));
-    server.await_metrics("one publisher at most", |metrics| metrics.sum("headgate_publishers", &[]) <= 1.0);
-    let mut second = Publisher::start(&server, "rival", Shape::default());
-    (second.video, second.audio) = (first.video.next_multiple_of(10), first.audio);
+    let mut second = poll("the takeover", LIMIT, || {
+        Publisher::try_on(Client::connect(server.rtmp, "live", &[]), "rival", first.shape).ok()
+    });
+    second.follow(&first);
     second.burst_until(30);
     read_until(&mut player, &mut audit, 29);
     server.stop();

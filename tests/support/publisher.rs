@@ -3,7 +3,7 @@
 //! Every frame's body follows from its number, so a subscriber can be held to exact bytes, exact counts and exact order.
 
 use super::checker::{AUDIO, Checker, Class, Tag, VIDEO, parts};
-use super::rtmp::Client;
+use super::rtmp::{Client, Refused};
 use super::server::Server;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -91,11 +91,22 @@ impl Publisher {
     }
 
     /// Like [`Publisher::start`], on a connection of the caller's.
-    pub fn on(mut client: Client, name: &str, shape: Shape) -> Publisher {
-        client.publish(name).unwrap_or_else(|refused| panic!("publish {name}: {refused:?}"));
+    pub fn on(client: Client, name: &str, shape: Shape) -> Publisher {
+        Self::try_on(client, name, shape).unwrap_or_else(|refused| panic!("publish {name}: {refused:?}"))
+    }
+
+    /// Like [`Publisher::on`], with the refusal as a value.
+    pub fn try_on(mut client: Client, name: &str, shape: Shape) -> Result<Publisher, Refused> {
+        client.publish(name)?;
         let mut publisher = Publisher { client, shape, base_ms: 0, video: 0, audio: 0 };
         publisher.configure();
-        publisher
+        Ok(publisher)
+    }
+
+    /// Goes on where another left off, so that an audit can follow: audio with its next number, video with the number
+    /// of its next keyframe.
+    pub fn follow(&mut self, other: &Publisher) {
+        (self.video, self.audio) = (other.video.next_multiple_of(self.shape.gop), other.audio);
     }
 
     /// Sends both sequence headers.
