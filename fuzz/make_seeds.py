@@ -96,7 +96,9 @@ write("amf", "on-meta-data", META)
 write("amf", "all-markers", bytes.fromhex("0a00000002 05 06 0b 0000000000000000 0000 0c00000001 61 0f00000000 0d 10000161 000009"))
 write("amf", "reference", bytes.fromhex("03 000161 05 000009 070000"))
 write("amf", "self-reference", bytes.fromhex("03 000161 070000 000009 0a00000001 070001"))
-write("amf", "avm-plus", bytes.fromhex("11 0a0b01 0361 0403 01"))
+AMF3_OBJECT = bytes.fromhex("0a0b01 0361 0403 01")
+write("amf", "amf3-object", AMF3_OBJECT)
+write("amf", "avm-plus", b"\x11" + AMF3_OBJECT)
 
 HOST = b"HTTP/1.1\r\nHost: example.org\r\n"
 for name, head in {

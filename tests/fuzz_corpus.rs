@@ -60,10 +60,10 @@ fn seeds_are_what_their_names_say() {
     let inspect = |name: &str| headgate::media::tag::inspect(headgate::media::Kind::Video, &read(name)[1..]);
     assert!(inspect("tag_inspect/many-tracks").is_ok_and(|tag| tag.multitrack.is_some()));
     assert!(inspect("tag_inspect/size-lies").is_err());
-    for seed in ["on-meta-data", "all-markers", "reference"] {
+    for seed in ["on-meta-data", "all-markers", "reference", "avm-plus"] {
         let values = headgate::wire::amf0::decode_all(&read(&format!("amf/{seed}")));
         assert!(values.as_ref().is_ok_and(|values| !values.is_empty()), "{seed}: {values:?}");
     }
     assert!(headgate::wire::amf0::decode_all(&read("amf/self-reference")).is_err());
-    assert!(headgate::wire::amf3::decode_all(&read("amf/avm-plus")).is_ok());
+    assert!(headgate::wire::amf3::decode_all(&read("amf/amf3-object")).is_ok());
 }

@@ -1,6 +1,9 @@
 //! The page of live streams on the media port: one HTML file and the list that it fetches.
+//!
+//! For readers without JavaScript the file also carries the bare names; everything else comes from the list.
 
-use super::{Options, StreamState, StreamSummary};
+use super::{Options, StreamSource, StreamState, StreamSummary};
+use crate::config::Config;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +14,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const HTML: &str = include_str!("page.html");
+/// Where the names stand in [`HTML`].
+const NAMES_MARK: &str = "<!--streams-->";
 /// Streams on the page; more are only counted. Keeps page and answer small on a node with thousands.
 const LISTED_MAX: usize = 200;
 /// How long an answer is repeated, so that many open pages cost what one costs.
@@ -36,48 +41,97 @@ struct Entry {
     token: bool,
 }
 
+/// What both routes show.
+struct Shown {
+    config: Arc<Config>,
+    streams: Arc<dyn StreamSource>,
+    rtmp_port: u16,
+    policy: String,
+    newest: Mutex<Option<Made>>,
+}
+
+/// The newest answers and when they were made.
+#[derive(Clone)]
+struct Made {
+    at: Instant,
+    list: String,
+    page: String,
+}
+
 /// Routes of the media port's pages; nothing of the admin port.
 pub(super) fn routes(options: &Options) -> Router {
-    let policy = policy();
-    let (config, streams, rtmp_port) = (options.config.clone(), options.streams.clone(), options.rtmp_port);
-    let newest: Arc<Mutex<Option<(Instant, String)>>> = Arc::default();
-    let list = async move || {
-        let mut newest = newest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let fresh = newest.as_ref().filter(|(at, _)| at.elapsed() < REPEAT).map(|(_, body)| body.clone());
-        let body = fresh.unwrap_or_else(|| {
-            // A stream that waits was named by any player: only publishers write on this page.
-            let mut live = streams.streams();
-            live.retain(|stream| stream.state == StreamState::Live);
-            live.sort_unstable_by(|a, b| (&a.app, &a.name).cmp(&(&b.app, &b.name)));
-            let omitted = live.len().saturating_sub(LISTED_MAX);
-            live.truncate(LISTED_MAX);
-            let entry =
-                |stream: StreamSummary| Entry { token: config.app(&stream.app).play_token.is_some(), stream };
-            let list = List {
-                version: env!("CARGO_PKG_VERSION"),
-                rtmp_port,
-                key: config.app("live").publish_key.is_some(),
-                streams: live.into_iter().map(entry).collect(),
-                omitted,
-            };
-            let body = serde_json::to_string(&list).unwrap_or_default();
-            *newest = Some((Instant::now(), body.clone()));
-            body
-        });
-        json_text(body)
+    let shown = Arc::new(Shown {
+        config: options.config.clone(),
+        streams: options.streams.clone(),
+        rtmp_port: options.rtmp_port,
+        policy: policy(),
+        newest: Mutex::new(None),
+    });
+    let list = {
+        let shown = shown.clone();
+        async move || json_text(shown.newest().list)
     };
     let page = async move || {
         let headers = [
             (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-            (header::CONTENT_SECURITY_POLICY, policy.as_str()),
+            (header::CONTENT_SECURITY_POLICY, shown.policy.as_str()),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::REFERRER_POLICY, "no-referrer"),
             (header::CACHE_CONTROL, "no-cache"),
         ];
-        (headers, HTML).into_response()
+        (headers, shown.newest().page).into_response()
     };
     let nothing = async || (StatusCode::NOT_FOUND, "nothing here; see /\n");
     Router::new().route("/", get(page)).route("/api/streams", get(list)).fallback(nothing)
+}
+
+impl Shown {
+    /// The answers, made anew if they are older than [`REPEAT`].
+    fn newest(&self) -> Made {
+        let mut newest = self.newest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match newest.as_ref().filter(|made| made.at.elapsed() < REPEAT) {
+            Some(made) => made.clone(),
+            None => newest.insert(self.make()).clone(),
+        }
+    }
+
+    fn make(&self) -> Made {
+        // A stream that waits was named by any player: only publishers write on this page.
+        let mut live = self.streams.streams();
+        live.retain(|stream| stream.state == StreamState::Live);
+        live.sort_unstable_by(|a, b| (&a.app, &a.name).cmp(&(&b.app, &b.name)));
+        let omitted = live.len().saturating_sub(LISTED_MAX);
+        live.truncate(LISTED_MAX);
+        let names =
+            live.iter().map(|stream| format!("<li>{}/{}</li>", escaped(&stream.app), escaped(&stream.name)));
+        let page = HTML.replacen(NAMES_MARK, &names.collect::<String>(), 1);
+        let token = |app: &str| self.config.app(app).play_token.is_some();
+        let list = List {
+            version: env!("CARGO_PKG_VERSION"),
+            rtmp_port: self.rtmp_port,
+            key: self.config.app("live").publish_key.is_some(),
+            streams: live.into_iter().map(|stream| Entry { token: token(&stream.app), stream }).collect(),
+            omitted,
+        };
+        // Only maps with odd keys and failing writers can be refused, and there are none.
+        let list = serde_json::to_string(&list).unwrap_or_default();
+        Made { at: Instant::now(), list, page }
+    }
+}
+
+/// `text` as HTML text.
+fn escaped(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+        out
+    })
 }
 
 /// A JSON answer.
@@ -153,6 +207,7 @@ mod tests {
         {
             assert!(!HTML.contains(forbidden), "{forbidden}");
         }
+        assert_eq!(HTML.matches(NAMES_MARK).count(), 1);
         assert_ne!(hash_of("script"), hash_of("nothing"));
         assert_ne!(hash_of("style"), hash_of("nothing"));
     }

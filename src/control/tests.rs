@@ -98,6 +98,7 @@ fn the_media_port_has_the_page_and_nothing_else() {
         let html = page(&control, "/", read);
         assert!(html.starts_with("HTTP/1.1 200") && html.ends_with("</html>\n"), "{html}");
         assert!(html.contains("content-security-policy: default-src 'none'"), "{html}");
+        assert!(html.contains("<li>live/b&lt;/script&gt;</li>") && !html.contains("live/a<"), "{html}");
     }
     let list = page(&control, "/api/streams", 7);
     let value: serde_json::Value = serde_json::from_str(list.split_once("\r\n\r\n").unwrap().1).unwrap();

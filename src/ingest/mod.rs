@@ -1,1 +1,4 @@
-//! ingest
+//! What comes in: a publisher's session -> the stream's frames. One file a protocol, named as in `egress`.
+#![forbid(unsafe_code)]
+
+pub mod rtmp;

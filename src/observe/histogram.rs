@@ -2,7 +2,7 @@
 
 use super::labels::{PerProtocol, PerStage, Protocol, Stage};
 use hdrhistogram::Histogram;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 /// Largest recorded time, microseconds; longer ones count as this (60 s).
 const MAX_US: u64 = 60_000_000;
@@ -68,6 +68,7 @@ impl Times {
 pub(super) struct Set {
     pub(super) stages: PerStage<PerProtocol<Times>>,
     pub(super) fanout: PerProtocol<Times>,
+    pub(super) turns: Times,
 }
 
 impl Set {
@@ -77,15 +78,17 @@ impl Set {
             table.iter_mut().for_each(|(protocol, times)| times.add(&other.stages[stage][protocol]));
         }
         self.fanout.iter_mut().for_each(|(protocol, times)| times.add(&other.fanout[protocol]));
+        self.turns.add(&other.turns);
     }
 
     fn clear(&mut self) {
         self.stages.iter_mut().for_each(|(_, table)| table.iter_mut().for_each(|(_, times)| times.clear()));
         self.fanout.iter_mut().for_each(|(_, times)| times.clear());
+        self.turns.clear();
     }
 }
 
-/// The histograms one core records into; nobody else sees them. About 240 KB.
+/// The histograms one core records into; nobody else sees them. About 260 KB.
 #[derive(Debug, Default)]
 pub struct CoreHistograms {
     set: Set,
@@ -120,6 +123,13 @@ impl CoreHistograms {
         self.set.fanout[protocol].record(us, 1);
     }
 
+    /// Records that one turn of the core's loop took `us` microseconds: how long whatever became ready in it waited.
+    #[inline]
+    pub fn record_turn_us(&mut self, us: u64) {
+        self.dirty = true;
+        self.set.turns.record(us, 1);
+    }
+
     /// Hands everything recorded so far to the scraper's side and starts again; to be called about once a second.
     /// Never waits: returns false, keeping what it has, when the scraper is reading just now. Costs some ten
     /// microseconds.
@@ -143,8 +153,17 @@ pub struct SharedHistograms(Mutex<Set>);
 impl SharedHistograms {
     /// Adds the totals to `sum`.
     pub(super) fn add_to(&self, sum: &mut Set) {
+        sum.add(&self.locked());
+    }
+
+    /// This core's turns alone.
+    pub(super) fn turns(&self) -> Times {
+        self.locked().turns.clone()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Set> {
         // A set is whole after every step; a panic elsewhere does not spoil it.
-        sum.add(&self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

@@ -178,9 +178,15 @@ impl Registry {
             self.by_core(|m| &m.busy),
         );
         page.gauges(
-            "headgate_loop_lag_seconds",
+            "headgate_loop_lag_peak_seconds",
             "Longest turn of the core's loop within the last second, in seconds.",
             self.by_core(|m| &m.loop_lag_seconds),
+        );
+        let turns: Vec<_> = self.cores.iter().map(|core| core.histograms.turns()).collect();
+        page.histograms(
+            "headgate_loop_lag_seconds",
+            "Time of one turn of the core's loop: how late anything in it can have been.",
+            self.names.iter().zip(&turns).map(|(name, times)| (vec![("core", name.as_str())], times)),
         );
         page.counter(
             "headgate_doorbells_total",
@@ -256,8 +262,12 @@ mod tests {
             times.record_fanout_us(Protocol::Rtmp, us);
             assert!(times.publish(&core.histograms));
         }
+        times.record_turn_us(600);
+        assert!(times.publish(&second.histograms));
         let page = registry.render();
         for line in [
+            "headgate_loop_lag_seconds_count{core=\"0\"} 0",
+            "headgate_loop_lag_seconds_bucket{core=\"3\",le=\"0.001\"} 1",
             "headgate_ingest_bytes_total{protocol=\"rtmp\"} 42",
             "headgate_subscribers{protocol=\"http_flv\"} 1",
             "headgate_core_busy_ratio{core=\"3\"} 0.5",

@@ -339,6 +339,12 @@ mod tests {
                     Value::TypedObject { class: "C".into(), object: object(&[("m", Value::Number(2.0))]) },
                 ],
             ),
+            // what is decoded again gets no new number: an array in an array, both again, then bytes, number 2
+            (b"\x09\x03\x01\x09\x01\x01\x09\x00\x0c\x03\x07\x0c\x04", {
+                let outer = Value::StrictArray(vec![Value::StrictArray(vec![])]);
+                let bytes = Value::ByteArray(vec![7]);
+                vec![outer.clone(), outer, bytes.clone(), bytes]
+            }),
             (b"\x0c\x05\x01\x02", vec![Value::ByteArray(vec![1, 2])]),
             (b"\x0d\x03\x00\xff\xff\xff\xff", vec![Value::StrictArray(vec![Value::Number(-1.0)])]),
             (b"\x0e\x03\x00\xff\xff\xff\xff", vec![Value::StrictArray(vec![Value::Number(4_294_967_295.0)])]),

@@ -1,7 +1,10 @@
 //! The tracks inside one tag: a single one, or the parts of a multitrack tag (Enhanced RTMP v2, "Multitrack").
 
-use super::{Multitrack, Tag, TagError, byte, fourcc, signed24};
-use crate::media::{codec::Codec, tag::Packet};
+use super::{
+    Multitrack, Packet, Tag, TagError,
+    grammar::{byte, fourcc, signed24},
+};
+use crate::media::codec::Codec;
 use std::ops::Range;
 
 /// One track's share of a tag.

@@ -1,6 +1,6 @@
 //! What stands where on the media port.
 
-/// Longest app path or stream name, in bytes: they become log fields, map keys and metric-free labels.
+/// Longest app path or stream name, in bytes: both become map keys and log fields.
 pub const NAME_BYTES_MAX: usize = 256;
 
 /// The resource that a path names.

@@ -40,6 +40,10 @@ fn references_point_at_earlier_objects() {
     let bytes = b"\x03\0\x01a\x05\0\0\x09\x07\0\0";
     let one = Value::Object(object(&[("a", Value::Null)]));
     assert_eq!(decode_all(bytes), Ok(vec![one.clone(), one]));
+    // what is decoded again gets no new number: after the outer, its inner and the outer again, the array is 2
+    let bytes = b"\x03\0\x01a\x03\0\0\x09\0\0\x09\x07\0\0\x0a\0\0\0\0\x07\0\x02";
+    let array = Value::StrictArray(vec![]);
+    assert_eq!(decode_all(bytes).map(|values| values[2..].to_vec()), Ok(vec![array.clone(), array]));
 }
 
 #[test]

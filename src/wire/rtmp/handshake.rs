@@ -298,6 +298,16 @@ mod tests {
     }
 
     #[test]
+    fn version_0_means_the_simple_form_even_over_a_digest() {
+        let mut hello = client_hello(None);
+        let c1 = hello[1..].first_chunk_mut().expect("long enough");
+        sign(c1, Schema::DigestFirst, CLIENT_KEY);
+        let mut server = ServerHandshake::new([1; 32]);
+        server.read(5, &hello, &mut vec![]).expect("valid");
+        assert_eq!(server.schema(), None);
+    }
+
+    #[test]
     fn both_sides_meet_at_any_split_and_leave_the_rest() {
         for piece in [1, 100, 1536, 5000] {
             let (mut to_server, mut to_client) = (vec![], vec![]);

@@ -499,7 +499,7 @@ fn limits_follow_the_decision() {
     let long = vec![1; 70_000];
     let mut publisher = Rig::publishing();
     publisher.message(type_id::VIDEO, 0, &long);
-    assert_eq!(publisher.events().len(), 1);
+    assert!(publisher.events()[0].starts_with("Video 0 "));
     for (mut rig, length) in [(Rig::connected(&[]), 70_000), (Rig::playing(), 5_000)] {
         rig.message(type_id::VIDEO, 0, &long[..length]);
         assert_eq!(rig.events(), ["Closed(MessageTooLong)"]);

@@ -1,0 +1,107 @@
+//! RTMP players: may they, which log, and the status messages around it.
+
+use super::wanted;
+use crate::edge::auth::Gate;
+use crate::fanout::directory::StreamName;
+use crate::fanout::log::{Format, LogKey, Variant};
+use crate::fanout::packager;
+use crate::media::Kind;
+use crate::media::Mono;
+use crate::media::track::TrackSummary;
+use crate::proto::rtmp::{PlayRefusal, PlayRequest, PlayerCapabilities, ServerSession, status};
+use crate::shard::{Io, PlayRefused, Preface, Request};
+use bytes::Bytes;
+
+/// Announced by the session; what logs are written with.
+const CHUNK_SIZE: u32 = packager::rtmp::CHUNK_SIZE as u32;
+
+/// A player that was let in.
+#[derive(Debug)]
+pub struct Player {
+    /// The stream.
+    pub name: StreamName,
+    key: LogKey,
+    /// Kept until the stream's codecs are known.
+    capabilities: Option<Box<PlayerCapabilities>>,
+}
+
+impl Player {
+    /// A play request: asks the core for the log, or refuses at once.
+    pub fn play(
+        request: PlayRequest,
+        gate: &Gate,
+        session: &mut ServerSession,
+        now: Mono,
+        io: &mut Io,
+    ) -> Option<Player> {
+        if !gate.may_play(&request.app, &request.query) {
+            session.reject_play(now, PlayRefusal::Unauthorized);
+            return None;
+        }
+        let name = StreamName::new(&request.app, &request.stream);
+        let (key, first) = wanted(Format::Rtmp, &request.app, &request.query, gate);
+        io.ask(Request::Play { name: name.clone(), key, first });
+        let capabilities = request.capabilities.is_enhanced().then(|| Box::new(request.capabilities));
+        Some(Player { name, key, capabilities })
+    }
+
+    /// The first byte may go: accepts, unless the player said that it cannot decode what the stream has. A player
+    /// that says nothing gets everything.
+    pub fn playing(&mut self, tracks: &[TrackSummary], session: &mut ServerSession, now: Mono) {
+        let unsupported = self.capabilities.take().is_some_and(|capabilities| {
+            tracks.iter().filter(|t| t.track_id == 0).any(|track| match (track.kind, track.codec.fourcc()) {
+                (Kind::Video, Some(code)) => !capabilities.accepts_video(code),
+                (Kind::Audio, Some(code)) => !capabilities.accepts_audio(code),
+                _ => false,
+            })
+        });
+        if unsupported {
+            session.reject_play(now, PlayRefusal::UnsupportedCodec);
+        } else {
+            session.accept_play(now);
+        }
+    }
+
+    /// receiveAudio and receiveVideo: another variant from its next join point; nothing at all is a pause.
+    pub fn receive(&mut self, audio: Option<bool>, video: Option<bool>, io: &mut Io) {
+        let variant = &mut self.key.variant;
+        let was = *variant;
+        (variant.audio, variant.video) = (audio.unwrap_or(was.audio), video.unwrap_or(was.video));
+        let nothing = |v: &Variant| !v.audio && !v.video;
+        match (nothing(&was), nothing(variant)) {
+            (_, true) => io.ask(Request::Pause(true)),
+            (true, false) => {
+                io.ask(Request::Switch(self.key));
+                io.ask(Request::Pause(false));
+            }
+            (false, false) => io.ask(Request::Switch(self.key)),
+        }
+    }
+}
+
+/// There is nothing to play.
+pub fn refused(why: PlayRefused, session: &mut ServerSession, now: Mono) {
+    let refusal = match why {
+        PlayRefused::NotFound => PlayRefusal::StreamNotFound,
+        PlayRefused::TooManyVariants => PlayRefusal::Busy,
+    };
+    session.reject_play(now, refusal);
+}
+
+/// Status (at the start), metadata and headers in front of a join point.
+pub fn preface(preface: &Preface<'_>) -> Bytes {
+    let mut out = Vec::new();
+    if preface.start {
+        status::play_started(preface.name.stream(), CHUNK_SIZE, &mut out);
+    }
+    let (join, variant) = (preface.join, preface.key.variant);
+    packager::configuration(Format::Rtmp, &join.config, variant, join.dts_ms, &mut out);
+    out.into()
+}
+
+/// End of stream.
+pub fn goodbye(name: &StreamName) -> Bytes {
+    let mut out = Vec::new();
+    status::play_ended(name.stream(), CHUNK_SIZE, &mut out);
+    out.into()
+}
