@@ -79,13 +79,14 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Some(Command::Check { file }) => check(&file),
-        Some(Command::Demo(args)) => run(args, RunOptions { demo: true }),
-        Some(Command::Run(args)) => run(args, RunOptions { demo: false }),
-        None => run(cli.run, RunOptions { demo: false }),
+        Some(Command::Demo(args)) => run(args, true),
+        Some(Command::Run(args)) => run(args, false),
+        None => run(cli.run, false),
     }
 }
 
-fn run(args: RunArgs, options: RunOptions) -> ExitCode {
+fn run(args: RunArgs, demo: bool) -> ExitCode {
+    let options = RunOptions { demo, config_file: args.config.clone() };
     let config = match configured(args) {
         Ok(config) => config,
         Err(error) => return fail(&error, EXIT_USAGE),

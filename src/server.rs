@@ -1,14 +1,40 @@
-//! Assembly.
+//! Assembly: from a configuration to running cores, and from a signal to their end.
 
-use crate::config::Config;
-use std::io;
-use std::net::SocketAddr;
+pub mod gateway;
+mod signals;
+mod streams;
+
+use crate::config::{Config, EngineKind, Flush, LogFormat};
+use crate::control::{self, Control};
+use crate::demo::Demo;
+use crate::edge::auth::Gate;
+use crate::fanout::directory::Directory;
+use crate::fanout::flush::{Mode, Rule};
+use crate::fanout::log::Retention;
+use crate::fanout::stream::CoreId;
+use crate::observe::{self, Registry, banner::Banner};
+use crate::shard::Limits;
+use crate::shard::bells::Bells;
+use crate::shard::core::Shared;
+use crate::shard::mailbox::{Command, Mailboxes};
+use crate::shard::runtime::{self, Engine, Start};
+use anyhow::Context;
+use gateway::{Gateway, Surroundings};
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+use streams::Streams;
 
 /// What the command line adds to the configuration.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunOptions {
     /// Publish the built-in clip ([`crate::demo`]).
     pub demo: bool,
+    /// What SIGHUP reads again.
+    pub config_file: Option<PathBuf>,
 }
 
 /// A listener that could not be opened; its message says what to do.
@@ -45,13 +71,207 @@ impl ListenError {
     }
 }
 
+/// How long a stop waits for the cores, which say goodbye to their connections first.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+
 /// Runs the gateway until it is told to stop.
 pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
-    let _ = options;
-    for (name, address) in
-        [("rtmp", config.listen.rtmp), ("http", config.listen.http), ("admin", config.listen.admin)]
-    {
-        std::net::TcpListener::bind(address).map_err(|error| ListenError { name, address, error })?;
+    observe::log::init(config.log.level.into(), config.log.format == LogFormat::Json);
+    let config = Arc::new(config);
+    let (engine, engine_text) = choose_engine(config.runtime.engine)?;
+    let cpus = choose_cpus(config.runtime.cores.as_deref())?;
+    let descriptors = runtime::raise_descriptor_limit();
+    let registry = Registry::new(&cpus);
+    let shared = Arc::new(shared(&config, cpus.len(), descriptors)?);
+    let listeners = listen(&config, cpus.len())?;
+    let (rtmp, http) = (listeners.rtmp, listeners.http);
+
+    let ready = Arc::new(AtomicBool::new(false));
+    let control = Control::start(control::Options {
+        config: config.clone(),
+        rtmp_port: rtmp.port(),
+        registry: registry.clone(),
+        streams: Arc::new(Streams::new(shared.clone())),
+        ready: ready.clone(),
+    })
+    .map_err(|error| ListenError { name: "admin", address: config.listen.admin, error })?;
+    let surroundings = Arc::new(Surroundings {
+        gate: Gate::new(config.clone()),
+        pages: control.pages(),
+        handshake: Duration::from_millis(config.limits.handshake_timeout_ms),
+    });
+
+    let (ended, core_ends) = mpsc::channel();
+    for (index, (cpu, listeners)) in cpus.iter().zip(listeners.by_core).enumerate() {
+        let (id, shared, surroundings, ended) =
+            (index as CoreId, shared.clone(), surroundings.clone(), ended.clone());
+        let observed = registry.cores.get(index).cloned().context("a core without counters")?;
+        let (cpu, in_gateway) = (*cpu, shared.clone());
+        std::thread::Builder::new().name(format!("core-{id}")).spawn(move || {
+            let app = move || Gateway::new(id, surroundings, in_gateway);
+            let result = Start { id, cpu, engine, listeners, shared, observed, app }.run();
+            // The main thread may have stopped waiting.
+            let _gone = ended.send((id, result));
+        })?;
     }
-    anyhow::bail!("the server is not assembled yet")
+    drop(ended);
+    ready.store(true, Ordering::Release);
+    let app = config.app(crate::demo::APP);
+    let banner = Banner {
+        version: env!("CARGO_PKG_VERSION"),
+        engine: &engine_text,
+        cores: &cpus,
+        rtmp,
+        http,
+        admin: control.admin(),
+        publish_key: app.publish_key.is_some(),
+        play_token: app.play_token.is_some(),
+        warnings: &config.warnings(),
+    };
+    let mut greeting = banner.to_string();
+    let demo = match options.demo {
+        true => {
+            greeting += &crate::demo::where_to_watch(rtmp, http, app.play_token.is_some());
+            Some(Demo::start(rtmp, app.publish_key.as_ref())?)
+        }
+        false => None,
+    };
+    // Nobody may be reading, which is no reason to stop.
+    let _unread = std::io::stdout().write_all(greeting.as_bytes());
+
+    let failed = signals::wait(&core_ends, || reload(options.config_file.as_deref(), &config, &surroundings))?;
+    tracing::info!("stopping");
+    ready.store(false, Ordering::Release);
+    if let Some(demo) = demo {
+        demo.stop();
+    }
+    for core in 0..shared.mailboxes.cores() {
+        // A full box belongs to a core that is past help.
+        let _full = shared.mailboxes.send(core, Command::Drain);
+        shared.bells.ring(core);
+    }
+    let deadline = Instant::now() + STOP_WAIT;
+    let mut left = cpus.len() - usize::from(failed.is_some());
+    while left > 0 {
+        match core_ends.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok((_, Ok(()))) => left -= 1,
+            Ok((id, Err(error))) => {
+                tracing::error!(core = id, %error, "core failed while stopping");
+                left -= 1;
+            }
+            Err(_) => {
+                tracing::warn!(cores = left, "cores did not stop in time");
+                break;
+            }
+        }
+    }
+    control.stop();
+    match failed {
+        Some((id, error)) => Err(error).with_context(|| format!("core {id} failed")),
+        None => Ok(()),
+    }
+}
+
+/// The engine and what the banner says of it.
+fn choose_engine(wanted: EngineKind) -> anyhow::Result<(Engine, String)> {
+    if wanted == EngineKind::Epoll {
+        return Ok((Engine::Epoll, "epoll".to_owned()));
+    }
+    match (runtime::uring_refusal(), wanted) {
+        (None, _) => Ok((Engine::Uring, "io_uring".to_owned())),
+        (Some(error), EngineKind::Uring) => Err(anyhow::anyhow!(
+            "io_uring is refused on this machine: {error}\n  = help: use --engine auto, or allow io_uring \
+             (sysctl kernel.io_uring_disabled=0, a seccomp profile with io_uring_setup)"
+        )),
+        (Some(error), _) => {
+            tracing::warn!(%error, "io_uring is refused here; running on epoll, which costs more CPU per viewer");
+            Ok((Engine::Epoll, format!("epoll, because io_uring is refused: {error}")))
+        }
+    }
+}
+
+fn choose_cpus(wanted: Option<&[usize]>) -> anyhow::Result<Vec<usize>> {
+    let allowed = runtime::allowed_cpus().context("cannot read the CPUs of this process")?;
+    let Some(wanted) = wanted else { return Ok(allowed) };
+    if let Some(missing) = wanted.iter().find(|cpu| !allowed.contains(cpu)) {
+        anyhow::bail!("CPU {missing} is not available here\n  = help: choose from {allowed:?} with --cores");
+    }
+    Ok(wanted.to_vec())
+}
+
+fn shared(config: &Config, cores: usize, descriptors: u64) -> anyhow::Result<Shared> {
+    let ms = Duration::from_millis;
+    let Config { fanout, publish, limits, .. } = config;
+    let per_core = u64::from(limits.connections_per_core).min(descriptors) as u32;
+    let mode = match fanout.flush {
+        Flush::Frame => Mode::Frame,
+        Flush::Video => Mode::Video,
+        Flush::Interval => Mode::Interval { phases: fanout.phases },
+    };
+    Ok(Shared {
+        directory: Directory::new(limits.streams as usize),
+        bells: Bells::new(cores).context("cannot make eventfds")?,
+        mailboxes: Mailboxes::new(cores),
+        limits: Limits {
+            connections: per_core,
+            lag_max: ms(fanout.max_lag_ms),
+            stall: ms(fanout.stall_timeout_ms),
+            play_wait: ms(fanout.play_wait_ms),
+            silence: ms(publish.silence_timeout_ms),
+            grace: ms(publish.republish_grace_ms),
+            takeover: ms(publish.takeover_after_ms),
+            inbound_bytes: limits.inbound_bytes_per_10s,
+            pin_budget_bytes: limits.pin_budget_bytes,
+            notsent_lowat_bytes: fanout.notsent_lowat_bytes,
+        },
+        rule: Rule { mode, flush: ms(fanout.flush_ms), min_gap: ms(fanout.min_gap_ms) },
+        keep: Retention {
+            gop_bytes_max: fanout.gop_max_bytes,
+            gop_age_max: ms(fanout.gop_max_ms),
+            lag_max: ms(fanout.max_lag_ms),
+        },
+    })
+}
+
+/// The listeners of all cores, in the order of [`gateway::LISTENERS`], and the addresses they got.
+struct Listeners {
+    by_core: Vec<Vec<TcpListener>>,
+    rtmp: SocketAddr,
+    http: SocketAddr,
+}
+
+fn listen(config: &Config, cores: usize) -> anyhow::Result<Listeners> {
+    let mut by_core: Vec<Vec<TcpListener>> = (0..cores).map(|_| Vec::new()).collect();
+    let mut bound = |name, address: SocketAddr| -> anyhow::Result<SocketAddr> {
+        let fail = |error| ListenError { name, address, error };
+        // A plain bind first: sharing the port must not hide that somebody else has it.
+        drop(TcpListener::bind(address).map_err(fail)?);
+        let mut actual = address;
+        for listeners in &mut by_core {
+            let listener = runtime::listen(actual).map_err(fail)?;
+            actual = listener.local_addr().map_err(fail)?;
+            listeners.push(listener);
+        }
+        Ok(actual)
+    };
+    let rtmp = bound("rtmp", config.listen.rtmp)?;
+    let http = bound("http", config.listen.http)?;
+    Ok(Listeners { by_core, rtmp, http })
+}
+
+/// SIGHUP: reads the file again. Keys take effect at once; for the rest it says that a restart is needed.
+fn reload(file: Option<&Path>, config: &Config, surroundings: &Surroundings) {
+    let Some(path) = file else {
+        return tracing::warn!("reload: there is no config file to read again");
+    };
+    match crate::config::load(path) {
+        Ok(new) => {
+            for section in config.restart_sections(&new) {
+                tracing::warn!(section, "reload: a change here needs a restart");
+            }
+            surroundings.gate.replace(Arc::new(new));
+            tracing::info!("reload: keys and apps are in effect");
+        }
+        Err(error) => tracing::error!("reload failed, the old configuration stays: {error}"),
+    }
 }

@@ -326,6 +326,19 @@ impl Config {
         self.apps.get(name).or_else(|| self.apps.get(DEFAULT_APP)).unwrap_or(&OPEN_APP)
     }
 
+    /// Sections in which `other` differs and that only a restart puts into effect; the apps follow a reload.
+    pub fn restart_sections(&self, other: &Config) -> Vec<&'static str> {
+        let differs = [
+            ("listen", self.listen != other.listen),
+            ("runtime", self.runtime != other.runtime),
+            ("fanout", self.fanout != other.fanout),
+            ("publish", self.publish != other.publish),
+            ("limits", self.limits != other.limits),
+            ("log", self.log != other.log),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+
     /// What is valid but probably not meant, one sentence each; for the banner and `headgate check`.
     pub fn warnings(&self) -> Vec<String> {
         let mut found = Vec::new();

@@ -7,7 +7,7 @@ use crate::fanout::log::{Format, LogKey, Variant};
 use crate::fanout::packager;
 use crate::media::Kind;
 use crate::media::Mono;
-use crate::media::track::TrackSummary;
+use crate::media::summary::TrackSummary;
 use crate::proto::rtmp::{PlayRefusal, PlayRequest, PlayerCapabilities, ServerSession, status};
 use crate::shard::{Io, PlayRefused, Preface, Request};
 use bytes::Bytes;

@@ -3,7 +3,7 @@
 use super::log::LogId;
 use super::stream::CoreId;
 use crate::media::Mono;
-use crate::media::track::TrackSummary;
+use crate::media::summary::TrackSummary;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -6,7 +6,7 @@
 
 use super::segment::{Entry, Segment, SegmentWriter, flags};
 use crate::media::Mono;
-use crate::media::track::ConfigSet;
+use crate::media::config_set::ConfigSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

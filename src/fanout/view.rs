@@ -333,7 +333,7 @@ mod tests {
     use super::*;
     use crate::fanout::log::{LogId, LogWriter, Retention};
     use crate::fanout::segment::Entry;
-    use crate::media::track::ConfigSet;
+    use crate::media::config_set::ConfigSet;
     use std::time::Duration;
 
     const LAG: u64 = 3_000_000;

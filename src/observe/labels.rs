@@ -134,6 +134,12 @@ labels! {
         TransitFull = "transit_full",
         /// A tag without a payload, or one too short to have a meaning.
         Malformed = "malformed",
+        /// Configuration beyond its bound.
+        ConfigRefused = "config_refused",
+        /// Media before the first keyframe of a publisher; nobody could start there.
+        BeforeKeyframe = "before_keyframe",
+        /// Larger than a segment may be.
+        TooLarge = "too_large",
     }
 }
 
@@ -176,6 +182,8 @@ labels! {
         NotFound = "not_found",
         /// A publisher asked for a name that is taken.
         NameTaken = "name_taken",
+        /// The player said that it cannot decode what the stream has.
+        UnsupportedCodec = "unsupported_codec",
         /// A publisher sent nothing for `publish.silence_timeout_ms`.
         PublisherSilent = "publisher_silent",
         /// A silent publisher was replaced by another.

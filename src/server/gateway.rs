@@ -54,8 +54,8 @@ enum Speech {
     Rtmp(Box<Rtmp>),
     /// The head of a request, not complete.
     HttpHead(Vec<u8>),
-    /// A viewer; it has nothing more to say.
-    Flv(Option<StreamName>),
+    /// Its request is answered, or on the way to be; it has nothing more to say.
+    HttpDone,
 }
 
 #[derive(Debug)]
@@ -123,8 +123,8 @@ impl Gateway {
                 Event::Closed(reason) => {
                     let detail = rtmp.session.close_detail().map(clean).unwrap_or_default();
                     match reason.fault() {
-                        Fault::Nobody => tracing::debug!(conn = id, peer = %address, %reason, "session over"),
-                        _ => tracing::warn!(conn = id, peer = %address, %reason, %detail, "session closed"),
+                        Fault::Nobody => tracing::debug!(conn = id, peer = %address, reason = reason.as_str(), "session over"),
+                        _ => tracing::warn!(conn = id, peer = %address, reason = reason.as_str(), %detail, "session closed"),
                     }
                     io.ask(Request::Close(disconnect_reason(reason)));
                 }
@@ -140,20 +140,19 @@ impl Gateway {
             Ok(None) => {}
             Ok(Some((request, _))) => match request.route() {
                 Route::Flv { app, stream, .. } => {
-                    let name = StreamName::new(app, stream);
                     http_flv::request(&request, app, stream, &self.surroundings.gate, self.directory(), io);
-                    *speech = Speech::Flv(Some(name));
+                    *speech = Speech::HttpDone;
                 }
                 Route::Page => {
                     let read = std::mem::take(head);
-                    *speech = Speech::Flv(None);
+                    *speech = Speech::HttpDone;
                     io.ask(Request::Detach(read.into()));
                 }
             },
             Err(error) => {
                 io.out.extend(http::error_head(error.status(), None, &error.to_string()));
                 io.ask(Request::Close(DisconnectReason::ProtocolError));
-                *speech = Speech::Flv(None);
+                *speech = Speech::HttpDone;
             }
         }
     }
@@ -252,9 +251,9 @@ impl App for Gateway {
             Speech::HttpHead(_) => {
                 io.out.extend(http::error_head(408, None, "the request did not arrive in time"));
                 io.ask(Request::Close(DisconnectReason::HandshakeTimeout));
-                peer.speech = Speech::Flv(None);
+                peer.speech = Speech::HttpDone;
             }
-            Speech::Flv(_) => {}
+            Speech::HttpDone => {}
         }
     }
 
@@ -262,7 +261,7 @@ impl App for Gateway {
         match &peer.speech {
             Speech::Rtmp(rtmp) => rtmp.session.deadline(),
             Speech::HttpHead(_) => peer.since + self.surroundings.handshake,
-            Speech::Flv(_) => Mono::NEVER,
+            Speech::HttpDone => Mono::NEVER,
         }
     }
 

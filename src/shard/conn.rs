@@ -69,12 +69,10 @@ pub(super) mod hot {
     pub const WANT: u8 = 1 << 2;
     /// A receive is outstanding.
     pub const RECEIVING: u8 = 1 << 3;
-    /// The receive is the multishot kind.
-    pub const MANY: u8 = 1 << 4;
     /// It has a cursor.
-    pub const JOINED: u8 = 1 << 5;
+    pub const JOINED: u8 = 1 << 4;
     /// Resume at the newest join point.
-    pub const RESUME: u8 = 1 << 6;
+    pub const RESUME: u8 = 1 << 5;
 }
 
 const _: () = assert!(size_of::<Hot>() <= 80);

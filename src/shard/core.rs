@@ -160,6 +160,7 @@ impl<B: Backend, A: App> Core<B, A> {
             let ended = clock();
             self.busy_us += ended.micros_since(began);
             self.turn_us_max = self.turn_us_max.max(ended.micros_since(began));
+            self.histograms.record_turn_us(ended.micros_since(began));
             if self.drained(ended) {
                 return Ok(());
             }

@@ -20,7 +20,7 @@ mod timers;
 
 use crate::fanout::directory::StreamName;
 use crate::fanout::log::{JoinPoint, LogKey};
-use crate::media::track::ConfigSet;
+use crate::media::config_set::ConfigSet;
 use crate::media::{Frame, Mono};
 use crate::observe::{DisconnectReason, Protocol};
 use bytes::Bytes;

@@ -359,9 +359,9 @@ impl<B: Backend, A: App> Core<B, A> {
             home.hosted.early.push((key, reader));
             return self.arm_stream(id);
         }
-        let directory = &self.shared.directory;
         // Readers must not hear twice of what the snapshot holds.
         self.flush(now, id);
+        let directory = &self.shared.directory;
         let Some(home) = self.homes.homes.get_mut(&id) else { return };
         let command = match home.hosted.stream.subscribe(now, key, reader, || directory.new_log()) {
             Some(snapshot) => Command::Opened { name, key, snapshot },

@@ -10,7 +10,7 @@ use crate::fanout::log::{Feed, JoinPoint, LogId, LogKey, LogSnapshot, Pos};
 use crate::fanout::stream::CoreId;
 use crate::fanout::view::View;
 use crate::media::Mono;
-use crate::media::track::ConfigSet;
+use crate::media::config_set::ConfigSet;
 use crate::observe::DisconnectReason;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -60,6 +60,8 @@ pub(super) struct Readers {
     wanted: HashMap<StreamName, HashSet<Key>>,
     /// Readers with sends to make, in turn.
     pub queue: VecDeque<u32>,
+    /// Connections whose turn the sweep may have missed.
+    later: Vec<Key>,
 }
 
 impl Readers {
@@ -262,6 +264,11 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         self.enqueue(at);
         self.settle(now, at);
+    }
+
+    /// Takes the connections that a sweep may have missed.
+    pub(super) fn take_later(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.readers.later)
     }
 
     pub(super) fn enqueue(&mut self, at: u32) {
@@ -559,7 +566,7 @@ impl<B: Backend, A: App> Core<B, A> {
             // The sweep may have been past this place but not past its old one.
             slot.hot.set(hot::WANT, true);
             let generation = slot.hot.generation;
-            self.readers_step_later(Key { slot: moved, generation });
+            self.readers.later.push(Key { slot: moved, generation });
         }
     }
 

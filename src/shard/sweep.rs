@@ -28,7 +28,6 @@ impl<B: Backend, A: App> Core<B, A> {
             spent += cost(self.advance(now, key));
         }
         while let Some(at) = self.readers.queue.pop_front() {
-            let Some(reader) = self.readers.get(at) else { continue };
             let mut phase = 0;
             while let Some(slot) = next_member(self.readers.get(at), &mut phase) {
                 let Some(hot) = self.conns.at(slot).map(|s| &s.hot) else { continue };

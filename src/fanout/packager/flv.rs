@@ -2,47 +2,44 @@
 
 use crate::fanout::log::LogWriter;
 use crate::media::{Frame, Kind};
-use crate::wire::flv::{TAG_HEADER_BYTES, TRAILER_BYTES, TagHeader, trailer};
-
-/// FLV tag type of a frame (FLV v10.1, E.4.1).
-fn tag_type(kind: Kind) -> u8 {
-    match kind {
-        Kind::Audio => 8,
-        Kind::Video => 9,
-        Kind::Data => 18,
-    }
-}
+use crate::wire::flv::{TAG_HEADER_BYTES, TRAILER_BYTES, TagHeader, TagType};
 
 fn header(kind: Kind, dts_ms: u32, len: usize) -> TagHeader {
-    TagHeader { tag_type: tag_type(kind), size: len as u32, timestamp_ms: dts_ms }
+    let tag_type = match kind {
+        Kind::Audio => TagType::Audio,
+        Kind::Video => TagType::Video,
+        Kind::Data => TagType::Script,
+    };
+    TagHeader { tag_type, size: len as u32, timestamp_ms: dts_ms }
 }
 
 /// Writes the entry of `frame` without committing it.
 pub fn pack(log: &mut LogWriter, frame: &Frame) -> bool {
-    let len = frame.body.len();
-    log.reserve(TAG_HEADER_BYTES + len + TRAILER_BYTES)
-        && log.put(&header(frame.kind, frame.dts_ms, len).encode())
+    let header = header(frame.kind, frame.dts_ms, frame.body.len());
+    log.reserve(TAG_HEADER_BYTES + frame.body.len() + TRAILER_BYTES)
+        && log.put(&header.encode())
         && log.put(&frame.body)
-        && log.put(&trailer(len as u32))
+        && log.put(&header.trailer())
 }
 
 /// The frame of an entry.
 pub fn unpack(bytes: &[u8]) -> Option<(Kind, u32, Vec<u8>)> {
     let (head, rest) = bytes.split_first_chunk::<TAG_HEADER_BYTES>()?;
-    let head = TagHeader::decode(head).ok()?;
-    let kind = match head.tag_type {
-        8 => Kind::Audio,
-        9 => Kind::Video,
-        18 => Kind::Data,
-        _ => return None,
+    let [number, s0, s1, s2, t0, t1, t2, t3, ..] = *head;
+    let kind = match TagType::from_number(number)? {
+        TagType::Audio => Kind::Audio,
+        TagType::Video => Kind::Video,
+        TagType::Script => Kind::Data,
     };
-    let (body, _) = rest.split_at_checked(head.size as usize).filter(|(_, t)| t.len() == TRAILER_BYTES)?;
-    Some((kind, head.timestamp_ms, body.into()))
+    let size = u32::from_be_bytes([0, s0, s1, s2]) as usize;
+    let (body, _) = rest.split_at_checked(size).filter(|(_, trailer)| trailer.len() == TRAILER_BYTES)?;
+    Some((kind, u32::from_be_bytes([t3, t0, t1, t2]), body.into()))
 }
 
 /// Appends one tag with its trailer.
 pub fn append(kind: Kind, dts_ms: u32, body: &[u8], out: &mut Vec<u8>) {
-    out.extend(header(kind, dts_ms, body.len()).encode());
+    let header = header(kind, dts_ms, body.len());
+    out.extend(header.encode());
     out.extend(body);
-    out.extend(trailer(body.len() as u32));
+    out.extend(header.trailer());
 }

@@ -8,7 +8,7 @@ pub mod flv;
 pub mod rtmp;
 
 use super::log::{Format, LogWriter, Variant};
-use crate::media::track::ConfigSet;
+use crate::media::config_set::ConfigSet;
 use crate::media::{Frame, Kind};
 
 /// Whether the entry of `frame` could be written; false only if it is larger than any segment may be.
@@ -32,7 +32,8 @@ pub fn unpack(format: Format, bytes: &[u8]) -> Option<(Kind, u32, Vec<u8>)> {
 pub fn configuration(format: Format, config: &ConfigSet, variant: Variant, dts_ms: u32, out: &mut Vec<u8>) {
     let Variant { audio, video, strip } = variant;
     let metadata = config.metadata.iter().map(|body| (Kind::Data, body));
-    for (kind, body) in metadata.chain(config.iter_for(audio, video, strip)) {
+    let entries = config.iter_for(audio, video, strip).map(|entry| (entry.kind, &entry.body));
+    for (kind, body) in metadata.chain(entries) {
         match format {
             Format::Rtmp => rtmp::append(kind, dts_ms, body, out),
             Format::Flv => flv::append(kind, dts_ms, body, out),

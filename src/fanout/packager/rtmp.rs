@@ -4,25 +4,24 @@
 
 use crate::fanout::log::LogWriter;
 use crate::media::{Frame, Kind};
-use crate::wire::rtmp::message::{EXTENDED_TIMESTAMP, MessageHeader, write_message};
+use crate::wire::rtmp::message::{MessageHeader, write_message};
+use crate::wire::rtmp::{STREAM_ID, TIMESTAMP_EXTENDED, csid, type_id};
 
 /// The chunk size that is announced before the first entry, in bytes.
 pub const CHUNK_SIZE: usize = 65_536;
-/// createStream always answers 1.
-const MESSAGE_STREAM_ID: u32 = 1;
 
 /// Chunk stream and message type of a frame.
 fn ids(kind: Kind) -> (u8, u8) {
     match kind {
-        Kind::Audio => (4, 8),
-        Kind::Video => (6, 9),
-        Kind::Data => (5, 18),
+        Kind::Audio => (csid::AUDIO, type_id::AUDIO),
+        Kind::Video => (csid::VIDEO, type_id::VIDEO),
+        Kind::Data => (csid::STREAM, type_id::DATA_AMF0),
     }
 }
 
 fn header(kind: Kind, dts_ms: u32, len: usize) -> MessageHeader {
     let (csid, type_id) = ids(kind);
-    MessageHeader { csid, timestamp_ms: dts_ms, length: len as u32, type_id, stream_id: MESSAGE_STREAM_ID }
+    MessageHeader { csid, timestamp_ms: dts_ms, length: len as u32, type_id, stream_id: STREAM_ID }
 }
 
 /// Writes the entry of `frame` without committing it.
@@ -44,7 +43,7 @@ pub fn unpack(bytes: &[u8]) -> Option<(Kind, u32, Vec<u8>)> {
     let kind = [Kind::Audio, Kind::Video, Kind::Data].into_iter().find(|k| ids(*k) == (basic, type_id))?;
     let len = u32::from_be_bytes([0, l0, l1, l2]) as usize;
     let mut dts_ms = u32::from_be_bytes([0, t0, t1, t2]);
-    let extended = dts_ms == EXTENDED_TIMESTAMP;
+    let extended = dts_ms == TIMESTAMP_EXTENDED;
     if extended {
         let (time, behind) = rest.split_first_chunk::<4>()?;
         dts_ms = u32::from_be_bytes(*time);
@@ -65,5 +64,5 @@ pub fn unpack(bytes: &[u8]) -> Option<(Kind, u32, Vec<u8>)> {
 
 /// Appends one message in chunks of [`CHUNK_SIZE`].
 pub fn append(kind: Kind, dts_ms: u32, body: &[u8], out: &mut Vec<u8>) {
-    write_message(out, &header(kind, dts_ms, body.len()), body, CHUNK_SIZE);
+    write_message(out, &header(kind, dts_ms, body.len()), body, CHUNK_SIZE as u32);
 }

@@ -4,7 +4,7 @@ use super::Retention;
 use crate::fanout::log::{Format, LogWriter};
 use crate::fanout::packager;
 use crate::fanout::segment::flags;
-use crate::media::track::ConfigSet;
+use crate::media::config_set::ConfigSet;
 use crate::media::{Frame, Mono};
 use std::collections::VecDeque;
 use std::sync::Arc;

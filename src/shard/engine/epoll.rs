@@ -64,8 +64,10 @@ impl Epoll {
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         epoll::add(&poll, &bell, EventData::new_u64(BELL), EventFlags::IN)?;
         epoll::add(&poll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
+        // SAFETY: the `AsyncFd` owns the descriptor: it stays open as long as it is registered.
+        let readiness = unsafe { AsyncFd::register_with_interest(poll, tokio::io::Interest::READABLE)? };
         Ok(Epoll {
-            readiness: AsyncFd::with_interest(poll, tokio::io::Interest::READABLE)?,
+            readiness,
             bell,
             timer,
             armed: Mono::NEVER,

@@ -144,8 +144,8 @@ struct Kernel {
 
 /// See the module's description.
 pub struct Uring {
-    // Before `kernel`: deregistered from the runtime while the descriptor is still open.
-    readiness: AsyncFd<RingFd>,
+    /// Dropped before the ring.
+    readiness: Option<AsyncFd<RingFd>>,
     kernel: Option<Box<Kernel>>,
     sockets: Vec<Option<OwnedFd>>,
     collected: VecDeque<Completion>,
@@ -201,7 +201,9 @@ impl Uring {
         let mut buffers = Buffers::new()?;
         ring.submitter().register_files_sparse(slots)?;
         register(&mut ring, &mut buffers)?;
-        let readiness = AsyncFd::with_interest(RingFd(ring.as_raw_fd()), tokio::io::Interest::READABLE)?;
+        let fd = RingFd(ring.as_raw_fd());
+        // SAFETY: the ring, which owns the descriptor, is closed after this registration is dropped (`drop`).
+        let readiness = Some(unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE)? });
         let kernel = Kernel { ring, buffers, timer: Box::new(Timespec::new()), bell_word: Box::new(0) };
         let mut uring = Uring {
             readiness,
@@ -293,6 +295,7 @@ impl Uring {
             };
             self.collected.push_back(completion);
         }
+        drop(completions);
         if bell {
             self.arm_bell();
         }
@@ -413,7 +416,10 @@ impl Backend for Uring {
     }
 
     async fn ready(&self) -> io::Result<()> {
-        self.readiness.readable().await?.clear_ready();
+        match &self.readiness {
+            Some(readiness) => readiness.readable().await?.clear_ready(),
+            None => return Err(io::ErrorKind::NotConnected.into()),
+        }
         Ok(())
     }
 
@@ -431,6 +437,7 @@ impl Drop for Uring {
         self.push(
             opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(u64::from(kind::CANCEL)),
         );
+        self.readiness = None;
         let Some(mut kernel) = self.kernel.take() else { return };
         let deadline = Instant::now() + REAP_TIMEOUT;
         while self.outstanding > 0 && Instant::now() < deadline {
