@@ -1,12 +1,23 @@
-//! Chores of the project: `cargo xtask --help`.
+//! Chores of the project, run as `cargo xtask COMMAND`.
+//!
+//! | command | does |
+//! |---|---|
+//! | `test [--yes]` | installs what the tests need (after asking), runs all of them, counts skips |
+//! | `licenses` | holds the licence and source of every dependency to `deny.toml` |
+//! | `bench` | measures the gateway beside the floor, in a network namespace of its own (needs root) |
 
 mod bench;
+mod licenses;
+mod needs;
+mod skips;
+mod test;
 
 use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Parser)]
-#[command(about = "Chores of the project")]
+#[command(about = "Chores of the project", disable_help_subcommand = true)]
 struct Arguments {
     #[command(subcommand)]
     chore: Chore,
@@ -14,19 +25,31 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Install what the tests need, then run every test of the workspace.
+    Test(test::TestArgs),
+    /// Check the licence and the source of every dependency against deny.toml.
+    Licenses,
     /// Measure the gateway beside the floor, in a network namespace of its own (needs root).
     Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
+        Chore::Test(arguments) => test::run(&arguments),
+        Chore::Licenses => licenses::run(),
         Chore::Bench(arguments) => bench::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("xtask: {error:#}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// The workspace's top folder.
+fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map(PathBuf::from).unwrap_or(here)
 }

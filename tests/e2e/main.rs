@@ -1,0 +1,23 @@
+//! The real binary, driven by real clients: one file a behaviour.
+//!
+//! One test binary on purpose: it links once, and its tests, which mostly wait for media, run beside each other.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod access;
+mod answers;
+mod codecs;
+mod cores;
+mod crowd;
+mod engines;
+mod gstreamer;
+mod librtmp;
+mod observe;
+mod players;
+mod publishers;
+mod slow;
+mod startup;
+mod timestamps;
+mod tracks;
+mod yardstick;

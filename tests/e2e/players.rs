@@ -1,0 +1,122 @@
+//! Joining: newest keyframe by default, `?join=live`, waiting for a publisher, leaving.
+
+use crate::support::checker::{Class, Tag, VIDEO, parts};
+use crate::support::http::FlvPlayer;
+use crate::support::publisher::{Audit, Publisher, Shape};
+use crate::support::rtmp::Client;
+use crate::support::server::Server;
+use crate::support::share_machine;
+
+/// A GOP in which nothing else happens while a test looks.
+const SHAPE: Shape = Shape { fps: 25, gop: 50, key_bytes: 5000, inter_bytes: 800, audio: true };
+
+fn is_coded_video(tag: &Tag) -> bool {
+    parts(tag).iter().any(|part| matches!(part.class, Class::Key | Class::Inter))
+}
+
+#[test]
+fn joins_at_the_newest_keyframe_with_its_timestamps() {
+    let _shared = share_machine();
+    let server = Server::start();
+    let mut publisher = Publisher::start(&server, "join", SHAPE);
+    publisher.burst_until(75);
+    let mut warm = FlvPlayer::open(server.http, "/live/join.flv");
+    while warm.tag().expect("media").time_ms < 74 * 40 {}
+    let mut http = FlvPlayer::open(server.http, "/live/join.flv");
+    let mut rtmp = Client::connect(server.rtmp, "live", &[]);
+    rtmp.play("join").unwrap();
+    publisher.burst_until(100);
+    publisher.finish();
+    for (who, tags) in [("http", http.tags()), ("rtmp", rtmp.tags())] {
+        let audit = Audit::of(SHAPE, &tags);
+        audit.assert_complete(&publisher);
+        assert_eq!((audit.video.first, audit.video.last), (50, 99), "{who}");
+        let configs = tags.iter().filter(|tag| parts(tag).iter().any(|part| part.class == Class::Config));
+        // Configuration is stamped with the join entry's time, so that no player sees time go back.
+        assert!(configs.clone().count() >= 2 && configs.clone().all(|tag| tag.time_ms == 2000), "{who}");
+    }
+    server.stop();
+}
+
+#[test]
+fn join_live_waits_for_the_next_keyframe() {
+    let _shared = share_machine();
+    let server = Server::start();
+    let mut publisher = Publisher::start(&server, "live-edge", SHAPE);
+    publisher.burst_until(20);
+    let mut player = FlvPlayer::open(server.http, "/live/live-edge.flv?join=live");
+    publisher.burst_until(100);
+    publisher.finish();
+    let tags = player.tags();
+    let audit = Audit::of(SHAPE, &tags);
+    assert_eq!(audit.video.first, 50, "video from the next keyframe");
+    audit.assert_complete(&publisher);
+    let first = tags.iter().find(|tag| is_coded_video(tag)).unwrap();
+    assert!(audit.checker.track(8).unwrap().first_ms < first.time_ms, "audio at once");
+    server.stop();
+}
+
+#[test]
+fn every_protocol_sees_the_same_media() {
+    let _shared = share_machine();
+    let server = Server::start();
+    let mut publisher = Publisher::start(&server, "equal", SHAPE);
+    publisher.burst_until(1);
+    let mut http = FlvPlayer::open(server.http, "/live/equal.flv");
+    let mut rtmp = Client::connect(server.rtmp, "live", &[]);
+    rtmp.play("equal").unwrap();
+    publisher.burst_until(60);
+    publisher.finish();
+    let media = |tags: Vec<Tag>| -> Vec<Tag> {
+        let coded = tags.into_iter().skip_while(|tag| !is_coded_video(tag));
+        coded.filter(|tag| tag.kind != 18).collect()
+    };
+    assert_eq!(media(http.tags()), media(rtmp.tags()));
+    server.stop();
+}
+
+#[test]
+fn a_player_that_comes_first_waits_for_its_publisher() {
+    let _shared = share_machine();
+    let server = Server::start();
+    std::thread::scope(|scope| {
+        let http = scope.spawn(|| FlvPlayer::open(server.http, "/live/later.flv").tags());
+        let rtmp = scope.spawn(|| {
+            let mut client = Client::connect(server.rtmp, "live", &[]);
+            client.play("later").unwrap();
+            client.tags()
+        });
+        server.await_subscribers(2);
+        let mut publisher = Publisher::start(&server, "later", SHAPE);
+        publisher.burst_until(60);
+        publisher.finish();
+        for tags in [http.join().unwrap(), rtmp.join().unwrap()] {
+            let audit = Audit::of(SHAPE, &tags);
+            audit.assert_complete(&publisher);
+        }
+    });
+    server.stop();
+}
+
+#[test]
+fn flags_of_the_header_are_true() {
+    let _shared = share_machine();
+    let server = Server::start();
+    let kinds = [(25, true, 5), (25, false, 1), (0, true, 4)];
+    for (n, (fps, audio, flags)) in kinds.into_iter().enumerate() {
+        let name = format!("flags-{n}");
+        let shape = Shape { fps, audio, ..SHAPE };
+        let mut publisher = Publisher::start(&server, &name, shape);
+        publisher.burst_until(30);
+        let mut player = FlvPlayer::open(server.http, &format!("/live/{name}.flv"));
+        while player.tag().expect("media").kind == 18 {}
+        assert_eq!(player.reader.flags(), Some(flags), "fps {fps}, audio {audio}");
+        if fps > 0 {
+            assert_eq!(
+                std::iter::from_fn(|| player.tag()).find(|tag| tag.kind == VIDEO).map(|t| t.kind),
+                Some(VIDEO)
+            );
+        }
+    }
+    server.stop();
+}

@@ -1,0 +1,103 @@
+//! Slow readers are skipped ahead or closed, and nobody else notices.
+
+use crate::support::http::FlvPlayer;
+use crate::support::publisher::{Audit, Publisher, Raise, Shape};
+use crate::support::server::{Config, Server};
+use crate::support::share_machine;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// About 1.3 MB/s: more than the sockets' buffers hold in a second.
+const SHAPE: Shape = Shape { fps: 25, gop: 10, key_bytes: 150_000, inter_bytes: 40_000, audio: true };
+
+/// A socket whose kernel keeps little for it.
+fn narrow(addr: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(8192).unwrap();
+    socket.connect(&addr.into()).unwrap();
+    socket.into()
+}
+
+/// Publishes while `slow` does its work beside two healthy players, who must get everything.
+fn beside_healthy_players(server: &Server, slow: impl FnOnce(&AtomicU32) + Send) {
+    let stop = AtomicBool::new(false);
+    let seen = AtomicU32::new(0);
+    let (publisher, audits) = std::thread::scope(|scope| {
+        let _raise = Raise(&stop);
+        let mut publisher = Publisher::start(server, "slow", SHAPE);
+        publisher.burst_until(1);
+        let publishing = publisher.run_beside(scope, &stop);
+        let players: Vec<_> = (0..2)
+            .map(|_| {
+                let seen = &seen;
+                scope.spawn(move || {
+                    let mut player = FlvPlayer::open(server.http, "/live/slow.flv");
+                    let mut audit = Audit::new(SHAPE);
+                    while let Some(tag) = player.tag() {
+                        audit.tag(&tag);
+                        seen.store(audit.video.last, Ordering::Relaxed);
+                    }
+                    audit
+                })
+            })
+            .collect();
+        slow(&seen);
+        stop.store(true, Ordering::Relaxed);
+        let publisher = publishing.join().unwrap();
+        (publisher, players.into_iter().map(|player| player.join().unwrap()).collect::<Vec<_>>())
+    });
+    audits.iter().for_each(|audit| audit.assert_complete(&publisher));
+}
+
+#[test]
+fn a_reader_that_falls_behind_skips_to_a_keyframe() {
+    let _shared = share_machine();
+    let server = Config::new().set("fanout.max_lag_ms", "800").start();
+    beside_healthy_players(&server, |seen| {
+        let mut player = FlvPlayer::on(narrow(server.http), server.http, "/live/slow.flv");
+        let mut audit = Audit::new(SHAPE);
+        while audit.video.count < 3 {
+            audit.tag(&player.tag().expect("a tag"));
+        }
+        // It stops reading for two seconds of media, three times what is allowed, then reads on.
+        let until = audit.video.last + 2 * SHAPE.fps;
+        super::support::poll("two seconds of media", super::support::server::LIMIT, || {
+            (seen.load(Ordering::Relaxed) >= until).then_some(())
+        });
+        while audit.video.last < until {
+            audit.tag(&player.tag().expect("it is skipped ahead, not closed"));
+        }
+        // The audit itself holds that the gap ends at a keyframe and that no tag is torn.
+        assert!(audit.video.gaps >= 1, "{:?}", audit.video);
+        assert!(server.metrics().sum("headgate_lag_skips_total", &[]) >= 1.0);
+    });
+    server.stop();
+}
+
+#[test]
+fn a_reader_that_stalls_is_closed() {
+    let _shared = share_machine();
+    let server = Config::new().set("fanout.stall_timeout_ms", "1000").start();
+    beside_healthy_players(&server, |_| {
+        let player = FlvPlayer::on(narrow(server.http), server.http, "/live/slow.flv");
+        server.await_metrics("a disconnect", |metrics| {
+            metrics.sum("headgate_disconnects_total", &["stall"]) >= 1.0
+        });
+        server.await_subscribers(2);
+        drop(player);
+    });
+    server.stop();
+}
+
+#[test]
+fn a_player_that_vanishes_is_forgotten() {
+    let _shared = share_machine();
+    let server = Server::start();
+    beside_healthy_players(&server, |_| {
+        let player = FlvPlayer::open(server.http, "/live/slow.flv");
+        server.await_subscribers(3);
+        drop(player);
+        server.await_subscribers(2);
+    });
+    server.stop();
+}

@@ -1,0 +1,51 @@
+//! What the end-to-end tests share.
+
+pub mod amf;
+pub mod checker;
+pub mod engine;
+pub mod http;
+pub mod media;
+pub mod metrics;
+pub mod process;
+pub mod publisher;
+pub mod rtmp;
+pub mod sandbox;
+pub mod server;
+
+use std::io::Write;
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+/// Most tests share the machine; a test that fills it takes it alone. Both guards survive a failed test.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// For a test that can run beside others.
+pub fn share_machine() -> RwLockReadGuard<'static, ()> {
+    MACHINE.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// For a test that needs the whole machine.
+pub fn own_machine() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Reports that this test cannot run here. `id` is stable; docs/testing.md lists those that CI accepts.
+pub fn skip(id: &str, reason: &str) {
+    eprintln!("SKIPPED: {reason}");
+    if let Some(path) = std::env::var_os("HEADGATE_SKIP_LOG") {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("skip log");
+        file.write_all(format!("{id}\t{reason}\n").as_bytes()).expect("skip log");
+    }
+}
+
+/// Asks again until the answer is there; for state that no event announces (metrics, probes).
+pub fn poll<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,197 @@
+//! The real binary on free ports.
+
+use super::metrics::Metrics;
+use super::process::Process;
+use super::sandbox::{Restriction, restrict};
+use super::{http, poll};
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+/// How long the server may take to start or to stop.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// A configuration under construction: section -> key -> TOML value.
+#[derive(Clone, Debug)]
+pub struct Config {
+    sections: BTreeMap<String, BTreeMap<String, String>>,
+    arguments: Vec<String>,
+    restriction: Option<Restriction>,
+}
+
+/// Ports of this process: below the ephemeral range, so that no outgoing connection takes one.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+/// A local address that nobody listens on.
+pub fn free_address() -> SocketAddr {
+    let base = 20_000 + (std::process::id() % 100) as u16 * 100;
+    loop {
+        let port = base + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 2000;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
+}
+
+impl Config {
+    /// Free ports, a short grace (a test that ends a stream waits for it), a log of every detail.
+    pub fn new() -> Config {
+        let config = Config { sections: BTreeMap::new(), arguments: Vec::new(), restriction: None };
+        config
+            .set("listen.rtmp", &format!("{:?}", free_address().to_string()))
+            .set("listen.http", &format!("{:?}", free_address().to_string()))
+            .set("listen.admin", &format!("{:?}", free_address().to_string()))
+            .set("publish.republish_grace_ms", "500")
+            .set("log.level", "\"debug\"")
+    }
+
+    /// Sets `section.key` (the last dot divides) to a TOML value.
+    pub fn set(mut self, path: &str, value: &str) -> Config {
+        let (section, key) = path.rsplit_once('.').expect("section.key");
+        self.sections.entry(section.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Adds command-line arguments.
+    pub fn arguments(mut self, arguments: &[&str]) -> Config {
+        self.arguments.extend(arguments.iter().map(|&a| a.to_owned()));
+        self
+    }
+
+    /// Starts the server under a restriction.
+    pub fn restricted(mut self, restriction: Restriction) -> Config {
+        self.restriction = Some(restriction);
+        self
+    }
+
+    fn address(&self, key: &str) -> SocketAddr {
+        self.sections["listen"][key].trim_matches('"').parse().expect("address")
+    }
+
+    /// The file's text.
+    pub fn text(&self) -> String {
+        let section = |(name, keys): (&String, &BTreeMap<String, String>)| {
+            let lines: String = keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+            format!("[{name}]\n{lines}")
+        };
+        self.sections.iter().map(section).collect()
+    }
+
+    /// Starts the process without waiting for it to be ready. The folder holds the file.
+    pub fn spawn(&self) -> (Process, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("headgate.toml");
+        std::fs::write(&file, self.text()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headgate"));
+        command.args(["run", "-c"]).arg(&file).args(&self.arguments);
+        // A backtrace for a mistake of the user's would show.
+        command.env("RUST_BACKTRACE", "1").env_remove("RUST_LOG");
+        if let Some(restriction) = self.restriction {
+            restrict(&mut command, restriction);
+        }
+        (Process::spawn("headgate", &mut command), folder)
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub fn start(&self) -> Server {
+        let (process, folder) = self.spawn();
+        let [rtmp, http, admin] = ["rtmp", "http", "admin"].map(|key| self.address(key));
+        let mut server = Server { rtmp, http, admin, process, _folder: folder };
+        poll("/readyz", LIMIT, || {
+            if let Some(status) = server.process.wait(Duration::ZERO) {
+                panic!("headgate ended at its start with {status}:\n{}", server.process.output.text());
+            }
+            std::net::TcpStream::connect(admin).ok()?;
+            (http::get(admin, "/readyz").0 == 200).then_some(())
+        });
+        server
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    pub rtmp: SocketAddr,
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
+    process: Process,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    /// With the defaults of [`Config::new`].
+    pub fn start() -> Server {
+        Config::new().start()
+    }
+
+    /// `rtmp://…/live/NAME`
+    pub fn rtmp_url(&self, name: &str) -> String {
+        format!("rtmp://{}/live/{name}", self.rtmp)
+    }
+
+    /// `http://…/live/NAME.flv`
+    pub fn flv_url(&self, name: &str) -> String {
+        format!("http://{}/live/{name}.flv", self.http)
+    }
+
+    /// Scrapes the metrics page.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::parse(&self.metrics_page())
+    }
+
+    /// The metrics page as text.
+    pub fn metrics_page(&self) -> String {
+        let (status, page) = http::get(self.admin, "/metrics");
+        assert_eq!(status, 200, "/metrics");
+        page
+    }
+
+    /// Waits until the metrics satisfy a condition.
+    pub fn await_metrics(&self, what: &str, holds: impl Fn(&Metrics) -> bool) {
+        poll(what, LIMIT, || holds(&self.metrics()).then_some(()));
+    }
+
+    /// Waits until frames of a publisher have arrived.
+    pub fn await_stream(&self) {
+        self.await_metrics("frames", |metrics| metrics.sum("headgate_frames_total", &[]) > 0.0);
+    }
+
+    /// Waits until so many subscribers are there, waiting ones included.
+    pub fn await_subscribers(&self, count: usize) {
+        self.await_metrics(&format!("{count} subscribers"), |metrics| {
+            metrics.sum("headgate_subscribers", &[]) == count as f64
+        });
+    }
+
+    /// Waits until the publisher's connection is gone.
+    pub fn await_no_publisher(&self) {
+        self.await_metrics("no publisher", |metrics| metrics.sum("headgate_publishers", &[]) == 0.0);
+    }
+
+    /// Everything logged so far.
+    pub fn log(&self) -> String {
+        self.process.output.text()
+    }
+
+    /// Drains by SIGTERM: the exit code must be 0 and nothing may have panicked. Returns the log.
+    pub fn stop(mut self) -> String {
+        self.process.signal(libc::SIGTERM);
+        let status = self.process.wait(LIMIT);
+        let log = self.log();
+        assert!(status.is_some_and(|status| status.success()), "exit after SIGTERM: {status:?}\n{log}");
+        assert!(!log.contains("panicked at"), "a panic:\n{log}");
+        log
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() || std::env::var_os("HEADGATE_TEST_LOG").is_some() {
+            let log = self.log();
+            let tail = log.char_indices().rev().nth(16_000).map_or(0, |(at, _)| at);
+            eprintln!("---- log of headgate {} ----\n{}", self.rtmp, &log[tail..]);
+        }
+    }
+}
