@@ -144,7 +144,8 @@ fn sweep_tables(rows: &[Value]) -> String {
 
 fn render(file: &Path, out: Option<&Path>) -> Result<()> {
     let text = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let json: Value = serde_json::from_slice(&text).with_context(|| format!("{} is no JSON", file.display()))?;
+    let json: Value =
+        serde_json::from_slice(&text).with_context(|| format!("{} is no JSON", file.display()))?;
     let rows = json["rows"].as_array().with_context(|| format!("{} has no rows", file.display()))?;
     let out = out.or(file.parent()).unwrap_or(Path::new("."));
     fs::create_dir_all(out)?;
