@@ -128,6 +128,9 @@ pub fn scale(rows: &[Value]) -> String {
             cost(large).zip(cost(small)).map(|(large, small)| large / small)
         };
         let floor = change("floor");
+        if out.is_empty() {
+            out.push_str(head);
+        }
         let rises = SERVERS.map(change);
         let misses = rises.iter().any(Option::is_some).then(|| {
             let worse = |server: &str| change(server).zip(floor).is_some_and(|(ours, floor)| ours > floor);
