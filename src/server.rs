@@ -139,7 +139,8 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
     // Nobody may be reading, which is no reason to stop.
     let _unread = std::io::stdout().write_all(greeting.as_bytes());
 
-    let failed = signals::wait(&core_ends, || reload(options.config_file.as_deref(), &config, &surroundings))?;
+    let failed =
+        signals::wait(&core_ends, || reload(options.config_file.as_deref(), &config, &surroundings))?;
     tracing::info!("stopping");
     ready.store(false, Ordering::Release);
     if let Some(demo) = demo {

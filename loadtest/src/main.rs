@@ -1,2 +1,273 @@
 //! headgate-load: puts load on a live media server and measures what its viewers get.
-fn main() {}
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use headgate_load::clock::{self, SECOND_NS, now_ns};
+use headgate_load::media::Profile;
+use headgate_load::report::{LiveLine, Report};
+use headgate_load::target::Target;
+use headgate_load::watch::{Sample, Window};
+use headgate_load::{play, publish};
+use std::process::ExitCode;
+
+/// Time between the publishers' first frames and the first subscriber, so that there is something to join.
+const HEAD_START_NS: u64 = SECOND_NS / 2;
+
+/// Load for live media servers: synthetic publishers, thousands of subscribers, and what they really got.
+///
+/// Frames carry their sequence and sending time; latency is the publisher's write to the subscriber's read.
+/// A line per second goes to stderr, one JSON object to stdout.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Publish synthetic H.264 and AAC over RTMP.
+    Publish {
+        /// rtmp://host[:port]/app/stream
+        #[arg(long)]
+        url: Target,
+        #[command(flatten)]
+        media: MediaArgs,
+        /// How long.
+        #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+    },
+    /// Play a stream many times over RTMP or HTTP-FLV.
+    Play {
+        /// rtmp://host[:port]/app/stream or http://host[:port]/path.flv
+        #[arg(long)]
+        url: Target,
+        #[command(flatten)]
+        media: MediaArgs,
+        #[command(flatten)]
+        play: PlayArgs,
+    },
+    /// Publish and play in one process.
+    Run {
+        /// Where to publish: rtmp://host[:port]/app/stream
+        #[arg(long)]
+        url: Target,
+        /// Where to play; without it, the same URL.
+        #[arg(long)]
+        play_url: Option<Target>,
+        /// Seconds that subscribers stay behind the last frame, to see that all of them arrive.
+        #[arg(long, default_value_t = 2.0)]
+        drain: f64,
+        #[command(flatten)]
+        media: MediaArgs,
+        #[command(flatten)]
+        play: PlayArgs,
+    },
+}
+
+#[derive(Args)]
+struct MediaArgs {
+    /// Audio and video payload together, bit/s; k and M are understood.
+    #[arg(long, default_value = "2.5M", value_parser = si)]
+    bitrate: f64,
+    /// The audio's part of it.
+    #[arg(long, default_value = "128k", value_parser = si)]
+    audio_bitrate: f64,
+    /// Video frames per second; 0 for none.
+    #[arg(long, default_value_t = 30.0)]
+    fps: f64,
+    /// Audio frames per second; 0 for none.
+    #[arg(long, default_value_t = 46.875)]
+    audio_fps: f64,
+    /// Frames from keyframe to keyframe.
+    #[arg(long, default_value_t = 60)]
+    gop: u32,
+    /// Size of a keyframe in inter frames.
+    #[arg(long, default_value_t = 8.0)]
+    key_ratio: f64,
+    /// All video frames of one size.
+    #[arg(long)]
+    equal_frames: bool,
+    /// Streams; with more than one, `_0`, `_1`, … is appended to the stream's name.
+    #[arg(long, default_value_t = 1)]
+    streams: usize,
+}
+
+#[derive(Args)]
+struct PlayArgs {
+    /// Subscribers, spread evenly over the streams.
+    #[arg(long, default_value_t = 1)]
+    count: usize,
+    /// Connections begun per second.
+    #[arg(long, default_value_t = 1000.0)]
+    ramp: f64,
+    /// Seconds between the ramp's end and the measured window.
+    #[arg(long, default_value_t = 3.0)]
+    warmup: f64,
+    /// Length of the measured window.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Subscribers whose every byte is checked.
+    #[arg(long, default_value_t = 0)]
+    verify: usize,
+    /// Subscribers that stop reading.
+    #[arg(long, default_value_t = 0)]
+    stall: usize,
+    /// Seconds after which they stop.
+    #[arg(long, default_value_t = 1.0)]
+    stall_after: f64,
+    /// Subscribers that read slowly.
+    #[arg(long, default_value_t = 0)]
+    slow: usize,
+    /// Bytes per second that each of them reads.
+    #[arg(long, default_value = "50k", value_parser = si)]
+    read_rate: f64,
+    /// Threads, each with its own ring.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Process whose processor time in the window is reported (the server's).
+    #[arg(long)]
+    watch_pid: Option<u32>,
+}
+
+impl MediaArgs {
+    fn profile(&self) -> Profile {
+        Profile {
+            bitrate_bps: self.bitrate,
+            audio_bps: self.audio_bitrate,
+            fps: self.fps,
+            audio_fps: self.audio_fps,
+            gop: self.gop,
+            key_ratio: if self.equal_frames { 1.0 } else { self.key_ratio },
+        }
+    }
+}
+
+impl PlayArgs {
+    /// A plan that begins now; `drain_ns` lies behind the window.
+    fn plan(&self, target: Target, streams: usize, drain_ns: u64) -> play::Plan {
+        let opens = now_ns() + clock::seconds(self.count as f64 / self.ramp.max(1e-3) + self.warmup);
+        let closes = opens + clock::seconds(self.seconds);
+        play::Plan {
+            target,
+            streams,
+            count: self.count,
+            ramp_per_s: self.ramp,
+            verify: self.verify,
+            stalled: (self.stall, clock::seconds(self.stall_after)),
+            slow: (self.slow, self.read_rate),
+            threads: self.threads,
+            window: (opens, closes),
+            end_ns: closes + drain_ns,
+        }
+    }
+}
+
+/// A number with k, M or G behind it.
+fn si(text: &str) -> Result<f64, String> {
+    let (digits, factor) = match text.chars().last() {
+        Some('k') => (&text[..text.len() - 1], 1e3),
+        Some('M') => (&text[..text.len() - 1], 1e6),
+        Some('G') => (&text[..text.len() - 1], 1e9),
+        _ => (text, 1.0),
+    };
+    let value: f64 = digits.parse().map_err(|_| format!("{text} is no number"))?;
+    if value >= 0.0 && value.is_finite() {
+        Ok(value * factor)
+    } else {
+        Err(format!("{text} is out of range"))
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("headgate-load: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    raise_descriptor_limit();
+    match command {
+        Command::Publish { url, media, seconds } => {
+            let publishers = publish::connect(&url, media.streams)?;
+            let end_ns = now_ns() + clock::seconds(seconds);
+            print(&publish::run(publishers, media.profile(), end_ns, end_ns))
+        }
+        Command::Play { url, media, play } => {
+            let plan = play.plan(url, media.streams, 0);
+            let players = play::start(&plan)?;
+            let window = watch(&plan, &players.live, play.watch_pid);
+            print(&Report::new(&plan, &media.profile(), players.finish()?, window, None))
+        }
+        Command::Run { url, play_url, drain, media, play } => {
+            let profile = media.profile();
+            let publishers = publish::connect(&url, media.streams)?;
+            let mut plan = play.plan(play_url.unwrap_or(url), media.streams, clock::seconds(drain));
+            plan.window = (plan.window.0 + HEAD_START_NS, plan.window.1 + HEAD_START_NS);
+            plan.end_ns += HEAD_START_NS;
+            let (end_ns, hold_ns) = (plan.window.1, plan.end_ns);
+            let publisher = std::thread::Builder::new()
+                .name("publish".to_owned())
+                .spawn(move || publish::run(publishers, profile, end_ns, hold_ns))
+                .context("cannot start a thread")?;
+            clock::sleep_until(now_ns() + HEAD_START_NS);
+            let players = play::start(&plan)?;
+            let window = watch(&plan, &players.live, play.watch_pid);
+            let outcome = players.finish()?;
+            let sent = publisher.join().map_err(|_| anyhow::anyhow!("the publishers' thread panicked"))?;
+            print(&Report::new(&plan, &profile, outcome, window, Some(sent)))
+        }
+    }
+}
+
+/// Prints a line per second until the plan's end and takes the samples at the window's borders.
+fn watch(plan: &play::Plan, live: &play::Live, pid: Option<u32>) -> Window {
+    let (opens, closes) = plan.window;
+    let mut line = LiveLine::new();
+    let mut next_line = now_ns() + SECOND_NS;
+    let (mut first, mut last) = (None, None);
+    loop {
+        let now = now_ns();
+        if first.is_none() && now >= opens {
+            first = Some(Sample::take(pid));
+        }
+        if last.is_none() && now >= closes {
+            last = Some(Sample::take(pid));
+        }
+        if let (Some(first), Some(last), true) = (&first, &last, now >= plan.end_ns) {
+            return last.since(first);
+        }
+        if now >= next_line {
+            let phase = match (&first, &last) {
+                (None, _) => "warm-up",
+                (_, None) => "window",
+                _ => "drain",
+            };
+            eprintln!("{}", line.next(live, phase));
+            next_line += SECOND_NS;
+        }
+        let border = [opens, closes, plan.end_ns].into_iter().find(|&at| at > now).unwrap_or(now);
+        clock::sleep_until(next_line.min(border));
+    }
+}
+
+fn print(report: &impl serde::Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(report)?);
+    Ok(())
+}
+
+/// Thousands of sockets need thousands of descriptors.
+fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls get a valid rlimit.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}

@@ -40,7 +40,7 @@ fn serve(mut stream: TcpStream, wanted: usize) -> (String, Vec<(u8, u32)>) {
     stream.read_exact(&mut c0c1[1..]).unwrap();
     let (mut reader, mut name, mut media) = (ChunkReader::new(), String::new(), Vec::new());
     let mut buffer = [0; 4096];
-    reader.set_trusted(true);
+    reader.set_limits(crate::wire::rtmp::chunk::Limits::PUBLISHER);
     while media.len() < wanted {
         let count = stream.read(&mut buffer).unwrap();
         assert_ne!(count, 0);

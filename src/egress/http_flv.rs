@@ -22,7 +22,14 @@ pub fn request(head: &RequestHead, app: &str, stream: &str, gate: &Gate, directo
         return io.ask(Request::Close(DisconnectReason::ClientClosed));
     }
     if !gate.may_play(app, &head.query) {
-        return refuse(head, 403, None, "a play token is needed: ?token=...", DisconnectReason::Unauthorized, io);
+        return refuse(
+            head,
+            403,
+            None,
+            "a play token is needed: ?token=...",
+            DisconnectReason::Unauthorized,
+            io,
+        );
     }
     match head.method {
         Method::Get => {
@@ -56,7 +63,9 @@ fn refuse(
 /// There is nothing to send.
 pub fn refused(why: PlayRefused, io: &mut Io) {
     io.out.extend(match why {
-        PlayRefused::NotFound => http::error_head(404, Some(RETRY_AFTER_S), "no such stream, or not live yet"),
+        PlayRefused::NotFound => {
+            http::error_head(404, Some(RETRY_AFTER_S), "no such stream, or not live yet")
+        }
         PlayRefused::TooManyVariants => {
             http::error_head(503, Some(RETRY_AFTER_S), "too many variants of this stream are in use")
         }

@@ -270,7 +270,9 @@ mod tests {
         let again = directory.claim(&name, 1, at(10), TWO_S).unwrap();
         assert!(!again.takeover);
         assert!(!directory.end(&name, first.id, first.epoch));
-        assert!(directory.unpublish(&name, again.id, again.epoch) && directory.end(&name, again.id, again.epoch));
+        assert!(
+            directory.unpublish(&name, again.id, again.epoch) && directory.end(&name, again.id, again.epoch)
+        );
         assert!(directory.find(&name).is_none());
     }
 

@@ -66,7 +66,13 @@ pub struct Flush {
 
 impl Default for Flush {
     fn default() -> Self {
-        Flush { last_move: Mono::ZERO, due: Mono::NEVER, last_video: None, frame_interval_us: 0, slots_left: 0 }
+        Flush {
+            last_move: Mono::ZERO,
+            due: Mono::NEVER,
+            last_video: None,
+            frame_interval_us: 0,
+            slots_left: 0,
+        }
     }
 }
 
@@ -97,8 +103,9 @@ impl Flush {
     }
 
     fn audio_wait(&self, rule: &Rule, now: Mono) -> Duration {
-        let video_flows =
-            self.last_video.is_some_and(|v| now.micros_since(v) <= FRAME_INTERVAL_MAX_US && self.frame_interval_us > 0);
+        let video_flows = self
+            .last_video
+            .is_some_and(|v| now.micros_since(v) <= FRAME_INTERVAL_MAX_US && self.frame_interval_us > 0);
         if !video_flows {
             return rule.flush;
         }

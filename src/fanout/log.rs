@@ -231,9 +231,11 @@ impl LogWriter {
         }
         let len = len as u32;
         if !self.writer.fits(len) {
-            let doubled = self.writer.segment().capacity().clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX / 2) * 2;
+            let doubled =
+                self.writer.segment().capacity().clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX / 2) * 2;
             // An entry larger than a segment gets one of its own.
-            let (segment, writer) = new_segment(self.writer.segment().seq().wrapping_add(1), doubled.max(len));
+            let (segment, writer) =
+                new_segment(self.writer.segment().seq().wrapping_add(1), doubled.max(len));
             self.news.push(Feed::Segment(segment.clone()));
             self.segments.push_back(segment);
             self.writer = writer;
@@ -282,8 +284,7 @@ impl LogWriter {
             let over = self.retained_bytes > keep.gop_bytes_max;
             let joins_here = self.join.as_ref().is_some_and(|j| j.pos.seg == oldest.seq());
             let newest = oldest.published().checked_sub(1).and_then(|i| oldest.entry(i));
-            let young = newest
-                .is_some_and(|e| now.since(Mono::from_micros(e.complete_us)) < keep.lag_max);
+            let young = newest.is_some_and(|e| now.since(Mono::from_micros(e.complete_us)) < keep.lag_max);
             if !over && (joins_here || young) {
                 break;
             }
@@ -333,13 +334,15 @@ impl LogWriter {
     /// The entries from the newest join point on, oldest first, as (entry, bytes): what a late format starts from.
     pub fn since_join(&self) -> impl Iterator<Item = (Entry, &Arc<Segment>, std::ops::Range<u32>)> {
         let from = self.join.as_ref().map(|j| j.pos);
-        self.segments.iter().filter(move |s| from.is_some_and(|p| s.seq() >= p.seg)).flat_map(move |segment| {
-            let first = from.filter(|p| p.seg == segment.seq()).map_or(0, |p| p.entry);
-            (first..segment.published()).filter_map(move |i| {
-                let entry = segment.entry(i)?;
-                Some((entry, segment, segment.start_of(i)?..entry.end))
-            })
-        })
+        self.segments.iter().filter(move |s| from.is_some_and(|p| s.seq() >= p.seg)).flat_map(
+            move |segment| {
+                let first = from.filter(|p| p.seg == segment.seq()).map_or(0, |p| p.entry);
+                (first..segment.published()).filter_map(move |i| {
+                    let entry = segment.entry(i)?;
+                    Some((entry, segment, segment.start_of(i)?..entry.end))
+                })
+            },
+        )
     }
 }
 

@@ -12,8 +12,8 @@ use super::log::{Feed, LogId, LogKey, LogSnapshot, LogWriter, Retention, Variant
 use super::packager;
 use super::segment::{Entry, flags};
 use super::timeline::{Mapped, Timeline};
-use crate::media::tag::{self, Packet, Tag};
 use crate::media::config_set::ConfigSet;
+use crate::media::tag::{self, Packet, Tag};
 use crate::media::track::{Observed, TrackTable};
 use crate::media::{Frame, Kind, Mono};
 use gop::{Gop, Item};
@@ -368,7 +368,8 @@ fn flags_of(tag: &Tag, config: bool, join: bool) -> u8 {
         Kind::Audio => flags::AUDIO,
         Kind::Data => 0,
     };
-    let extra = matches!((tag.kind, tag.packet), (Kind::Video, Packet::Metadata) | (Kind::Audio, Packet::Channels));
+    let extra =
+        matches!((tag.kind, tag.packet), (Kind::Video, Packet::Metadata) | (Kind::Audio, Packet::Channels));
     kind | if config { flags::CONFIG } else { 0 }
         | if join { flags::JOIN } else { 0 }
         | if extra { flags::EXTRA } else { 0 }
@@ -389,7 +390,8 @@ impl OpenLog {
 
     fn write(&mut self, now: Mono, item: &Item, config: &Arc<ConfigSet>) -> bool {
         // Without its video a variant can be joined at any sound.
-        let audio_joins = !self.key.variant.video && item.flags & (flags::AUDIO | flags::CONFIG) == flags::AUDIO;
+        let audio_joins =
+            !self.key.variant.video && item.flags & (flags::AUDIO | flags::CONFIG) == flags::AUDIO;
         let join = item.flags & flags::JOIN != 0 || audio_joins;
         let entry = Entry {
             dts_ms: item.frame.dts_ms,

@@ -135,7 +135,11 @@ mod tests {
             ("tracks share the offset", &[(0, Audio, 100), (0, Video, 400), (20, Audio, 120)], &[0, 300, 20]),
             ("an earlier second track starts at 0", &[(0, Audio, 100), (0, Video, 60)], &[0, 0]),
             ("wraps", &[(0, Video, u32::MAX - 9), (20, Video, 10)], &[0, 20]),
-            ("small step back is held", &[(0, Video, 1000), (33, Video, 1033), (40, Video, 1013)], &[0, 33, 33]),
+            (
+                "small step back is held",
+                &[(0, Video, 1000), (33, Video, 1033), (40, Video, 1013)],
+                &[0, 33, 33],
+            ),
             (
                 "jump forwards: all tracks follow, none see-saws",
                 &[
@@ -165,7 +169,10 @@ mod tests {
         let mut timeline = Timeline::default();
         run(&mut timeline, &[(0, Video, 0), (40, Video, 40)]);
         timeline.republish();
-        assert_eq!(run(&mut timeline, &[(5040, Video, 0), (5040, Audio, 0), (5080, Video, 40)]), [5040, 5040, 5080]);
+        assert_eq!(
+            run(&mut timeline, &[(5040, Video, 0), (5040, Audio, 0), (5080, Video, 40)]),
+            [5040, 5040, 5080]
+        );
     }
 
     #[test]

@@ -333,7 +333,6 @@ mod tests {
     use super::*;
     use crate::fanout::log::{LogId, LogWriter, Retention};
     use crate::fanout::segment::Entry;
-    use crate::media::config_set::ConfigSet;
     use std::time::Duration;
 
     const LAG: u64 = 3_000_000;
@@ -350,7 +349,7 @@ mod tests {
         assert!(log.put(&vec![fill; len]));
         let flags = if join { flags::JOIN } else { 0 };
         let entry = Entry { dts_ms: ms as u32, complete_us: ms * 1000, flags, ..Entry::default() };
-        assert!(log.commit(now, entry, join.then(|| std::sync::Arc::new(ConfigSet::default()))));
+        assert!(log.commit(now, entry, join.then(|| crate::media::TrackTable::new().snapshot())));
     }
 
     fn bring(log: &mut LogWriter, view: &mut View, ms: u64) {

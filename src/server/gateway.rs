@@ -67,7 +67,11 @@ struct Rtmp {
 
 impl Gateway {
     /// The gateway of core `core`.
-    pub fn new(core: u16, surroundings: Arc<Surroundings>, shared: Arc<crate::shard::core::Shared>) -> Gateway {
+    pub fn new(
+        core: u16,
+        surroundings: Arc<Surroundings>,
+        shared: Arc<crate::shard::core::Shared>,
+    ) -> Gateway {
         Gateway { core, connections: 0, surroundings, shared }
     }
 
@@ -85,18 +89,23 @@ impl Gateway {
                     let (stream, client) = (clean(&request.stream), clean(&request.client));
                     rtmp.publishing = ingest::rtmp::publish(&request, gate, &mut rtmp.session, now, io);
                     match rtmp.publishing {
-                        Some(_) => tracing::info!(conn = id, peer = %address, %app, %stream, %client, "publish"),
+                        Some(_) => {
+                            tracing::info!(conn = id, peer = %address, %app, %stream, %client, "publish")
+                        }
                         None => {
                             tracing::warn!(conn = id, peer = %address, %app, %stream, "publish refused: wrong key");
                         }
                     }
                 }
                 Event::Play(request) => {
-                    let (app, stream) = (clean(&request.app).into_owned(), clean(&request.stream).into_owned());
+                    let (app, stream) =
+                        (clean(&request.app).into_owned(), clean(&request.stream).into_owned());
                     rtmp.player = egress::rtmp::Player::play(request, gate, &mut rtmp.session, now, io);
                     match rtmp.player {
                         Some(_) => tracing::debug!(conn = id, peer = %address, app, stream, "play"),
-                        None => tracing::warn!(conn = id, peer = %address, app, stream, "play refused: wrong token"),
+                        None => {
+                            tracing::warn!(conn = id, peer = %address, app, stream, "play refused: wrong token")
+                        }
                     }
                 }
                 Event::Frame(frame) => io.ask(Request::Frame(frame)),
@@ -123,8 +132,12 @@ impl Gateway {
                 Event::Closed(reason) => {
                     let detail = rtmp.session.close_detail().map(clean).unwrap_or_default();
                     match reason.fault() {
-                        Fault::Nobody => tracing::debug!(conn = id, peer = %address, reason = reason.as_str(), "session over"),
-                        _ => tracing::warn!(conn = id, peer = %address, reason = reason.as_str(), %detail, "session closed"),
+                        Fault::Nobody => {
+                            tracing::debug!(conn = id, peer = %address, reason = reason.as_str(), "session over")
+                        }
+                        _ => {
+                            tracing::warn!(conn = id, peer = %address, reason = reason.as_str(), %detail, "session closed")
+                        }
                     }
                     io.ask(Request::Close(disconnect_reason(reason)));
                 }
@@ -226,7 +239,8 @@ impl App for Gateway {
                     Answer::Playing => {
                         if let Some(player) = &mut rtmp.player {
                             let stats = self.shared.directory.find(&player.name).map(|(_, _, stats)| stats);
-                            let tracks = stats.map(|s| s.tracks.lock().unwrap_or_else(PoisonError::into_inner).clone());
+                            let tracks = stats
+                                .map(|s| s.tracks.lock().unwrap_or_else(PoisonError::into_inner).clone());
                             player.playing(&tracks.unwrap_or_default(), &mut rtmp.session, now);
                         }
                     }

@@ -33,7 +33,9 @@ impl Marks {
 
     fn set(&self, id: LogId) {
         let (word, bit) = ((id.0 / 64) as usize, 1u64 << (id.0 % 64));
-        let (Some(place), Some(summary)) = (self.words.get(word), self.summary.get(word / 64)) else { return };
+        let (Some(place), Some(summary)) = (self.words.get(word), self.summary.get(word / 64)) else {
+            return;
+        };
         // Only this core sets bits here, and a bit that is still set needs nothing more.
         if place.fetch_or(bit, Ordering::Release) & bit == 0 {
             summary.fetch_or(1 << (word % 64), Ordering::Release);

@@ -217,7 +217,8 @@ impl<B: Backend, A: App> Core<B, A> {
         self.post(now);
         more |= self.sweep(now);
         self.ring();
-        more |= !self.starved.is_empty() || !self.outbox.is_empty() || !self.shared.mailboxes.is_empty(self.id);
+        more |=
+            !self.starved.is_empty() || !self.outbox.is_empty() || !self.shared.mailboxes.is_empty(self.id);
         Ok(more)
     }
 
@@ -239,7 +240,9 @@ impl<B: Backend, A: App> Core<B, A> {
                 let Some(slot) = self.conns.get(key) else { return };
                 slot.hot.set(hot::RECEIVING, false);
                 match error {
-                    _ if slot.hot.state != State::Open => self.close(now, key, DisconnectReason::ClientClosed),
+                    _ if slot.hot.state != State::Open => {
+                        self.close(now, key, DisconnectReason::ClientClosed)
+                    }
                     None => self.close(now, key, DisconnectReason::ClientClosed),
                     Some(libc::ECONNRESET | libc::EPIPE) => {
                         self.close(now, key, DisconnectReason::ClientClosed);
@@ -364,7 +367,9 @@ impl<B: Backend, A: App> Core<B, A> {
 
     fn take_accepted(&mut self, now: Mono) {
         loop {
-            let Some((listener, socket, address)) = self.accepted.queue.borrow_mut().pop_front() else { return };
+            let Some((listener, socket, address)) = self.accepted.queue.borrow_mut().pop_front() else {
+                return;
+            };
             self.observed.metrics.connections_accepted.inc();
             if self.draining.is_some() {
                 self.observed.metrics.connections_refused[RefuseReason::Draining].inc();
@@ -405,7 +410,9 @@ impl<B: Backend, A: App> Core<B, A> {
 
     fn command(&mut self, now: Mono, command: Command) {
         match command {
-            Command::Subscribe { stream, name, key, reader } => self.subscribed(now, stream, name, key, reader),
+            Command::Subscribe { stream, name, key, reader } => {
+                self.subscribed(now, stream, name, key, reader)
+            }
             Command::Unsubscribe { stream, log, reader } => self.unsubscribed(now, stream, log, reader),
             Command::Opened { name, key, snapshot } => self.opened(now, name, key, snapshot),
             Command::Refused { name, key, gone } => self.refused(now, name, key, gone),

@@ -65,7 +65,9 @@ impl<B: Backend, A: App> Core<B, A> {
         let claim = match self.shared.directory.claim(&name, self.id, now, limits.takeover) {
             Ok(claim) => claim,
             Err(refused) => {
-                return self.ask(now, key, |app, peer, io| app.answer(peer, now, Answer::PublishRefused(refused), io));
+                return self.ask(now, key, |app, peer, io| {
+                    app.answer(peer, now, Answer::PublishRefused(refused), io)
+                });
             }
         };
         let Some(slot) = self.conns.get(key) else {
@@ -74,7 +76,8 @@ impl<B: Backend, A: App> Core<B, A> {
         };
         if let Some(cold) = &mut slot.cold {
             let silent_at = now + limits.silence;
-            cold.role = Role::Publisher { stream: claim.id, name: name.clone(), epoch: claim.epoch, silent_at };
+            cold.role =
+                Role::Publisher { stream: claim.id, name: name.clone(), epoch: claim.epoch, silent_at };
             self.observed.metrics.publishers[cold.protocol].inc();
         }
         self.take_stream(now, key, &name, &claim);
@@ -143,7 +146,11 @@ impl<B: Backend, A: App> Core<B, A> {
             let complete_at = frame.complete_at;
             self.histograms.record_us(Stage::Ingest, protocol, complete_at.micros_since(frame.first_byte_at));
             self.append(now, id, frame);
-            self.histograms.record_us(Stage::Append, protocol, super::core::clock().micros_since(complete_at));
+            self.histograms.record_us(
+                Stage::Append,
+                protocol,
+                super::core::clock().micros_since(complete_at),
+            );
         } else if let Some(awaited) = self.homes.awaited.get_mut(&id) {
             if awaited.epoch != epoch {
                 metrics.frames_dropped[DropReason::OldEpoch].inc();
@@ -347,7 +354,14 @@ impl<B: Backend, A: App> Core<B, A> {
     }
 
     /// `reader` wants a log of a stream that should be here.
-    pub(super) fn subscribed(&mut self, now: Mono, id: StreamId, name: StreamName, key: LogKey, reader: CoreId) {
+    pub(super) fn subscribed(
+        &mut self,
+        now: Mono,
+        id: StreamId,
+        name: StreamName,
+        key: LogKey,
+        reader: CoreId,
+    ) {
         let Some(home) = self.homes.homes.get_mut(&id) else {
             if let Some(awaited) = self.homes.awaited.get_mut(&id).filter(|a| a.forward.is_none()) {
                 awaited.subscribes.push((name, key, reader));

@@ -146,9 +146,10 @@ impl<A: App, F: FnOnce() -> A> Start<F> {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::task::spawn_local(async move {
                 loop {
-                    let socket = listener.accept().await.and_then(|(stream, address)| {
-                        Ok((OwnedFd::from(stream.into_std()?), address))
-                    });
+                    let socket = listener
+                        .accept()
+                        .await
+                        .and_then(|(stream, address)| Ok((OwnedFd::from(stream.into_std()?), address)));
                     if !take(socket, index, &accepted, &observed).await {
                         return;
                     }

@@ -384,7 +384,8 @@ impl<B: Backend, A: App> Core<B, A> {
         if let Some(reader) = self.readers.get(at) {
             reader.changers.push(key);
         }
-        if let Some(Role::Player { next, .. }) = self.conns.get(key).and_then(|s| s.cold.as_mut()).map(|c| &mut c.role)
+        if let Some(Role::Player { next, .. }) =
+            self.conns.get(key).and_then(|s| s.cold.as_mut()).map(|c| &mut c.role)
         {
             *next = Some((log, at));
         }
@@ -442,7 +443,8 @@ impl<B: Backend, A: App> Core<B, A> {
     /// The last entry before the change is sent: go over.
     pub(super) fn change(&mut self, key: Key) {
         let Some(slot) = self.conns.get(key) else { return };
-        let Some(Role::Player { key: current, next, leave, .. }) = slot.cold.as_mut().map(|c| &mut c.role) else {
+        let Some(Role::Player { key: current, next, leave, .. }) = slot.cold.as_mut().map(|c| &mut c.role)
+        else {
             return;
         };
         let (Some((log, at)), Some((_, join))) = (next.take(), leave.take()) else { return };
@@ -553,7 +555,9 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(slot) = self.conns.get(key) else { return };
         let (at, phase, member) = (slot.hot.reader, slot.hot.phase, slot.hot.member as usize);
         slot.hot.member = NONE;
-        let Some(phase) = self.readers.get(at).and_then(|r| r.phases.get_mut(usize::from(phase))) else { return };
+        let Some(phase) = self.readers.get(at).and_then(|r| r.phases.get_mut(usize::from(phase))) else {
+            return;
+        };
         if phase.members.get(member) != Some(&key.slot) {
             return;
         }

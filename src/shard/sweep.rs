@@ -270,7 +270,15 @@ impl<B: Backend, A: App> Core<B, A> {
         view.drained(cursor) || (phases > 1 && cursor.pos.seg == view.limit().seg && !view.ended())
     }
 
-    fn observe_send(&mut self, now: Mono, protocol: Protocol, _sent: u32, sent_at: Mono, oldest: Mono, at: u32) {
+    fn observe_send(
+        &mut self,
+        now: Mono,
+        protocol: Protocol,
+        _sent: u32,
+        sent_at: Mono,
+        oldest: Mono,
+        at: u32,
+    ) {
         self.histograms.record_us(Stage::Send, protocol, now.micros_since(sent_at));
         if oldest == Mono::NEVER {
             return;

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `test [--yes]` | installs what the tests need (after asking), runs all of them, counts skips |
 //! | `licenses` | holds the licence and source of every dependency to `deny.toml` |
+//! | `bench` | measures the gateway beside the floor, in a network namespace of its own (needs root) |
 
+mod bench;
 mod licenses;
 mod needs;
 mod skips;
@@ -27,17 +29,20 @@ enum Chore {
     Test(test::TestArgs),
     /// Check the licence and the source of every dependency against deny.toml.
     Licenses,
+    /// Measure the gateway beside the floor, in a network namespace of its own (needs root).
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Test(arguments) => test::run(&arguments),
         Chore::Licenses => licenses::run(),
+        Chore::Bench(arguments) => bench::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("xtask: {error:#}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }

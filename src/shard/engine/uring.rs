@@ -277,9 +277,10 @@ impl Uring {
                         }
                     }
                 },
-                kind::SEND => {
-                    Completion::Sent { key, result: if result < 0 { Err(-result) } else { Ok(result as u32) } }
-                }
+                kind::SEND => Completion::Sent {
+                    key,
+                    result: if result < 0 { Err(-result) } else { Ok(result as u32) },
+                },
                 kind::BELL => {
                     bell = true;
                     Completion::Woken
@@ -434,9 +435,7 @@ impl Backend for Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
-        self.push(
-            opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(u64::from(kind::CANCEL)),
-        );
+        self.push(opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(u64::from(kind::CANCEL)));
         self.readiness = None;
         let Some(mut kernel) = self.kernel.take() else { return };
         let deadline = Instant::now() + REAP_TIMEOUT;
@@ -444,7 +443,10 @@ impl Drop for Uring {
             let pause = Timespec::from(Duration::from_millis(50));
             let args = io_uring::types::SubmitArgs::new().timespec(&pause);
             if let Err(error) = kernel.ring.submitter().submit_with_args(1, &args)
-                && !matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN))
+                && !matches!(
+                    error.raw_os_error(),
+                    Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)
+                )
             {
                 break;
             }
@@ -452,7 +454,10 @@ impl Drop for Uring {
             self.outstanding = self.outstanding.saturating_sub(finished);
         }
         if self.outstanding > 0 {
-            tracing::error!(outstanding = self.outstanding, "the kernel keeps operations; leaking their memory");
+            tracing::error!(
+                outstanding = self.outstanding,
+                "the kernel keeps operations; leaking their memory"
+            );
             std::mem::forget(kernel);
         }
     }

@@ -1,0 +1,208 @@
+//! The stream against a reader that checks every promise of the module's description.
+
+use super::*;
+use crate::fanout::flush::Mode;
+use crate::fanout::log::Format;
+use crate::fanout::view::{Step, View};
+
+const MS: fn(u64) -> Mono = |ms| Mono::from_micros(ms * 1000);
+const FLV: LogKey = LogKey { format: Format::Flv, variant: Variant::FULL };
+const RTMP: LogKey = LogKey { format: Format::Rtmp, variant: Variant::FULL };
+const SOUND: LogKey = LogKey { format: Format::Flv, variant: Variant { video: false, ..Variant::FULL } };
+
+const AVC_HEADER: &[u8] =
+    &[0x17, 0, 0, 0, 0, 1, 0x42, 0, 0x1e, 0xff, 0xe1, 0, 4, 0x67, 0x42, 0, 0x1e, 1, 0, 2, 0x68, 0xce];
+const AAC_HEADER: &[u8] = &[0xaf, 0, 0x11, 0x90];
+
+fn stream() -> Stream {
+    let rule =
+        Rule { mode: Mode::Frame, flush: Duration::from_millis(40), min_gap: Duration::from_millis(12) };
+    let keep = Retention {
+        gop_bytes_max: 8 << 20,
+        gop_age_max: Duration::from_secs(20),
+        lag_max: Duration::from_secs(3),
+    };
+    Stream::new(rule, keep)
+}
+
+fn frame(kind: Kind, ms: u64, body: &[u8]) -> Frame {
+    let at = MS(ms);
+    Frame { kind, dts_ms: ms as u32, body: body.to_vec().into(), first_byte_at: at, complete_at: at }
+}
+
+fn key(ms: u64) -> Frame {
+    frame(Kind::Video, ms, &[0x17, 1, 0, 0, 0, ms as u8, 0xaa])
+}
+
+fn delta(ms: u64) -> Frame {
+    frame(Kind::Video, ms, &[0x27, 1, 0, 0, 0, ms as u8])
+}
+
+fn sound(ms: u64) -> Frame {
+    frame(Kind::Audio, ms, &[0xaf, 1, ms as u8])
+}
+
+/// Publishes headers and `gops` GOPs of 5 frames with sound, 40 ms apart from `from` on.
+fn publish(stream: &mut Stream, from: u64, gops: u64) {
+    stream.append(MS(from), frame(Kind::Video, from, AVC_HEADER));
+    stream.append(MS(from), frame(Kind::Audio, from, AAC_HEADER));
+    for i in 0..gops * 5 {
+        let ms = from + i * 40;
+        stream.append(MS(ms), if i % 5 == 0 { key(ms) } else { delta(ms) });
+        stream.append(MS(ms), sound(ms));
+    }
+}
+
+fn open(stream: &mut Stream, now: Mono, key: LogKey, id: u32) -> View {
+    let snapshot = stream.subscribe(now, key, 0, || Some(LogId(id))).unwrap();
+    View::new(snapshot)
+}
+
+fn deliver(stream: &mut Stream, now: Mono, id: u32, view: &mut View) {
+    while stream.catch_up(MS(0), || MS(1)) {}
+    for log in stream.take_news() {
+        if log.id == LogId(id) {
+            log.news.into_iter().for_each(|n| view.feed(n));
+        }
+    }
+    stream.flush(now, |_, _| ());
+    view.refresh();
+}
+
+/// Reads everything from the join point on, as (kind, stream time).
+fn read(view: &mut View, format: Format) -> Vec<(Kind, u32)> {
+    let Some(join) = view.join().cloned() else { return Vec::new() };
+    let mut cursor = view.cursor_at(join.pos).unwrap();
+    let mut frames = Vec::new();
+    while let Step::Send(run) = view.decide(
+        cursor,
+        crate::fanout::log::Pos { entry: cursor.pos.entry + 1, ..view.normalise(cursor.pos) }
+            .min(view.limit()),
+        u64::MAX,
+    ) {
+        let (kind, dts_ms, _) = packager::unpack(format, view.bytes(&run).unwrap()).unwrap();
+        frames.push((kind, dts_ms));
+        cursor = view.advance(&run, cursor.pos, run.to - run.from);
+    }
+    frames
+}
+
+#[test]
+fn a_reader_starts_at_the_newest_keyframe_and_misses_nothing() {
+    for format in [FLV, RTMP] {
+        let mut stream = stream();
+        publish(&mut stream, 0, 3);
+        let mut view = open(&mut stream, MS(600), format, 7);
+        deliver(&mut stream, MS(600), 7, &mut view);
+        let frames = read(&mut view, format.format);
+        assert_eq!(frames.first(), Some(&(Kind::Video, 400)));
+        assert_eq!(frames.len(), 10, "{frames:?}");
+    }
+}
+
+#[test]
+fn a_second_format_is_rebuilt_from_the_first() {
+    let mut stream = stream();
+    publish(&mut stream, 0, 2);
+    let mut flv = open(&mut stream, MS(400), FLV, 1);
+    deliver(&mut stream, MS(400), 1, &mut flv);
+    stream.append(MS(400), delta(400));
+    let mut rtmp = open(&mut stream, MS(440), RTMP, 2);
+    deliver(&mut stream, MS(440), 2, &mut rtmp);
+    assert_eq!(read(&mut rtmp, Format::Rtmp).len(), 11);
+    let bytes = |stream: &mut Stream| stream.take_copied_bytes();
+    bytes(&mut stream);
+    stream.append(MS(480), delta(480));
+    let (flv_entry, rtmp_entry) = (11 + 6 + 4, 12 + 6);
+    assert_eq!(bytes(&mut stream), flv_entry + rtmp_entry, "one copy for each open log");
+}
+
+#[test]
+fn a_closed_log_leaves_the_gop_behind() {
+    let mut stream = stream();
+    publish(&mut stream, 0, 2);
+    let mut view = open(&mut stream, MS(400), FLV, 1);
+    deliver(&mut stream, MS(400), 1, &mut view);
+    stream.unsubscribe(MS(400), LogId(1), 0);
+    let mut freed = Vec::new();
+    assert_eq!(stream.close_idle(MS(401), |id| freed.push(id)), MS(5400));
+    stream.close_idle(MS(5400), |id| freed.push(id));
+    assert_eq!((freed, stream.open_logs()), (vec![LogId(1)], 0));
+    let mut again = open(&mut stream, MS(5400), FLV, 3);
+    deliver(&mut stream, MS(5400), 3, &mut again);
+    assert_eq!(read(&mut again, Format::Flv).len(), 10);
+}
+
+#[test]
+fn nothing_before_the_first_keyframe_of_a_publisher_gets_through() {
+    let mut stream = stream();
+    publish(&mut stream, 0, 1);
+    let mut view = open(&mut stream, MS(200), FLV, 1);
+    deliver(&mut stream, MS(200), 1, &mut view);
+    stream.republish();
+    let dropped = Appended::Dropped(Dropped::BeforeKeyframe);
+    assert_eq!(stream.append(MS(5000), delta(9000)), dropped);
+    assert_eq!(stream.append(MS(5000), sound(9000)), dropped);
+    assert!(matches!(stream.append(MS(5010), key(9010)), Appended::Kept { join: true, .. }));
+    deliver(&mut stream, MS(5010), 1, &mut view);
+    // The viewers' clock went on by the time that passed.
+    assert_eq!(read(&mut view, Format::Flv), [(Kind::Video, 160 + 4850)]);
+}
+
+#[test]
+fn sound_alone_joins_anywhere_once_it_is_known_to_be_alone() {
+    let mut stream = stream();
+    stream.append(MS(0), frame(Kind::Audio, 0, AAC_HEADER));
+    assert_eq!(stream.append(MS(0), sound(0)), Appended::Dropped(Dropped::BeforeKeyframe));
+    assert!(!stream.settled(MS(999)));
+    for ms in [1000, 1020, 1040] {
+        assert!(matches!(stream.append(MS(ms), sound(ms)), Appended::Kept { join: true, .. }));
+    }
+    let mut view = open(&mut stream, MS(1040), FLV, 1);
+    deliver(&mut stream, MS(1040), 1, &mut view);
+    assert_eq!(read(&mut view, Format::Flv), [(Kind::Audio, 40)]);
+}
+
+#[test]
+fn a_variant_carries_its_tracks_only_and_joins_at_any_sound() {
+    let mut stream = stream();
+    publish(&mut stream, 0, 1);
+    let mut view = open(&mut stream, MS(160), SOUND, 1);
+    deliver(&mut stream, MS(160), 1, &mut view);
+    assert_eq!(read(&mut view, Format::Flv), [(Kind::Audio, 160)]);
+    // The full GOP is still there for the next format.
+    let mut full = open(&mut stream, MS(160), RTMP, 2);
+    deliver(&mut stream, MS(160), 2, &mut full);
+    assert_eq!(read(&mut full, Format::Rtmp).len(), 10);
+}
+
+#[test]
+fn a_ninth_variant_is_refused() {
+    let mut stream = stream();
+    publish(&mut stream, 0, 1);
+    let variants =
+        (0..8u32).map(|bits| Variant { audio: bits & 1 != 0, video: bits & 2 != 0, strip: bits & 4 != 0 });
+    for (id, variant) in variants.enumerate() {
+        assert!(stream.subscribe(MS(0), LogKey { variant, ..FLV }, 0, || Some(LogId(id as u32))).is_some());
+    }
+    assert!(stream.subscribe(MS(0), FLV, 0, || None).is_some(), "an open one is shared");
+    assert_eq!(stream.open_logs(), LOGS_PER_FORMAT_MAX);
+}
+
+#[test]
+fn an_equal_header_is_dropped_and_a_new_one_kept() {
+    let mut stream = stream();
+    publish(&mut stream, 0, 1);
+    assert_eq!(
+        stream.append(MS(200), frame(Kind::Video, 200, AVC_HEADER)),
+        Appended::Dropped(Dropped::Repeat)
+    );
+    let mut other = AVC_HEADER.to_vec();
+    other[6] = 0x4d;
+    let epoch = stream.config().epoch;
+    assert!(matches!(
+        stream.append(MS(200), frame(Kind::Video, 200, &other)),
+        Appended::Kept { config: true, .. }
+    ));
+    assert!(stream.config().epoch != epoch);
+}

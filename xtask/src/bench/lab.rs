@@ -1,0 +1,209 @@
+//! The place of measurement: a network namespace of its own, binaries, pinned processes, and their end.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Names of our namespaces begin so; the process id follows.
+const NAMESPACE: &str = "headgate-bench-";
+/// The namespace's loopback has an Ethernet's MTU. At the default 65536 receivers acknowledge late, the work moves to the
+/// load's core, and every server looks several times better than on a network.
+const MTU: &str = "1500";
+/// How long a server may take to listen.
+const START_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a server may take to end after SIGTERM.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where binaries come from and where they run.
+pub struct Lab {
+    namespace: Namespace,
+    /// For configs and logs.
+    pub dir: PathBuf,
+    load: PathBuf,
+    floor: PathBuf,
+    server: Option<PathBuf>,
+    server_cpu: usize,
+    load_cpu: usize,
+}
+
+/// Binaries that were built elsewhere.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Binaries {
+    /// Use this headgate instead of building one.
+    #[arg(long = "server-bin", value_name = "FILE")]
+    server: Option<PathBuf>,
+    /// Use this headgate-load instead of building one.
+    #[arg(long = "load-bin", value_name = "FILE")]
+    load: Option<PathBuf>,
+    /// Use this floor instead of building one.
+    #[arg(long = "floor-bin", value_name = "FILE")]
+    floor: Option<PathBuf>,
+}
+
+struct Namespace(String);
+
+impl Namespace {
+    fn new() -> Result<Self> {
+        remove_stale();
+        let this = Self(format!("{NAMESPACE}{}", std::process::id()));
+        checked(Command::new("ip").args(["netns", "add", &this.0]))
+            .context("a network namespace needs root and the package iproute2")?;
+        checked(Command::new("ip").args(["-n", &this.0, "link", "set", "lo", "mtu", MTU, "up"]))?;
+        Ok(this)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+/// Namespaces of runs that were killed.
+fn remove_stale() {
+    let Ok(output) = Command::new("ip").args(["netns", "list"]).output() else { return };
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        let Some(pid) = name.strip_prefix(NAMESPACE) else { continue };
+        if !Path::new("/proc").join(pid).exists() {
+            let _ = Command::new("ip").args(["netns", "del", name]).status();
+        }
+    }
+}
+
+/// A process that ends with this value.
+pub struct Running {
+    child: Child,
+    name: String,
+}
+
+impl Running {
+    /// Its process id; `ip` and `taskset` replace themselves, so this is the program's.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").arg(&pid).stderr(Stdio::null()).status();
+        let since = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if since.elapsed() > STOP_TIMEOUT {
+                eprintln!("{} did not end by itself", self.name);
+                let _ = self.child.kill();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn checked(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(status.success(), "{command:?} failed: {status}");
+    Ok(())
+}
+
+/// Builds a release artifact and returns its executable.
+fn build(what: &[&str], target: &str) -> Result<PathBuf> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--release", "--message-format=json-render-diagnostics"]).args(what);
+    let output = cargo.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    ensure!(output.status.success(), "cannot build {target}");
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == target)
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .next_back()
+        .with_context(|| format!("cargo built no executable {target}"))
+}
+
+impl Lab {
+    /// Makes the namespace and builds what is not given; headgate itself only if `with_server`.
+    pub fn new(binaries: &Binaries, with_server: bool, server_cpu: usize, load_cpu: usize) -> Result<Self> {
+        let given = |file: &Option<PathBuf>| file.as_ref().map(|f| f.canonicalize()).transpose();
+        let load = match given(&binaries.load)? {
+            Some(load) => load,
+            None => build(&["-p", "headgate-load"], "headgate-load")?,
+        };
+        let floor = match given(&binaries.floor)? {
+            Some(floor) => floor,
+            None => build(&["-p", "headgate", "--bench", "floor"], "floor")?,
+        };
+        let server = match (given(&binaries.server)?, with_server) {
+            (Some(server), _) => Some(server),
+            (None, true) => Some(build(&["-p", "headgate", "--bin", "headgate"], "headgate")?),
+            (None, false) => None,
+        };
+        let dir = std::env::temp_dir().join(format!("headgate-bench-{}", std::process::id()));
+        fs::create_dir_all(&dir)?;
+        Ok(Self { namespace: Namespace::new()?, dir, load, floor, server, server_cpu, load_cpu })
+    }
+
+    /// headgate, if it was built.
+    pub fn server(&self) -> Result<&Path> {
+        self.server.as_deref().context("no server was built")
+    }
+
+    /// The floor.
+    pub fn floor(&self) -> &Path {
+        &self.floor
+    }
+
+    fn command(&self, cpu: usize, program: &Path) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace.0, "taskset", "-c", &cpu.to_string()]);
+        command.arg(program).stdin(Stdio::null());
+        command
+    }
+
+    /// A command inside the namespace, unpinned: `ss` and the like.
+    pub fn inside(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace.0, program]).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts a server on the server's processor and waits until it listens on `port`.
+    pub fn serve(&self, name: &str, program: &Path, args: &[&str], port: u16) -> Result<Running> {
+        let log = |kind: &str| File::create(self.dir.join(format!("{name}.{kind}")));
+        let mut command = self.command(self.server_cpu, program);
+        command.args(args).stdout(log("out")?).stderr(log("err")?);
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        let mut running = Running { child, name: name.to_owned() };
+        let since = Instant::now();
+        loop {
+            if let Some(status) = running.child.try_wait()? {
+                bail!("{name} ended at once ({status}); see {}", self.dir.display());
+            }
+            let found = self.inside("ss").args(["-Hltn", &format!("sport = :{port}")]).output()?;
+            if !found.stdout.is_empty() {
+                return Ok(running);
+            }
+            ensure!(since.elapsed() < START_TIMEOUT, "{name} does not listen on port {port}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Starts headgate-load on the load's processor; its JSON comes with [`Self::finish_load`].
+    pub fn start_load(&self, args: &[String]) -> Result<Child> {
+        let mut command = self.command(self.load_cpu, &self.load);
+        command.args(args).stdout(Stdio::piped()).stderr(File::create(self.dir.join("load.err"))?);
+        command.spawn().context("cannot start headgate-load")
+    }
+
+    /// Waits for headgate-load and parses what it printed.
+    pub fn finish_load(&self, load: Child) -> Result<serde_json::Value> {
+        let output = load.wait_with_output()?;
+        if !output.status.success() {
+            let err = fs::read_to_string(self.dir.join("load.err")).unwrap_or_default();
+            bail!("headgate-load failed: {}", err.lines().last().unwrap_or_default());
+        }
+        fs::write(self.dir.join("load.json"), &output.stdout)?;
+        serde_json::from_slice(&output.stdout).context("headgate-load printed no JSON")
+    }
+}

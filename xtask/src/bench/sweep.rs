@@ -1,0 +1,88 @@
+//! The sweep: every flush mode and number of subscribers, floor and gateway in turn.
+
+use super::lab::Lab;
+use super::run::{Contender, Flush, Load, combine, run};
+use anyhow::Result;
+use serde_json::{Value, json};
+
+/// One row of the sweep.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell {
+    /// How messages gather.
+    pub flush: Flush,
+    /// Subscribers.
+    pub subscribers: usize,
+    /// All video frames of one size.
+    pub equal_frames: bool,
+}
+
+/// What the gates of the project ask for.
+pub fn full() -> Vec<Cell> {
+    let modes = [Flush::Frame, Flush::Video, Flush::Interval(50), Flush::Interval(100), Flush::Interval(350)];
+    let cell = |flush, subscribers, equal_frames| Cell { flush, subscribers, equal_frames };
+    let mut cells: Vec<Cell> = modes
+        .into_iter()
+        .flat_map(|flush| [100, 500, 1000, 2000, 4000].map(|subscribers| cell(flush, subscribers, false)))
+        .collect();
+    cells.extend([Flush::Frame, Flush::Video].map(|flush| cell(flush, 1000, true)));
+    cells.push(cell(Flush::Interval(350), 6000, false));
+    cells
+}
+
+/// A few minutes' worth, to see that everything runs.
+pub fn quick() -> Vec<Cell> {
+    let cell = |flush, subscribers| Cell { flush, subscribers, equal_frames: false };
+    vec![cell(Flush::Frame, 100), cell(Flush::Video, 500), cell(Flush::Interval(100), 1000)]
+}
+
+/// Where nginx stands beside: the default flush at two sizes.
+pub fn against_nginx() -> Vec<Cell> {
+    [1000, 2000].map(|subscribers| Cell { flush: Flush::Video, subscribers, equal_frames: false }).to_vec()
+}
+
+/// Runs `rounds` of every cell with all contenders in turn; the floor of a row is its cheaper form.
+pub fn sweep(
+    lab: &Lab,
+    cells: &[Cell],
+    contenders: &[Contender],
+    seconds: f64,
+    rounds: usize,
+) -> Result<Vec<Value>> {
+    cells.iter().map(|cell| measure(lab, cell, contenders, seconds, rounds)).collect()
+}
+
+fn measure(lab: &Lab, cell: &Cell, contenders: &[Contender], seconds: f64, rounds: usize) -> Result<Value> {
+    let load = Load {
+        flush: cell.flush,
+        subscribers: cell.subscribers,
+        equal_frames: cell.equal_frames,
+        seconds,
+        extra: Vec::new(),
+    };
+    let mut results: Vec<Vec<Value>> = vec![Vec::new(); contenders.len()];
+    for _ in 0..rounds.max(1) {
+        for (contender, results) in contenders.iter().zip(&mut results) {
+            results.push(run(lab, *contender, &load)?);
+        }
+    }
+    let mut row = json!({
+        "flush": cell.flush.name(),
+        "subscribers": cell.subscribers,
+        "frames": if cell.equal_frames { "equal" } else { "keyframes 8x" },
+    });
+    for (contender, results) in contenders.iter().zip(&results) {
+        row[contender.name()] = combine(results);
+    }
+    let cost = |name: &str| row[name]["cpu_us_per_message"].as_f64();
+    let cheaper = match (cost("floor-send"), cost("floor-uring")) {
+        (Some(send), Some(uring)) if send < uring => Some("floor-send"),
+        (_, Some(_)) => Some("floor-uring"),
+        (Some(_), None) => Some("floor-send"),
+        (None, None) => None,
+    };
+    if let Some(name) = cheaper {
+        row["floor"] = row[name].clone();
+        row["floor"]["form"] = json!(name);
+    }
+    Ok(row)
+}
