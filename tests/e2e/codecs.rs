@@ -56,7 +56,7 @@ fn round_trip(name: &str, file: &Path, publisher: &Path, players: &Path, join: J
     let mut own = FlvPlayer::open(server.http, &format!("/live/{name}.flv"));
     let tags = own.tags();
     publishing.finish(LIMIT);
-    let published = media::hashes(players, file);
+    let published = media::published(publisher, players, file);
     for player in ffmpegs {
         let who = player.name.clone();
         media::compare(&who, file, &published, &played(player), join);

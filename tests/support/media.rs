@@ -45,8 +45,10 @@ pub type Packet = (u64, String);
 /// The elementary streams of a recording: codec -> (hash of the decoder's configuration, packets).
 pub type Streams = BTreeMap<String, (Option<Packet>, Vec<Packet>)>;
 
-/// Arguments behind `-i`: copy every stream's packets into a list of hashes.
-pub const HASH: [&str; 8] = ["-map", "0", "-c", "copy", "-f", "framehash", "-hash", "sha256"];
+/// Arguments behind `-i`: copy the packets of every video and audio stream into a list of hashes. (Script data that does
+/// not come at time 0 appears to ffmpeg as a stream of its own.)
+pub const HASH: [&str; 10] =
+    ["-map", "0:v?", "-map", "0:a?", "-c", "copy", "-f", "framehash", "-hash", "sha256"];
 
 /// Reads ffmpeg's `framehash`.
 pub fn parse_hashes(text: &str) -> Streams {
@@ -67,6 +69,16 @@ pub fn parse_hashes(text: &str) -> Streams {
         }
     }
     streams
+}
+
+/// The hashes of what `publisher` sends when it publishes `file`: its muxer may write a configuration of its own.
+pub fn published(publisher: &Path, player: &Path, file: &Path) -> Streams {
+    let folder = tempfile::tempdir().unwrap();
+    let sent = folder.path().join("sent.flv");
+    let mut command = Command::new(publisher);
+    command.args(["-v", "error", "-i"]).arg(file).args(["-map", "0", "-c", "copy", "-f", "flv"]).arg(&sent);
+    run("remuxer", &mut command, LIMIT);
+    hashes(player, &sent)
 }
 
 /// The hashes of a file, as `ffmpeg` reads it.
@@ -91,7 +103,7 @@ fn keys(file: &Path) -> Vec<bool> {
 pub enum Join {
     /// The player waited for the publisher: it has everything.
     Before,
-    /// The player came while the stream ran: it has everything from a keyframe on, and at least half of it.
+    /// The player came while the stream ran: it has everything from a keyframe on, and at least a quarter of it.
     Live,
 }
 
