@@ -187,7 +187,7 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// One turn; returns whether there is more to do at once.
     fn turn(&mut self, now: Mono) -> io::Result<bool> {
-        self.backend.submit()?;
+        self.backend.collect()?;
         let mut more = false;
         for key in std::mem::take(&mut self.starved) {
             self.receive(key);

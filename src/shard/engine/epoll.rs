@@ -295,6 +295,10 @@ impl Backend for Epoll {
     }
 
     fn submit(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn collect(&mut self) -> io::Result<()> {
         self.yielded = false;
         self.look()?;
         for _ in 0..self.receivable.len() {

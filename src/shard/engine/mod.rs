@@ -106,8 +106,11 @@ pub trait Backend {
     fn wake_at(&mut self, at: Mono);
     /// Makes sure that [`Completion::Woken`] comes at once, after the runtime had its turn.
     fn yield_once(&mut self);
-    /// Hands what was asked for to the kernel and collects completions.
+    /// Hands what was asked for to the kernel.
     fn submit(&mut self) -> io::Result<()>;
+    /// Collects completions for [`Backend::next`]. Between this and [`Backend::ready`] nothing may be collected, or
+    /// its readiness is taken away.
+    fn collect(&mut self) -> io::Result<()>;
     /// The next completion that was collected.
     fn next(&mut self) -> Option<Completion>;
     /// The bytes of a buffer.

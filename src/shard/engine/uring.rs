@@ -245,7 +245,7 @@ impl Uring {
         }
     }
 
-    fn collect(&mut self) {
+    fn drain(&mut self) {
         let Some(kernel) = &mut self.kernel else { return };
         let mut bell = false;
         let mut completions = kernel.ring.completion();
@@ -391,7 +391,11 @@ impl Backend for Uring {
                 return Err(error);
             }
         }
-        self.collect();
+        Ok(())
+    }
+
+    fn collect(&mut self) -> io::Result<()> {
+        self.drain();
         Ok(())
     }
 
