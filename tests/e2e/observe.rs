@@ -21,7 +21,7 @@ const CONTRACT: [&str; 15] = [
     "headgate_disconnects_total",
     "headgate_payload_copied_bytes_total",
     "headgate_core_busy_ratio",
-    "headgate_loop_lag_seconds",
+    "headgate_loop_lag_seconds_count",
     "headgate_stage_latency_seconds_count",
     "headgate_stage_latency_seconds_bucket",
     "headgate_fanout_latency_seconds_count",

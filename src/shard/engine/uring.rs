@@ -391,11 +391,15 @@ impl Backend for Uring {
                 return Err(error);
             }
         }
-        self.collect();
         Ok(())
     }
 
+    // Collected here and nowhere else: what `submit` completed at once must stay in the ring, or its descriptor is not
+    // readable when the core goes to sleep.
     fn next(&mut self) -> Option<Completion> {
+        if self.collected.is_empty() {
+            self.collect();
+        }
         self.collected.pop_front()
     }
 
