@@ -7,7 +7,7 @@ use crate::clock::{self, SECOND_NS, now_ns};
 use crate::media::{Frames, Profile, Schedule, message_type};
 use crate::rtmp::{Client, Role};
 use crate::target::Target;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::cmp::Reverse;
@@ -20,6 +20,8 @@ use std::time::Duration;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Unsent bytes at which a publisher gives up: the server has not read for many seconds.
 const BACKLOG_MAX: usize = 16 << 20;
+/// Publishers that connect at the same time: some servers answer each command 40 ms late.
+const CONNECTING: usize = 16;
 /// Frames between two looks at what the server sent (pings, acknowledgements).
 const READ_EVERY: u32 = 16;
 
@@ -119,14 +121,24 @@ impl Publisher {
     }
 }
 
-/// Connects `streams` publishers; with more than one, stream names are numbered.
+/// Connects `streams` publishers, [`CONNECTING`] at a time; with more than one, stream names are numbered.
 pub fn connect(target: &Target, streams: usize) -> Result<Vec<Publisher>> {
-    (0..streams)
-        .map(|i| {
-            let target = if streams > 1 { target.numbered(i) } else { target.clone() };
-            Publisher::connect(&target, i as u32)
-        })
-        .collect()
+    let connect = |index: usize| {
+        let target = if streams > 1 { target.numbered(index) } else { target.clone() };
+        Publisher::connect(&target, index as u32)
+    };
+    let mut publishers: Vec<Publisher> = std::thread::scope(|scope| {
+        let part = |first: usize| {
+            move || (first..streams).step_by(CONNECTING).map(connect).collect::<Result<Vec<_>>>()
+        };
+        let threads: Vec<_> = (0..CONNECTING.min(streams)).map(|first| scope.spawn(part(first))).collect();
+        let parts = threads
+            .into_iter()
+            .map(|thread| thread.join().map_err(|_| anyhow!("a publisher's thread panicked"))?);
+        Ok::<_, anyhow::Error>(parts.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    })?;
+    publishers.sort_by_key(|publisher| publisher.index);
+    Ok(publishers)
 }
 
 /// Publishes from now until `end_ns`, then keeps the connections open and silent until `hold_until_ns`.

@@ -58,6 +58,9 @@ pub struct BenchArgs {
     /// The load's processor.
     #[arg(long, default_value_t = 1)]
     load_cpu: usize,
+    /// Measure nothing: make sweep.md and sweep.svg anew from this sweep.json, beside it or in --out.
+    #[arg(long, value_name = "FILE")]
+    render: Option<PathBuf>,
     /// Where results go; without it docs/bench, and nowhere for --quick and --no-server.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -87,6 +90,9 @@ impl BenchArgs {
 /// # Errors
 /// Without root, iproute2, or two processors; when something does not build, start or answer.
 pub fn run(args: BenchArgs) -> Result<()> {
+    if let Some(file) = &args.render {
+        return render(file, args.out.as_deref());
+    }
     ensure!(args.server_cpu != args.load_cpu, "server and load need a processor each");
     let lab = Lab::new(&args.binaries, !args.no_server, args.server_cpu, args.load_cpu)?;
     measure(&args, &lab).with_context(|| format!("configs and logs are in {}", lab.dir.display()))?;
@@ -129,8 +135,23 @@ fn measure(args: &BenchArgs, lab: &Lab) -> Result<()> {
     ensure!(!cells.is_empty(), "no row has this flush mode and number of subscribers");
     let contenders = [&[Contender::FloorUring, Contender::FloorSend][..], &gateway].concat();
     let rows = sweep::sweep(lab, &cells, &contenders, args.seconds, args.rounds)?;
-    let tables = format!("{}\n{}", table::sweep(&rows), table::scale(&rows));
-    write(args, "sweep", &rows, &tables, Some(&plot::sweep(&rows)))
+    write(args, "sweep", &rows, &sweep_tables(&rows), Some(&plot::sweep(&rows)))
+}
+
+fn sweep_tables(rows: &[Value]) -> String {
+    format!("{}\n{}", table::sweep(rows), table::scale(rows))
+}
+
+fn render(file: &Path, out: Option<&Path>) -> Result<()> {
+    let text = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let json: Value =
+        serde_json::from_slice(&text).with_context(|| format!("{} is no JSON", file.display()))?;
+    let rows = json["rows"].as_array().with_context(|| format!("{} has no rows", file.display()))?;
+    let out = out.or(file.parent()).unwrap_or(Path::new("."));
+    fs::create_dir_all(out)?;
+    fs::write(out.join("sweep.md"), sweep_tables(rows))?;
+    fs::write(out.join("sweep.svg"), plot::sweep(rows))?;
+    Ok(())
 }
 
 /// Prints the table; writes `NAME.json`, `NAME.md` and `NAME.svg`.

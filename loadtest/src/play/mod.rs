@@ -95,7 +95,7 @@ pub struct Outcome {
     pub totals: Totals,
     /// Faults of healthy subscribers, whole run.
     pub faults: Faults,
-    /// Healthy subscribers without any fault, and with.
+    /// Healthy subscribers that got frames without any fault, and all others.
     pub clean: (u64, u64),
     /// Faults of verified ones.
     pub verified: Faults,

@@ -149,6 +149,11 @@ impl Lab {
         self.server.as_deref().context("no server was built")
     }
 
+    /// The server's processor.
+    pub fn server_cpu(&self) -> usize {
+        self.server_cpu
+    }
+
     /// The floor.
     pub fn floor(&self) -> &Path {
         &self.floor

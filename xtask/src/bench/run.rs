@@ -187,9 +187,9 @@ pub fn start(lab: &Lab, contender: Contender, load: &Load) -> Result<Server> {
                      admin = \"127.0.0.1:1985\"\n\n[fanout]\nflush = \"{mode}\"\nflush_ms = {ms}\n"
                 ),
             )?;
-            let config = config.to_string_lossy();
+            let (config, core) = (config.to_string_lossy(), lab.server_cpu().to_string());
             let running =
-                lab.serve("headgate", lab.server()?, &["run", "-c", &config, "--cores", "0"], RTMP_PORT)?;
+                lab.serve("headgate", lab.server()?, &["run", "-c", &config, "--cores", &core], RTMP_PORT)?;
             if contender == Contender::Rtmp {
                 Server { running, arguments: text(&["run", "--url", &rtmp]), port: RTMP_PORT }
             } else {

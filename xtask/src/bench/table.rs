@@ -114,8 +114,8 @@ pub fn sweep(rows: &[Value]) -> String {
 
 /// How the cost per message changes from 1000 to 4000 subscribers; the gate is that the gateway's rises no more than the floor's.
 pub fn scale(rows: &[Value]) -> String {
-    let mut out =
-        String::from("| flush | floor, 1000 to 4000 | RTMP | FLV | gate |\n|---|--:|--:|--:|---|\n");
+    let head = "| flush | floor, 1000 to 4000 | RTMP | FLV | gate |\n|---|--:|--:|--:|---|\n";
+    let mut out = String::new();
     let find = |flush: &Value, n: u64| {
         let same =
             |row: &&Value| row["flush"] == *flush && row["frames"] != "equal" && row["subscribers"] == n;
@@ -128,6 +128,9 @@ pub fn scale(rows: &[Value]) -> String {
             cost(large).zip(cost(small)).map(|(large, small)| large / small)
         };
         let floor = change("floor");
+        if out.is_empty() {
+            out.push_str(head);
+        }
         let rises = SERVERS.map(change);
         let misses = rises.iter().any(Option::is_some).then(|| {
             let worse = |server: &str| change(server).zip(floor).is_some_and(|(ours, floor)| ours > floor);
