@@ -482,7 +482,8 @@ impl<B: Backend, A: App> Core<B, A> {
             Role::Player { give_up_at, .. } => at = at.min(*give_up_at),
             Role::None => {}
         }
-        if slot.hot.flight != Flight::No {
+        // A connection that is going has its linger time; the stall's, long past, would be due again at once, for ever.
+        if slot.hot.state == State::Open && slot.hot.flight != Flight::No {
             at = at.min(slot.hot.sent_at + stall);
         }
         if at < cold.timer_at {

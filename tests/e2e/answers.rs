@@ -37,6 +37,7 @@ fn length_seek_and_unknown_commands() {
     client.await_status(|code| code == "NetStream.Play.Start").unwrap();
     client.command(1, "seek", 0.0, &[Value::Null, Value::Number(0.0)]);
     client.await_status(|code| code.starts_with("NetStream.Seek.")).ok();
+    publisher.burst_until(20);
     assert!(client.tag().is_some(), "seeking a live stream does not end it");
     server.stop();
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Limit of one publisher or player: three times what the media takes.
 const LIMIT: Duration = Duration::from_secs(20);
 /// How much faster than real time the files are published.
-const PACE: &str = "2";
+const PACE: &str = "1.5";
 
 fn publish(ffmpeg: &Path, file: &Path, url: &str) -> Process {
     let mut command = Command::new(ffmpeg);

@@ -144,7 +144,7 @@ fn a_thousand_subscribers_get_every_frame() {
     );
     let received: u64 = crowd.iter().map(|subscriber| subscriber.bytes).sum();
     assert_eq!(
-        metrics.sum("headgate_egress_bytes_total", &[]),
+        metrics.sum("headgate_egress_bytes_total", &["http_flv"]),
         received as f64,
         "every byte sent was received"
     );

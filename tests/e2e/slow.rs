@@ -1,14 +1,20 @@
 //! Slow readers are skipped ahead or closed, and nobody else notices.
 
+use crate::support::engine::engine_tests;
 use crate::support::http::FlvPlayer;
 use crate::support::publisher::{Audit, Publisher, Raise, Shape};
 use crate::support::server::{Config, Server};
-use crate::support::share_machine;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// About 1.3 MB/s: more than the sockets' buffers hold in a second.
 const SHAPE: Shape = Shape { fps: 25, gop: 10, key_bytes: 150_000, inter_bytes: 40_000, audio: true };
+
+engine_tests!(
+    a_reader_that_falls_behind_skips_to_a_keyframe,
+    a_reader_that_stalls_is_closed,
+    a_player_that_vanishes_is_forgotten
+);
 
 /// A socket whose kernel keeps little for it.
 fn narrow(addr: SocketAddr) -> TcpStream {
@@ -49,10 +55,8 @@ fn beside_healthy_players(server: &Server, slow: impl FnOnce(&AtomicU32) + Send)
     audits.iter().for_each(|audit| audit.assert_complete(&publisher));
 }
 
-#[test]
-fn a_reader_that_falls_behind_skips_to_a_keyframe() {
-    let _shared = share_machine();
-    let server = Config::new().set("fanout.max_lag_ms", "800").start();
+fn a_reader_that_falls_behind_skips_to_a_keyframe(config: Config) {
+    let server = config.set("fanout.max_lag_ms", "800").start();
     beside_healthy_players(&server, |seen| {
         let mut player = FlvPlayer::on(narrow(server.http), server.http, "/live/slow.flv");
         let mut audit = Audit::new(SHAPE);
@@ -74,10 +78,8 @@ fn a_reader_that_falls_behind_skips_to_a_keyframe() {
     server.stop();
 }
 
-#[test]
-fn a_reader_that_stalls_is_closed() {
-    let _shared = share_machine();
-    let server = Config::new().set("fanout.stall_timeout_ms", "1000").start();
+fn a_reader_that_stalls_is_closed(config: Config) {
+    let server = config.set("fanout.stall_timeout_ms", "1000").start();
     beside_healthy_players(&server, |_| {
         let player = FlvPlayer::on(narrow(server.http), server.http, "/live/slow.flv");
         server.await_metrics("a disconnect", |metrics| {
@@ -89,10 +91,8 @@ fn a_reader_that_stalls_is_closed() {
     server.stop();
 }
 
-#[test]
-fn a_player_that_vanishes_is_forgotten() {
-    let _shared = share_machine();
-    let server = Server::start();
+fn a_player_that_vanishes_is_forgotten(config: Config) {
+    let server = config.start();
     beside_healthy_players(&server, |_| {
         let player = FlvPlayer::open(server.http, "/live/slow.flv");
         server.await_subscribers(3);
