@@ -3,11 +3,10 @@
 use super::wanted;
 use crate::edge::auth::Gate;
 use crate::fanout::directory::StreamName;
-use crate::fanout::log::{Format, LogKey, Variant};
+use crate::fanout::log::{Format, LogKey};
 use crate::fanout::packager;
-use crate::media::Kind;
-use crate::media::Mono;
 use crate::media::summary::TrackSummary;
+use crate::media::{Codec, Kind, Mono};
 use crate::proto::rtmp::{PlayRefusal, PlayRequest, PlayerCapabilities, ServerSession, status};
 use crate::shard::{Io, PlayRefused, Preface, Request};
 use bytes::Bytes;
@@ -15,12 +14,31 @@ use bytes::Bytes;
 /// Announced by the session; what logs are written with.
 const CHUNK_SIZE: u32 = packager::rtmp::CHUNK_SIZE as u32;
 
+/// What receiveAudio and receiveVideo have said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receive {
+    /// Audio is wanted.
+    pub audio: bool,
+    /// Video is wanted.
+    pub video: bool,
+}
+
+impl Receive {
+    /// Where every player begins.
+    pub const ALL: Receive = Receive { audio: true, video: true };
+
+    fn anything(self) -> bool {
+        self.audio || self.video
+    }
+}
+
 /// A player that was let in.
 #[derive(Debug)]
 pub struct Player {
     /// The stream.
     pub name: StreamName,
     key: LogKey,
+    receive: Receive,
     /// Kept until the stream's codecs are known.
     capabilities: Option<Box<PlayerCapabilities>>,
 }
@@ -29,6 +47,7 @@ impl Player {
     /// A play request: asks the core for the log, or refuses at once.
     pub fn play(
         request: PlayRequest,
+        receive: Receive,
         gate: &Gate,
         session: &mut ServerSession,
         now: Mono,
@@ -39,20 +58,28 @@ impl Player {
             return None;
         }
         let name = StreamName::new(&request.app, &request.stream);
-        let (key, first) = wanted(Format::Rtmp, &request.app, &request.query, gate);
-        io.ask(Request::Play { name: name.clone(), key, first });
+        let (mut key, first) = wanted(Format::Rtmp, &request.app, &request.query, gate);
+        if receive.anything() {
+            (key.variant.audio, key.variant.video) = (receive.audio, receive.video);
+        }
+        io.ask(Request::Play { name: name.clone(), key, first: first.filter(|_| receive == Receive::ALL) });
+        if !receive.anything() {
+            io.ask(Request::Pause(true));
+        }
         let capabilities = request.capabilities.is_enhanced().then(|| Box::new(request.capabilities));
-        Some(Player { name, key, capabilities })
+        Some(Player { name, key, receive, capabilities })
     }
 
     /// The first byte may go: accepts, unless the player said that it cannot decode what the stream has. A player
     /// that says nothing gets everything.
     pub fn playing(&mut self, tracks: &[TrackSummary], session: &mut ServerSession, now: Mono) {
         let unsupported = self.capabilities.take().is_some_and(|capabilities| {
-            tracks.iter().filter(|t| t.track_id == 0).any(|track| match (track.kind, track.codec.fourcc()) {
-                (Kind::Video, Some(code)) => !capabilities.accepts_video(code),
-                (Kind::Audio, Some(code)) => !capabilities.accepts_audio(code),
-                _ => false,
+            tracks.iter().filter(|t| t.track_id == 0 && !is_legacy(t.codec)).any(|track| {
+                match (track.kind, track.codec.fourcc()) {
+                    (Kind::Video, Some(code)) => !capabilities.accepts_video(code),
+                    (Kind::Audio, Some(code)) => !capabilities.accepts_audio(code),
+                    _ => false,
+                }
             })
         });
         if unsupported {
@@ -63,20 +90,22 @@ impl Player {
     }
 
     /// receiveAudio and receiveVideo: another variant from its next join point; nothing at all is a pause.
-    pub fn receive(&mut self, audio: Option<bool>, video: Option<bool>, io: &mut Io) {
-        let variant = &mut self.key.variant;
-        let was = *variant;
-        (variant.audio, variant.video) = (audio.unwrap_or(was.audio), video.unwrap_or(was.video));
-        let nothing = |v: &Variant| !v.audio && !v.video;
-        match (nothing(&was), nothing(variant)) {
-            (_, true) => io.ask(Request::Pause(true)),
-            (true, false) => {
-                io.ask(Request::Switch(self.key));
-                io.ask(Request::Pause(false));
-            }
-            (false, false) => io.ask(Request::Switch(self.key)),
+    pub fn receive(&mut self, receive: Receive, io: &mut Io) {
+        let was = std::mem::replace(&mut self.receive, receive);
+        if !receive.anything() {
+            return io.ask(Request::Pause(true));
+        }
+        (self.key.variant.audio, self.key.variant.video) = (receive.audio, receive.video);
+        io.ask(Request::Switch(self.key));
+        if !was.anything() {
+            io.ask(Request::Pause(false));
         }
     }
+}
+
+/// Codecs that every RTMP player had before Enhanced RTMP; its lists say nothing about them.
+fn is_legacy(codec: Codec) -> bool {
+    matches!(codec, Codec::H264 | Codec::Aac | Codec::Mp3)
 }
 
 /// There is nothing to play.

@@ -142,7 +142,8 @@ mod tests {
     #[test]
     fn due_times() {
         // (mode, frames as (ms, video), when the move is due in ms)
-        let rows: &[(Mode, &[(u64, bool)], u64)] = &[
+        type Row = (Mode, &'static [(u64, bool)], u64);
+        let rows: &[Row] = &[
             (Mode::Frame, &[(100, false)], 100),
             (Mode::Video, &[(100, true)], 100),
             (Mode::Video, &[(100, false)], 140),

@@ -241,11 +241,16 @@ impl Stream {
             readers: Vec::new(),
             idle_since: now,
         };
-        let source = match self.logs.iter().find(|l| l.holds_gop()) {
+        let mut source = match self.logs.iter().find(|l| l.holds_gop()) {
             Some(full) => Gop::from_log(full.key.format, &full.writer),
             None => self.gop.clone(),
         };
         log.backlog = source.items.into_iter().filter(|i| log.wants(i)).collect();
+        if !key.variant.video {
+            // It can be joined at any sound: the newest will do.
+            log.backlog.drain(..log.backlog.len().saturating_sub(1));
+            source.join = source.join.map(|_| self.tracks.snapshot());
+        }
         for item in &mut log.backlog {
             item.flags |= flags::LATE;
         }

@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn rows() {
-        let rows: &[(&str, &[(u64, Kind, u32)], &[u32])] = &[
+        type Row = (&'static str, &'static [(u64, Kind, u32)], &'static [u32]);
+        let rows: &[Row] = &[
             ("starts at 0", &[(0, Video, 5_000_000), (33, Video, 5_000_033)], &[0, 33]),
             ("tracks share the offset", &[(0, Audio, 100), (0, Video, 400), (20, Audio, 120)], &[0, 300, 20]),
             ("an earlier second track starts at 0", &[(0, Audio, 100), (0, Video, 60)], &[0, 0]),

@@ -2,6 +2,7 @@
 
 use crate::control::MediaPages;
 use crate::edge::auth::Gate;
+use crate::egress::rtmp::Receive;
 use crate::egress::{self, http_flv};
 use crate::fanout::directory::{Directory, StreamName};
 use crate::fanout::log::{Format, LogKey};
@@ -63,6 +64,16 @@ struct Rtmp {
     session: ServerSession,
     publishing: Option<StreamName>,
     player: Option<egress::rtmp::Player>,
+    /// What the player wants to receive; it may say so before play.
+    receive: Receive,
+}
+
+impl Rtmp {
+    fn hear_receive(&mut self, io: &mut Io) {
+        if let Some(player) = &mut self.player {
+            player.receive(self.receive, io);
+        }
+    }
 }
 
 impl Gateway {
@@ -100,7 +111,8 @@ impl Gateway {
                 Event::Play(request) => {
                     let (app, stream) =
                         (clean(&request.app).into_owned(), clean(&request.stream).into_owned());
-                    rtmp.player = egress::rtmp::Player::play(request, gate, &mut rtmp.session, now, io);
+                    rtmp.player =
+                        egress::rtmp::Player::play(request, rtmp.receive, gate, &mut rtmp.session, now, io);
                     match rtmp.player {
                         Some(_) => tracing::debug!(conn = id, peer = %address, app, stream, "play"),
                         None => {
@@ -120,14 +132,12 @@ impl Gateway {
                 }
                 Event::Pause { paused } => io.ask(Request::Pause(paused)),
                 Event::ReceiveAudio(on) => {
-                    if let Some(player) = &mut rtmp.player {
-                        player.receive(Some(on), None, io);
-                    }
+                    rtmp.receive.audio = on;
+                    rtmp.hear_receive(io);
                 }
                 Event::ReceiveVideo(on) => {
-                    if let Some(player) = &mut rtmp.player {
-                        player.receive(None, Some(on), io);
-                    }
+                    rtmp.receive.video = on;
+                    rtmp.hear_receive(io);
                 }
                 Event::Closed(reason) => {
                     let detail = rtmp.session.close_detail().map(clean).unwrap_or_default();
@@ -208,7 +218,12 @@ impl App for Gateway {
                 let handshake_timeout_ms = self.surroundings.handshake.as_millis() as u32;
                 let config = SessionConfig { handshake_timeout_ms, ..SessionConfig::default() };
                 let session = ServerSession::new(config, now, random_seed());
-                Speech::Rtmp(Box::new(Rtmp { session, publishing: None, player: None }))
+                Speech::Rtmp(Box::new(Rtmp {
+                    session,
+                    publishing: None,
+                    player: None,
+                    receive: Receive::ALL,
+                }))
             }
             _ => Speech::HttpHead(Vec::new()),
         };

@@ -298,7 +298,7 @@ impl<B: Backend, A: App> Core<B, A> {
         {
             cold.protocol = self.app.protocol(&cold.peer);
             if !io.out.is_empty() {
-                cold.out.extend(io.out.drain(..));
+                cold.out.append(&mut io.out);
                 slot.hot.set(hot::SIDE, true);
                 let subscriber = matches!(cold.role, Role::Player { .. }) && slot.hot.is(hot::JOINED);
                 overflow = cold.out.len() > if subscriber { SIDE_BYTES_MAX } else { OUT_BYTES_MAX };
@@ -475,7 +475,8 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(cold) = &mut slot.cold else { return };
         let mut at = match slot.hot.state {
             State::Open => self.app.deadline(&cold.peer),
-            _ => cold.linger_until,
+            State::Finishing | State::Lingering => cold.linger_until,
+            State::Closing | State::Free => return,
         };
         match &cold.role {
             Role::Publisher { silent_at, .. } => at = at.min(*silent_at),
@@ -503,7 +504,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let stalled = slot.hot.flight != Flight::No && now >= slot.hot.sent_at + limits.stall;
         match (&cold.role, slot.hot.state) {
             (_, State::Free) => {}
-            (_, State::Finishing | State::Lingering | State::Closing) if now >= cold.linger_until => {
+            (_, State::Finishing | State::Lingering) if now >= cold.linger_until => {
                 self.abort(now, key);
             }
             (_, State::Open) if stalled => self.close(now, key, DisconnectReason::Stalled),

@@ -502,10 +502,11 @@ impl<B: Backend, A: App> Core<B, A> {
         let protocol = cold.protocol;
         cold.preface = None;
         self.observed.metrics.subscribers[protocol].dec();
-        if joined && let Some(reader) = self.readers.get(at) {
-            if let Some(viewers) = reader.stats.viewers.get(protocol.index()) {
-                viewers.fetch_sub(1, Ordering::Relaxed);
-            }
+        if joined
+            && let Some(reader) = self.readers.get(at)
+            && let Some(viewers) = reader.stats.viewers.get(protocol.index())
+        {
+            viewers.fetch_sub(1, Ordering::Relaxed);
         }
         self.leave_lists(key);
         if joined {

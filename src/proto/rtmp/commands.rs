@@ -195,8 +195,12 @@ impl ServerSession {
 
     /// With true, Flash clients expect the statuses of a seek and a start.
     fn receive(&mut self, wanted: Option<&Value>, event: impl Fn(bool) -> Event) {
-        let (Phase::Playing, Some(wanted)) = (&self.phase, wanted.and_then(Value::as_bool)) else { return };
-        if wanted {
+        let Some(wanted) = wanted.and_then(Value::as_bool) else { return };
+        // Before play it says how to begin; during play FMS announces the seek that it makes of it.
+        if !matches!(self.phase, Phase::Idle(_) | Phase::Playing) {
+            return;
+        }
+        if wanted && matches!(self.phase, Phase::Playing) {
             self.status(Level::Status, "NetStream.Seek.Notify", "Seeking to the live edge.");
             self.status(Level::Status, "NetStream.Play.Start", "Playing on.");
         }

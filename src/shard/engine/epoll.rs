@@ -325,7 +325,8 @@ impl Backend for Epoll {
     async fn ready(&self) -> io::Result<()> {
         if self.yielded || !self.collected.is_empty() || !self.receivable.is_empty() {
             // The epoll driver gets its turn; nothing here is starved by a task that is always ready.
-            return Ok(tokio::task::yield_now().await);
+            tokio::task::yield_now().await;
+            return Ok(());
         }
         self.readiness.readable().await?.clear_ready();
         Ok(())
