@@ -43,6 +43,8 @@ pub struct Entry {
     pub complete_us: u64,
     /// The configuration that is valid behind this entry.
     pub config_epoch: u32,
+    /// Number of the frame in its stream, modulo 2^32: the same in every log of the stream.
+    pub number: u32,
     /// See [`flags`].
     pub flags: u8,
 }

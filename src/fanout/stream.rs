@@ -94,6 +94,8 @@ pub struct Stream {
     flush: Flush,
     logs: Vec<OpenLog>,
     gop: Gop,
+    /// Frames taken so far.
+    frames: u32,
     /// When this publisher's first media frame came.
     started: Option<Mono>,
     video_seen: bool,
@@ -113,6 +115,7 @@ impl Stream {
             flush: Flush::default(),
             logs: Vec::new(),
             gop: Gop::default(),
+            frames: 0,
             started: None,
             video_seen: false,
             audio_seen: false,
@@ -167,7 +170,9 @@ impl Stream {
             Mapped::Kept
         };
         let snapshot = self.tracks.snapshot();
-        let item = Item { flags: flags_of(&tag, config, join), config_epoch: snapshot.epoch, frame };
+        self.frames = self.frames.wrapping_add(1);
+        let flags = flags_of(&tag, config, join);
+        let item = Item { flags, config_epoch: snapshot.epoch, number: self.frames, frame };
         let mut fits = true;
         for log in &mut self.logs {
             if !log.wants(&item) {
@@ -402,6 +407,7 @@ impl OpenLog {
             dts_ms: item.frame.dts_ms,
             complete_us: item.frame.complete_at.as_micros(),
             config_epoch: item.config_epoch,
+            number: item.number,
             flags: if join { item.flags | flags::JOIN } else { item.flags },
             ..Entry::default()
         };

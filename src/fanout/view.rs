@@ -4,7 +4,7 @@
 //! ([`View::pin`]), so it costs no atomic. A segment that is evicted but in flight stays until the count is zero.
 
 use super::log::{Feed, JoinPoint, LogShared, LogSnapshot, Pos};
-use super::segment::{Segment, flags};
+use super::segment::{Entry, Segment, flags};
 use crate::media::Mono;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -247,13 +247,13 @@ impl View {
         self.get(run.seg)?.segment.bytes(run.from, run.to)
     }
 
-    /// The first position whose entry was complete at or after `when`: the same frame in a sibling log.
-    pub fn first_since(&self, from: Pos, when: Mono) -> Pos {
+    /// The first position, from `from` on, of frame `number` or a later one: the same place in a sibling log.
+    pub fn first_since(&self, from: Pos, number: u32) -> Pos {
         let mut pos = self.normalise(from);
         while pos < self.limit {
             let Some(held) = self.get(pos.seg) else { break };
             match held.segment.entry(pos.entry) {
-                Some(e) if e.complete_us >= when.as_micros() => break,
+                Some(e) if e.number.wrapping_sub(number) as i32 >= 0 => break,
                 Some(_) => pos = self.normalise(Pos { entry: pos.entry + 1, ..pos }),
                 None => break,
             }
@@ -261,10 +261,9 @@ impl View {
         pos
     }
 
-    /// When the frame at `pos` was complete.
-    pub fn complete_at(&self, pos: Pos) -> Option<Mono> {
-        let e = self.get(pos.seg)?.segment.entry(pos.entry)?;
-        Some(Mono::from_micros(e.complete_us))
+    /// The entry at `pos`.
+    pub fn entry(&self, pos: Pos) -> Option<Entry> {
+        self.get(pos.seg)?.segment.entry(pos.entry)
     }
 
     /// Segment `seg` is read by the kernel until [`View::unpin`].
@@ -311,7 +310,8 @@ impl View {
             }
             _ => pos,
         };
-        self.complete_at(Pos { entry: pos.entry.checked_sub(1)?, ..pos })
+        let entry = self.entry(Pos { entry: pos.entry.checked_sub(1)?, ..pos })?;
+        Some(Mono::from_micros(entry.complete_us))
     }
 
     fn index(&self, seg: u32) -> Option<usize> {
@@ -332,7 +332,6 @@ impl View {
 mod tests {
     use super::*;
     use crate::fanout::log::{LogId, LogWriter, Retention};
-    use crate::fanout::segment::Entry;
     use std::time::Duration;
 
     const LAG: u64 = 3_000_000;

@@ -7,6 +7,7 @@ use super::mailbox::Command;
 use super::{Answer, App, PlayRefused, Preface, Request};
 use crate::fanout::directory::{StreamId, StreamName, StreamStats};
 use crate::fanout::log::{Feed, JoinPoint, LogId, LogKey, LogSnapshot, Pos};
+use crate::fanout::segment::Entry;
 use crate::fanout::stream::CoreId;
 use crate::fanout::view::View;
 use crate::media::Mono;
@@ -295,7 +296,7 @@ impl<B: Backend, A: App> Core<B, A> {
             return;
         }
         let Some(join) = view.join().cloned() else { return };
-        let Some(born) = view.complete_at(join.pos) else { return };
+        let Some(born) = view.entry(join.pos) else { return };
         let joiners = std::mem::take(&mut reader.joiners);
         let changers = std::mem::take(&mut reader.changers);
         for key in joiners {
@@ -401,7 +402,7 @@ impl<B: Backend, A: App> Core<B, A> {
     }
 
     /// The other log has a join point: if it is young enough, plan to leave this one right before it.
-    fn plan_change(&mut self, now: Mono, key: Key, at: u32, join: &JoinPoint, born: Mono) {
+    fn plan_change(&mut self, now: Mono, key: Key, at: u32, join: &JoinPoint, first: Entry) {
         let Some(slot) = self.conns.get(key) else { return };
         let (joined, reader, cursor) = (slot.hot.is(hot::JOINED), slot.hot.reader, slot.hot.cursor);
         let Some(Role::Player { next: Some((log, wanted)), asked_at, give_up_at, .. }) =
@@ -423,7 +424,7 @@ impl<B: Backend, A: App> Core<B, A> {
             }
             return self.join(now, key, at, join);
         }
-        if born < *asked_at {
+        if first.complete_us < asked_at.as_micros() {
             if let Some(reader) = self.readers.get(at) {
                 reader.changers.push(key);
             }
@@ -431,7 +432,7 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         let Some(view) = self.readers.get(reader).and_then(|r| r.view.as_mut()) else { return };
         view.refresh();
-        let until = view.first_since(cursor.pos, born);
+        let until = view.first_since(cursor.pos, first.number);
         let Some(slot) = self.conns.get(key) else { return };
         slot.hot.set(hot::SIDE, true);
         if let Some(Role::Player { leave, .. }) = slot.cold.as_mut().map(|c| &mut c.role) {

@@ -15,6 +15,7 @@ pub(super) struct Item {
     pub(super) frame: Frame,
     pub(super) flags: u8,
     pub(super) config_epoch: u32,
+    pub(super) number: u32,
 }
 
 /// See the module's description. Empty until the first join point, and when a GOP outgrew its bounds.
@@ -59,7 +60,12 @@ impl Gop {
             gop.bytes += body.len() as u64;
             let frame = Frame { kind, dts_ms, body: body.into(), first_byte_at: complete_at, complete_at };
             let flags = entry.flags & !flags::LATE;
-            gop.items.push_back(Item { frame, flags, config_epoch: entry.config_epoch });
+            gop.items.push_back(Item {
+                frame,
+                flags,
+                config_epoch: entry.config_epoch,
+                number: entry.number,
+            });
         }
         gop
     }
