@@ -1,4 +1,4 @@
-//! The pure half of the [bells](super::bells): what a ringer leaves and the flag that says whether anybody must be
+//! The pure half of the bells (`super::bells`): what a ringer leaves and the flag that says whether anybody must be
 //! woken. No descriptor, no core numbers, so that the model checker can run it (`loom/`).
 //!
 //! The Dekker pattern: the ringer stores its mark, fences, and reads the flag ([`Sleeping::rouse`]); the sleeper
