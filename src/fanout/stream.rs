@@ -96,6 +96,8 @@ pub struct Stream {
     gop: Gop,
     /// Frames taken so far.
     frames: u32,
+    /// End of sequence, video and audio, withheld until the stream ends.
+    last_words: (Option<Frame>, Option<Frame>),
     /// When this publisher's first media frame came.
     started: Option<Mono>,
     video_seen: bool,
@@ -116,6 +118,7 @@ impl Stream {
             logs: Vec::new(),
             gop: Gop::default(),
             frames: 0,
+            last_words: (None, None),
             started: None,
             video_seen: false,
             audio_seen: false,
@@ -129,6 +132,7 @@ impl Stream {
         self.tracks.reset();
         self.timeline.republish();
         (self.started, self.video_seen, self.audio_seen, self.joined) = (None, false, false, false);
+        self.last_words = (None, None);
     }
 
     /// Configuration as of now.
@@ -141,6 +145,13 @@ impl Stream {
         let Ok(tag) = tag::inspect(frame.kind, &frame.body) else {
             return Appended::Dropped(Dropped::Malformed);
         };
+        if tag.packet == Packet::End && frame.kind != Kind::Data {
+            // Encoders say so when they stop, but they may come back: players hear it when the stream ends.
+            let last =
+                if frame.kind == Kind::Video { &mut self.last_words.0 } else { &mut self.last_words.1 };
+            *last = Some(frame);
+            return Appended::Kept { config: false, mapped: Mapped::Kept, join: false };
+        }
         let config = match self.tracks.observe(&frame, &tag) {
             Observed::Repeat => return Appended::Dropped(Dropped::Repeat),
             Observed::Refused => return Appended::Dropped(Dropped::Refused),
@@ -172,20 +183,23 @@ impl Stream {
         let snapshot = self.tracks.snapshot();
         self.frames = self.frames.wrapping_add(1);
         let flags = flags_of(&tag, config, join);
-        let item = Item { flags, config_epoch: snapshot.epoch, number: self.frames, frame };
+        let config_then = join.then(|| snapshot.clone());
+        let item =
+            Item { flags, config_epoch: snapshot.epoch, number: self.frames, config: config_then, frame };
         let mut fits = true;
         for log in &mut self.logs {
-            if !log.wants(&item) {
-            } else if log.backlog.is_empty() {
-                fits &= log.write(now, &item, &snapshot);
-            } else {
-                log.backlog.push_back(item.clone());
+            if log.wants(&item) {
+                if log.backlog.is_empty() {
+                    fits &= log.write(now, &item, &snapshot);
+                } else {
+                    log.backlog.push_back(item.clone());
+                }
             }
             log.writer.evict(now, self.keep);
         }
         self.flush.frame(&self.rule, now, item.frame.kind == Kind::Video);
         if !self.logs.iter().any(OpenLog::holds_gop) {
-            self.gop.push(now, item, join.then_some(snapshot), self.keep);
+            self.gop.push(now, item, self.keep);
         }
         if !fits {
             return Appended::Dropped(Dropped::TooLarge);
@@ -261,8 +275,9 @@ impl Stream {
         }
         // The first entry makes the log joinable at once; the rest follows in slices.
         if let (Some(join), Some(first)) = (source.join, log.backlog.pop_front()) {
+            // Larger than a segment may be: then it was not in a log either.
             let _fits = log.write(now, &first, &join);
-            self.flush.frame(&self.rule, now, true);
+            self.flush.wake(now);
         }
         // Its first reader finds all this in the snapshot.
         drop(log.writer.take_news());
@@ -277,10 +292,9 @@ impl Stream {
         let snapshot = self.tracks.snapshot();
         for log in &mut self.logs {
             while let Some(item) = log.backlog.pop_front() {
-                // A join point inside the backlog is newer than all it was made from: the current configuration.
                 let _fits = log.write(item.frame.complete_at, &item, &snapshot);
                 let now = clock();
-                self.flush.frame(&self.rule, now, true);
+                self.flush.wake(now);
                 if now >= until {
                     return true;
                 }
@@ -345,6 +359,20 @@ impl Stream {
 
     /// The stream is over: every log ends with what it holds.
     pub fn end(&mut self) {
+        let dts_ms = self.timeline.now_ms();
+        let (config, (video, audio)) = (self.tracks.snapshot(), std::mem::take(&mut self.last_words));
+        let flagged = [(video, flags::VIDEO), (audio, flags::AUDIO)];
+        for (frame, flags) in flagged.into_iter().filter_map(|(frame, flags)| Some((frame?, flags))) {
+            self.frames = self.frames.wrapping_add(1);
+            let frame = Frame { dts_ms, ..frame };
+            // Marked as configuration, which is never a join point.
+            let flags = flags | flags::CONFIG;
+            let item = Item { flags, config_epoch: config.epoch, number: self.frames, config: None, frame };
+            for log in self.logs.iter_mut().filter(|l| l.backlog.is_empty() && l.wants(&item)) {
+                // Too large for a log: then it is no end of sequence that anybody knows.
+                let _fits = log.write(item.frame.complete_at, &item, &config);
+            }
+        }
         for log in &mut self.logs {
             log.backlog.clear();
             log.writer.end();
@@ -354,11 +382,6 @@ impl Stream {
     /// Identities of the open logs.
     pub fn log_ids(&self) -> impl Iterator<Item = LogId> {
         self.logs.iter().map(|l| l.writer.shared().id)
-    }
-
-    /// Number of open logs.
-    pub fn open_logs(&self) -> usize {
-        self.logs.len()
     }
 
     /// Media bytes held in logs and GOP cache.
@@ -411,8 +434,9 @@ impl OpenLog {
             flags: if join { item.flags | flags::JOIN } else { item.flags },
             ..Entry::default()
         };
+        let config = join.then(|| item.config.as_ref().unwrap_or(config).clone());
         packager::pack(self.key.format, &mut self.writer, &item.frame)
-            && self.writer.commit(now, entry, join.then(|| config.clone()))
+            && self.writer.commit(now, entry, config)
     }
 }
 

@@ -12,12 +12,12 @@ use std::sync::Arc;
 /// Most bytes of one send: enough to amortise the system call, little enough that a slow reader holds one segment.
 pub const SEND_BYTES_MAX: u32 = 128 << 10;
 
-/// Where a subscriber stands: an entry boundary, and how far into the entry a short write came.
+/// Where a subscriber stands, always at an entry boundary: the kernel takes a run whole, or the connection ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
-    /// The entry that is sent next, or is being sent.
+    /// The entry that is sent next.
     pub pos: Pos,
-    /// Offset of the next byte in the segment; at a boundary the start of entry `pos.entry`.
+    /// Where it starts in its segment.
     pub offset: u32,
 }
 
@@ -118,7 +118,7 @@ impl View {
             return false;
         }
         self.limit = limit;
-        self.head = self.entry_before(limit).unwrap_or(self.head);
+        self.head = self.entry_before(limit).map_or(self.head, |e| Mono::from_micros(e.complete_us));
         self.cached = None;
         true
     }
@@ -160,7 +160,8 @@ impl View {
         }
     }
 
-    /// What the subscriber at `cursor` should do, sending no entry at or behind `until`.
+    /// What the subscriber at `cursor` should do. Subscribers stand together, so the newest answer is kept; the lag
+    /// bound is the core's, the same in every call.
     pub fn step(&mut self, cursor: Cursor, lag_max_us: u64) -> Step {
         if let Some((at, step)) = &self.cached
             && *at == cursor
@@ -172,7 +173,7 @@ impl View {
         step
     }
 
-    /// [`View::step`] with an earlier end than what is flushed (a subscriber about to leave this log).
+    /// The same for a subscriber that leaves this log at `limit`, or with a lag bound of its own; nothing is kept.
     pub fn decide(&self, cursor: Cursor, limit: Pos, lag_max_us: u64) -> Step {
         let pos = self.normalise(cursor.pos);
         let Some(held) = self.get(pos.seg) else {
@@ -191,8 +192,8 @@ impl View {
             return Step::Idle;
         };
         let oldest = Mono::from_micros(first.complete_us);
-        if offset == start
-            && self.head.micros_since(oldest) > lag_max_us
+        debug_assert_eq!(offset, start);
+        if self.head.micros_since(oldest) > lag_max_us
             && let Some(join) = self.join()
             && join.pos > pos
         {
@@ -227,21 +228,6 @@ impl View {
         })
     }
 
-    /// The cursor after `sent` bytes of `run` left.
-    pub fn advance(&self, run: &Run, start: Pos, sent: u32) -> Cursor {
-        let offset = run.from + sent.min(run.to - run.from);
-        if offset == run.to {
-            return Cursor { pos: run.next, offset };
-        }
-        let mut entry = if start.seg == run.seg { start.entry } else { 0 };
-        if let Some(held) = self.get(run.seg) {
-            while held.segment.entry(entry).is_some_and(|e| e.end <= offset) {
-                entry += 1;
-            }
-        }
-        Cursor { pos: Pos { seg: run.seg, entry }, offset }
-    }
-
     /// The bytes of `run`.
     pub fn bytes(&self, run: &Run) -> Option<&[u8]> {
         self.get(run.seg)?.segment.bytes(run.from, run.to)
@@ -259,6 +245,11 @@ impl View {
             }
         }
         pos
+    }
+
+    /// Whether frame `number` or a later one lies before `pos`.
+    pub fn passed(&self, pos: Pos, number: u32) -> bool {
+        self.entry_before(pos).is_some_and(|e| e.number.wrapping_sub(number) as i32 >= 0)
     }
 
     /// The entry at `pos`.
@@ -302,7 +293,7 @@ impl View {
         }
     }
 
-    fn entry_before(&self, pos: Pos) -> Option<Mono> {
+    fn entry_before(&self, pos: Pos) -> Option<Entry> {
         let pos = match pos.entry {
             0 => {
                 let seg = pos.seg.checked_sub(1)?;
@@ -310,8 +301,7 @@ impl View {
             }
             _ => pos,
         };
-        let entry = self.entry(Pos { entry: pos.entry.checked_sub(1)?, ..pos })?;
-        Some(Mono::from_micros(entry.complete_us))
+        self.entry(Pos { entry: pos.entry.checked_sub(1)?, ..pos })
     }
 
     fn index(&self, seg: u32) -> Option<usize> {
@@ -364,7 +354,7 @@ mod tests {
         let (mut out, mut sends) = (Vec::new(), 0);
         while let Step::Send(run) = view.step(*cursor, LAG) {
             out.extend_from_slice(view.bytes(&run).unwrap());
-            *cursor = view.advance(&run, cursor.pos, run.to - run.from);
+            *cursor = Cursor { pos: run.next, offset: run.to };
             sends += 1;
         }
         (out, sends)
@@ -404,29 +394,13 @@ mod tests {
         while let Step::Send(run) = view.step(cursor, u64::MAX) {
             let len = run.to - run.from;
             assert!(len <= SEND_BYTES_MAX && len % 50_000 == 0 || len == 300_000, "{len}");
-            cursor = view.advance(&run, cursor.pos, len);
+            cursor = Cursor { pos: run.next, offset: run.to };
         }
         assert!(view.drained(cursor));
     }
 
     #[test]
-    fn a_short_write_goes_on_in_the_middle_of_its_entry() {
-        let mut log = LogWriter::new(LogId(0));
-        for i in 0..3 {
-            append(&mut log, i, 100, i as u8, i == 0);
-        }
-        let mut view = View::new(log.snapshot());
-        bring(&mut log, &mut view, 3);
-        let start = view.cursor_at(Pos::default()).unwrap();
-        let Step::Send(run) = view.step(start, LAG) else { panic!() };
-        let cursor = view.advance(&run, start.pos, 150);
-        assert_eq!(cursor, Cursor { pos: Pos { seg: 0, entry: 1 }, offset: 150 });
-        let Step::Send(rest) = view.step(cursor, LAG) else { panic!() };
-        assert_eq!((rest.from, rest.to), (150, 300));
-    }
-
-    #[test]
-    fn lag_skips_to_the_newest_join_point_but_never_inside_an_entry() {
+    fn lag_skips_to_the_newest_join_point() {
         let mut log = LogWriter::new(LogId(0));
         append(&mut log, 0, 100, 0, true);
         append(&mut log, 10, 100, 1, false);
@@ -437,8 +411,6 @@ mod tests {
         let start = view.cursor_at(Pos::default()).unwrap();
         let Step::Skip(join) = view.step(start, LAG) else { panic!() };
         assert_eq!(join.pos, Pos { seg: 0, entry: 2 });
-        let inside = Cursor { offset: 50, ..start };
-        assert!(matches!(view.step(inside, LAG), Step::Send(_)));
         let at_join = view.cursor_at(join.pos).unwrap();
         assert!(matches!(view.step(at_join, 0), Step::Send(_)), "a join point is never skipped to itself");
     }

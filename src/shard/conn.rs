@@ -3,6 +3,7 @@
 use super::engine::{GENERATION_BITS, Key};
 use crate::fanout::directory::{StreamId, StreamName};
 use crate::fanout::log::{JoinPoint, LogKey, Pos};
+use crate::fanout::segment::Entry;
 use crate::fanout::view::{Cursor, Run};
 use crate::media::Mono;
 use crate::observe::{DisconnectReason, Protocol};
@@ -91,15 +92,18 @@ pub(super) enum Role {
     /// Subscriber; the reader is in the hot record once there is one.
     Player {
         name: StreamName,
+        /// The log it reads, or waits for.
         key: LogKey,
+        /// The log it wants.
+        target: LogKey,
         /// Until when it waits for its first byte; `Mono::NEVER` once that came.
         give_up_at: Mono,
-        /// The log it shall change to, with that log's reader.
-        next: Option<(LogKey, u32)>,
+        /// The reader of `target`, if that is another log.
+        next: Option<u32>,
         /// When the change was asked for; only a younger join point counts.
         asked_at: Mono,
-        /// The change itself: send to this position, then go on at that join point.
-        leave: Option<(Pos, JoinPoint)>,
+        /// The change itself: send what comes before that frame, then go on at its join point.
+        leave: Option<(Entry, JoinPoint)>,
     },
 }
 
@@ -174,14 +178,13 @@ impl Hot {
 
     /// Notes that `run` is being sent.
     pub fn depart(&mut self, run: &Run, now: Mono) {
-        self.cursor = Cursor { pos: Pos { seg: run.seg, entry: self.entry_in(run) }, offset: run.from };
+        // What is pinned, even if the cursor spelled it as the end of the segment before.
+        if self.cursor.pos.seg != run.seg {
+            self.cursor.pos = Pos { seg: run.seg, entry: 0 };
+        }
         (self.run_to, self.run_next, self.config_epoch) = (run.to, run.next, run.config_epoch);
         self.oldest = if run.late { Mono::NEVER } else { run.oldest };
         (self.sent_at, self.flight) = (now, Flight::Run);
-    }
-
-    fn entry_in(&self, run: &Run) -> u32 {
-        if self.cursor.pos.seg == run.seg { self.cursor.pos.entry } else { 0 }
     }
 }
 

@@ -39,8 +39,8 @@ const COMMANDS_PER_TURN: usize = 256;
 const LINGER: Duration = Duration::from_secs(2);
 /// The window of [`Limits::inbound_bytes`].
 const INBOUND_WINDOW: Duration = Duration::from_secs(10);
-/// Waiting replies of a subscriber, in bytes; more means that it asks without reading.
-const SIDE_BYTES_MAX: usize = 512;
+/// Waiting replies of a subscriber, in bytes: a handful of status messages. More means that it asks without reading.
+const SIDE_BYTES_MAX: usize = 2 << 10;
 /// Waiting bytes of a connection that is not a subscriber.
 const OUT_BYTES_MAX: usize = 64 << 10;
 /// How long a draining core waits for its connections.
@@ -313,7 +313,7 @@ impl<B: Backend, A: App> Core<B, A> {
                 Request::Play { name, key: log, first } => self.play(now, key, name, log, first),
                 Request::Switch(log) => self.switch(now, key, log),
                 Request::Pause(paused) => self.pause(now, key, paused),
-                Request::StopPlaying => self.leave(now, key),
+                Request::StopPlaying => self.leave(key),
                 Request::Close(reason) => self.finish(now, key, reason),
                 Request::Detach(read) => {
                     if let Some(slot) = self.conns.get(key)
@@ -423,6 +423,7 @@ impl<B: Backend, A: App> Core<B, A> {
                 self.accepted.stopped.set(true);
                 self.draining = Some(now + DRAIN);
                 for key in self.conns.keys() {
+                    self.say_goodbye(key);
                     self.finish(now, key, DisconnectReason::Shutdown);
                 }
             }
@@ -615,7 +616,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(slot) = self.conns.get(key) else { return };
         match slot.cold.as_ref().map(|c| &c.role) {
             Some(Role::Publisher { .. }) => self.unpublish(now, key),
-            Some(Role::Player { .. }) => self.leave(now, key),
+            Some(Role::Player { .. }) => self.leave(key),
             _ => {}
         }
     }

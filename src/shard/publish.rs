@@ -40,7 +40,7 @@ struct Awaited {
     frames: VecDeque<Frame>,
     bytes: usize,
     /// It was claimed away again before it came.
-    forward: Option<(CoreId, u32)>,
+    forward: Option<CoreId>,
     subscribes: Vec<(StreamName, LogKey, CoreId)>,
     unsubscribes: Vec<(LogId, CoreId)>,
     /// A frame was dropped for want of room: until the next keyframe the rest is of no use.
@@ -316,36 +316,30 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// Publisher `epoch`, on core `to`, claimed the stream: close the old one, give it away.
     pub(super) fn surrender(&mut self, now: Mono, id: StreamId, to: CoreId, epoch: u32) {
-        if let Some(awaited) = self.homes.awaited.get_mut(&id) {
-            if awaited.epoch > epoch {
-                // It was claimed back meanwhile, and will be sent for from here.
-                return;
-            }
-            awaited.forward = Some((to, epoch));
-            let old = awaited.publisher.take();
-            for (name, key, reader) in std::mem::take(&mut awaited.subscribes) {
-                self.reply(now, reader, Command::Refused { name, key, gone: true });
-            }
-            if let Some(old) = old {
+        if self.homes.homes.contains_key(&id) {
+            // What readers were told from here must arrive before what they are told from there.
+            self.flush(now, id);
+            let Some(home) = self.homes.homes.remove(&id) else { return };
+            if let Some(old) = home.publisher {
                 self.close(now, old, DisconnectReason::Takeover);
             }
-            return;
+            return self.tell(to, Command::Arrive { stream: id, hosted: home.hosted });
         }
-        if !self.homes.homes.contains_key(&id) {
-            return;
+        // It is still on its way here. If it was claimed back since, it has arrived when it comes.
+        let Some(awaited) = self.homes.awaited.get_mut(&id).filter(|a| a.epoch < epoch) else { return };
+        awaited.forward = Some(to);
+        let old = awaited.publisher.take();
+        for (name, key, reader) in std::mem::take(&mut awaited.subscribes) {
+            self.reply(now, reader, Command::Refused { name, key, gone: true });
         }
-        // What readers were told from here must arrive before what they are told from there.
-        self.flush(now, id);
-        let Some(home) = self.homes.homes.remove(&id) else { return };
-        if let Some(old) = home.publisher {
+        if let Some(old) = old {
             self.close(now, old, DisconnectReason::Takeover);
         }
-        self.tell(to, Command::Arrive { stream: id, hosted: home.hosted });
     }
 
     pub(super) fn arrive(&mut self, now: Mono, id: StreamId, mut hosted: Box<Hosted>) {
         let awaited = self.homes.awaited.remove(&id).unwrap_or_default();
-        if let Some((to, _)) = awaited.forward {
+        if let Some(to) = awaited.forward {
             return self.tell(to, Command::Arrive { stream: id, hosted });
         }
         if awaited.publisher.is_some() || !awaited.frames.is_empty() {
@@ -414,6 +408,9 @@ impl<B: Backend, A: App> Core<B, A> {
             self.arm_stream(id);
         } else if let Some(awaited) = self.homes.awaited.get_mut(&id) {
             awaited.unsubscribes.push((log, reader));
+        } else if let Some(home) = self.shared.directory.home_of(id).filter(|home| *home != self.id) {
+            // It left this core before the word came.
+            self.tell(home, Command::Unsubscribe { stream: id, log, reader });
         }
     }
 

@@ -17,6 +17,25 @@ use bytes::Bytes;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// A change of log waits this long to hear that the old log has nothing more before the frame it changes at.
+const CHANGE_WAIT: Duration = Duration::from_millis(200);
+/// Over the budget of pinned bytes, readers that are within this of the slowest go together.
+const PIN_SWEEP: Duration = Duration::from_secs(1);
+
+/// How a connection with a planned change of log goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// There is no plan (any more).
+    No,
+    /// Send what lies before this position first.
+    After(Pos),
+    /// Wait for the next flush.
+    Wait,
+    /// Change now.
+    Now,
+}
 
 /// Subscribers of one phase, and how many of them this sweep still has to visit.
 #[derive(Debug, Default)]
@@ -43,6 +62,8 @@ pub(super) struct Reader {
     joiners: Vec<Key>,
     /// Connections that will change to this log.
     changers: Vec<Key>,
+    /// The join point that nobody on those lists waits for any more.
+    settled: Option<Pos>,
     /// The newest configuration seen here.
     newest: Option<Arc<ConfigSet>>,
     /// Prefaces of the newest join point: of a start, of a resumption.
@@ -62,7 +83,7 @@ pub(super) struct Readers {
     /// Readers with sends to make, in turn.
     pub queue: VecDeque<u32>,
     /// Connections whose turn the sweep may have missed.
-    later: Vec<Key>,
+    later: VecDeque<Key>,
 }
 
 impl Readers {
@@ -103,6 +124,7 @@ impl<B: Backend, A: App> Core<B, A> {
         cold.role = Role::Player {
             name: name.clone(),
             key: first.unwrap_or(log),
+            target: log,
             give_up_at,
             next: None,
             asked_at: now,
@@ -110,37 +132,60 @@ impl<B: Backend, A: App> Core<B, A> {
         };
         cold.inbound_since = now;
         self.observed.metrics.subscribers[cold.protocol].inc();
-        self.seek(now, key, name, first.unwrap_or(log));
-        if first.is_some() {
-            self.switch(now, key, log);
-        }
+        self.seek(now, key, name);
         self.watch_stall(now, key);
         self.arm(key);
     }
 
-    /// Finds the log for a player, or lets it wait for the name.
-    fn seek(&mut self, now: Mono, key: Key, name: StreamName, log: LogKey) {
-        match self.reader_for(now, &name, log) {
-            Some(at) => {
-                if let Some(reader) = self.readers.get(at) {
-                    reader.joiners.push(key);
-                }
-                self.settle(now, at);
-            }
-            None => {
-                self.readers.wanted.entry(name).or_default().insert(key);
-            }
+    /// Finds the log for a player, and the one it wants beyond that, or lets it wait for the name.
+    fn seek(&mut self, now: Mono, key: Key, name: StreamName) {
+        let Some(Role::Player { key: log, target, .. }) = self.role(key) else { return };
+        let (log, target) = (*log, *target);
+        if !self.wait_at(now, &name, log, key, false) {
+            self.readers.wanted.entry(name).or_default().insert(key);
+        } else if log != target {
+            self.switch(now, key, target);
         }
     }
 
-    /// The reader of a log, asked for at its home if need be; `None` if there is no such stream.
-    fn reader_for(&mut self, now: Mono, name: &StreamName, key: LogKey) -> Option<u32> {
-        if let Some(at) = self.readers.by_key.get(&(name.clone(), key)) {
-            return Some(*at);
+    fn role(&mut self, key: Key) -> Option<&mut Role> {
+        Some(&mut self.conns.get(key)?.cold.as_mut()?.role)
+    }
+
+    /// Puts a connection on the list of those who wait to join a log, or to change to it. The log is asked for at its
+    /// home if need be. False if there is no such stream.
+    fn wait_at(&mut self, now: Mono, name: &StreamName, log: LogKey, conn: Key, change: bool) -> bool {
+        let known = self.readers.by_key.get(&(name.clone(), log)).copied();
+        let Some(at) = known.or_else(|| self.new_reader(now, name, log)) else { return false };
+        if change && let Some(Role::Player { next, .. }) = self.role(conn) {
+            *next = Some(at);
         }
+        let Some(reader) = self.readers.get(at) else { return false };
+        if change {
+            reader.changers.push(conn);
+        } else {
+            reader.joiners.push(conn);
+        }
+        reader.settled = None;
+        if known.is_some() {
+            self.settle(now, at);
+            return true;
+        }
+        // Only now, with somebody on the list, may the answer come.
+        let (stream, home) = (reader.stream, reader.home);
+        if home == self.id {
+            self.subscribed(now, stream, name.clone(), log, home);
+        } else {
+            self.tell(home, Command::Subscribe { stream, name: name.clone(), key: log, reader: self.id });
+        }
+        true
+    }
+
+    /// A reader without a view. `None` if there is no such stream.
+    fn new_reader(&mut self, now: Mono, name: &StreamName, key: LogKey) -> Option<u32> {
         let (stream, home, stats) = self.shared.directory.find(name)?;
         let phases = (0..self.shared.rule.phases()).map(|_| Phase::default()).collect();
-        let at = self.readers.insert(Reader {
+        Some(self.readers.insert(Reader {
             name: name.clone(),
             key,
             stream,
@@ -153,15 +198,10 @@ impl<B: Backend, A: App> Core<B, A> {
             joiners: Vec::new(),
             changers: Vec::new(),
             newest: None,
+            settled: None,
             prefaces: [None, None],
             goodbye: None,
-        });
-        if home == self.id {
-            self.subscribed(now, stream, name.clone(), key, home);
-        } else {
-            self.tell(home, Command::Subscribe { stream, name: name.clone(), key, reader: self.id });
-        }
-        Some(at)
+        }))
     }
 
     pub(super) fn opened(&mut self, now: Mono, name: StreamName, key: LogKey, snapshot: LogSnapshot) {
@@ -191,7 +231,7 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         for conn in joiners {
             if gone {
-                self.seek(now, conn, name.clone(), key);
+                self.seek(now, conn, name.clone());
             } else {
                 self.refuse(now, conn, PlayRefused::TooManyVariants);
             }
@@ -202,11 +242,7 @@ impl<B: Backend, A: App> Core<B, A> {
     pub(super) fn published(&mut self, now: Mono, name: &StreamName) {
         let Some(waiting) = self.readers.wanted.remove(name) else { return };
         for key in waiting {
-            let log = match self.conns.get(key).and_then(|s| s.cold.as_ref()).map(|c| &c.role) {
-                Some(Role::Player { key: log, .. }) => *log,
-                _ => continue,
-            };
-            self.seek(now, key, name.clone(), log);
+            self.seek(now, key, name.clone());
         }
     }
 
@@ -227,8 +263,9 @@ impl<B: Backend, A: App> Core<B, A> {
             // The name may be published anew at once: that is another stream.
             let name = (reader.name.clone(), reader.key);
             self.readers.by_key.remove(&name);
-            self.look(now, log);
         }
+        // The mark may have been taken before the news came.
+        self.look(now, log);
     }
 
     /// Takes the marks that other cores left.
@@ -254,7 +291,8 @@ impl<B: Backend, A: App> Core<B, A> {
                 reader.phases.iter_mut().for_each(|p| p.todo = p.members.len());
             }
         } else {
-            let slot = rule.slot_at(now);
+            // The turn may have begun just before the slot that the home rings in.
+            let slot = rule.slot_at(now.max(view.shared().flushed_at()));
             let from = reader.slot_rung.max(slot.saturating_sub(phases)) + 1;
             for rung in from..=slot {
                 if let Some(phase) = reader.phases.get_mut((rung % phases) as usize) {
@@ -265,11 +303,22 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         self.enqueue(at);
         self.settle(now, at);
+        self.abandon(at);
     }
 
-    /// Takes the connections that a sweep may have missed.
-    pub(super) fn take_later(&mut self) -> Vec<Key> {
-        std::mem::take(&mut self.readers.later)
+    /// Gives a connection a turn in the next sweep.
+    pub(super) fn step_later(&mut self, key: Key) {
+        self.readers.later.push_back(key);
+    }
+
+    /// The next connection that [`Core::step_later`] was asked for.
+    pub(super) fn next_later(&mut self) -> Option<Key> {
+        self.readers.later.pop_front()
+    }
+
+    /// Whether connections wait for a sweep.
+    pub(super) fn sweep_waits(&self) -> bool {
+        !self.readers.later.is_empty() || !self.readers.queue.is_empty()
     }
 
     pub(super) fn enqueue(&mut self, at: u32) {
@@ -295,8 +344,9 @@ impl<B: Backend, A: App> Core<B, A> {
             }
             return;
         }
-        let Some(join) = view.join().cloned() else { return };
+        let Some(join) = view.join().filter(|j| reader.settled != Some(j.pos)).cloned() else { return };
         let Some(born) = view.entry(join.pos) else { return };
+        reader.settled = Some(join.pos);
         let joiners = std::mem::take(&mut reader.joiners);
         let changers = std::mem::take(&mut reader.changers);
         for key in joiners {
@@ -321,7 +371,9 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         cold.preface = Some(preface);
         slot.hot.set(hot::SIDE | hot::JOINED, true);
-        self.enter(key, at, join);
+        if !self.enter(key, at, join) {
+            return self.close(now, key, DisconnectReason::Lag);
+        }
         if let Some(reader) = self.readers.get(at) {
             let protocol = self.conns.get(key).and_then(|s| s.cold.as_ref()).map(|c| c.protocol);
             if let Some(viewers) = protocol.and_then(|p| reader.stats.viewers.get(p.index())) {
@@ -331,20 +383,23 @@ impl<B: Backend, A: App> Core<B, A> {
         self.step(now, key);
     }
 
-    /// Puts the connection's cursor at `join` and the connection on the reader's list.
-    fn enter(&mut self, key: Key, at: u32, join: &JoinPoint) {
-        let Some(reader) = self.readers.get(at) else { return };
-        let Some(cursor) = reader.view.as_ref().and_then(|v| v.cursor_at(join.pos)) else { return };
-        let Some((index, phase)) =
-            reader.phases.iter_mut().enumerate().min_by_key(|(_, phase)| phase.members.len())
-        else {
-            return;
-        };
-        let Some(slot) = self.conns.get(key) else { return };
+    /// Puts the connection's cursor at `join` and the connection on the reader's list. False if that place is evicted.
+    #[must_use]
+    fn enter(&mut self, key: Key, at: u32, join: &JoinPoint) -> bool {
+        let Some(reader) = self.readers.get(at) else { return false };
+        let Some(cursor) = reader.view.as_ref().and_then(|v| v.cursor_at(join.pos)) else { return false };
+        let phases = reader.phases.iter_mut().enumerate();
+        let Some((index, phase)) = phases.min_by_key(|(_, phase)| phase.members.len()) else { return false };
+        let Some(slot) = self.conns.get(key) else { return false };
+        if phase.todo > 0 {
+            // Or the sweep that is under way would visit it in place of an older member.
+            phase.todo += 1;
+        }
         slot.hot.member = phase.members.len() as u32;
         phase.members.push(key.slot);
         (slot.hot.reader, slot.hot.phase, slot.hot.cursor) = (at, index as u8, cursor);
         slot.hot.config_epoch = join.config.epoch;
+        true
     }
 
     /// What goes in front of `join`, built once for all who start (or resume) there.
@@ -371,32 +426,27 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// Asks for a change to another log of the same stream at its next join point.
     pub(super) fn switch(&mut self, now: Mono, key: Key, log: LogKey) {
-        let name = match self.conns.get(key).and_then(|s| s.cold.as_mut()).map(|c| &mut c.role) {
-            Some(Role::Player { name, key: current, next, asked_at, leave, .. }) => {
-                (*next, *leave, *asked_at) = (None, None, now);
-                if *current == log {
-                    return;
-                }
-                name.clone()
+        let (name, before, stay) = match self.role(key) {
+            Some(Role::Player { name, key: current, target, next, asked_at, leave, .. }) => {
+                (*target, *leave, *asked_at) = (log, None, now);
+                (name.clone(), next.take(), *current == log)
             }
             _ => return,
         };
-        let Some(at) = self.reader_for(now, &name, log) else { return };
-        if let Some(reader) = self.readers.get(at) {
-            reader.changers.push(key);
+        if let Some(before) = before {
+            if let Some(reader) = self.readers.get(before) {
+                reader.changers.retain(|k| *k != key);
+            }
+            self.abandon(before);
         }
-        if let Some(Role::Player { next, .. }) =
-            self.conns.get(key).and_then(|s| s.cold.as_mut()).map(|c| &mut c.role)
-        {
-            *next = Some((log, at));
+        if !stay {
+            // False: the stream is gone or not there yet; `seek` asks again when it comes.
+            let _there = self.wait_at(now, &name, log, key, true);
         }
-        self.settle(now, at);
     }
 
     fn forget_change(&mut self, key: Key) {
-        if let Some(Role::Player { next, leave, .. }) =
-            self.conns.get(key).and_then(|s| s.cold.as_mut()).map(|c| &mut c.role)
-        {
+        if let Some(Role::Player { next, leave, .. }) = self.role(key) {
             (*next, *leave) = (None, None);
         }
     }
@@ -404,24 +454,19 @@ impl<B: Backend, A: App> Core<B, A> {
     /// The other log has a join point: if it is young enough, plan to leave this one right before it.
     fn plan_change(&mut self, now: Mono, key: Key, at: u32, join: &JoinPoint, first: Entry) {
         let Some(slot) = self.conns.get(key) else { return };
-        let (joined, reader, cursor) = (slot.hot.is(hot::JOINED), slot.hot.reader, slot.hot.cursor);
-        let Some(Role::Player { next: Some((log, wanted)), asked_at, give_up_at, .. }) =
-            slot.cold.as_ref().map(|c| &c.role)
+        let joined = slot.hot.is(hot::JOINED);
+        let Some(Role::Player { key: current, target, next, asked_at, leave, .. }) =
+            slot.cold.as_mut().map(|c| &mut c.role)
         else {
             return;
         };
-        if *wanted != at {
+        if *next != Some(at) {
             return;
         }
-        if !joined && *give_up_at != Mono::NEVER {
-            // The first log has nothing to start from: start here.
-            let log = *log;
+        if !joined {
+            // The log to begin with has nothing to begin with: begin here.
+            (*current, *next) = (*target, None);
             self.leave_lists(key);
-            if let Some(Role::Player { key: current, next, .. }) =
-                self.conns.get(key).and_then(|s| s.cold.as_mut()).map(|c| &mut c.role)
-            {
-                (*current, *next) = (log, None);
-            }
             return self.join(now, key, at, join);
         }
         if first.complete_us < asked_at.as_micros() {
@@ -430,35 +475,61 @@ impl<B: Backend, A: App> Core<B, A> {
             }
             return;
         }
-        let Some(view) = self.readers.get(reader).and_then(|r| r.view.as_mut()) else { return };
-        view.refresh();
-        let until = view.first_since(cursor.pos, first.number);
-        let Some(slot) = self.conns.get(key) else { return };
+        *leave = Some((first, join.clone()));
         slot.hot.set(hot::SIDE, true);
-        if let Some(Role::Player { leave, .. }) = slot.cold.as_mut().map(|c| &mut c.role) {
-            *leave = Some((until, join.clone()));
-        }
         self.step(now, key);
     }
 
+    /// Whether a connection with a planned change goes on in its old log, up to which position.
+    pub(super) fn leaving(&mut self, now: Mono, key: Key) -> Leaving {
+        let Some(slot) = self.conns.get(key) else { return Leaving::No };
+        let (at, cursor) = (slot.hot.reader, slot.hot.cursor);
+        let Some(Role::Player { leave, next, asked_at, .. }) = slot.cold.as_mut().map(|c| &mut c.role) else {
+            return Leaving::No;
+        };
+        let (Some(first), next) = (leave.as_ref().map(|(first, _)| *first), *next) else {
+            return Leaving::No;
+        };
+        let Some(view) = self.readers.get(at).and_then(|r| r.view.as_mut()) else { return Leaving::Now };
+        if view.passed(cursor.pos, first.number) {
+            // A send was under way across that frame: the next join point, then.
+            (*leave, *asked_at) = (None, Mono::from_micros(first.complete_us + 1));
+            if let Some(reader) = next.and_then(|next| self.readers.get(next)) {
+                reader.changers.push(key);
+                reader.settled = None;
+            }
+            return Leaving::No;
+        }
+        view.refresh();
+        let until = view.first_since(cursor.pos, first.number);
+        let known = until < view.limit() || view.ended();
+        if cursor.pos < until && !view.drained(cursor) {
+            return Leaving::After(until);
+        }
+        // What both logs hold is flushed together, but another core may hear of one first.
+        let waited = now.since(Mono::from_micros(first.complete_us)) > CHANGE_WAIT;
+        if known || waited { Leaving::Now } else { Leaving::Wait }
+    }
+
     /// The last entry before the change is sent: go over.
-    pub(super) fn change(&mut self, key: Key) {
+    pub(super) fn change(&mut self, now: Mono, key: Key) {
         let Some(slot) = self.conns.get(key) else { return };
-        let Some(Role::Player { key: current, next, leave, .. }) = slot.cold.as_mut().map(|c| &mut c.role)
+        let old = slot.hot.reader;
+        let Some(Role::Player { key: current, target, next, leave, .. }) =
+            slot.cold.as_mut().map(|c| &mut c.role)
         else {
             return;
         };
-        let (Some((log, at)), Some((_, join))) = (next.take(), leave.take()) else { return };
-        *current = log;
-        let old = slot.hot.reader;
+        let (Some(at), Some((_, join))) = (next.take(), leave.take()) else { return };
+        *current = *target;
         self.leave_members(key);
         let preface = self.preface(at, &join, false);
-        if let Some(slot) = self.conns.get(key)
-            && let Some(cold) = &mut slot.cold
-        {
+        if let Some(cold) = self.conns.get(key).and_then(|s| s.cold.as_mut()) {
             cold.preface = Some(preface);
         }
-        self.enter(key, at, &join);
+        if !self.enter(key, at, &join) {
+            self.close(now, key, DisconnectReason::Lag);
+        }
         self.abandon(old);
     }
 
@@ -473,7 +544,7 @@ impl<B: Backend, A: App> Core<B, A> {
         {
             *give_up_at = Mono::NEVER;
         }
-        self.leave(now, key);
+        self.leave(key);
         self.ask(now, key, |app, peer, io| {
             app.answer(peer, now, Answer::PlayRefused(why), io);
             let reason = match why {
@@ -492,7 +563,7 @@ impl<B: Backend, A: App> Core<B, A> {
     }
 
     /// The connection is no subscriber any more; a send that is in flight goes on.
-    pub(super) fn leave(&mut self, _now: Mono, key: Key) {
+    pub(super) fn leave(&mut self, key: Key) {
         let Some(slot) = self.conns.get(key) else { return };
         let joined = slot.hot.is(hot::JOINED);
         let at = slot.hot.reader;
@@ -519,7 +590,7 @@ impl<B: Backend, A: App> Core<B, A> {
             slot.hot.reader = NONE;
         }
         let role = slot.cold.as_mut().map(|c| std::mem::take(&mut c.role));
-        if let Some(Role::Player { next: Some((_, next)), .. }) = role {
+        if let Some(Role::Player { next: Some(next), .. }) = role {
             self.abandon(next);
         }
         self.abandon(at);
@@ -539,7 +610,7 @@ impl<B: Backend, A: App> Core<B, A> {
                 self.readers.wanted.remove(&name);
             }
         }
-        if let Some((_, next)) = next
+        if let Some(next) = next
             && let Some(reader) = self.readers.get(next)
         {
             reader.changers.retain(|k| *k != key);
@@ -572,7 +643,7 @@ impl<B: Backend, A: App> Core<B, A> {
             // The sweep may have been past this place but not past its old one.
             slot.hot.set(hot::WANT, true);
             let generation = slot.hot.generation;
-            self.readers.later.push(Key { slot: moved, generation });
+            self.readers.later.push_back(Key { slot: moved, generation });
         }
     }
 
@@ -591,10 +662,15 @@ impl<B: Backend, A: App> Core<B, A> {
         let ended = view.ended();
         // The stream may have moved since.
         let home = self.shared.directory.find(&reader.name).filter(|f| f.0 == stream).map_or(home, |f| f.1);
-        self.readers.by_log.remove(&log);
+        // The id may serve another log by now.
+        if self.readers.by_log.get(&log) == Some(&at) {
+            self.readers.by_log.remove(&log);
+        }
         self.drop_reader(at);
         if ended {
-        } else if home == own {
+            return;
+        }
+        if home == own {
             self.unsubscribed(super::core::clock(), stream, log, own);
         } else {
             self.tell(home, Command::Unsubscribe { stream, log, reader: own });
@@ -617,17 +693,15 @@ impl<B: Backend, A: App> Core<B, A> {
         if self.readers.pinned_bytes() <= budget {
             return;
         }
-        let mut slowest: Option<(Mono, Key)> = None;
+        let mut reading: Vec<(Mono, Key)> = Vec::new();
         for key in self.conns.keys() {
             let Some(slot) = self.conns.get(key) else { continue };
             if slot.hot.flight == super::conn::Flight::Run && slot.hot.state == State::Open {
-                let sent_at = slot.hot.sent_at;
-                if slowest.is_none_or(|(at, _)| sent_at < at) {
-                    slowest = Some((sent_at, key));
-                }
+                reading.push((slot.hot.sent_at, key));
             }
         }
-        if let Some((_, key)) = slowest {
+        let Some(slowest) = reading.iter().map(|(sent_at, _)| *sent_at).min() else { return };
+        for (_, key) in reading.into_iter().filter(|(sent_at, _)| *sent_at <= slowest + PIN_SWEEP) {
             self.close(now, key, DisconnectReason::Lag);
         }
     }

@@ -1,9 +1,10 @@
 //! Sends: one step of one subscriber, and the sweep over all that have something to get.
 
 use super::App;
-use super::conn::{Flight, Role, State, hot};
+use super::conn::{Flight, State, hot};
 use super::core::{BATCH_US, Core};
 use super::engine::{Backend, Key};
+use super::subscribe::Leaving;
 use crate::fanout::view::{Cursor, Run, Step};
 use crate::media::Mono;
 use crate::observe::{DisconnectReason, Protocol, Stage};
@@ -24,10 +25,14 @@ impl<B: Backend, A: App> Core<B, A> {
     /// Visits subscribers of flushed logs, log by log in turn, until a batch is full. Returns whether some are left.
     pub(super) fn sweep(&mut self, now: Mono) -> bool {
         let mut spent = 0.0;
-        for key in self.take_later() {
+        while spent < BATCH_US
+            && let Some(key) = self.next_later()
+        {
             spent += cost(self.advance(now, key));
         }
-        while let Some(at) = self.readers.queue.pop_front() {
+        while spent < BATCH_US
+            && let Some(at) = self.readers.queue.pop_front()
+        {
             let mut phase = 0;
             while let Some(slot) = next_member(self.readers.get(at), &mut phase) {
                 let Some(hot) = self.conns.at(slot).map(|s| &s.hot) else { continue };
@@ -43,11 +48,8 @@ impl<B: Backend, A: App> Core<B, A> {
             } else {
                 reader.queued = false;
             }
-            if spent >= BATCH_US {
-                break;
-            }
         }
-        !self.readers.queue.is_empty()
+        self.sweep_waits()
     }
 
     /// Sends the next thing of a connection, if nothing is in flight.
@@ -71,13 +73,19 @@ impl<B: Backend, A: App> Core<B, A> {
                     None => continue,
                 }
             }
-            if !slot.hot.is(hot::JOINED) || slot.hot.is(hot::PAUSED) {
+            if !slot.hot.is(hot::JOINED) {
                 return Did::Nothing;
             }
-            let (at, cursor, resume) = (slot.hot.reader, slot.hot.cursor, slot.hot.is(hot::RESUME));
+            let (at, cursor) = (slot.hot.reader, slot.hot.cursor);
+            let (paused, resume) = (slot.hot.is(hot::PAUSED), slot.hot.is(hot::RESUME));
             let Some(view) = self.readers.get(at).and_then(|r| r.view.as_mut()) else { return Did::Nothing };
+            if paused {
+                return if view.ended() { self.end_subscription(now, key) } else { Did::Nothing };
+            }
             // After a pause the newest join point is the place to go on, however short the pause was.
-            match view.step(cursor, if resume { 0 } else { lag_max_us }) {
+            let step =
+                if resume { view.decide(cursor, view.limit(), 0) } else { view.step(cursor, lag_max_us) };
+            match step {
                 Step::Send(run) => return self.send_run(now, key, run),
                 Step::Skip(join) => {
                     let Some(at_join) = view.cursor_at(join.pos) else { return Did::Nothing };
@@ -120,20 +128,30 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// Everything of an ended stream is sent.
     fn end_subscription(&mut self, now: Mono, key: Key) -> Did {
-        let Some(at) = self.conns.get(key).map(|s| s.hot.reader) else { return Did::Nothing };
+        self.say_goodbye(key);
+        self.finish(now, key, DisconnectReason::StreamEnded);
+        Did::Nothing
+    }
+
+    /// Appends the end of the subscription to what the connection has to send.
+    pub(super) fn say_goodbye(&mut self, key: Key) {
+        let Some(at) = self.conns.get(key).filter(|s| s.hot.is(hot::JOINED)).map(|s| s.hot.reader) else {
+            return;
+        };
         let goodbye = self.goodbye(at);
         if let Some(slot) = self.conns.get(key)
             && let Some(cold) = &mut slot.cold
         {
             cold.out.extend(goodbye);
         }
-        self.finish(now, key, DisconnectReason::StreamEnded);
-        Did::Nothing
     }
 
     /// What the connection itself has to send: replies, then a preface; then a change of log. `None`: look again.
     fn send_own(&mut self, now: Mono, key: Key) -> Option<Did> {
         let slot = self.conns.get(key)?;
+        if matches!(slot.hot.state, State::Closing | State::Free) {
+            return Some(Did::Nothing);
+        }
         let cold = slot.cold.as_mut()?;
         let own = if !cold.out.is_empty() {
             Some(std::mem::take(&mut cold.out).into())
@@ -158,17 +176,24 @@ impl<B: Backend, A: App> Core<B, A> {
             }
             _ => return Some(Did::Nothing),
         }
-        let Role::Player { leave: Some((until, _)), .. } = &cold.role else {
-            slot.hot.set(hot::SIDE, false);
-            return None;
-        };
-        let (until, at, cursor) = (*until, slot.hot.reader, slot.hot.cursor);
-        let lag_max_us = self.shared.limits.lag_max.as_micros() as u64;
-        let view = self.readers.get(at).and_then(|r| r.view.as_ref())?;
-        if let Step::Send(run) = view.decide(cursor, until, lag_max_us) {
-            return Some(self.send_run(now, key, run));
+        match self.leaving(now, key) {
+            Leaving::No => self.conns.get(key)?.hot.set(hot::SIDE, false),
+            Leaving::Wait => return Some(Did::Nothing),
+            Leaving::Now => self.change(now, key),
+            Leaving::After(until) => {
+                let slot = self.conns.get(key)?;
+                let (at, cursor, paused) = (slot.hot.reader, slot.hot.cursor, slot.hot.is(hot::PAUSED));
+                let view = self.readers.get(at).and_then(|r| r.view.as_ref())?;
+                return match view.decide(cursor, until, u64::MAX) {
+                    Step::Send(run) if !paused => Some(self.send_run(now, key, run)),
+                    // Paused, or evicted: nothing of the old log is wanted any more.
+                    _ => {
+                        self.change(now, key);
+                        None
+                    }
+                };
+            }
         }
-        self.change(key);
         None
     }
 
@@ -179,8 +204,12 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(bytes) = view.bytes(&run) else { return Did::Nothing };
         let bytes: *const [u8] = bytes;
         view.pin(run.seg);
+        let more = view.normalise(run.next) < view.normalise(view.limit());
         let Some(slot) = self.conns.get(key) else { return Did::Nothing };
         slot.hot.depart(&run, now);
+        // What the bound of a send left over goes on when this one is through, whatever phase it is.
+        slot.hot.set(hot::WANT, more);
+        slot.hot.set(hot::RESUME, false);
         // SAFETY: the segment is pinned in its view until `sent`, and a view with pins is not dropped (`abandon`);
         // published bytes do not change (`fanout::segment`).
         unsafe { self.backend.send(key, bytes) };
@@ -196,44 +225,25 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(cold) = &mut slot.cold else { return };
         let protocol = cold.protocol;
         let mut more = want;
+        let whole;
         match flight {
             Flight::No => return,
             Flight::Own => {
                 let sending = std::mem::take(&mut cold.sending);
-                if let Ok(sent) = result
-                    && (sent as usize) < sending.len()
-                {
-                    // Before the rest of it nothing else may go.
-                    let mut rest = sending.get(sent as usize..).unwrap_or(&[]).to_owned();
-                    rest.append(&mut cold.out);
-                    cold.out = rest;
-                }
+                whole = result.is_ok_and(|sent| sent as usize == sending.len());
                 more = true;
             }
             Flight::Run => {
                 let start = slot.hot.cursor;
                 let (run_to, run_next) = (slot.hot.run_to, slot.hot.run_next);
-                let mut left = slot.hot.member == super::conn::NONE;
-                if let Some(view) = self.readers.get(at).and_then(|r| r.view.as_mut()) {
-                    if let Ok(sent) = result {
-                        let run = Run {
-                            seg: start.pos.seg,
-                            from: start.offset,
-                            to: run_to,
-                            next: run_next,
-                            oldest,
-                            late: false,
-                            config_epoch: 0,
-                        };
-                        let cursor = view.advance(&run, start.pos, sent);
-                        more |= cursor.offset != run_to;
-                        if let Some(slot) = self.conns.get(key) {
-                            slot.hot.cursor = cursor;
-                        }
-                        self.observe_send(now, protocol, sent, sent_at, oldest, at);
-                    }
-                } else {
-                    left = true;
+                let left = slot.hot.member == super::conn::NONE;
+                slot.hot.cursor = Cursor { pos: run_next, offset: run_to };
+                if left {
+                    slot.hot.reader = super::conn::NONE;
+                }
+                whole = result.is_ok_and(|sent| sent == run_to - start.offset);
+                if whole {
+                    self.observe_send(now, protocol, sent_at, oldest, at);
                 }
                 if let Some(view) = self.readers.get(at).and_then(|r| r.view.as_mut()) {
                     view.unpin(start.pos.seg);
@@ -250,8 +260,9 @@ impl<B: Backend, A: App> Core<B, A> {
         match result {
             Err(libc::EPIPE | libc::ECONNRESET) => self.close(now, key, DisconnectReason::ClientClosed),
             Err(_) => self.close(now, key, DisconnectReason::IoError),
-            Ok(0) => self.close(now, key, DisconnectReason::ClientClosed),
-            Ok(_) if more || !self.caught_up(key) => self.step(now, key),
+            // The kernel sends on until all is sent or the socket fails.
+            Ok(_) if !whole => self.close(now, key, DisconnectReason::ClientClosed),
+            Ok(_) if more || !self.caught_up(key) => self.step_later(key),
             Ok(_) => {}
         }
         self.release(now, key);
@@ -266,19 +277,10 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         let (at, cursor) = (slot.hot.reader, slot.hot.cursor);
         let Some(view) = self.readers.get(at).and_then(|r| r.view.as_ref()) else { return true };
-        // In an interval a whole bound's worth of backlog does not wait for the next phase.
-        view.drained(cursor) || (phases > 1 && cursor.pos.seg == view.limit().seg && !view.ended())
+        view.drained(cursor) && !view.ended() || phases > 1
     }
 
-    fn observe_send(
-        &mut self,
-        now: Mono,
-        protocol: Protocol,
-        _sent: u32,
-        sent_at: Mono,
-        oldest: Mono,
-        at: u32,
-    ) {
+    fn observe_send(&mut self, now: Mono, protocol: Protocol, sent_at: Mono, oldest: Mono, at: u32) {
         self.histograms.record_us(Stage::Send, protocol, now.micros_since(sent_at));
         if oldest == Mono::NEVER {
             return;

@@ -16,6 +16,8 @@ pub(super) struct Item {
     pub(super) flags: u8,
     pub(super) config_epoch: u32,
     pub(super) number: u32,
+    /// Configuration as of a join point.
+    pub(super) config: Option<Arc<ConfigSet>>,
 }
 
 /// See the module's description. Empty until the first join point, and when a GOP outgrew its bounds.
@@ -29,10 +31,10 @@ pub(super) struct Gop {
 }
 
 impl Gop {
-    /// Adds `item`; `join` is the configuration if it is a join point.
-    pub(super) fn push(&mut self, now: Mono, item: Item, join: Option<Arc<ConfigSet>>, keep: Retention) {
-        if join.is_some() {
-            *self = Gop { join, since: now, ..Gop::default() };
+    /// Adds `item`; a join point begins anew.
+    pub(super) fn push(&mut self, now: Mono, item: Item, keep: Retention) {
+        if item.config.is_some() {
+            *self = Gop { join: item.config.clone(), since: now, ..Gop::default() };
         } else if self.join.is_none() {
             return;
         }
@@ -58,12 +60,9 @@ impl Gop {
             gop.bytes += body.len() as u64;
             let frame = Frame { kind, dts_ms, body, first_byte_at: complete_at, complete_at };
             let flags = entry.flags & !flags::LATE;
-            gop.items.push_back(Item {
-                frame,
-                flags,
-                config_epoch: entry.config_epoch,
-                number: entry.number,
-            });
+            let config = gop.join.clone().filter(|_| gop.items.is_empty());
+            let (config_epoch, number) = (entry.config_epoch, entry.number);
+            gop.items.push_back(Item { frame, flags, config_epoch, number, config });
         }
         gop
     }

@@ -52,7 +52,9 @@ pub struct Epoll {
     buffers: Vec<Box<[u8]>>,
     free: Vec<u16>,
     collected: VecDeque<Completion>,
+    /// The next wait is only a turn for the runtime.
     yielded: bool,
+    events: Vec<epoll::Event>,
 }
 
 impl Epoll {
@@ -77,6 +79,7 @@ impl Epoll {
             free: Vec::new(),
             collected: VecDeque::new(),
             yielded: false,
+            events: Vec::with_capacity(EVENTS),
         })
     }
 
@@ -182,21 +185,19 @@ impl Epoll {
     }
 
     fn look(&mut self) -> io::Result<()> {
-        let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
-        loop {
-            events.clear();
-            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-            let spare = rustix::buffer::spare_capacity(&mut events);
-            match epoll::wait(self.readiness.get_ref(), spare, Some(&now)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            self.take_events(&events);
-            // All of them: from outside only new edges are seen.
-            if events.len() < EVENTS {
-                return Ok(());
-            }
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let spare = rustix::buffer::spare_capacity(&mut events);
+        match epoll::wait(self.readiness.get_ref(), spare, Some(&now)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        self.take_events(&events);
+        // From outside only new edges are seen: what did not fit is to be looked for again without one.
+        self.yielded |= events.len() == EVENTS;
+        self.events = events;
+        Ok(())
     }
 
     fn take_events(&mut self, events: &[epoll::Event]) {

@@ -9,7 +9,7 @@
 //! the ring is closed; a buffer's bytes are read only between its completion and its recycling. (2) Submission
 //! entries name memory that outlives them: send bytes by the caller's contract, the timer's `Timespec` and the bell's
 //! word because they are boxed here and dropped after the ring. (3) On drop everything is cancelled and reaped; if
-//! that does not end, the memory is leaked, never freed under the kernel.
+//! that does not end, the process aborts: nothing is freed under the kernel.
 
 use super::{
     Backend, BackendStats, Buffer, Completion, GENERATION_BITS, Key, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
@@ -151,16 +151,19 @@ pub struct Uring {
     collected: VecDeque<Completion>,
     outstanding: u64,
     bell: OwnedFd,
-    armed: Mono,
-    /// Number of the newest timer; an older one that fires late changes nothing.
+    /// The bell's read has completed and is to be asked for again.
+    bell_rung: bool,
+    /// Timeouts in the kernel, with their numbers, the earliest last.
+    timers: Vec<(Mono, u32)>,
     timer_number: u32,
     stats: BackendStats,
 }
 
 /// Whether this kernel and its policy allow what the backend needs, with the reason if not.
 pub fn probe() -> io::Result<()> {
-    let mut ring = build(8, 16)?;
+    // Declared in this order so that the ring is closed before its buffers are unmapped, also on an error.
     let mut buffers = Buffers::new()?;
+    let mut ring = build(8, 16)?;
     ring.submitter().register_files_sparse(1)?;
     register(&mut ring, &mut buffers)?;
     let mut probe = io_uring::Probe::new();
@@ -169,7 +172,6 @@ pub fn probe() -> io::Result<()> {
     if !needed.iter().all(|code| probe.is_supported(*code)) {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel's io_uring lacks an operation"));
     }
-    drop(ring);
     Ok(())
 }
 
@@ -197,8 +199,9 @@ impl Uring {
     /// A ring for at most `slots` sockets; `bell` is the eventfd that other cores ring. Must be called inside a
     /// tokio runtime of this thread.
     pub fn new(slots: u32, bell: OwnedFd) -> io::Result<Uring> {
-        let mut ring = build(SUBMISSION_ENTRIES, COMPLETION_ENTRIES)?;
+        // In this order: see `probe`.
         let mut buffers = Buffers::new()?;
+        let mut ring = build(SUBMISSION_ENTRIES, COMPLETION_ENTRIES)?;
         ring.submitter().register_files_sparse(slots)?;
         register(&mut ring, &mut buffers)?;
         let fd = RingFd(ring.as_raw_fd());
@@ -212,7 +215,8 @@ impl Uring {
             collected: VecDeque::new(),
             outstanding: 0,
             bell,
-            armed: Mono::NEVER,
+            bell_rung: false,
+            timers: Vec::new(),
             timer_number: 0,
             stats: BackendStats::default(),
         };
@@ -229,25 +233,29 @@ impl Uring {
 
     /// Every entry names memory that lives until its completion: see the module's point 2.
     fn push(&mut self, entry: squeue::Entry) {
-        let Some(kernel) = &mut self.kernel else { return };
         self.outstanding += 1;
-        // SAFETY: point 2.
-        while unsafe { kernel.ring.submission().push(&entry) }.is_err() {
+        loop {
+            let Some(kernel) = &mut self.kernel else { return };
+            // SAFETY: point 2.
+            if unsafe { kernel.ring.submission().push(&entry) }.is_ok() {
+                return;
+            }
             self.stats.submission_full += 1;
-            if let Err(error) = kernel.ring.submit()
-                && error.raw_os_error() != Some(libc::EBUSY)
-                && error.raw_os_error() != Some(libc::EINTR)
-            {
-                // The ring itself is broken; nothing on this core can go on.
-                tracing::error!(%error, "io_uring refuses submissions");
-                std::process::abort();
+            match kernel.ring.submit() {
+                Ok(_) => {}
+                // The kernel wants its completions taken first.
+                Err(error) if passing(&error) => self.drain(),
+                Err(error) => {
+                    // The ring itself is broken; nothing on this core can go on.
+                    tracing::error!(%error, "io_uring refuses submissions");
+                    std::process::abort();
+                }
             }
         }
     }
 
     fn drain(&mut self) {
         let Some(kernel) = &mut self.kernel else { return };
-        let mut bell = false;
         let mut completions = kernel.ring.completion();
         self.stats.completion_overflow = u64::from(completions.overflow());
         for entry in &mut completions {
@@ -282,13 +290,11 @@ impl Uring {
                     result: if result < 0 { Err(-result) } else { Ok(result as u32) },
                 },
                 kind::BELL => {
-                    bell = true;
+                    self.bell_rung = true;
                     Completion::Woken
                 }
                 kind::TIMER => {
-                    if key.slot == self.timer_number {
-                        self.armed = Mono::NEVER;
-                    }
+                    self.timers.retain(|(_, number)| *number != key.slot);
                     Completion::Woken
                 }
                 kind::YIELD => Completion::Woken,
@@ -296,11 +302,12 @@ impl Uring {
             };
             self.collected.push_back(completion);
         }
-        drop(completions);
-        if bell {
-            self.arm_bell();
-        }
     }
+}
+
+/// Errors of a submission that another try, after completions were taken, gets over.
+fn passing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EINTR | libc::EAGAIN))
 }
 
 impl Backend for Uring {
@@ -361,18 +368,18 @@ impl Backend for Uring {
     }
 
     fn wake_at(&mut self, at: Mono) {
-        // An armed timer that is earlier serves as well; a later one fires for nothing, once.
-        if at >= self.armed || at == Mono::NEVER {
+        // One that is earlier serves as well; a later one stays for its own time.
+        if at == Mono::NEVER || self.timers.last().is_some_and(|(earliest, _)| *earliest <= at) {
             return;
         }
         let Some(kernel) = &mut self.kernel else { return };
-        self.armed = at;
         let us = at.as_micros();
         // The kernel copies the time when it takes the entry. If the box is written again before that, both timers
         // fire at the newer time, which is the earlier one.
         *kernel.timer = Timespec::new().sec(us / 1_000_000).nsec((us % 1_000_000) as u32 * 1000);
         let timeout = opcode::Timeout::new(&*kernel.timer).flags(TimeoutFlags::ABS).build();
         self.timer_number = self.timer_number.wrapping_add(1);
+        self.timers.push((at, self.timer_number));
         let number = Key { slot: self.timer_number, generation: 0 };
         self.push(timeout.user_data(user_data(number, kind::TIMER)));
     }
@@ -386,7 +393,7 @@ impl Backend for Uring {
             let waiting = !kernel.ring.submission().is_empty();
             if (waiting || kernel.ring.submission().cq_overflow())
                 && let Err(error) = kernel.ring.submit()
-                && !matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EINTR | libc::EAGAIN))
+                && !passing(&error)
             {
                 return Err(error);
             }
@@ -396,6 +403,9 @@ impl Backend for Uring {
 
     fn collect(&mut self) -> io::Result<()> {
         self.drain();
+        if std::mem::take(&mut self.bell_rung) {
+            self.arm_bell();
+        }
         Ok(())
     }
 
@@ -421,6 +431,11 @@ impl Backend for Uring {
     }
 
     async fn ready(&self) -> io::Result<()> {
+        if !self.collected.is_empty() {
+            // Taken early, by a full submission queue: no readiness will tell of them.
+            tokio::task::yield_now().await;
+            return Ok(());
+        }
         match &self.readiness {
             Some(readiness) => readiness.readable().await?.clear_ready(),
             None => return Err(io::ErrorKind::NotConnected.into()),
@@ -458,11 +473,9 @@ impl Drop for Uring {
             self.outstanding = self.outstanding.saturating_sub(finished);
         }
         if self.outstanding > 0 {
-            tracing::error!(
-                outstanding = self.outstanding,
-                "the kernel keeps operations; leaking their memory"
-            );
-            std::mem::forget(kernel);
+            // The memory they name belongs to others too: it must not be freed under the kernel.
+            tracing::error!(outstanding = self.outstanding, "the kernel keeps operations; aborting");
+            std::process::abort();
         }
     }
 }
