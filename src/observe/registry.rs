@@ -68,6 +68,11 @@ impl Registry {
         self.connections(&mut page);
         self.machine(&mut page);
         self.latency(&mut page);
+        page.counter(
+            "headgate_log_lines_dropped_total",
+            "Log lines dropped because standard error took them too slowly.",
+            super::log::dropped_lines(),
+        );
         process::collect(&mut page, self.started);
         page
     }
