@@ -138,7 +138,8 @@ mod tests {
     /// The lines that `log` leaves in a queue of `shape`.
     fn lines(shape: Shape, log: impl FnOnce()) -> String {
         let queue = Arc::new(Queue::new(8, shape));
-        let lines = tracing_subscriber::fmt().with_writer(Lines(queue.clone())).with_target(false).with_ansi(false);
+        let lines =
+            tracing_subscriber::fmt().with_writer(Lines(queue.clone())).with_target(false).with_ansi(false);
         match shape {
             Shape::Json => tracing::subscriber::with_default(lines.json().flatten_event(true).finish(), log),
             Shape::Text { .. } => tracing::subscriber::with_default(lines.finish(), log),

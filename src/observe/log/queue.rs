@@ -110,7 +110,9 @@ impl Queue {
     /// What waits, taken out.
     #[cfg(test)]
     pub fn take_all(&self) -> String {
-        std::iter::from_fn(|| self.lines.pop()).map(|line| String::from_utf8_lossy(&line).into_owned()).collect()
+        std::iter::from_fn(|| self.lines.pop())
+            .map(|line| String::from_utf8_lossy(&line).into_owned())
+            .collect()
     }
 
     fn set_idle(&self, idle: bool) {
@@ -154,9 +156,11 @@ fn cut(line: &[u8], shape: Shape) -> Box<[u8]> {
         Shape::Text { colour: true } => CUT_COLOUR,
         Shape::Text { colour: false } => CUT,
         Shape::Json => {
-            let frame = |part: &str| serde_json::json!({ "cut": part, "bytes": line.len() }).to_string() + "\n";
+            let frame =
+                |part: &str| serde_json::json!({ "cut": part, "bytes": line.len() }).to_string() + "\n";
             let room = LINE_BYTES_MAX.saturating_sub(frame("").len());
-            let cost = |c: char| if c.is_control() { 6 } else { c.len_utf8() + usize::from("\"\\".contains(c)) };
+            let cost =
+                |c: char| if c.is_control() { 6 } else { c.len_utf8() + usize::from("\"\\".contains(c)) };
             return frame(beginning(&text, room, cost)).into_bytes().into();
         }
     };
@@ -204,7 +208,9 @@ mod tests {
         let writer = queue.clone();
         thread::spawn(move || {
             let notice = writer.clone();
-            writer.write_to(Gate { open: opened, taken: take }, |n| notice.push(format!("{n} lost\n").as_bytes()))
+            writer.write_to(Gate { open: opened, taken: take }, |n| {
+                notice.push(format!("{n} lost\n").as_bytes())
+            })
         });
         (queue, open, taken)
     }
@@ -229,7 +235,11 @@ mod tests {
         open.send(()).unwrap();
         queue.push(b"last\n");
         assert!(queue.flush(Duration::from_secs(60)));
-        assert_eq!(taken.try_recv().as_deref(), Ok(&b"last\n"[..]), "nothing is lost twice; flushed is written");
+        assert_eq!(
+            taken.try_recv().as_deref(),
+            Ok(&b"last\n"[..]),
+            "nothing is lost twice; flushed is written"
+        );
     }
 
     #[test]
@@ -258,7 +268,8 @@ mod tests {
     #[test]
     fn long_lines_are_cut() {
         let long = format!("{}\n", "é\"\\\u{7}x".repeat(LINE_BYTES_MAX));
-        for (shape, end) in [(Shape::Text { colour: false }, CUT), (Shape::Text { colour: true }, CUT_COLOUR)] {
+        for (shape, end) in [(Shape::Text { colour: false }, CUT), (Shape::Text { colour: true }, CUT_COLOUR)]
+        {
             let line = String::from_utf8(cut(long.as_bytes(), shape).into()).unwrap();
             assert!(line.len() <= LINE_BYTES_MAX && line.len() > LINE_BYTES_MAX - 4, "{}", line.len());
             assert!(line.ends_with(end) && line.starts_with("é\""));
