@@ -5,6 +5,7 @@
 //! own deque of them (`super::view`), fed by [`Feed`].
 
 use super::segment::{Entry, Segment, SegmentWriter, flags};
+use super::slice::LogSlice;
 use crate::media::Mono;
 use crate::media::config_set::ConfigSet;
 use std::collections::VecDeque;
@@ -331,15 +332,15 @@ impl LogWriter {
         true
     }
 
-    /// The entries from the newest join point on, oldest first, as (entry, bytes): what a late format starts from.
-    pub fn since_join(&self) -> impl Iterator<Item = (Entry, &Arc<Segment>, std::ops::Range<u32>)> {
+    /// The entries from the newest join point on, oldest first: what a late format starts from.
+    pub fn since_join(&self) -> impl Iterator<Item = (Entry, LogSlice)> {
         let from = self.join.as_ref().map(|j| j.pos);
         self.segments.iter().filter(move |s| from.is_some_and(|p| s.seq() >= p.seg)).flat_map(
             move |segment| {
                 let first = from.filter(|p| p.seg == segment.seq()).map_or(0, |p| p.entry);
                 (first..segment.published()).filter_map(move |i| {
                     let entry = segment.entry(i)?;
-                    Some((entry, segment, segment.start_of(i)?..entry.end))
+                    Some((entry, LogSlice::new(segment, segment.start_of(i)?..entry.end)?))
                 })
             },
         )

@@ -3,6 +3,7 @@
 use crate::fanout::log::LogWriter;
 use crate::media::{Frame, Kind};
 use crate::wire::flv::{TAG_HEADER_BYTES, TRAILER_BYTES, TagHeader, TagType};
+use bytes::Bytes;
 
 fn header(kind: Kind, dts_ms: u32, len: usize) -> TagHeader {
     let tag_type = match kind {
@@ -23,8 +24,8 @@ pub fn pack(log: &mut LogWriter, frame: &Frame) -> bool {
 }
 
 /// The frame of an entry.
-pub fn unpack(bytes: &[u8]) -> Option<(Kind, u32, Vec<u8>)> {
-    let (head, rest) = bytes.split_first_chunk::<TAG_HEADER_BYTES>()?;
+pub fn unpack(entry: &Bytes) -> Option<(Kind, u32, Bytes)> {
+    let (head, rest) = entry.split_first_chunk::<TAG_HEADER_BYTES>()?;
     let [number, s0, s1, s2, t0, t1, t2, t3, ..] = *head;
     let kind = match TagType::from_number(number)? {
         TagType::Audio => Kind::Audio,
@@ -32,8 +33,11 @@ pub fn unpack(bytes: &[u8]) -> Option<(Kind, u32, Vec<u8>)> {
         TagType::Script => Kind::Data,
     };
     let size = u32::from_be_bytes([0, s0, s1, s2]) as usize;
-    let (body, _) = rest.split_at_checked(size).filter(|(_, trailer)| trailer.len() == TRAILER_BYTES)?;
-    Some((kind, u32::from_be_bytes([t3, t0, t1, t2]), body.into()))
+    if rest.len() != size + TRAILER_BYTES {
+        return None;
+    }
+    let body = entry.slice(TAG_HEADER_BYTES..TAG_HEADER_BYTES + size);
+    Some((kind, u32::from_be_bytes([t3, t0, t1, t2]), body))
 }
 
 /// Appends one tag with its trailer.

@@ -10,6 +10,7 @@ pub mod rtmp;
 use super::log::{Format, LogWriter, Variant};
 use crate::media::config_set::ConfigSet;
 use crate::media::{Frame, Kind};
+use bytes::Bytes;
 
 /// Whether the entry of `frame` could be written; false only if it is larger than any segment may be.
 #[must_use]
@@ -20,11 +21,12 @@ pub fn pack(format: Format, log: &mut LogWriter, frame: &Frame) -> bool {
     }
 }
 
-/// The frame of an entry; its two times are the entry's own. `None` if `bytes` is not an entry of this format.
-pub fn unpack(format: Format, bytes: &[u8]) -> Option<(Kind, u32, Vec<u8>)> {
+/// Kind, decoding time and body of an entry; the body shares the entry's memory where the format keeps it in one
+/// piece. `None` if `entry` is not one of this format.
+pub fn unpack(format: Format, entry: &Bytes) -> Option<(Kind, u32, Bytes)> {
     match format {
-        Format::Rtmp => rtmp::unpack(bytes),
-        Format::Flv => flv::unpack(bytes),
+        Format::Rtmp => rtmp::unpack(entry),
+        Format::Flv => flv::unpack(entry),
     }
 }
 
@@ -46,6 +48,7 @@ mod tests {
     use super::*;
     use crate::fanout::log::LogId;
     use crate::fanout::segment::Entry;
+    use crate::fanout::slice::LogSlice;
     use crate::media::Mono;
 
     #[test]
@@ -71,14 +74,17 @@ mod tests {
             }
             let snapshot = log.snapshot();
             let entries = snapshot.segments.iter().flat_map(|s| {
-                (0..s.published()).map(|i| s.bytes(s.start_of(i).unwrap(), s.entry(i).unwrap().end).unwrap())
+                (0..s.published()).map(|i| {
+                    let range = s.start_of(i).unwrap()..s.entry(i).unwrap().end;
+                    Bytes::from(LogSlice::new(s, range).unwrap())
+                })
             });
             let mut count = 0;
             for (bytes, frame) in entries.zip(&frames) {
-                let (kind, dts_ms, body) = unpack(format, bytes).unwrap();
+                let (kind, dts_ms, body) = unpack(format, &bytes).unwrap();
                 assert_eq!((kind, dts_ms), (frame.kind, frame.dts_ms));
                 assert!(body == frame.body, "{format:?} {} bytes at {dts_ms}", frame.body.len());
-                assert!(unpack(format, &bytes[..bytes.len() - 1]).is_none(), "truncated");
+                assert!(unpack(format, &bytes.slice(..bytes.len() - 1)).is_none(), "truncated");
                 count += 1;
             }
             assert_eq!(count, frames.len());

@@ -6,6 +6,7 @@ use crate::fanout::log::LogWriter;
 use crate::media::{Frame, Kind};
 use crate::wire::rtmp::message::{MessageHeader, write_message};
 use crate::wire::rtmp::{STREAM_ID, TIMESTAMP_EXTENDED, csid, type_id};
+use bytes::Bytes;
 
 /// The chunk size that is announced before the first entry, in bytes.
 pub const CHUNK_SIZE: usize = 65_536;
@@ -36,9 +37,9 @@ pub fn pack(log: &mut LogWriter, frame: &Frame) -> bool {
     frame.body.chunks(CHUNK_SIZE).enumerate().all(|(i, chunk)| (i == 0 || log.put(next)) && log.put(chunk))
 }
 
-/// The frame of an entry.
-pub fn unpack(bytes: &[u8]) -> Option<(Kind, u32, Vec<u8>)> {
-    let (head, mut rest) = bytes.split_first_chunk::<12>()?;
+/// The frame of an entry. A body of more than one chunk has to be put together again.
+pub fn unpack(entry: &Bytes) -> Option<(Kind, u32, Bytes)> {
+    let (head, mut rest) = entry.split_first_chunk::<12>()?;
     let [basic, t0, t1, t2, l0, l1, l2, type_id, ..] = *head;
     let kind = [Kind::Audio, Kind::Video, Kind::Data].into_iter().find(|k| ids(*k) == (basic, type_id))?;
     let len = u32::from_be_bytes([0, l0, l1, l2]) as usize;
@@ -49,7 +50,10 @@ pub fn unpack(bytes: &[u8]) -> Option<(Kind, u32, Vec<u8>)> {
         dts_ms = u32::from_be_bytes(*time);
         rest = behind;
     }
-    let mut body = Vec::with_capacity(len.min(bytes.len()));
+    if len <= CHUNK_SIZE {
+        return (rest.len() == len).then(|| (kind, dts_ms, entry.slice(entry.len() - len..)));
+    }
+    let mut body = Vec::with_capacity(len.min(entry.len()));
     let next_len = if extended { 5 } else { 1 };
     while body.len() < len {
         if !body.is_empty() {
@@ -59,7 +63,7 @@ pub fn unpack(bytes: &[u8]) -> Option<(Kind, u32, Vec<u8>)> {
         body.extend(chunk);
         rest = behind;
     }
-    rest.is_empty().then_some((kind, dts_ms, body))
+    rest.is_empty().then(|| (kind, dts_ms, body.into()))
 }
 
 /// Appends one message in chunks of [`CHUNK_SIZE`].

@@ -46,10 +46,8 @@ impl Gop {
     /// The same, read back from a full log.
     pub(super) fn from_log(format: Format, log: &LogWriter) -> Gop {
         let mut gop = Gop { join: log.newest_join().map(|j| j.config.clone()), ..Gop::default() };
-        for (entry, segment, range) in log.since_join() {
-            let Some((kind, dts_ms, body)) =
-                segment.bytes(range.start, range.end).and_then(|b| packager::unpack(format, b))
-            else {
+        for (entry, slice) in log.since_join() {
+            let Some((kind, dts_ms, body)) = packager::unpack(format, &slice.into()) else {
                 debug_assert!(false, "a log holds entries of its format only");
                 return Gop::default();
             };
@@ -58,7 +56,7 @@ impl Gop {
                 gop.since = complete_at;
             }
             gop.bytes += body.len() as u64;
-            let frame = Frame { kind, dts_ms, body: body.into(), first_byte_at: complete_at, complete_at };
+            let frame = Frame { kind, dts_ms, body, first_byte_at: complete_at, complete_at };
             let flags = entry.flags & !flags::LATE;
             gop.items.push_back(Item {
                 frame,

@@ -80,7 +80,8 @@ fn read(view: &mut View, format: Format) -> Vec<(Kind, u32)> {
             .min(view.limit()),
         u64::MAX,
     ) {
-        let (kind, dts_ms, _) = packager::unpack(format, view.bytes(&run).unwrap()).unwrap();
+        let (kind, dts_ms, _) =
+            packager::unpack(format, &bytes::Bytes::copy_from_slice(view.bytes(&run).unwrap())).unwrap();
         frames.push((kind, dts_ms));
         cursor = view.advance(&run, cursor.pos, run.to - run.from);
     }
