@@ -1,8 +1,8 @@
-//! The synchronisation primitives of [`super::segment`], in one place so that the model checker can swap them
-//! (`loom/` compiles `segment.rs` against its own `sync`).
+//! The synchronisation primitives of [`super::segment`] and of the shard's marks, in one place so that the model
+//! checker can swap them (`loom/` compiles those two files against its own `sync`).
 
 pub use std::sync::Arc;
-pub use std::sync::atomic::{AtomicU32, Ordering};
+pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 /// `std::cell::UnsafeCell` with the closure interface of the model checker's.
 #[derive(Debug)]

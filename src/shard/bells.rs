@@ -1,73 +1,22 @@
 //! How cores wake each other: dirty marks, a sleeping flag, an eventfd.
 //!
-//! A Dekker pattern: the ringer stores its mark (and what it stands for), fences, and reads the flag; the sleeper
-//! stores the flag, fences, and looks at all marks before it pends. Either the ringer sees the flag and rings, or the
-//! sleeper sees the mark. Marks are one bit a log for each pair of cores, set once until taken: they cannot overflow.
-//! A ring costs two context switches, so it is made once per core and turn, never per frame or stream.
+//! A Dekker pattern, whose halves stand in [`super::marks`]: the ringer stores its mark (and what it stands for),
+//! fences, and reads the flag; the sleeper stores the flag, fences, and looks at all marks before it pends. Either the
+//! ringer sees the flag and rings, or the sleeper sees the mark. Marks are one bit a log for each pair of cores, set
+//! once until taken: they cannot overflow. A ring costs two context switches, so it is made once per core and turn,
+//! never per frame or stream.
 
+use super::marks::{Marks, Sleeping};
 use crate::fanout::directory::LOGS_MAX;
 use crate::fanout::log::LogId;
 use crate::fanout::stream::CoreId;
 use crossbeam::utils::CachePadded;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-
-const WORDS: usize = (LOGS_MAX / 64) as usize;
-const SUMMARY_WORDS: usize = WORDS / 64;
-
-/// Marks that one core leaves for another: a bit a log, and a bit for each word of those.
-#[derive(Debug)]
-struct Marks {
-    summary: [AtomicU64; SUMMARY_WORDS],
-    words: Box<[AtomicU64]>,
-}
-
-impl Marks {
-    fn new() -> Marks {
-        Marks {
-            summary: std::array::from_fn(|_| AtomicU64::new(0)),
-            words: (0..WORDS).map(|_| AtomicU64::new(0)).collect(),
-        }
-    }
-
-    fn set(&self, id: LogId) {
-        let (word, bit) = ((id.0 / 64) as usize, 1u64 << (id.0 % 64));
-        let (Some(place), Some(summary)) = (self.words.get(word), self.summary.get(word / 64)) else {
-            return;
-        };
-        // Only this core sets bits here, and a bit that is still set needs nothing more.
-        if place.fetch_or(bit, Ordering::Release) & bit == 0 {
-            summary.fetch_or(1 << (word % 64), Ordering::Release);
-        }
-    }
-
-    fn any(&self) -> bool {
-        self.summary.iter().any(|s| s.load(Ordering::Acquire) != 0)
-    }
-
-    fn take(&self, mut each: impl FnMut(LogId)) {
-        for (i, summary) in self.summary.iter().enumerate() {
-            if summary.load(Ordering::Relaxed) == 0 {
-                continue;
-            }
-            let mut words = summary.swap(0, Ordering::AcqRel);
-            while words != 0 {
-                let word = i * 64 + words.trailing_zeros() as usize;
-                words &= words - 1;
-                let mut bits = self.words.get(word).map_or(0, |w| w.swap(0, Ordering::AcqRel));
-                while bits != 0 {
-                    each(LogId(word as u32 * 64 + bits.trailing_zeros()));
-                    bits &= bits - 1;
-                }
-            }
-        }
-    }
-}
 
 #[derive(Debug)]
 struct Bell {
-    sleeping: CachePadded<AtomicBool>,
+    sleeping: CachePadded<Sleeping>,
     eventfd: OwnedFd,
     /// By the core that left them.
     marks: Box<[Marks]>,
@@ -85,10 +34,10 @@ impl Bells {
         let bells = (0..cores).map(|_| {
             use rustix::event::{EventfdFlags, eventfd};
             Ok(Bell {
-                sleeping: CachePadded::new(AtomicBool::new(false)),
+                sleeping: CachePadded::new(Sleeping::default()),
                 // Blocking, so that a ring's read of it waits; the epoll backend reads only when told to.
                 eventfd: eventfd(0, EventfdFlags::CLOEXEC)?,
-                marks: (0..cores).map(|_| Marks::new()).collect(),
+                marks: (0..cores).map(|_| Marks::new(LOGS_MAX)).collect(),
             })
         });
         Ok(Bells { bells: bells.collect::<io::Result<_>>()? })
@@ -103,15 +52,14 @@ impl Bells {
     /// Core `from` tells core `to` that log `id` was flushed. To be followed by [`Bells::ring`].
     pub fn mark(&self, from: CoreId, to: CoreId, id: LogId) {
         if let Some(marks) = self.bells.get(usize::from(to)).and_then(|b| b.marks.get(usize::from(from))) {
-            marks.set(id);
+            marks.set(id.0);
         }
     }
 
     /// Wakes `to` if it sleeps. Call after everything it should see is stored. Returns whether it was rung.
     pub fn ring(&self, to: CoreId) -> bool {
         let Some(bell) = self.bells.get(usize::from(to)) else { return false };
-        fence(Ordering::SeqCst);
-        if !bell.sleeping.load(Ordering::Relaxed) || !bell.sleeping.swap(false, Ordering::Relaxed) {
+        if !bell.sleeping.rouse() {
             return false;
         }
         // Fails only if the counter would overflow, and then it is readable anyway.
@@ -122,26 +70,20 @@ impl Bells {
     /// `core` is about to pend. False if there are marks; `busy` says whether anything else came (a mailbox).
     pub fn sleep(&self, core: CoreId, busy: impl FnOnce() -> bool) -> bool {
         let Some(bell) = self.bells.get(usize::from(core)) else { return false };
-        bell.sleeping.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if busy() || bell.marks.iter().any(Marks::any) {
-            bell.sleeping.store(false, Ordering::Relaxed);
-            return false;
-        }
-        true
+        bell.sleeping.begin(|| busy() || bell.marks.iter().any(Marks::any))
     }
 
     /// `core` runs again.
     pub fn awake(&self, core: CoreId) {
         if let Some(bell) = self.bells.get(usize::from(core)) {
-            bell.sleeping.store(false, Ordering::Relaxed);
+            bell.sleeping.end();
         }
     }
 
     /// Takes all marks left for `core`.
     pub fn take(&self, core: CoreId, mut each: impl FnMut(LogId)) {
         if let Some(bell) = self.bells.get(usize::from(core)) {
-            bell.marks.iter().for_each(|m| m.take(&mut each));
+            bell.marks.iter().for_each(|m| m.take(|id| each(LogId(id))));
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod conn;
 pub mod core;
 pub mod engine;
 pub mod mailbox;
+pub mod marks;
 mod publish;
 pub mod runtime;
 mod subscribe;

@@ -3,11 +3,13 @@
 //! | command | does |
 //! |---|---|
 //! | `test [--yes]` | installs what the tests need (after asking), runs all of them, counts skips |
+//! | `miri` | runs the tests of the log's unsafe code under Miri, where it is installed |
 //! | `licenses` | holds the licence and source of every dependency to `deny.toml` |
 //! | `bench` | measures the gateway beside the floor, in a network namespace of its own (needs root) |
 
 mod bench;
 mod licenses;
+mod miri;
 mod needs;
 mod skips;
 mod test;
@@ -27,6 +29,8 @@ struct Arguments {
 enum Chore {
     /// Install what the tests need, then run every test of the workspace.
     Test(test::TestArgs),
+    /// Run the tests of the log's unsafe code under Miri (needs a nightly toolchain with it).
+    Miri,
     /// Check the licence and the source of every dependency against deny.toml.
     Licenses,
     /// Measure the gateway beside the floor, in a network namespace of its own (needs root).
@@ -36,6 +40,7 @@ enum Chore {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Test(arguments) => test::run(&arguments),
+        Chore::Miri => miri::run(),
         Chore::Licenses => licenses::run(),
         Chore::Bench(arguments) => bench::run(arguments),
     };

@@ -88,12 +88,15 @@ fn confirmed(missing: usize) -> Result<bool> {
 
 /// What the harness said, summed over all test binaries.
 #[derive(Debug, Default, PartialEq)]
-struct Tally {
-    passed: usize,
-    failed: usize,
+pub struct Tally {
+    /// Tests that passed.
+    pub passed: usize,
+    /// Tests that failed.
+    pub failed: usize,
+    /// Names and reasons of those that were left out.
     ignored: Vec<(String, String)>,
     /// Whether cargo itself ended well (a test binary that dies prints no summary line).
-    success: bool,
+    pub success: bool,
 }
 
 impl Tally {
@@ -127,11 +130,17 @@ fn run_tests(root: &Path, more: &[String]) -> Result<(Tally, Skips)> {
     }
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root).args(["test", "--workspace", "--no-fail-fast"]).args(more);
-    command.env(skips::VARIABLE, &log).stdout(Stdio::piped());
+    command.env(skips::VARIABLE, &log);
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         command.env("RUST_TEST_THREADS", TEST_THREADS);
     }
+    Ok((counted(&mut command)?, Skips::read(&log)))
+}
+
+/// Runs `cargo test` or its like, shows what it prints, and counts.
+pub fn counted(command: &mut Command) -> Result<Tally> {
     println!("running {command:?}");
+    command.stdout(Stdio::piped());
     let mut child = command.spawn().context("cannot run cargo")?;
     let mut tally = Tally::default();
     if let Some(output) = child.stdout.take() {
@@ -144,7 +153,7 @@ fn run_tests(root: &Path, more: &[String]) -> Result<(Tally, Skips)> {
         }
     }
     tally.success = child.wait()?.success();
-    Ok((tally, Skips::read(&log)))
+    Ok(tally)
 }
 
 #[cfg(test)]

@@ -1,0 +1,4 @@
+//! What is checked of the shard.
+
+#[path = "../../src/shard/marks.rs"]
+pub mod marks;
