@@ -106,7 +106,7 @@ pub struct Core<B: Backend, A: App> {
     pub(super) histograms: CoreHistograms,
     pub(super) outbox: VecDeque<(CoreId, Command)>,
     /// Cores to ring at the end of the turn.
-    pub(super) to_ring: u64,
+    pub(super) to_ring: Vec<CoreId>,
     accepted: Rc<Accepted>,
     starved: Vec<Key>,
     spare_io: Io,
@@ -142,7 +142,7 @@ impl<B: Backend, A: App> Core<B, A> {
             observed,
             histograms: CoreHistograms::new(),
             outbox: VecDeque::new(),
-            to_ring: 0,
+            to_ring: Vec::new(),
             accepted,
             starved: Vec::new(),
             spare_io: Io::default(),
@@ -166,24 +166,22 @@ impl<B: Backend, A: App> Core<B, A> {
             if self.drained(ended) {
                 return Ok(());
             }
-            if more {
-                self.backend.yield_once();
-                self.backend.submit()?;
-                self.backend.ready().await?;
-                continue;
-            }
-            self.backend.wake_at(self.timers.next_at());
-            self.backend.submit()?;
             let shared = self.shared.clone();
-            if !shared.bells.sleep(self.id, || !shared.mailboxes.is_empty(self.id)) {
-                continue;
+            let asleep = !more && shared.bells.sleep(self.id, || !shared.mailboxes.is_empty(self.id));
+            if asleep {
+                self.backend.wake_at(self.timers.next_at());
+            } else {
+                self.backend.yield_once();
             }
+            self.backend.submit()?;
             let accepted = self.accepted.clone();
             tokio::select! {
                 ready = self.backend.ready() => ready?,
                 () = accepted.notify.notified() => {}
             }
-            shared.bells.awake(self.id);
+            if asleep {
+                shared.bells.awake(self.id);
+            }
         }
     }
 
@@ -209,14 +207,14 @@ impl<B: Backend, A: App> Core<B, A> {
             self.command(now, command);
         }
         self.take_marks(now);
-        while let Some(timer) = self.timers.pop(now) {
+        for timer in self.timers.take_due(now) {
             match timer {
                 Timer::Connection(key) => self.connection_due(now, key),
                 Timer::Stream(id) => self.stream_due(now, id),
                 Timer::Second => self.second(now),
             }
         }
-        self.post(now);
+        self.post();
         more |= self.sweep(now);
         self.ring();
         more |=
@@ -258,6 +256,7 @@ impl<B: Backend, A: App> Core<B, A> {
                     slot.hot.set(hot::RECEIVING, false);
                     self.starved.push(key);
                 }
+                self.release(now, key);
             }
             Completion::Sent { key, result } => self.sent(now, key, result),
             Completion::Woken => {}
@@ -420,7 +419,7 @@ impl<B: Backend, A: App> Core<B, A> {
             Command::Refused { name, key, gone } => self.refused(now, name, key, gone),
             Command::News { log, news } => self.news(now, log, news),
             Command::Published(name) => self.published(now, &name),
-            Command::Surrender { stream, to } => self.surrender(now, stream, to),
+            Command::Surrender { stream, to, epoch } => self.surrender(now, stream, to, epoch),
             Command::Arrive { stream, hosted } => self.arrive(now, stream, hosted),
             Command::Drain => {
                 self.accepted.stopped.set(true);
@@ -438,7 +437,7 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// Sends a command, now or as soon as its box has room.
     pub(super) fn tell(&mut self, to: CoreId, command: Command) {
-        self.to_ring |= 1 << (to % 64);
+        self.ring_later(to);
         if self.outbox.is_empty() {
             if let Err(command) = self.shared.mailboxes.send(to, command) {
                 self.outbox.push_back((to, command));
@@ -449,9 +448,16 @@ impl<B: Backend, A: App> Core<B, A> {
         }
     }
 
-    fn post(&mut self, _now: Mono) {
+    /// `to` is rung at the end of the turn.
+    pub(super) fn ring_later(&mut self, to: CoreId) {
+        if !self.to_ring.contains(&to) {
+            self.to_ring.push(to);
+        }
+    }
+
+    fn post(&mut self) {
         while let Some((to, command)) = self.outbox.pop_front() {
-            self.to_ring |= 1 << (to % 64);
+            self.ring_later(to);
             if let Err(command) = self.shared.mailboxes.send(to, command) {
                 self.outbox.push_front((to, command));
                 return;
@@ -460,10 +466,7 @@ impl<B: Backend, A: App> Core<B, A> {
     }
 
     fn ring(&mut self) {
-        let mut cores = std::mem::take(&mut self.to_ring);
-        while cores != 0 {
-            let core = cores.trailing_zeros() as CoreId;
-            cores &= cores - 1;
+        for core in self.to_ring.drain(..) {
             if core != self.id && self.shared.bells.ring(core) {
                 self.observed.metrics.doorbells.inc();
             }

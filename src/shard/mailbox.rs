@@ -83,6 +83,8 @@ pub enum Command {
         stream: StreamId,
         /// Where it goes.
         to: CoreId,
+        /// The new publisher's number.
+        epoch: u32,
     },
     /// To the new home: the stream.
     Arrive {

@@ -10,7 +10,7 @@ use crate::fanout::directory::{Claim, StreamId, StreamName, StreamStats};
 use crate::fanout::log::{LogId, LogKey};
 use crate::fanout::stream::{Appended, CoreId, Dropped, Stream};
 use crate::fanout::timeline::Mapped;
-use crate::media::{Frame, Kind, Mono};
+use crate::media::{Frame, Kind, Mono, Packet, tag};
 use crate::observe::{CopyStage, DisconnectReason, DropReason, FrameKind, Stage};
 use std::collections::{HashMap, VecDeque};
 use std::sync::PoisonError;
@@ -26,7 +26,9 @@ const CATCH_UP: Duration = Duration::from_millis(1);
 struct Home {
     hosted: Box<Hosted>,
     publisher: Option<Key>,
-    /// The earliest entry in the timer queue.
+    /// When to look at it for another reason than its own deadlines: an idle log, a log's backlog.
+    look_at: Mono,
+    /// The earliest entry in the timer queue; later ones that fire are stale.
     armed_at: Mono,
 }
 
@@ -38,8 +40,11 @@ struct Awaited {
     frames: VecDeque<Frame>,
     bytes: usize,
     /// It was claimed away again before it came.
-    forward: Option<CoreId>,
+    forward: Option<(CoreId, u32)>,
     subscribes: Vec<(StreamName, LogKey, CoreId)>,
+    unsubscribes: Vec<(LogId, CoreId)>,
+    /// A frame was dropped for want of room: until the next keyframe the rest is of no use.
+    broken: bool,
 }
 
 /// See the module's description.
@@ -96,7 +101,7 @@ impl<B: Backend, A: App> Core<B, A> {
                 ends_at: Mono::NEVER,
                 early: Vec::new(),
             });
-            let home = Home { hosted, publisher: Some(key), armed_at: Mono::NEVER };
+            let home = Home { hosted, publisher: Some(key), look_at: Mono::NEVER, armed_at: Mono::NEVER };
             self.homes.homes.insert(claim.id, home);
             for core in 0..self.shared.mailboxes.cores() {
                 if core != self.id {
@@ -105,7 +110,7 @@ impl<B: Backend, A: App> Core<B, A> {
             }
             return self.published(now, name);
         }
-        if let Some(home) = self.homes.homes.get_mut(&claim.id) {
+        if let Some(home) = self.homes.homes.get_mut(&claim.id).filter(|_| claim.from == Some(self.id)) {
             home.hosted.stream.republish();
             (home.hosted.epoch, home.hosted.ends_at) = (claim.epoch, Mono::NEVER);
             let old = home.publisher.replace(key);
@@ -123,7 +128,7 @@ impl<B: Backend, A: App> Core<B, A> {
             self.close(now, old, DisconnectReason::Takeover);
         }
         if let Some(from) = claim.from.filter(|from| *from != self.id) {
-            self.tell(from, Command::Surrender { stream: claim.id, to: self.id });
+            self.tell(from, Command::Surrender { stream: claim.id, to: self.id, epoch: claim.epoch });
         }
     }
 
@@ -138,29 +143,29 @@ impl<B: Backend, A: App> Core<B, A> {
         let metrics = &self.observed.metrics;
         metrics.frames[frame_kind(frame.kind)].inc();
         metrics.payload_copied_bytes[CopyStage::Ingest].add(frame.body.len() as u64);
-        if let Some(home) = self.homes.homes.get_mut(&id) {
-            if home.hosted.epoch != epoch {
-                metrics.frames_dropped[DropReason::OldEpoch].inc();
-                return;
-            }
-            let complete_at = frame.complete_at;
-            self.histograms.record_us(Stage::Ingest, protocol, complete_at.micros_since(frame.first_byte_at));
-            self.append(now, id, frame);
-            self.histograms.record_us(
-                Stage::Append,
-                protocol,
-                super::core::clock().micros_since(complete_at),
-            );
-        } else if let Some(awaited) = self.homes.awaited.get_mut(&id) {
-            if awaited.epoch != epoch {
-                metrics.frames_dropped[DropReason::OldEpoch].inc();
-            } else if awaited.bytes + frame.body.len() > TRANSIT_BYTES_MAX {
+        if let Some(awaited) = self.homes.awaited.get_mut(&id).filter(|a| a.epoch == epoch) {
+            // What is dropped here is dropped to the next keyframe; configuration stays.
+            let join = tag::inspect(frame.kind, &frame.body).is_ok_and(|t| t.is_join_video());
+            let config = tag::inspect(frame.kind, &frame.body).is_ok_and(|t| t.packet == Packet::Config);
+            awaited.broken &= !join;
+            let full = awaited.bytes + frame.body.len() > TRANSIT_BYTES_MAX;
+            if full || (awaited.broken && !config) {
+                awaited.broken = true;
                 metrics.frames_dropped[DropReason::TransitFull].inc();
             } else {
                 awaited.bytes += frame.body.len();
                 awaited.frames.push_back(frame);
             }
+            return;
         }
+        if self.homes.homes.get(&id).is_none_or(|home| home.hosted.epoch != epoch) {
+            metrics.frames_dropped[DropReason::OldEpoch].inc();
+            return;
+        }
+        let complete_at = frame.complete_at;
+        self.histograms.record_us(Stage::Ingest, protocol, complete_at.micros_since(frame.first_byte_at));
+        self.append(now, id, frame);
+        self.histograms.record_us(Stage::Append, protocol, super::core::clock().micros_since(complete_at));
     }
 
     fn append(&mut self, now: Mono, id: StreamId, frame: Frame) {
@@ -194,7 +199,7 @@ impl<B: Backend, A: App> Core<B, A> {
     /// Makes sure that the timer queue has an entry for the stream's next deadline.
     fn arm_stream(&mut self, id: StreamId) {
         let Some(home) = self.homes.homes.get_mut(&id) else { return };
-        let mut at = home.hosted.stream.flush_due().min(home.hosted.ends_at);
+        let mut at = home.hosted.stream.flush_due().min(home.hosted.ends_at).min(home.look_at);
         if !home.hosted.early.is_empty() {
             at = at.min(home.hosted.stream.settles_at());
         }
@@ -206,12 +211,16 @@ impl<B: Backend, A: App> Core<B, A> {
 
     pub(super) fn stream_due(&mut self, now: Mono, id: StreamId) {
         let Some(home) = self.homes.homes.get_mut(&id) else { return };
+        if now < home.armed_at {
+            return;
+        }
         home.armed_at = Mono::NEVER;
         if now >= home.hosted.ends_at {
-            let hosted = &home.hosted;
-            if self.shared.directory.end(&hosted.name, id, hosted.epoch) {
+            if self.shared.directory.end(&home.hosted.name, id, home.hosted.epoch) {
                 return self.end_stream(now, id);
             }
+            // Somebody claimed it in this moment and will send for it.
+            home.hosted.ends_at = Mono::NEVER;
         }
         if !home.hosted.early.is_empty() && home.hosted.stream.settled(now) {
             let name = home.hosted.name.clone();
@@ -224,13 +233,10 @@ impl<B: Backend, A: App> Core<B, A> {
         if home.hosted.stream.flush_due() <= now {
             self.flush(now, id);
         }
-        if behind {
-            self.timers.push(now, Timer::Stream(id));
-        }
         let directory = &self.shared.directory;
         if let Some(home) = self.homes.homes.get_mut(&id) {
             let idle_at = home.hosted.stream.close_idle(now, |log| directory.free_log(log));
-            self.timers.push(idle_at, Timer::Stream(id));
+            home.look_at = if behind { now } else { idle_at };
         }
         self.arm_stream(id);
     }
@@ -257,7 +263,9 @@ impl<B: Backend, A: App> Core<B, A> {
             for reader in readers {
                 if *reader != own {
                     shared.bells.mark(own, *reader, log);
-                    *to_ring |= 1 << (*reader % 64);
+                    if !to_ring.contains(reader) {
+                        to_ring.push(*reader);
+                    }
                 } else if let Some(place) = locals.next() {
                     *place = Some(log);
                 }
@@ -281,12 +289,12 @@ impl<B: Backend, A: App> Core<B, A> {
             return;
         }
         let ends_at = now + self.shared.limits.grace;
-        if let Some(home) = self.homes.homes.get_mut(&stream) {
+        if let Some(awaited) = self.homes.awaited.get_mut(&stream).filter(|a| a.epoch == epoch) {
+            awaited.publisher = None;
+        } else if let Some(home) = self.homes.homes.get_mut(&stream) {
             home.publisher = None;
             home.hosted.ends_at = ends_at;
             self.arm_stream(stream);
-        } else if let Some(awaited) = self.homes.awaited.get_mut(&stream) {
-            awaited.publisher = None;
         }
     }
 
@@ -306,11 +314,14 @@ impl<B: Backend, A: App> Core<B, A> {
         }
     }
 
-    /// A new publisher on core `to` claimed the stream: close the old one, give it away.
-    pub(super) fn surrender(&mut self, now: Mono, id: StreamId, to: CoreId) {
-        if !self.homes.homes.contains_key(&id) {
-            let awaited = self.homes.awaited.entry(id).or_default();
-            awaited.forward = Some(to);
+    /// Publisher `epoch`, on core `to`, claimed the stream: close the old one, give it away.
+    pub(super) fn surrender(&mut self, now: Mono, id: StreamId, to: CoreId, epoch: u32) {
+        if let Some(awaited) = self.homes.awaited.get_mut(&id) {
+            if awaited.epoch > epoch {
+                // It was claimed back meanwhile, and will be sent for from here.
+                return;
+            }
+            awaited.forward = Some((to, epoch));
             let old = awaited.publisher.take();
             for (name, key, reader) in std::mem::take(&mut awaited.subscribes) {
                 self.reply(now, reader, Command::Refused { name, key, gone: true });
@@ -318,6 +329,9 @@ impl<B: Backend, A: App> Core<B, A> {
             if let Some(old) = old {
                 self.close(now, old, DisconnectReason::Takeover);
             }
+            return;
+        }
+        if !self.homes.homes.contains_key(&id) {
             return;
         }
         // What readers were told from here must arrive before what they are told from there.
@@ -331,21 +345,27 @@ impl<B: Backend, A: App> Core<B, A> {
 
     pub(super) fn arrive(&mut self, now: Mono, id: StreamId, mut hosted: Box<Hosted>) {
         let awaited = self.homes.awaited.remove(&id).unwrap_or_default();
-        if let Some(to) = awaited.forward {
+        if let Some((to, _)) = awaited.forward {
             return self.tell(to, Command::Arrive { stream: id, hosted });
         }
-        hosted.stream.republish();
+        if awaited.publisher.is_some() || !awaited.frames.is_empty() {
+            hosted.stream.republish();
+        }
         hosted.epoch = awaited.epoch;
         hosted.ends_at = match awaited.publisher {
             Some(_) => Mono::NEVER,
             None => now + self.shared.limits.grace,
         };
         let name = hosted.name.clone();
-        let home = Home { hosted, publisher: awaited.publisher, armed_at: Mono::NEVER };
+        let publisher = awaited.publisher;
+        let home = Home { hosted, publisher, look_at: now, armed_at: Mono::NEVER };
         self.homes.homes.insert(id, home);
         tracing::info!(stream = %name, core = self.id, "stream moved to its publisher's core");
         for frame in awaited.frames {
             self.append(now, id, frame);
+        }
+        for (log, reader) in awaited.unsubscribes {
+            self.unsubscribed(now, id, log, reader);
         }
         for (name, key, reader) in awaited.subscribes {
             self.subscribed(now, id, name, key, reader);
@@ -381,15 +401,19 @@ impl<B: Backend, A: App> Core<B, A> {
             Some(snapshot) => Command::Opened { name, key, snapshot },
             None => Command::Refused { name, key, gone: false },
         };
-        self.reply(now, reader, command);
         // A log that opened now has a backlog.
-        self.timers.push(now, Timer::Stream(id));
+        home.look_at = now;
+        self.arm_stream(id);
+        self.reply(now, reader, command);
     }
 
     pub(super) fn unsubscribed(&mut self, now: Mono, id: StreamId, log: LogId, reader: CoreId) {
         if let Some(home) = self.homes.homes.get_mut(&id) {
             home.hosted.stream.unsubscribe(now, log, reader);
-            self.timers.push(now, Timer::Stream(id));
+            home.look_at = now;
+            self.arm_stream(id);
+        } else if let Some(awaited) = self.homes.awaited.get_mut(&id) {
+            awaited.unsubscribes.push((log, reader));
         }
     }
 

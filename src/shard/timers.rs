@@ -53,10 +53,13 @@ impl Timers {
         self.heap.peek().map_or(Mono::NEVER, |e| e.at.0)
     }
 
-    pub fn pop(&mut self, now: Mono) -> Option<Timer> {
-        if self.next_at() > now {
-            return None;
+    /// Takes all that are due. What is pushed while they are handled waits for the next turn, however early it is:
+    /// otherwise a deadline that renews itself would hold the core.
+    pub fn take_due(&mut self, now: Mono) -> Vec<Timer> {
+        let mut due = Vec::new();
+        while self.next_at() <= now {
+            due.extend(self.heap.pop().map(|e| e.timer));
         }
-        self.heap.pop().map(|e| e.timer)
+        due
     }
 }
