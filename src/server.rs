@@ -76,7 +76,8 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
 
 /// Runs the gateway until it is told to stop.
 pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
-    observe::log::init(config.log.level.into(), config.log.format == LogFormat::Json);
+    let _log = observe::log::init(config.log.level.into(), config.log.format == LogFormat::Json)
+        .context("cannot start the thread that writes the log")?;
     let config = Arc::new(config);
     let (engine, engine_text) = choose_engine(config.runtime.engine)?;
     let cpus = choose_cpus(config.runtime.cores.as_deref())?;

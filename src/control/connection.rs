@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Handed-over connections that may wait for the control thread. It takes them at once unless it makes a page.
 const QUEUE_MAX: usize = 64;
@@ -32,21 +32,26 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Hands connections of the media HTTP port that ask for a page to the control thread. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct MediaPages(mpsc::Sender<HandedOver>);
+pub struct MediaPages {
+    queue: mpsc::Sender<HandedOver>,
+    places: Arc<Semaphore>,
+}
 
-/// A connection and what was already read from it.
-pub(super) type HandedOver = (StdStream, Vec<u8>);
+/// A connection, what was already read from it, and its place among [`PAGES_MAX`].
+pub(super) struct HandedOver(StdStream, Vec<u8>, OwnedSemaphorePermit);
 
 impl MediaPages {
     pub(super) fn new() -> (Self, mpsc::Receiver<HandedOver>) {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        (Self(sender), receiver)
+        (Self { queue: sender, places: Arc::new(Semaphore::new(PAGES_MAX)) }, receiver)
     }
 
     /// Takes over `stream`, from which `already_read` was read: the request head, complete or not, from its first
-    /// byte. Never blocks. Returns false, and the connection is closed, when too many wait or the thread has stopped.
+    /// byte. Never blocks. Returns false, and the connection is closed, when too many wait or are open, or the
+    /// thread has stopped.
     pub fn serve(&self, stream: StdStream, already_read: Vec<u8>) -> bool {
-        self.0.try_send((stream, already_read)).is_ok()
+        let Ok(place) = self.places.clone().try_acquire_owned() else { return false };
+        self.queue.try_send(HandedOver(stream, already_read, place)).is_ok()
     }
 }
 
@@ -55,7 +60,12 @@ pub(super) async fn accept(listener: TcpListener, routes: Router) {
     let places = Arc::new(Semaphore::new(ADMIN_MAX));
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => spawn(&places, Replay { head: Vec::new(), at: 0, stream }, &routes),
+            Ok((stream, _)) => {
+                // Without a place it is closed.
+                if let Ok(place) = places.clone().try_acquire_owned() {
+                    spawn(place, Replay { head: Vec::new(), at: 0, stream }, &routes);
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, "admin port: accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -66,19 +76,17 @@ pub(super) async fn accept(listener: TcpListener, routes: Router) {
 
 /// Serves handed-over connections until the last [`MediaPages`] is gone.
 pub(super) async fn take_over(mut queue: mpsc::Receiver<HandedOver>, routes: Router) {
-    let places = Arc::new(Semaphore::new(PAGES_MAX));
-    while let Some((stream, head)) = queue.recv().await {
+    while let Some(HandedOver(stream, head, place)) = queue.recv().await {
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
         match stream {
-            Ok(stream) => spawn(&places, Replay { head, at: 0, stream }, &routes),
+            Ok(stream) => spawn(place, Replay { head, at: 0, stream }, &routes),
             Err(error) => tracing::debug!(%error, "page: connection lost in hand-over"),
         }
     }
 }
 
-/// Serves one request in its own task if there is a place; else drops the connection.
-fn spawn(places: &Arc<Semaphore>, io: Replay, routes: &Router) {
-    let Ok(place) = places.clone().try_acquire_owned() else { return };
+/// Serves one request in its own task, which keeps `place` until its end.
+fn spawn(place: OwnedSemaphorePermit, io: Replay, routes: &Router) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE);
     builder.keep_alive(false).max_buf_size(HEAD_MAX_BYTES);

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,39 @@ struct Entry {
     stream: StreamSummary,
     /// Whether playing needs a token.
     token: bool,
+    /// Path of its RTMP URL, if it has one that all clients take alike.
+    rtmp_path: Option<String>,
+    /// Path of its HTTP-FLV URL.
+    flv_path: String,
+}
+
+impl Entry {
+    fn new(stream: StreamSummary, token: bool) -> Entry {
+        let path = format!("/{}/{}", stream.app, stream.name);
+        Entry { token, flv_path: encoded(&path) + ".flv", rtmp_path: plain(&path).then_some(path), stream }
+    }
+}
+
+/// Whether an RTMP URL may hold `path` as it is. RTMP has no escapes: servers take names literally, and so do we. Of the
+/// clients some send what stands in the URL (ffmpeg, OBS), some decode it first (librtmp, GStreamer), so for names with
+/// signs that URLs escape there is no right RTMP URL. Neither may anything stand there that a shell acts on: names come
+/// from publishers, and URLs are made to be pasted.
+fn plain(path: &str) -> bool {
+    path.chars().all(|c| c.is_alphanumeric() || "/-._~@+=".contains(c))
+}
+
+/// Percent-encodes all but unreserved characters and slashes (RFC 3986 section 2).
+fn encoded(path: &str) -> String {
+    path.bytes().fold(String::with_capacity(path.len()), |mut out, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                out.push(byte.into())
+            }
+            // Writing to a String cannot fail.
+            _ => _ = write!(out, "%{byte:02X}"),
+        }
+        out
+    })
 }
 
 /// What both routes show.
@@ -110,7 +144,13 @@ impl Shown {
             version: env!("CARGO_PKG_VERSION"),
             rtmp_port: self.rtmp_port,
             key: self.config.app("live").publish_key.is_some(),
-            streams: live.into_iter().map(|stream| Entry { token: token(&stream.app), stream }).collect(),
+            streams: live
+                .into_iter()
+                .map(|stream| {
+                    let token = token(&stream.app);
+                    Entry::new(stream, token)
+                })
+                .collect(),
             omitted,
         };
         // Only maps with odd keys and failing writers can be refused, and there are none.
@@ -191,6 +231,25 @@ mod tests {
             [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
         {
             assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+
+    #[test]
+    fn names_become_paths() {
+        for (name, rtmp, flv) in [
+            ("cam-1_a.b~", true, "/live/cam-1_a.b~.flv"),
+            ("übung", true, "/live/%C3%BCbung.flv"),
+            ("me@home+1=2", true, "/live/me%40home%2B1%3D2.flv"),
+            ("a b", false, "/live/a%20b.flv"),
+            ("50%41", false, "/live/50%2541.flv"),
+            ("$(reboot)", false, "/live/%24%28reboot%29.flv"),
+            ("a\"b'c`d", false, "/live/a%22b%27c%60d.flv"),
+            ("a&b;c|d", false, "/live/a%26b%3Bc%7Cd.flv"),
+            ("a#b!", false, "/live/a%23b%21.flv"),
+            ("\u{202e}b", false, "/live/%E2%80%AEb.flv"),
+        ] {
+            let path = format!("/live/{name}");
+            assert_eq!((plain(&path), encoded(&path) + ".flv"), (rtmp, flv.to_owned()), "{name}");
         }
     }
 

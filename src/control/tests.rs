@@ -126,3 +126,24 @@ fn a_busy_port_is_an_error() {
     assert_eq!(second.err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
     first.stop();
 }
+
+#[test]
+fn pages_beyond_the_places_are_refused() {
+    let (control, _) = start();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // Requests that never become complete keep their places.
+    let mut open = Vec::new();
+    let hand_over = |open: &mut Vec<TcpStream>| {
+        open.push(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        control.pages().serve(listener.accept().unwrap().0, b"GET / HT".to_vec())
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(4);
+    // The queue is shorter than the places: it may be full for a moment, but places do not come back.
+    let mut taken = 0;
+    while taken < 256 && std::time::Instant::now() < deadline {
+        taken += usize::from(hand_over(&mut open));
+    }
+    assert_eq!(taken, 256);
+    assert!(!hand_over(&mut open), "there is no place left");
+    control.stop();
+}

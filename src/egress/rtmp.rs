@@ -70,6 +70,11 @@ impl Player {
         Some(Player { name, key, receive, capabilities })
     }
 
+    /// Bytes held on the heap, the shared name not counted.
+    pub fn heap_bytes(&self) -> usize {
+        self.capabilities.as_ref().map_or(0, |c| size_of::<PlayerCapabilities>() + c.heap_bytes())
+    }
+
     /// The first byte may go: accepts, unless the player said that it cannot decode what the stream has. A player
     /// that says nothing gets everything.
     pub fn playing(&mut self, tracks: &[TrackSummary], session: &mut ServerSession, now: Mono) {

@@ -22,6 +22,11 @@ impl StreamName {
         StreamName(format!("{app}/{stream}").into())
     }
 
+    /// Bytes on the heap: the text and its two counts.
+    pub fn heap_bytes(&self) -> usize {
+        2 * size_of::<usize>() + self.0.len()
+    }
+
     /// The app.
     pub fn app(&self) -> &str {
         self.0.rsplit_once('/').map_or("", |(app, _)| app)

@@ -57,6 +57,8 @@ pub struct CoreMetrics {
     pub streams: Gauge,
     /// Bytes of log segments of streams at home on this core.
     pub log_bytes: Gauge,
+    /// Bytes of user memory of this core's connections; logs not among them.
+    pub connection_memory_bytes: Gauge,
     /// Bytes of evicted segments that slow subscribers of this core keep alive.
     pub pinned_bytes: Gauge,
 

@@ -152,6 +152,8 @@ labels! {
         Descriptors = "descriptors",
         /// Shutting down.
         Draining = "draining",
+        /// Too many requests for pages at once.
+        Pages = "pages",
     }
 }
 

@@ -68,6 +68,11 @@ impl Registry {
         self.connections(&mut page);
         self.machine(&mut page);
         self.latency(&mut page);
+        page.counter(
+            "headgate_log_lines_dropped_total",
+            "Log lines dropped because standard error took them too slowly.",
+            super::log::dropped_lines(),
+        );
         process::collect(&mut page, self.started);
         page
     }
@@ -132,6 +137,13 @@ impl Registry {
     /// Peers: who is there, who came, who left and why.
     fn connections(&self, page: &mut Families) {
         page.gauge("headgate_connections", "Open connections.", self.level(|m| &m.connections) as f64);
+        page.gauges(
+            "headgate_connection_memory_bytes",
+            "User memory of connections and subscribers in bytes, without the shared logs.",
+            self.cores.iter().zip(&self.names).map(|(core, name)| {
+                (vec![("core", name.as_str())], core.metrics.connection_memory_bytes.get() as f64)
+            }),
+        );
         page.gauges(
             "headgate_publishers",
             "Connected publishers.",
@@ -257,6 +269,7 @@ mod tests {
         first.metrics.subscribers[Protocol::HttpFlv].add(2);
         second.metrics.subscribers[Protocol::HttpFlv].dec();
         second.metrics.busy.set(0.5);
+        second.metrics.connection_memory_bytes.set(1000);
         let mut times = super::super::CoreHistograms::new();
         for (core, us) in [(first, 90), (second, 20_000)] {
             times.record_fanout_us(Protocol::Rtmp, us);
@@ -271,6 +284,7 @@ mod tests {
             "headgate_ingest_bytes_total{protocol=\"rtmp\"} 42",
             "headgate_subscribers{protocol=\"http_flv\"} 1",
             "headgate_core_busy_ratio{core=\"3\"} 0.5",
+            "headgate_connection_memory_bytes{core=\"3\"} 1000",
             "headgate_fanout_latency_seconds_bucket{protocol=\"rtmp\",le=\"0.01\"} 1",
             "headgate_fanout_latency_seconds_bucket{protocol=\"rtmp\",le=\"0.025\"} 2",
             "headgate_fanout_latency_seconds_count{protocol=\"rtmp\"} 2",

@@ -8,10 +8,10 @@ use crate::fanout::directory::{Directory, StreamName};
 use crate::fanout::log::{Format, LogKey};
 use crate::ingest;
 use crate::media::Mono;
-use crate::observe::{DisconnectReason, Protocol, log::clean};
+use crate::observe::{DisconnectReason, Protocol, RefuseReason, log::clean};
 use crate::proto::http::{self, Route};
 use crate::proto::rtmp::{CloseReason, Event, Fault, ServerSession, SessionConfig};
-use crate::shard::{Answer, App, Io, Preface, Request};
+use crate::shard::{Answer, App, Io, Preface, Request, connection_bytes};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -75,6 +75,20 @@ impl Rtmp {
         }
     }
 }
+
+/// User memory of one HTTP-FLV viewer, idle or stalled, in bytes: record and box, and nothing else but its stream's name.
+const HTTP_VIEWER_BYTES_MAX: usize = 1 << 10;
+/// User memory of one RTMP player, idle or stalled, in bytes.
+const RTMP_PLAYER_BYTES_MAX: usize = 2 << 10;
+/// The longest stream name with its counts.
+const NAME_BYTES: usize = 2 * crate::proto::rtmp::name::NAME_BYTES_MAX + 32;
+/// What a playing session holds on the heap: a few chunk streams.
+const SESSION_HEAP_BYTES: usize = 600;
+
+const _: () = assert!(connection_bytes::<Peer>() + NAME_BYTES <= HTTP_VIEWER_BYTES_MAX);
+const _: () = assert!(
+    connection_bytes::<Peer>() + size_of::<Rtmp>() + SESSION_HEAP_BYTES + NAME_BYTES <= RTMP_PLAYER_BYTES_MAX
+);
 
 impl Gateway {
     /// The gateway of core `core`.
@@ -301,6 +315,17 @@ impl App for Gateway {
         }
     }
 
+    fn heap_bytes(&self, peer: &Peer) -> usize {
+        match &peer.speech {
+            Speech::Rtmp(rtmp) => {
+                let player = rtmp.player.as_ref().map_or(0, egress::rtmp::Player::heap_bytes);
+                size_of::<Rtmp>() + rtmp.session.heap_bytes() + player
+            }
+            Speech::HttpHead(head) => head.capacity(),
+            Speech::HttpDone => 0,
+        }
+    }
+
     fn preface(&mut self, preface: Preface<'_>) -> Bytes {
         match preface.key.format {
             Format::Rtmp => egress::rtmp::preface(&preface),
@@ -315,10 +340,12 @@ impl App for Gateway {
         }
     }
 
-    fn detached(&mut self, peer: Peer, socket: OwnedFd, read: Bytes) {
-        if !self.surroundings.pages.serve(socket.into(), read.into()) {
-            tracing::warn!(conn = peer.id, peer = %peer.address, "too many page requests: connection closed");
+    fn detached(&mut self, peer: Peer, socket: OwnedFd, read: Bytes) -> Result<(), RefuseReason> {
+        if self.surroundings.pages.serve(socket.into(), read.into()) {
+            return Ok(());
         }
+        tracing::debug!(conn = peer.id, peer = %peer.address, "too many page requests: connection closed");
+        Err(RefuseReason::Pages)
     }
 
     fn closed(&mut self, peer: Peer, now: Mono, reason: DisconnectReason) {

@@ -130,6 +130,24 @@ pub(super) struct Cold<P> {
     pub detach: Option<Bytes>,
 }
 
+impl<P> Cold<P> {
+    /// Bytes that the connection holds beyond its box, the peer's own left out. Prefaces that subscribers share
+    /// count for each of them, for the moment until they are sent.
+    fn heap_bytes(&self) -> usize {
+        let name = match &self.role {
+            Role::None => 0,
+            Role::Publisher { name, .. } | Role::Player { name, .. } => name.heap_bytes(),
+        };
+        let waiting = [self.preface.as_ref(), self.detach.as_ref(), Some(&self.sending)];
+        name + self.out.capacity() + waiting.iter().flatten().map(|bytes| bytes.len()).sum::<usize>()
+    }
+}
+
+/// Bytes of one connection's record and box, with a peer of type `P` in it; what that holds comes on top.
+pub const fn connection_bytes<P>() -> usize {
+    size_of::<Slot<P>>() + size_of::<Cold<P>>()
+}
+
 /// A slot of the table.
 #[derive(Debug)]
 pub(super) struct Slot<P> {
@@ -188,10 +206,22 @@ impl Hot {
     }
 }
 
+/// Records that stand together.
+#[derive(Debug)]
+struct Page<P> {
+    slots: Box<[Slot<P>]>,
+    /// What its connections held beyond record and box when it was last measured, in bytes.
+    held_bytes: usize,
+}
+
 /// All connections of a core.
 #[derive(Debug)]
 pub(super) struct Table<P> {
-    pages: Vec<Box<[Slot<P>]>>,
+    pages: Vec<Page<P>>,
+    /// The page to be measured next.
+    measure_at: usize,
+    /// Sum of all pages' `held_bytes`.
+    held_bytes: usize,
     free: Vec<u32>,
     used: u32,
     max: u32,
@@ -199,7 +229,7 @@ pub(super) struct Table<P> {
 
 impl<P> Table<P> {
     pub fn new(max: u32) -> Table<P> {
-        Table { pages: Vec::new(), free: Vec::new(), used: 0, max }
+        Table { pages: Vec::new(), measure_at: 0, held_bytes: 0, free: Vec::new(), used: 0, max }
     }
 
     pub fn used(&self) -> u32 {
@@ -215,7 +245,8 @@ impl<P> Table<P> {
             Some(slot) => slot,
             None => {
                 let first = (self.pages.len() * PAGE) as u32;
-                self.pages.push((0..PAGE).map(|_| Slot::free()).collect());
+                let slots = (0..PAGE).map(|_| Slot::free()).collect();
+                self.pages.push(Page { slots, held_bytes: 0 });
                 self.free.extend((first + 1..first + PAGE as u32).rev());
                 first
             }
@@ -240,7 +271,7 @@ impl<P> Table<P> {
     }
 
     pub fn at(&mut self, slot: u32) -> Option<&mut Slot<P>> {
-        self.pages.get_mut(slot as usize / PAGE)?.get_mut(slot as usize % PAGE)
+        self.pages.get_mut(slot as usize / PAGE)?.slots.get_mut(slot as usize % PAGE)
     }
 
     /// The slot of `key`, if that occupant is still there.
@@ -248,12 +279,76 @@ impl<P> Table<P> {
         self.at(key.slot).filter(|s| s.hot.generation == key.generation && s.hot.state != State::Free)
     }
 
+    /// Adds up what the connections of the next `pages` pages hold; `peer_bytes` tells what a peer does. Called again
+    /// and again it comes round, so that no call looks at all connections.
+    pub fn measure(&mut self, pages: usize, peer_bytes: impl Fn(&P) -> usize) {
+        for _ in 0..pages.min(self.pages.len()) {
+            let at = self.measure_at % self.pages.len();
+            self.measure_at = at + 1;
+            let Some(page) = self.pages.get_mut(at) else { return };
+            let boxes = page.slots.iter().filter_map(|slot| slot.cold.as_ref());
+            let held = boxes.map(|cold| cold.heap_bytes() + peer_bytes(&cold.peer)).sum();
+            self.held_bytes = self.held_bytes - std::mem::replace(&mut page.held_bytes, held) + held;
+        }
+    }
+
+    /// Bytes of all records and boxes, and of what was held at the last look.
+    pub fn bytes(&self) -> usize {
+        let records =
+            self.pages.len() * PAGE * size_of::<Slot<P>>() + self.free.capacity() * size_of::<u32>();
+        records + self.used as usize * size_of::<Cold<P>>() + self.held_bytes
+    }
+
     /// Keys of all occupants.
     pub fn keys(&self) -> Vec<Key> {
-        let slots = self.pages.iter().flat_map(|p| p.iter()).enumerate();
+        let slots = self.pages.iter().flat_map(|p| p.slots.iter()).enumerate();
         slots
             .filter(|(_, s)| s.hot.state != State::Free)
             .map(|(i, s)| Key { slot: i as u32, generation: s.hot.generation })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cold(out: usize) -> Cold<usize> {
+        Cold {
+            peer: out,
+            role: Role::None,
+            protocol: Protocol::Rtmp,
+            out: Vec::with_capacity(out),
+            preface: None,
+            sending: Bytes::new(),
+            timer_at: Mono::NEVER,
+            linger_until: Mono::NEVER,
+            reason: DisconnectReason::ClientClosed,
+            inbound_since: Mono::ZERO,
+            inbound_bytes: 0,
+            detach: None,
+        }
+    }
+
+    #[test]
+    fn memory_is_measured_page_by_page() {
+        let mut table = Table::new(1000);
+        assert_eq!(table.bytes(), 0);
+        table.measure(4, |_| 1);
+        let keys: Vec<Key> = (0..2 * PAGE + 10).map(|_| table.insert(cold(100)).expect("room")).collect();
+        let fixed = |table: &Table<usize>, n: usize| {
+            3 * PAGE * size_of::<Slot<usize>>() + 4 * table.free.capacity() + n * size_of::<Cold<usize>>()
+        };
+        let all = keys.len();
+        assert_eq!(table.bytes(), fixed(&table, all), "nothing is looked at yet");
+        for (looks, seen) in [(1, PAGE), (1, 2 * PAGE), (1, all), (1, all), (7, all)] {
+            table.measure(looks, |_| 5);
+            assert_eq!(table.bytes(), fixed(&table, all) + seen * 105);
+        }
+        for key in keys {
+            table.remove(key.slot);
+        }
+        table.measure(3, |_| 5);
+        assert_eq!(table.bytes(), fixed(&table, 0));
     }
 }

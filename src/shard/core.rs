@@ -43,6 +43,8 @@ const INBOUND_WINDOW: Duration = Duration::from_secs(10);
 const SIDE_BYTES_MAX: usize = 2 << 10;
 /// Waiting bytes of a connection that is not a subscriber.
 const OUT_BYTES_MAX: usize = 64 << 10;
+/// Pages of connection records whose memory is added up in one turn, once a second: 1024 records, 0.1 to 0.2 ms.
+const MEASURED_PAGES: usize = 4;
 /// How long a draining core waits for its connections.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -602,7 +604,11 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(cold) = self.conns.remove(key.slot) else { return };
         self.observed.metrics.connections.dec();
         match (detach, socket) {
-            (Some(read), Some(socket)) => self.app.detached(cold.peer, socket, read),
+            (Some(read), Some(socket)) => {
+                if let Err(reason) = self.app.detached(cold.peer, socket, read) {
+                    self.observed.metrics.connections_refused[reason].inc();
+                }
+            }
             (_, socket) => {
                 drop(socket);
                 self.observed.metrics.disconnects[cold.protocol][cold.reason].inc();
@@ -635,6 +641,10 @@ impl<B: Backend, A: App> Core<B, A> {
         metrics.streams.set(self.homes.len() as i64);
         metrics.log_bytes.set(self.homes.held_bytes() as i64);
         metrics.pinned_bytes.set(self.readers.pinned_bytes() as i64);
+        let app = &self.app;
+        self.conns.measure(MEASURED_PAGES, |peer| app.heap_bytes(peer));
+        let memory = self.conns.bytes() + self.timers.bytes() + self.readers.bytes();
+        metrics.connection_memory_bytes.set(memory as i64);
         self.enforce_pin_budget(now);
         self.histograms.publish(&self.observed.histograms);
     }

@@ -19,11 +19,13 @@ mod subscribe;
 mod sweep;
 mod timers;
 
+pub use conn::connection_bytes;
+
 use crate::fanout::directory::StreamName;
 use crate::fanout::log::{JoinPoint, LogKey};
 use crate::media::config_set::ConfigSet;
 use crate::media::{Frame, Mono};
-use crate::observe::{DisconnectReason, Protocol};
+use crate::observe::{DisconnectReason, Protocol, RefuseReason};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -129,12 +131,17 @@ pub trait App: 'static {
     fn deadline(&self, peer: &Self::Peer) -> Mono;
     /// What the connection speaks, as far as is known.
     fn protocol(&self, peer: &Self::Peer) -> Protocol;
+    /// Bytes of user memory that the peer holds beyond its own size. Not the stream's name: the core has counted it.
+    fn heap_bytes(&self, peer: &Self::Peer) -> usize;
     /// Bytes in front of the entries; shared by all subscribers that start there.
     fn preface(&mut self, preface: Preface<'_>) -> Bytes;
     /// Bytes behind the last entry of a stream that ended.
     fn goodbye(&mut self, name: &StreamName, key: LogKey) -> Bytes;
     /// The socket of a connection that asked to leave, with what was read of it.
-    fn detached(&mut self, peer: Self::Peer, socket: OwnedFd, read: Bytes);
+    ///
+    /// # Errors
+    /// Nobody took it, and it is closed; the core counts the reason.
+    fn detached(&mut self, peer: Self::Peer, socket: OwnedFd, read: Bytes) -> Result<(), RefuseReason>;
     /// The connection is gone.
     fn closed(&mut self, peer: Self::Peer, now: Mono, reason: DisconnectReason);
 }

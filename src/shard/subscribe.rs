@@ -95,6 +95,14 @@ impl Readers {
         self.list.iter().flatten().filter_map(|r| r.view.as_ref()).map(View::pinned_evicted_bytes).sum()
     }
 
+    /// Bytes of the lists of subscribers.
+    pub fn bytes(&self) -> usize {
+        let members =
+            |r: &Reader| r.phases.iter().map(|p| p.members.capacity() * size_of::<u32>()).sum::<usize>();
+        let waiting = |r: &Reader| (r.joiners.capacity() + r.changers.capacity()) * size_of::<Key>();
+        self.list.iter().flatten().map(|r| members(r) + waiting(r)).sum()
+    }
+
     fn insert(&mut self, reader: Reader) -> u32 {
         let name = (reader.name.clone(), reader.key);
         let at = match self.free.pop() {

@@ -44,6 +44,11 @@ impl Timers {
         }
     }
 
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.heap.capacity() * size_of::<Entry>()
+    }
+
     pub fn next_at(&self) -> Mono {
         self.heap.peek().map_or(Mono::NEVER, |e| e.at.0)
     }

@@ -133,6 +133,10 @@ fn http_methods_and_browsers() {
     assert_eq!(head.status, 200);
     assert!(head.body().is_empty(), "HEAD has no body");
     assert!(matches!(request(server.http, "OPTIONS", "/live/web.flv").status, 200 | 204));
+    let post = request(server.http, "POST", "/live/web.flv");
+    assert_eq!((post.status, post.headers["allow"].as_str()), (405, "GET, HEAD, OPTIONS"));
+    let none = request(server.http, "HEAD", "/live/none.flv");
+    assert!(none.status == 404 && none.headers.contains_key("retry-after") && none.early.is_empty());
     assert!(matches!(request(server.http, "DELETE", "/live/web.flv").status, 405 | 501));
     assert_eq!(request(server.http, "GET", "/live/web.exe").status, 404);
     server.stop();

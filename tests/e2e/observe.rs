@@ -4,8 +4,8 @@ use crate::support::http::{FlvPlayer, get};
 use crate::support::process::program;
 use crate::support::publisher::{Publisher, Shape};
 use crate::support::rtmp::Client;
-use crate::support::server::Server;
-use crate::support::share_machine;
+use crate::support::server::{Config, LIMIT, Server};
+use crate::support::{poll, share_machine};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -126,4 +126,69 @@ fn probes_and_pages() {
     }
     let (status, _) = get(server.http, "/metrics");
     assert_ne!(status, 200, "metrics stay on the admin port");
+}
+
+/// RTMP names are what stands on the wire; HTTP's are percent-decoded; the page's list follows both.
+#[test]
+fn odd_names_are_the_same_stream_on_every_protocol() {
+    let _shared = share_machine();
+    let server = Server::start();
+    for (name, flv_path, rtmp) in [
+        ("plain-1.a_b~", "/live/plain-1.a_b~.flv", true),
+        ("übung", "/live/%C3%BCbung.flv", true),
+        ("a b%41$'\"&", "/live/a%20b%2541%24%27%22%26.flv", false),
+    ] {
+        let mut publisher = Publisher::start(&server, name, Shape::default());
+        publisher.burst_until(5);
+        assert!(FlvPlayer::open(server.http, flv_path).tag().is_some());
+        let mut player = Client::connect(server.rtmp, "live", &[]);
+        player.play(name).unwrap();
+        let listed = poll("the list", LIMIT, || {
+            let list: serde_json::Value = serde_json::from_str(&get(server.http, "/api/streams").1).unwrap();
+            list["streams"].as_array()?.iter().find(|stream| stream["name"] == name).cloned()
+        });
+        assert_eq!(listed["flv_path"], flv_path);
+        assert_eq!(listed["rtmp_path"].as_str(), rtmp.then_some(format!("/live/{name}")).as_deref());
+    }
+    server.stop();
+}
+
+/// The promise of docs/performance.md, by the product's own accounting.
+#[test]
+fn viewers_are_small() {
+    const VIEWERS: usize = 100;
+    let _shared = share_machine();
+    let server = Config::new().arguments(&["--cores", "0"]).start();
+    let mut publisher = Publisher::start(&server, "small", Shape::default());
+    publisher.burst_until(5);
+    let memory = || server.metrics().sum("headgate_connection_memory_bytes", &[]);
+    // Until the publisher is measured, and every later second measures all: they are less than four pages.
+    poll("a measurement", LIMIT, || (memory() > 0.0).then_some(()));
+    let settled = || {
+        let uptime = || server.metrics().sum("headgate_loop_lag_seconds_count", &[]);
+        let before = uptime();
+        poll("another second", LIMIT, || (uptime() > before).then_some(()));
+        let before = uptime();
+        poll("yet another second", LIMIT, || (uptime() > before).then_some(()));
+        memory()
+    };
+    let alone = settled();
+    let http: Vec<FlvPlayer> =
+        (0..VIEWERS).map(|_| FlvPlayer::open(server.http, "/live/small.flv")).collect();
+    server.await_subscribers(VIEWERS);
+    let with_http = settled();
+    let rtmp: Vec<Client> = (0..VIEWERS)
+        .map(|_| {
+            let mut client = Client::connect(server.rtmp, "live", &[]);
+            client.play("small").unwrap();
+            client
+        })
+        .collect();
+    server.await_subscribers(2 * VIEWERS);
+    let with_both = settled();
+    let each = [with_http - alone, with_both - with_http].map(|bytes| bytes / VIEWERS as f64);
+    assert!(each[0] > 200.0 && each[0] <= 1024.0, "HTTP-FLV: {} bytes each", each[0]);
+    assert!(each[1] > each[0] && each[1] <= 2048.0, "RTMP: {} bytes each", each[1]);
+    drop((http, rtmp));
+    server.stop();
 }

@@ -36,6 +36,10 @@ pub fn error_head(status: u16, retry_after_s: Option<u32>, hint: &str) -> Vec<u8
         // Writing to a String cannot fail.
         let _ = write!(head, "Retry-After: {seconds}\r\n");
     }
+    if status == 405 {
+        // RFC 9110 section 15.5.6.
+        head.push_str("Allow: GET, HEAD, OPTIONS\r\n");
+    }
     let _ = write!(
         head,
         "Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\
@@ -101,6 +105,9 @@ mod tests {
         assert!(head.starts_with("HTTP/1.1 404 Not Found\r\nRetry-After: 5\r\n"));
         assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())));
         assert_eq!(without_body(&answer).len(), head.len() + 4);
-        assert!(!String::from_utf8(error_head(400, None, "x")).unwrap().contains("Retry-After"));
+        let [bad, method] =
+            [400, 405].map(|status| String::from_utf8(error_head(status, None, "x")).unwrap());
+        assert!(!bad.contains("Retry-After") && !bad.contains("Allow: "));
+        assert!(method.contains("\r\nAllow: GET, HEAD, OPTIONS\r\n"));
     }
 }

@@ -97,7 +97,7 @@ impl PlayerCapabilities {
     }
 
     /// Heap bytes held.
-    pub(super) fn heap_bytes(&self) -> usize {
+    pub fn heap_bytes(&self) -> usize {
         let entries = self.four_cc_list.capacity() + self.video.capacity() + self.audio.capacity();
         entries * size_of::<FourCcMask>()
     }
