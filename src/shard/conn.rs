@@ -200,6 +200,7 @@ impl Hot {
         if self.cursor.pos.seg != run.seg {
             self.cursor.pos = Pos { seg: run.seg, entry: 0 };
         }
+        self.cursor.offset = run.from;
         (self.run_to, self.run_next, self.config_epoch) = (run.to, run.next, run.config_epoch);
         self.oldest = if run.late { Mono::NEVER } else { run.oldest };
         (self.sent_at, self.flight) = (now, Flight::Run);
