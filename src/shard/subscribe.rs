@@ -60,8 +60,10 @@ pub(super) struct Reader {
     pub queued: bool,
     /// Connections that wait for the view or a join point.
     joiners: Vec<Key>,
-    /// Connections that will change to this log.
+    /// Connections that wait for a join point to change to this log.
     changers: Vec<Key>,
+    /// Connections whose [`Role::Player`] names this reader as the next: changers, and those whose change is planned.
+    expected: u32,
     /// The join point that nobody on those lists waits for any more.
     settled: Option<Pos>,
     /// The newest configuration seen here.
@@ -171,6 +173,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(reader) = self.readers.get(at) else { return false };
         if change {
             reader.changers.push(conn);
+            reader.expected += 1;
         } else {
             reader.joiners.push(conn);
         }
@@ -205,6 +208,7 @@ impl<B: Backend, A: App> Core<B, A> {
             queued: false,
             joiners: Vec::new(),
             changers: Vec::new(),
+            expected: 0,
             newest: None,
             settled: None,
             prefaces: [None, None],
@@ -343,7 +347,7 @@ impl<B: Backend, A: App> Core<B, A> {
     fn settle(&mut self, now: Mono, at: u32) {
         let Some(reader) = self.readers.get(at) else { return };
         let Some(view) = &reader.view else { return };
-        if reader.joiners.is_empty() && reader.changers.is_empty() && !view.ended() {
+        if reader.joiners.is_empty() && reader.changers.is_empty() {
             return;
         }
         if view.ended() {
@@ -444,12 +448,20 @@ impl<B: Backend, A: App> Core<B, A> {
         if let Some(before) = before {
             if let Some(reader) = self.readers.get(before) {
                 reader.changers.retain(|k| *k != key);
+                reader.expected = reader.expected.saturating_sub(1);
             }
             self.abandon(before);
         }
         if !stay {
             // False: the stream is gone or not there yet; `seek` asks again when it comes.
             let _there = self.wait_at(now, &name, log, key, true);
+        }
+    }
+
+    /// A connection no longer names this reader as its next.
+    fn unexpect(&mut self, at: u32) {
+        if let Some(reader) = self.readers.get(at) {
+            reader.expected = reader.expected.saturating_sub(1);
         }
     }
 
@@ -474,6 +486,7 @@ impl<B: Backend, A: App> Core<B, A> {
         if !joined {
             // The log to begin with has nothing to begin with: begin here.
             (*current, *next) = (*target, None);
+            self.unexpect(at);
             self.leave_lists(key);
             return self.join(now, key, at, join);
         }
@@ -530,6 +543,7 @@ impl<B: Backend, A: App> Core<B, A> {
         };
         let (Some(at), Some((_, join))) = (next.take(), leave.take()) else { return };
         *current = *target;
+        self.unexpect(at);
         self.leave_members(key);
         let preface = self.preface(at, &join, false);
         if let Some(cold) = self.conns.get(key).and_then(|s| s.cold.as_mut()) {
@@ -599,6 +613,7 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         let role = slot.cold.as_mut().map(|c| std::mem::take(&mut c.role));
         if let Some(Role::Player { next: Some(next), .. }) = role {
+            self.unexpect(next);
             self.abandon(next);
         }
         self.abandon(at);
@@ -660,7 +675,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let own = self.id;
         let Some(reader) = self.readers.get(at) else { return };
         let used = !reader.joiners.is_empty()
-            || !reader.changers.is_empty()
+            || reader.expected > 0
             || reader.phases.iter().any(|p| !p.members.is_empty());
         let Some(view) = &reader.view else { return };
         if used || view.pinned() {
