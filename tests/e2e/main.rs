@@ -18,6 +18,7 @@ mod players;
 mod publishers;
 mod slow;
 mod startup;
+mod storms;
 mod timestamps;
 mod tracks;
 mod yardstick;
