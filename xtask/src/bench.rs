@@ -276,6 +276,7 @@ fn conditions(args: &BenchArgs) -> Value {
         "server_cpu": args.server_cpu,
         "load_cpu": args.load_cpu,
         "loopback_mtu": 1500,
+        "congestion_control": lab::CONGESTION,
         "load": "2.5 Mbit/s, 30 fps, GOP 60, AAC 46.875 frames/s: 76.9 messages/s",
         "window_seconds": args.seconds,
         "rounds": args.rounds(),

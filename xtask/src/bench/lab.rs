@@ -12,6 +12,9 @@ const NAMESPACE: &str = "headgate-bench-";
 /// The namespace's loopback has an Ethernet's MTU. At the default 65536 receivers acknowledge late, the work moves to the
 /// load's core, and every server looks several times better than on a network.
 const MTU: &str = "1500";
+/// The namespace's congestion control is the kernel's own default, whatever the machine's is. BBR would measure its model of
+/// a loopback instead of a server: a moment without processor makes it pace everybody down for seconds.
+pub const CONGESTION: &str = "cubic";
 /// How long a server may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a server may take to end after SIGTERM.
@@ -54,6 +57,13 @@ impl Namespace {
         checked(Command::new("ip").args(["netns", "add", &this.0]))
             .context("a network namespace needs root and the package iproute2")?;
         checked(Command::new("ip").args(["-n", &this.0, "link", "set", "lo", "mtu", MTU, "up"]))?;
+        // By route: a container may forbid to write sysctls.
+        for to in ["127.0.0.0/8", "127.0.0.1"] {
+            let route = ["table", "local", "local", to, "dev", "lo", "proto", "kernel", "scope", "host"];
+            let mut command = Command::new("ip");
+            command.args(["-n", &this.0, "route", "replace"]).args(route);
+            checked(command.args(["src", "127.0.0.1", "congctl", CONGESTION]))?;
+        }
         Ok(this)
     }
 }

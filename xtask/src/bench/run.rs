@@ -178,7 +178,9 @@ pub fn measured(report: &Value) -> Value {
             return (name.to_owned(), product[name].clone());
         }
         let value = match name {
-            "cpu_us_per_message" => cpu * 1e6 / number("/delivered/total").max(1.0),
+            // Without subscribers nothing is delivered.
+            "cpu_us_per_message" if number("/delivered/total") == 0.0 => 0.0,
+            "cpu_us_per_message" => cpu * 1e6 / number("/delivered/total"),
             "core" => cpu / seconds,
             "load_core" => number("/window/own_cpu_seconds") / seconds,
             "steal" => largest("/window/steal"),

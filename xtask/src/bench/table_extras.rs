@@ -23,9 +23,9 @@ fn text<'a>(row: &'a Value, field: &str) -> &'a str {
 /// Memory per subscriber.
 pub fn memory(rows: &[Value]) -> String {
     let mut out = String::from(
-        "| server | subscribers | user bytes each, resident | user bytes each, own accounting | shared log MB \
+        "| server | subscribers | user bytes each, resident | user bytes each, own accounting | resident MB with 10 | shared log MB \
          | kernel bytes, server's socket, mean / max | kernel bytes, both ends | gates |\n\
-         |---|---|--:|--:|--:|--:|--:|---|\n",
+         |---|---|--:|--:|--:|--:|--:|--:|---|\n",
     );
     for row in rows {
         let value = |field: &str| row[field].as_f64();
@@ -45,12 +45,13 @@ pub fn memory(rows: &[Value]) -> String {
         });
         let _ = writeln!(
             out,
-            "| {} | {} {} | {} | {} | {} | {} / {} | {} | {} |",
+            "| {} | {} {} | {} | {} | {} | {} | {} / {} | {} | {} |",
             text(row, "server"),
             row["count"],
             text(row, "subscribers"),
             cell(value("resident_bytes_each"), 0),
             cell(value("accounted_bytes_each"), 0),
+            cell(value("resident_bytes_before").map(|bytes| bytes / 1e6), 1),
             cell(value("shared_log_bytes").map(|bytes| bytes / 1e6), 1),
             cell(value("kernel_bytes_mean"), 0),
             cell(value("kernel_bytes_max"), 0),
