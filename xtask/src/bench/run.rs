@@ -135,6 +135,7 @@ const FIELDS: &[(&str, &str, Pick)] = &[
     ("core", "", Pick::Median),
     ("load_core", "", Pick::Median),
     ("steal", "", Pick::Max),
+    ("server_wait", "", Pick::Max),
     ("messages", "/delivered/total", Pick::Median),
     ("delivered_ratio", "/delivered/ratio", Pick::Min),
     ("video_p50_us", "/video_latency_us/p50", Pick::Median),
@@ -183,6 +184,7 @@ pub fn measured(report: &Value) -> Value {
             "cpu_us_per_message" => cpu * 1e6 / number("/delivered/total"),
             "core" => cpu / seconds,
             "load_core" => number("/window/own_cpu_seconds") / seconds,
+            "server_wait" => number("/window/watched_wait_seconds") / seconds,
             "steal" => largest("/window/steal"),
             "disconnects" => ends.clone().fold(0.0, |sum, n| sum + n),
             "publisher_failures" => report
@@ -333,7 +335,7 @@ pub fn run(lab: &Lab, contender: Contender, load: &Load) -> Result<Value> {
         lab.progress.done(if repeats == 0 { load.planned_seconds() } else { 0.0 });
         eprintln!(
             "{} {:>11} N {:4} {:12} {:5.2} us/message, {:4.2} core, load {:4.2}, video p50 {:.1} p99 {:.1} ms, \
-             delivered {:.4}, lost {}, steal {:.1} %",
+             delivered {:.4}, lost {}, steal {:.1} %, waited {:.1} %",
             lab.progress.line(),
             contender.name(),
             load.subscribers,
@@ -346,6 +348,7 @@ pub fn run(lab: &Lab, contender: Contender, load: &Load) -> Result<Value> {
             number("delivered_ratio"),
             lost(&row),
             steal * 100.0,
+            number("server_wait") * 100.0,
         );
         let is_floor = matches!(contender, Contender::FloorSend | Contender::FloorUring);
         let disturbed = steal > STEAL_MAX || is_floor && lost(&row) > 0.0;
