@@ -12,10 +12,12 @@ pub enum BadResponse {
     Malformed,
 }
 
-/// The request for `path` on `authority`.
-pub fn request(authority: &str, path: &str) -> Vec<u8> {
-    format!("GET /{path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: headgate-load\r\nAccept: */*\r\n\r\n")
-        .into_bytes()
+/// The request for `path` on `authority`; `extra` is further header lines, each with its line end.
+pub fn request(authority: &str, path: &str, extra: &str) -> Vec<u8> {
+    format!(
+        "GET /{path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: headgate-load\r\nAccept: */*\r\n{extra}\r\n"
+    )
+    .into_bytes()
 }
 
 #[derive(Debug)]

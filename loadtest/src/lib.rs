@@ -9,7 +9,8 @@
 //! - [`target`], [`http`], [`flv`], [`amf`], [`rtmp`]: addresses and the wire, as pure parsers and writers.
 //! - [`meter`]: exact accounting of one subscriber, totals and latency of many.
 //! - [`publish`], [`play`]: the two sides that own sockets.
-//! - [`watch`], [`report`]: processor time of the server and of ourselves; the JSON that a run ends with.
+//! - [`watch`], [`scrape`], [`report`]: processor time of the server and of ourselves; the server's own numbers; the JSON
+//!   that a run ends with.
 //!
 //! Latency is the publisher's write to the subscriber's read of the last byte of the same frame, both on
 //! `CLOCK_MONOTONIC` of one machine.
@@ -25,6 +26,7 @@ pub mod play;
 pub mod publish;
 pub mod report;
 pub mod rtmp;
+pub mod scrape;
 pub mod stamp;
 pub mod target;
 pub mod watch;

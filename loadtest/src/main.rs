@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use headgate_load::clock::{self, SECOND_NS, now_ns};
 use headgate_load::media::Profile;
 use headgate_load::report::{LiveLine, Report};
+use headgate_load::scrape::{self, Pages};
 use headgate_load::target::Target;
 use headgate_load::watch::{Sample, Window};
 use headgate_load::{play, publish};
@@ -12,6 +13,9 @@ use std::process::ExitCode;
 
 /// Time between the publishers' first frames and the first subscriber, so that there is something to join.
 const HEAD_START_NS: u64 = SECOND_NS / 2;
+
+/// How long before the window its first page is read: a busy server takes its time, which must not shift the window.
+const SCRAPE_AHEAD_NS: u64 = 3 * SECOND_NS / 10;
 
 /// Load for live media servers: synthetic publishers, thousands of subscribers, and what they really got.
 ///
@@ -62,6 +66,12 @@ enum Command {
         media: MediaArgs,
         #[command(flatten)]
         play: PlayArgs,
+    },
+    /// Print a server's page of metrics as JSON, and end.
+    Scrape {
+        /// http://host[:port]/metrics
+        #[arg(long)]
+        url: Target,
     },
 }
 
@@ -128,6 +138,9 @@ struct PlayArgs {
     /// Process whose processor time in the window is reported (the server's).
     #[arg(long)]
     watch_pid: Option<u32>,
+    /// The server's page of metrics, read around the window and at the end: http://host[:port]/metrics
+    #[arg(long, value_name = "URL")]
+    scrape: Option<Target>,
 }
 
 impl MediaArgs {
@@ -200,7 +213,7 @@ fn run(command: Command) -> Result<()> {
         Command::Play { url, media, play } => {
             let plan = play.plan(url, media.streams, 0);
             let players = play::start(&plan)?;
-            let window = watch(&plan, &players.live, play.watch_pid);
+            let window = watch(&plan, &players.live, &play)?;
             print(&Report::new(&plan, &media.profile(), players.finish()?, window, None))
         }
         Command::Run { url, play_url, drain, media, play } => {
@@ -216,30 +229,41 @@ fn run(command: Command) -> Result<()> {
                 .context("cannot start a thread")?;
             clock::sleep_until(now_ns() + HEAD_START_NS);
             let players = play::start(&plan)?;
-            let window = watch(&plan, &players.live, play.watch_pid);
+            let window = watch(&plan, &players.live, &play)?;
             let outcome = players.finish()?;
             let sent = publisher.join().map_err(|_| anyhow::anyhow!("the publishers' thread panicked"))?;
             print(&Report::new(&plan, &profile, outcome, window, Some(sent)))
         }
+        Command::Scrape { url } => print(&scrape::page(&url)?),
     }
 }
 
 /// Prints a line per second until the plan's end and takes the samples at the window's borders.
-fn watch(plan: &play::Plan, live: &play::Live, pid: Option<u32>) -> Window {
+fn watch(plan: &play::Plan, live: &play::Live, args: &PlayArgs) -> Result<(Window, Option<Pages>)> {
     let (opens, closes) = plan.window;
+    let page = || args.scrape.as_ref().map(scrape::page).transpose();
     let mut line = LiveLine::new();
     let mut next_line = now_ns() + SECOND_NS;
-    let (mut first, mut last) = (None, None);
+    let (mut before, mut first, mut last) = (None, None, None);
     loop {
         let now = now_ns();
+        if before.is_none() && now >= opens.saturating_sub(SCRAPE_AHEAD_NS) {
+            before = Some(page()?);
+        }
         if first.is_none() && now >= opens {
-            first = Some(Sample::take(pid));
+            first = Some(Sample::take(args.watch_pid));
         }
         if last.is_none() && now >= closes {
-            last = Some(Sample::take(pid));
+            last = Some((Sample::take(args.watch_pid), page()?));
         }
-        if let (Some(first), Some(last), true) = (&first, &last, now >= plan.end_ns) {
-            return last.since(first);
+        if now >= plan.end_ns
+            && let (Some(first), Some((last, after))) = (&first, &mut last)
+        {
+            let pages = match (before.flatten(), after.take(), page()?) {
+                (Some(opens), Some(closes), Some(end)) => Some(Pages { opens, closes, end }),
+                _ => None,
+            };
+            return Ok((last.since(first), pages));
         }
         if now >= next_line {
             let phase = match (&first, &last) {
@@ -250,7 +274,8 @@ fn watch(plan: &play::Plan, live: &play::Live, pid: Option<u32>) -> Window {
             eprintln!("{}", line.next(live, phase));
             next_line += SECOND_NS;
         }
-        let border = [opens, closes, plan.end_ns].into_iter().find(|&at| at > now).unwrap_or(now);
+        let borders = [opens.saturating_sub(SCRAPE_AHEAD_NS), opens, closes, plan.end_ns];
+        let border = borders.into_iter().find(|&at| at > now).unwrap_or(now);
         clock::sleep_until(next_line.min(border));
     }
 }

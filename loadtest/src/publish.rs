@@ -42,6 +42,8 @@ pub struct Report {
     pub video: u64,
     /// Audio frames sent.
     pub audio: u64,
+    /// Payload bytes of all of them.
+    pub payload_bytes: u64,
     /// Lateness of sends against the schedule: p50, p99 and maximum, us.
     pub late_us: [u64; 3],
     /// Sends that the kernel did not take whole.
@@ -154,6 +156,7 @@ pub fn run(mut publishers: Vec<Publisher>, profile: Profile, end_ns: u64, hold_u
         streams: publishers.len(),
         video: 0,
         audio: 0,
+        payload_bytes: 0,
         late_us: [0; 3],
         blocked_sends: 0,
         failures: Vec::new(),
@@ -187,6 +190,7 @@ pub fn run(mut publishers: Vec<Publisher>, profile: Profile, end_ns: u64, hold_u
         let now = now_ns();
         late_us.saturating_record((now - due_ns) / 1000);
         let payload = frames.payload(&frame, publisher.index, now);
+        report.payload_bytes += payload.len() as u64;
         publisher.client.write_media(&mut out, message_type(frame.kind), frame.timestamp_ms(), payload);
         match sent.and_then(|()| publisher.send(&out)) {
             Ok(whole) => report.blocked_sends += u64::from(!whole),

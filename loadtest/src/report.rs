@@ -4,6 +4,7 @@ use crate::media::Profile;
 use crate::meter::Faults;
 use crate::play::{Live, Outcome, Plan};
 use crate::publish;
+use crate::scrape::Pages;
 use crate::target::Protocol;
 use crate::watch;
 use hdrhistogram::Histogram;
@@ -100,6 +101,8 @@ pub struct Report {
     pub buffer_shortages: u64,
     /// What the publishers did; absent without publishers in this process.
     pub publisher: Option<publish::Report>,
+    /// The server's own numbers, if its page was named.
+    pub metrics: Option<Pages>,
 }
 
 impl Report {
@@ -108,7 +111,7 @@ impl Report {
         plan: &Plan,
         profile: &Profile,
         outcome: Outcome,
-        window: watch::Window,
+        (window, metrics): (watch::Window, Option<Pages>),
         publisher: Option<publish::Report>,
     ) -> Self {
         let totals = &outcome.totals;
@@ -141,6 +144,7 @@ impl Report {
             disconnects: outcome.disconnects,
             buffer_shortages: outcome.buffer_shortages,
             publisher,
+            metrics,
         }
     }
 }

@@ -11,7 +11,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 #[derive(Clone, Debug)]
 pub struct Sample {
     at_ns: u64,
-    watched_ns: Option<u64>,
+    /// Processor time of the watched process, and time in which it was ready but had no processor.
+    watched_ns: Option<(u64, u64)>,
     own_ns: u64,
     /// Per processor: all ticks, busy ticks, stolen ticks.
     ticks: Vec<(u64, u64, u64)>,
@@ -24,6 +25,8 @@ pub struct Window {
     pub seconds: f64,
     /// Processor seconds of the watched process, if one was named and lived.
     pub watched_cpu_seconds: Option<f64>,
+    /// Seconds in which its threads were ready to run while something else had their processor.
+    pub watched_wait_seconds: Option<f64>,
     /// Processor seconds of this process.
     pub own_cpu_seconds: f64,
     /// Part of each processor's time that the host gave to others, 0 to 1.
@@ -32,14 +35,17 @@ pub struct Window {
     pub busy: Vec<f64>,
 }
 
-/// Processor time of all threads of process `pid` in ns, from the scheduler's own counters (not from ticks).
-pub fn process_cpu_ns(pid: u32) -> Option<u64> {
+/// Processor time of all threads of process `pid` and their time in the run queue, ns, from the scheduler's own counters
+/// (not from ticks).
+pub fn process_cpu_ns(pid: u32) -> Option<(u64, u64)> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    let mut sum = 0;
+    let mut sum = (0, 0);
     for task in tasks.flatten() {
         // A thread that ends between listing and reading is missed; servers under test keep theirs.
         let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else { continue };
-        sum += text.split_whitespace().next()?.parse::<u64>().ok()?;
+        let mut words = text.split_whitespace().map(str::parse::<u64>);
+        let (ran, waited) = (words.next()?.ok()?, words.next()?.ok()?);
+        sum = (sum.0 + ran, sum.1 + waited);
     }
     Some(sum)
 }
@@ -78,15 +84,14 @@ impl Sample {
     /// What happened since `start`.
     pub fn since(&self, start: &Sample) -> Window {
         let seconds = (self.at_ns - start.at_ns) as f64 / 1e9;
+        let watched = || self.watched_ns.zip(start.watched_ns);
         let both = || self.ticks.iter().zip(&start.ticks);
         let part =
             |now: u64, then: u64| (now.saturating_sub(then)) as f64 / (seconds * TICKS_PER_SECOND).max(1e-9);
         Window {
             seconds,
-            watched_cpu_seconds: self
-                .watched_ns
-                .zip(start.watched_ns)
-                .map(|(now, then)| now.saturating_sub(then) as f64 / 1e9),
+            watched_cpu_seconds: watched().map(|(now, then)| now.0.saturating_sub(then.0) as f64 / 1e9),
+            watched_wait_seconds: watched().map(|(now, then)| now.1.saturating_sub(then.1) as f64 / 1e9),
             own_cpu_seconds: (self.own_ns - start.own_ns) as f64 / 1e9,
             steal: both().map(|(now, then)| part(now.2, then.2)).collect(),
             busy: both().map(|(now, then)| part(now.1, then.1)).collect(),

@@ -2,27 +2,37 @@
 //!
 //! Everything runs in a network namespace whose loopback has an Ethernet's MTU; the server is pinned to one processor and the
 //! load to another. Numbers are ratios within one run; absolute ones belong to the machine that is named with them. What the
-//! gates are stands in `table`; what a run is, in `run`.
+//! gates are stands in `table` and `table_extras`; what a run is, in `run`.
 
 mod extras;
 mod lab;
+mod memory;
 mod plot;
+mod product;
+mod progress;
+mod render;
 mod run;
+mod scale;
 mod sweep;
 mod table;
+mod table_extras;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail, ensure};
 use lab::{Binaries, Lab};
-use run::Contender;
+use run::{Contender, Load};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::Command;
 use sweep::Cell;
 
-/// What to measure. Without a choice: the whole sweep.
+/// What to measure. Without a choice: the sweep.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BenchArgs {
-    /// A short subset, to see that everything runs; writes nothing to docs.
+    /// Everything below and the sweep: some 40 minutes. Each result is written as soon as it is there.
+    #[arg(long)]
+    all: bool,
+    /// A short sweep, to see that everything runs; writes nothing to docs.
     #[arg(long)]
     quick: bool,
     /// Beside this server, at the default flush.
@@ -37,17 +47,23 @@ pub struct BenchArgs {
     /// 500 publishers with 4 subscribers each.
     #[arg(long)]
     streams: bool,
+    /// 5000 publishers without subscribers.
+    #[arg(long)]
+    idle_streams: bool,
+    /// 6000 subscribers on one core, two cores beside one, copies at 1 and at 1000 subscribers.
+    #[arg(long)]
+    scale: bool,
     /// Only the floor (and nginx): for work on the instrument itself.
     #[arg(long)]
     no_server: bool,
-    /// Only rows of this flush mode ("frame", "video", "interval 100").
+    /// Only rows of the sweep with this flush mode ("frame", "video", "interval 100").
     #[arg(long)]
     flush: Option<String>,
-    /// Only rows with so many subscribers.
+    /// Only rows of the sweep with so many subscribers.
     #[arg(long)]
     subscribers: Vec<usize>,
     /// Length of the measured window; whole GOPs are 2 s.
-    #[arg(long, default_value_t = 8.0)]
+    #[arg(long, default_value_t = 6.0)]
     seconds: f64,
     /// Interleaved rounds of every row; the median counts.
     #[arg(long, default_value_t = 1)]
@@ -58,14 +74,51 @@ pub struct BenchArgs {
     /// The load's processor.
     #[arg(long, default_value_t = 1)]
     load_cpu: usize,
-    /// Measure nothing: make sweep.md and sweep.svg anew from this sweep.json, beside it or in --out.
-    #[arg(long, value_name = "FILE")]
-    render: Option<PathBuf>,
+    /// Measure nothing: make tables, plot and docs/performance.md anew from the results in docs/bench or --out.
+    #[arg(long)]
+    render: bool,
     /// Where results go; without it docs/bench, and nowhere for --quick and --no-server.
     #[arg(long)]
     out: Option<PathBuf>,
     #[command(flatten)]
     binaries: Binaries,
+}
+
+/// One thing to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Nginx,
+    Memory,
+    Stalled,
+    Streams,
+    IdleStreams,
+    Scale,
+    Sweep,
+}
+
+impl Part {
+    /// Short ones first: an interrupted run keeps what it has.
+    const ALL: [Self; 7] = [
+        Self::Nginx,
+        Self::Memory,
+        Self::Stalled,
+        Self::Streams,
+        Self::IdleStreams,
+        Self::Scale,
+        Self::Sweep,
+    ];
+
+    /// Its result among [`render::NAMES`].
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Memory => "memory",
+            Self::Stalled => "stalled",
+            Self::Streams | Self::IdleStreams => "streams",
+            Self::Scale => "scale",
+            Self::Sweep => "sweep",
+        }
+    }
 }
 
 impl BenchArgs {
@@ -74,14 +127,75 @@ impl BenchArgs {
             && (self.subscribers.is_empty() || self.subscribers.contains(&cell.subscribers))
     }
 
-    fn out(&self) -> Option<PathBuf> {
-        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/bench");
-        self.out.clone().or_else(|| (!self.quick && !self.no_server).then_some(docs))
+    fn cells(&self) -> Vec<Cell> {
+        let cells = if self.quick { sweep::quick() } else { sweep::full() };
+        cells.into_iter().filter(|cell| self.keeps(cell)).collect()
     }
 
-    fn contenders(&self, all: &[Contender]) -> Vec<Contender> {
-        let ours = |c: &Contender| matches!(c, Contender::Rtmp | Contender::HttpFlv);
-        all.iter().copied().filter(|c| !(self.no_server && ours(c))).collect()
+    fn out(&self) -> Option<PathBuf> {
+        self.out.clone().or_else(|| (!self.quick && !self.no_server).then(render::docs))
+    }
+
+    fn rounds(&self) -> usize {
+        self.rounds.max(1)
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        let chosen = |part: &Part| match part {
+            Part::Nginx => self.against.is_some(),
+            Part::Memory => self.memory,
+            Part::Stalled => self.stalled,
+            Part::Streams => self.streams,
+            Part::IdleStreams => self.idle_streams,
+            Part::Scale => self.scale,
+            Part::Sweep => false,
+        };
+        let parts: Vec<Part> = Part::ALL.into_iter().filter(|part| self.all || chosen(part)).collect();
+        if parts.is_empty() { vec![Part::Sweep] } else { parts }
+    }
+
+    /// Who takes part. Without the gateway nginx stands in, so that the instrument itself can be tried.
+    fn contenders(&self, part: Part) -> Vec<Contender> {
+        use Contender::{FloorSend, FloorUring, HttpFlv, Nginx, Rtmp};
+        let all: &[Contender] = match part {
+            Part::Sweep => &[FloorUring, FloorSend, Rtmp, HttpFlv],
+            Part::Scale => &[FloorUring, Rtmp, HttpFlv],
+            Part::Nginx => &[FloorUring, Rtmp, Nginx],
+            Part::IdleStreams => &[Rtmp],
+            Part::Memory | Part::Stalled | Part::Streams => &[Rtmp, HttpFlv],
+        };
+        let mut chosen: Vec<Contender> =
+            all.iter().copied().filter(|c| !(self.no_server && c.is_gateway())).collect();
+        if chosen.is_empty() {
+            chosen.push(Nginx);
+        }
+        chosen
+    }
+
+    /// Seconds that a part takes, roughly.
+    fn planned_seconds(&self, part: Part) -> f64 {
+        let seconds = |loads: &[Load]| loads.iter().map(Load::planned_seconds).sum::<f64>();
+        let cells = |cells: &[Cell]| {
+            let loads: Vec<Load> = cells.iter().map(|cell| cell.load(self.seconds)).collect();
+            seconds(&loads) * self.rounds() as f64
+        };
+        let contenders = self.contenders(part);
+        let each = |contender: &Contender| match part {
+            Part::Sweep => cells(&self.cells()),
+            Part::Nginx => cells(&sweep::against_nginx()),
+            Part::Memory => seconds(&memory::loads()),
+            Part::Stalled => {
+                seconds(&extras::stalled_loads(self.seconds)) * extras::stalled_rounds(self.rounds) as f64
+            }
+            Part::Streams => {
+                extras::streams_loads(self.seconds).iter().map(|(_, l)| l.planned_seconds()).sum()
+            }
+            Part::IdleStreams => {
+                extras::idle_loads(self.seconds).iter().map(|(_, l)| l.planned_seconds()).sum()
+            }
+            Part::Scale => seconds(&scale::loads(*contender, self.seconds, self.rounds())),
+        };
+        contenders.iter().map(each).sum()
     }
 }
 
@@ -90,82 +204,58 @@ impl BenchArgs {
 /// # Errors
 /// Without root, iproute2, or two processors; when something does not build, start or answer.
 pub fn run(args: BenchArgs) -> Result<()> {
-    if let Some(file) = &args.render {
-        return render(file, args.out.as_deref());
+    if args.render {
+        return render::render(&args.out.clone().unwrap_or_else(render::docs));
     }
     ensure!(args.server_cpu != args.load_cpu, "server and load need a processor each");
-    let lab = Lab::new(&args.binaries, !args.no_server, args.server_cpu, args.load_cpu)?;
-    measure(&args, &lab).with_context(|| format!("configs and logs are in {}", lab.dir.display()))?;
+    let parts = args.parts();
+    ensure!(!parts.contains(&Part::Sweep) || !args.cells().is_empty(), "the sweep has no such row");
+    let planned_s: f64 = parts.iter().map(|part| args.planned_seconds(*part)).sum();
+    let cpus = (args.server_cpu, args.load_cpu);
+    let lab = Lab::new(&args.binaries, !args.no_server, cpus, planned_s)?;
+    eprintln!("{} planned", lab.progress.line());
+    // What fails must not take the rest with it: a run of 40 minutes keeps what it can get.
+    let mut failed = Vec::new();
+    for &part in &parts {
+        if let Err(error) = measure(&args, &lab, part) {
+            eprintln!("{part:?} failed: {error:#}");
+            failed.push(format!("{part:?}"));
+        }
+    }
+    if let Some(out) = args.out()
+        && failed.len() < parts.len()
+    {
+        // Tables that use another result, too.
+        render::render(&out)?;
+    }
+    if !failed.is_empty() {
+        bail!("failed: {}; configs and logs are in {}", failed.join(", "), lab.dir.display());
+    }
     let _ = fs::remove_dir_all(&lab.dir);
     Ok(())
 }
 
-fn measure(args: &BenchArgs, lab: &Lab) -> Result<()> {
-    let gateway = args.contenders(&[Contender::Rtmp, Contender::HttpFlv]);
-    let mut chosen = false;
-    if args.against.is_some() {
-        chosen = true;
-        let contenders = args.contenders(&[Contender::FloorUring, Contender::Rtmp, Contender::Nginx]);
-        let cells: Vec<Cell> = sweep::against_nginx().into_iter().filter(|cell| args.keeps(cell)).collect();
-        let rows = sweep::sweep(lab, &cells, &contenders, args.seconds, args.rounds)?;
-        write(args, "nginx", &rows, &table::nginx(&rows), None)?;
-    }
-    // nginx stands in when there is no gateway, so that the instrument itself can be tried.
-    let servers = if args.no_server { vec![Contender::Nginx] } else { gateway.clone() };
-    if args.memory {
-        chosen = true;
-        let rows = extras::memory(lab, &servers)?;
-        write(args, "memory", &rows, &table::plain(&rows), None)?;
-    }
-    if args.stalled {
-        chosen = true;
-        let rows = extras::stalled(lab, &servers, args.seconds, args.rounds)?;
-        write(args, "stalled", &rows, &table::plain(&rows), None)?;
-    }
-    if args.streams {
-        chosen = true;
-        let rows = extras::streams(lab, &servers, args.seconds)?;
-        write(args, "streams", &rows, &table::plain(&rows), None)?;
-    }
-    if chosen {
-        return Ok(());
-    }
-    let cells = if args.quick { sweep::quick() } else { sweep::full() };
-    let cells: Vec<Cell> = cells.into_iter().filter(|cell| args.keeps(cell)).collect();
-    ensure!(!cells.is_empty(), "no row has this flush mode and number of subscribers");
-    let contenders = [&[Contender::FloorUring, Contender::FloorSend][..], &gateway].concat();
-    let rows = sweep::sweep(lab, &cells, &contenders, args.seconds, args.rounds)?;
-    write(args, "sweep", &rows, &sweep_tables(&rows), Some(&plot::sweep(&rows)))
-}
-
-fn sweep_tables(rows: &[Value]) -> String {
-    format!("{}\n{}", table::sweep(rows), table::scale(rows))
-}
-
-fn render(file: &Path, out: Option<&Path>) -> Result<()> {
-    let text = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let json: Value =
-        serde_json::from_slice(&text).with_context(|| format!("{} is no JSON", file.display()))?;
-    let rows = json["rows"].as_array().with_context(|| format!("{} has no rows", file.display()))?;
-    let out = out.or(file.parent()).unwrap_or(Path::new("."));
-    fs::create_dir_all(out)?;
-    fs::write(out.join("sweep.md"), sweep_tables(rows))?;
-    fs::write(out.join("sweep.svg"), plot::sweep(rows))?;
-    Ok(())
-}
-
-/// Prints the table; writes `NAME.json`, `NAME.md` and `NAME.svg`.
-fn write(args: &BenchArgs, name: &str, rows: &[Value], table: &str, plot: Option<&str>) -> Result<()> {
-    println!("{table}");
-    let Some(out) = args.out() else { return Ok(()) };
-    fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
-    let json = json!({ "conditions": conditions(args), "rows": rows });
-    fs::write(out.join(format!("{name}.json")), serde_json::to_string_pretty(&json)? + "\n")?;
-    fs::write(out.join(format!("{name}.md")), table)?;
-    if let Some(plot) = plot {
-        fs::write(out.join(format!("{name}.svg")), plot)?;
-    }
-    println!("written to {}", out.display());
+fn measure(args: &BenchArgs, lab: &Lab, part: Part) -> Result<()> {
+    let contenders = args.contenders(part);
+    let (seconds, rounds) = (args.seconds, args.rounds());
+    let conditions = conditions(args);
+    let out = args.out();
+    let store = |rows: &[Value]| match &out {
+        Some(out) => render::store(out, part.name(), &conditions, rows),
+        None => Ok(()),
+    };
+    let rows = match part {
+        Part::Sweep => sweep::sweep(lab, &args.cells(), &contenders, seconds, rounds, store)?,
+        Part::Nginx => sweep::sweep(lab, &sweep::against_nginx(), &contenders, seconds, rounds, store)?,
+        Part::Memory => memory::memory(lab, &contenders)?,
+        Part::Stalled => extras::stalled(lab, &contenders, seconds, rounds)?,
+        Part::Streams => extras::streams(lab, &contenders, seconds)?,
+        Part::IdleStreams => extras::idle_streams(lab, contenders[0], seconds)?,
+        Part::Scale => scale::scale(lab, &contenders, seconds, rounds)?,
+    };
+    store(&rows)?;
+    let shown = out.clone().unwrap_or_default();
+    println!("{}", render::table(&shown, part.name(), &conditions, &rows));
     Ok(())
 }
 
@@ -176,16 +266,20 @@ fn conditions(args: &BenchArgs) -> Value {
         let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_default().to_owned();
         line.split_once(':').map_or(line.clone(), |(_, value)| value.trim().to_owned())
     };
+    let git = Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(crate::root()).output();
+    let commit = git.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     json!({
         "processor": first("/proc/cpuinfo", "model name"),
         "kernel": first("/proc/sys/kernel/osrelease", ""),
-        "processors": std::thread::available_parallelism().map_or(0, usize::from),
+        "processors": fs::read_to_string("/proc/cpuinfo").map_or(0, |t| t.matches("processor\t").count()),
+        "commit": commit.unwrap_or_default(),
         "server_cpu": args.server_cpu,
         "load_cpu": args.load_cpu,
         "loopback_mtu": 1500,
+        "congestion_control": lab::CONGESTION,
         "load": "2.5 Mbit/s, 30 fps, GOP 60, AAC 46.875 frames/s: 76.9 messages/s",
         "window_seconds": args.seconds,
-        "rounds": args.rounds,
+        "rounds": args.rounds(),
         "steal_max": run::STEAL_MAX,
     })
 }

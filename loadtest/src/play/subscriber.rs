@@ -41,7 +41,7 @@ impl Subscriber {
         let wire = match target.protocol {
             Protocol::Rtmp => Wire::Rtmp(Box::new(Client::new(Role::Play, target, verify))),
             Protocol::HttpFlv => Wire::Flv {
-                request: http::request(&target.authority, &target.path),
+                request: http::request(&target.authority, &target.path, ""),
                 response: http::Response::default(),
                 reader: flv::Reader::new(verify),
             },

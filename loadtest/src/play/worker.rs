@@ -17,6 +17,9 @@ use std::time::Duration;
 const TURN_MAX_NS: u64 = 5_000_000;
 /// Bytes a paced subscriber reads at once, at most.
 const PACED_READ: u32 = 16 * 1024;
+/// Receive buffer of a subscriber that will stall: the kernel grows that of a reading one to megabytes, and a stall that
+/// begins then reaches the server a minute later.
+const STALLED_RECEIVE_BYTES: usize = 32 * 1024;
 /// How long the kernel may take to give back its last buffers.
 const LEAVE_NS: u64 = 2 * SECOND_NS;
 
@@ -162,6 +165,9 @@ impl Worker<'_> {
         // Blocking on purpose: io_uring waits by itself, and would return EAGAIN on a non-blocking socket.
         let socket = Socket::new(domain, Type::STREAM, None).context("cannot open a socket (ulimit -n?)")?;
         socket.set_tcp_nodelay(true)?;
+        if matches!(self.seats[place].subscriber.pace, Pace::Stalls(_)) {
+            socket.set_recv_buffer_size(STALLED_RECEIVE_BYTES)?;
+        }
         let seat = &mut self.seats[place];
         seat.subscriber.begun_ns = now;
         seat.outstanding += 1;

@@ -1,5 +1,6 @@
 //! The place of measurement: a network namespace of its own, binaries, pinned processes, and their end.
 
+use super::progress::Progress;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,9 @@ const NAMESPACE: &str = "headgate-bench-";
 /// The namespace's loopback has an Ethernet's MTU. At the default 65536 receivers acknowledge late, the work moves to the
 /// load's core, and every server looks several times better than on a network.
 const MTU: &str = "1500";
+/// The namespace's congestion control is the kernel's own default, whatever the machine's is. BBR would measure its model of
+/// a loopback instead of a server: a moment without processor makes it pace everybody down for seconds.
+pub const CONGESTION: &str = "cubic";
 /// How long a server may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a server may take to end after SIGTERM.
@@ -26,6 +30,8 @@ pub struct Lab {
     server: Option<PathBuf>,
     server_cpu: usize,
     load_cpu: usize,
+    /// How far everything is.
+    pub progress: Progress,
 }
 
 /// Binaries that were built elsewhere.
@@ -51,6 +57,13 @@ impl Namespace {
         checked(Command::new("ip").args(["netns", "add", &this.0]))
             .context("a network namespace needs root and the package iproute2")?;
         checked(Command::new("ip").args(["-n", &this.0, "link", "set", "lo", "mtu", MTU, "up"]))?;
+        // By route: a container may forbid to write sysctls.
+        for to in ["127.0.0.0/8", "127.0.0.1"] {
+            let route = ["table", "local", "local", to, "dev", "lo", "proto", "kernel", "scope", "host"];
+            let mut command = Command::new("ip");
+            command.args(["-n", &this.0, "route", "replace"]).args(route);
+            checked(command.args(["src", "127.0.0.1", "congctl", CONGESTION]))?;
+        }
         Ok(this)
     }
 }
@@ -124,7 +137,12 @@ fn build(what: &[&str], target: &str) -> Result<PathBuf> {
 
 impl Lab {
     /// Makes the namespace and builds what is not given; headgate itself only if `with_server`.
-    pub fn new(binaries: &Binaries, with_server: bool, server_cpu: usize, load_cpu: usize) -> Result<Self> {
+    pub fn new(
+        binaries: &Binaries,
+        with_server: bool,
+        (server_cpu, load_cpu): (usize, usize),
+        planned_s: f64,
+    ) -> Result<Self> {
         let given = |file: &Option<PathBuf>| file.as_ref().map(|f| f.canonicalize()).transpose();
         let load = match given(&binaries.load)? {
             Some(load) => load,
@@ -141,7 +159,11 @@ impl Lab {
         };
         let dir = std::env::temp_dir().join(format!("headgate-bench-{}", std::process::id()));
         fs::create_dir_all(&dir)?;
-        Ok(Self { namespace: Namespace::new()?, dir, load, floor, server, server_cpu, load_cpu })
+        // Where the scheduler shares processors out between sessions, ours goes first: whatever else runs disturbs less. It
+        // is a courtesy to the numbers, no condition; `server_wait` shows what remained.
+        let _ = fs::write("/proc/self/autogroup", "-20");
+        let (namespace, progress) = (Namespace::new()?, Progress::new(planned_s));
+        Ok(Self { namespace, dir, load, floor, server, server_cpu, load_cpu, progress })
     }
 
     /// headgate, if it was built.
@@ -149,9 +171,9 @@ impl Lab {
         self.server.as_deref().context("no server was built")
     }
 
-    /// The server's processor.
-    pub fn server_cpu(&self) -> usize {
-        self.server_cpu
+    /// The server's processors as a list: its own, and the load's if it runs on `both`.
+    pub fn server_cpus(&self, both: bool) -> String {
+        if both { format!("{},{}", self.server_cpu, self.load_cpu) } else { self.server_cpu.to_string() }
     }
 
     /// The floor.
@@ -159,9 +181,20 @@ impl Lab {
         &self.floor
     }
 
-    fn command(&self, cpu: usize, program: &Path) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.namespace.0, "taskset", "-c", &cpu.to_string()]);
+    /// A pinned command inside the namespace; it is killed when this program dies, however that happens.
+    fn command(&self, cpus: &str, program: &Path) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--pdeathsig",
+            "KILL",
+            "ip",
+            "netns",
+            "exec",
+            &self.namespace.0,
+            "taskset",
+            "-c",
+            cpus,
+        ]);
         command.arg(program).stdin(Stdio::null());
         command
     }
@@ -173,10 +206,10 @@ impl Lab {
         command
     }
 
-    /// Starts a server on the server's processor and waits until it listens on `port`.
-    pub fn serve(&self, name: &str, program: &Path, args: &[&str], port: u16) -> Result<Running> {
+    /// Starts a server on processors `cpus` and waits until it listens on `port`.
+    pub fn serve(&self, name: &str, program: &Path, args: &[&str], port: u16, cpus: &str) -> Result<Running> {
         let log = |kind: &str| File::create(self.dir.join(format!("{name}.{kind}")));
-        let mut command = self.command(self.server_cpu, program);
+        let mut command = self.command(cpus, program);
         command.args(args).stdout(log("out")?).stderr(log("err")?);
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let mut running = Running { child, name: name.to_owned() };
@@ -196,9 +229,17 @@ impl Lab {
 
     /// Starts headgate-load on the load's processor; its JSON comes with [`Self::finish_load`].
     pub fn start_load(&self, args: &[String]) -> Result<Child> {
-        let mut command = self.command(self.load_cpu, &self.load);
+        let mut command = self.command(&self.load_cpu.to_string(), &self.load);
         command.args(args).stdout(Stdio::piped()).stderr(File::create(self.dir.join("load.err"))?);
         command.spawn().context("cannot start headgate-load")
+    }
+
+    /// The gateway's page of metrics now, as headgate-load reads it.
+    pub fn scrape(&self, url: &str) -> Result<serde_json::Value> {
+        let load = self.load.to_string_lossy();
+        let output = self.inside(&load).args(["scrape", "--url", url]).output()?;
+        ensure!(output.status.success(), "cannot read {url}");
+        serde_json::from_slice(&output.stdout).context("headgate-load printed no JSON")
     }
 
     /// Waits for headgate-load and parses what it printed.

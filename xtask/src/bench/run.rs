@@ -1,6 +1,7 @@
 //! One run: a contender under the load, and the numbers it gives.
 
 use super::lab::{Lab, Running};
+use super::product;
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -9,12 +10,19 @@ use std::path::Path;
 /// Ports inside the namespace.
 const RTMP_PORT: u16 = 1935;
 const HTTP_PORT: u16 = 8080;
+/// Where the gateway answers with its own numbers.
+pub const METRICS_URL: &str = "http://127.0.0.1:1985/metrics";
 /// Stolen time above which a run says nothing.
 pub const STEAL_MAX: f64 = 0.03;
 /// How often a disturbed run is repeated before its numbers are taken as they are.
 const REPEATS: usize = 3;
 /// Phase slots of the floor in interval mode: as many as the gateway has.
 const FLOOR_SLOTS: usize = 8;
+
+/// Subscribers that headgate-load begins per second.
+pub const RAMP_PER_S: f64 = 1000.0;
+/// Seconds of a run beside ramp and window: start and end, publisher's head start (0.5), warm-up (3), drain (2).
+const AROUND_S: f64 = 6.5;
 
 /// How messages gather.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +81,11 @@ impl Contender {
             Self::Nginx => "nginx",
         }
     }
+
+    /// Whether it is the gateway, over either protocol.
+    pub fn is_gateway(self) -> bool {
+        matches!(self, Self::Rtmp | Self::HttpFlv)
+    }
 }
 
 /// The load of one run.
@@ -86,8 +99,22 @@ pub struct Load {
     pub equal_frames: bool,
     /// Length of the measured window.
     pub seconds: f64,
+    /// The server runs on the load's processor too.
+    pub both_cores: bool,
     /// Further arguments of headgate-load.
     pub extra: Vec<String>,
+}
+
+impl Load {
+    /// The usual stream for so many subscribers.
+    pub fn new(flush: Flush, subscribers: usize, seconds: f64) -> Self {
+        Self { flush, subscribers, equal_frames: false, seconds, both_cores: false, extra: Vec::new() }
+    }
+
+    /// What a run takes, roughly: the server's start and end, the ramp, the window, and what lies around it.
+    pub fn planned_seconds(&self) -> f64 {
+        AROUND_S + self.subscribers as f64 / RAMP_PER_S + self.seconds
+    }
 }
 
 /// How the numbers of several rounds become one.
@@ -99,12 +126,16 @@ enum Pick {
     Min,
 }
 
+/// The place of the gateway's own numbers, see [`product::numbers`].
+const PRODUCT: &str = "product";
+
 /// Numbers of a run: name, place in headgate-load's report, pick. Derived ones have no place.
 const FIELDS: &[(&str, &str, Pick)] = &[
     ("cpu_us_per_message", "", Pick::Median),
     ("core", "", Pick::Median),
     ("load_core", "", Pick::Median),
     ("steal", "", Pick::Max),
+    ("server_wait", "", Pick::Max),
     ("messages", "/delivered/total", Pick::Median),
     ("delivered_ratio", "/delivered/ratio", Pick::Min),
     ("video_p50_us", "/video_latency_us/p50", Pick::Median),
@@ -117,6 +148,19 @@ const FIELDS: &[(&str, &str, Pick)] = &[
     ("missing", "/faults/missing", Pick::Max),
     ("incomplete_messages", "/incomplete/messages", Pick::Max),
     ("disconnects", "", Pick::Max),
+    ("publisher_failures", "", Pick::Max),
+    ("product_p50_us", PRODUCT, Pick::Median),
+    ("product_p99_us", PRODUCT, Pick::Median),
+    ("product_egress_bytes", PRODUCT, Pick::Median),
+    ("product_sends", PRODUCT, Pick::Median),
+    ("product_lag_skips", PRODUCT, Pick::Max),
+    ("copied_ingest", PRODUCT, Pick::Max),
+    ("copied_append", PRODUCT, Pick::Max),
+    ("loop_lag_p99_us", PRODUCT, Pick::Median),
+    ("ring_overflows", PRODUCT, Pick::Max),
+    ("receive_buffers_exhausted", PRODUCT, Pick::Max),
+    ("resident_bytes", PRODUCT, Pick::Median),
+    ("streams", PRODUCT, Pick::Min),
 ];
 
 /// The numbers that the tables use, out of headgate-load's report.
@@ -128,13 +172,25 @@ pub fn measured(report: &Value) -> Value {
     };
     let (seconds, cpu) = (number("/window/seconds").max(1e-9), number("/window/watched_cpu_seconds"));
     let ends = report["disconnects"].as_object().into_iter().flat_map(Map::values).filter_map(Value::as_f64);
-    let row = FIELDS.iter().map(|&(name, place, _)| {
+    let product = product::numbers(report);
+    let row = FIELDS.iter().filter(|(name, place, _)| *place != PRODUCT || product.contains_key(*name));
+    let row = row.map(|&(name, place, _)| {
+        if place == PRODUCT {
+            return (name.to_owned(), product[name].clone());
+        }
         let value = match name {
-            "cpu_us_per_message" => cpu * 1e6 / number("/delivered/total").max(1.0),
+            // Without subscribers nothing is delivered.
+            "cpu_us_per_message" if number("/delivered/total") == 0.0 => 0.0,
+            "cpu_us_per_message" => cpu * 1e6 / number("/delivered/total"),
             "core" => cpu / seconds,
             "load_core" => number("/window/own_cpu_seconds") / seconds,
+            "server_wait" => number("/window/watched_wait_seconds") / seconds,
             "steal" => largest("/window/steal"),
             "disconnects" => ends.clone().fold(0.0, |sum, n| sum + n),
+            "publisher_failures" => report
+                .pointer("/publisher/failures")
+                .and_then(Value::as_array)
+                .map_or(0.0, |f| f.len() as f64),
             _ => number(place),
         };
         (name.to_owned(), json!(value))
@@ -144,7 +200,8 @@ pub fn measured(report: &Value) -> Value {
 
 /// One set of numbers out of those of several rounds.
 pub fn combine(rounds: &[Value]) -> Value {
-    let row = FIELDS.iter().map(|&(name, _, pick)| {
+    let measured = FIELDS.iter().filter(|(name, ..)| rounds.iter().any(|round| round.get(name).is_some()));
+    let row = measured.map(|&(name, _, pick)| {
         let mut values: Vec<f64> = rounds.iter().filter_map(|round| round[name].as_f64()).collect();
         values.sort_by(f64::total_cmp);
         let value = match pick {
@@ -187,9 +244,9 @@ pub fn start(lab: &Lab, contender: Contender, load: &Load) -> Result<Server> {
                      admin = \"127.0.0.1:1985\"\n\n[fanout]\nflush = \"{mode}\"\nflush_ms = {ms}\n"
                 ),
             )?;
-            let (config, core) = (config.to_string_lossy(), lab.server_cpu().to_string());
-            let running =
-                lab.serve("headgate", lab.server()?, &["run", "-c", &config, "--cores", &core], RTMP_PORT)?;
+            let (config, cores) = (config.to_string_lossy(), lab.server_cpus(load.both_cores));
+            let args = ["run", "-c", &config, "--cores", &cores];
+            let running = lab.serve("headgate", lab.server()?, &args, RTMP_PORT, &cores)?;
             if contender == Contender::Rtmp {
                 Server { running, arguments: text(&["run", "--url", &rtmp]), port: RTMP_PORT }
             } else {
@@ -218,7 +275,7 @@ fn start_floor(lab: &Lab, uring: bool, load: &Load) -> Result<Running> {
     if load.equal_frames {
         args.push("--equal-frames");
     }
-    lab.serve("floor", lab.floor(), &args, HTTP_PORT)
+    lab.serve("floor", lab.floor(), &args, HTTP_PORT, &lab.server_cpus(false))
 }
 
 fn start_nginx(lab: &Lab) -> Result<Running> {
@@ -238,17 +295,22 @@ fn start_nginx(lab: &Lab) -> Result<Running> {
         ),
     )?;
     let (config, home) = (config.to_string_lossy(), home.to_string());
-    lab.serve("nginx", Path::new("/usr/sbin/nginx"), &["-c", &config, "-p", &home], RTMP_PORT)
+    let args = ["-c", &config, "-p", &home];
+    lab.serve("nginx", Path::new("/usr/sbin/nginx"), &args, RTMP_PORT, &lab.server_cpus(false))
 }
 
 /// headgate-load's arguments for this load against a running contender.
-pub fn load_arguments(server: &Server, load: &Load) -> Vec<String> {
+pub fn load_arguments(contender: Contender, server: &Server, load: &Load) -> Vec<String> {
     let mut args = server.arguments.clone();
     let mut option = |name: &str, value: String| args.extend([name.to_owned(), value]);
     option("--count", load.subscribers.to_string());
     option("--seconds", load.seconds.to_string());
     option("--verify", load.subscribers.min(20).to_string());
     option("--watch-pid", server.running.pid().to_string());
+    option("--ramp", RAMP_PER_S.to_string());
+    if contender.is_gateway() {
+        option("--scrape", METRICS_URL.to_owned());
+    }
     if load.equal_frames {
         args.push("--equal-frames".to_owned());
     }
@@ -266,13 +328,15 @@ pub fn run(lab: &Lab, contender: Contender, load: &Load) -> Result<Value> {
     let mut repeats = 0;
     loop {
         let server = start(lab, contender, load)?;
-        let report = lab.finish_load(lab.start_load(&load_arguments(&server, load))?)?;
+        let report = lab.finish_load(lab.start_load(&load_arguments(contender, &server, load))?)?;
         let row = measured(&report);
         let steal = row["steal"].as_f64().unwrap_or(0.0);
         let number = |name: &str| row[name].as_f64().unwrap_or(0.0);
+        lab.progress.done(if repeats == 0 { load.planned_seconds() } else { 0.0 });
         eprintln!(
-            "{:>12} N {:5} {:12} {:5.2} us/message, {:4.2} core, load {:4.2}, video p50 {:.1} p99 {:.1} ms, delivered {:.4}, \
-             lost {}, steal {:.1} %",
+            "{} {:>11} N {:4} {:12} {:5.2} us/message, {:4.2} core, load {:4.2}, video p50 {:.1} p99 {:.1} ms, \
+             delivered {:.4}, lost {}, steal {:.1} %, waited {:.1} %",
+            lab.progress.line(),
             contender.name(),
             load.subscribers,
             load.flush.name(),
@@ -284,6 +348,7 @@ pub fn run(lab: &Lab, contender: Contender, load: &Load) -> Result<Value> {
             number("delivered_ratio"),
             lost(&row),
             steal * 100.0,
+            number("server_wait") * 100.0,
         );
         let is_floor = matches!(contender, Contender::FloorSend | Contender::FloorUring);
         let disturbed = steal > STEAL_MAX || is_floor && lost(&row) > 0.0;

@@ -16,6 +16,13 @@ pub struct Cell {
     pub equal_frames: bool,
 }
 
+impl Cell {
+    /// Its load.
+    pub fn load(&self, seconds: f64) -> Load {
+        Load { equal_frames: self.equal_frames, ..Load::new(self.flush, self.subscribers, seconds) }
+    }
+}
+
 /// What the gates of the project ask for.
 pub fn full() -> Vec<Cell> {
     let modes = [Flush::Frame, Flush::Video, Flush::Interval(50), Flush::Interval(100), Flush::Interval(350)];
@@ -25,7 +32,6 @@ pub fn full() -> Vec<Cell> {
         .flat_map(|flush| [100, 500, 1000, 2000, 4000].map(|subscribers| cell(flush, subscribers, false)))
         .collect();
     cells.extend([Flush::Frame, Flush::Video].map(|flush| cell(flush, 1000, true)));
-    cells.push(cell(Flush::Interval(350), 6000, false));
     cells
 }
 
@@ -40,27 +46,28 @@ pub fn against_nginx() -> Vec<Cell> {
     [1000, 2000].map(|subscribers| Cell { flush: Flush::Video, subscribers, equal_frames: false }).to_vec()
 }
 
-/// Runs `rounds` of every cell with all contenders in turn; the floor of a row is its cheaper form.
+/// Runs `rounds` of every cell with all contenders in turn; the floor of a row is its cheaper form. `store` gets the rows
+/// so far after each.
 pub fn sweep(
     lab: &Lab,
     cells: &[Cell],
     contenders: &[Contender],
     seconds: f64,
     rounds: usize,
+    store: impl Fn(&[Value]) -> Result<()>,
 ) -> Result<Vec<Value>> {
-    cells.iter().map(|cell| measure(lab, cell, contenders, seconds, rounds)).collect()
+    let mut rows = Vec::new();
+    for cell in cells {
+        rows.push(measure(lab, cell, contenders, seconds, rounds)?);
+        store(&rows)?;
+    }
+    Ok(rows)
 }
 
 fn measure(lab: &Lab, cell: &Cell, contenders: &[Contender], seconds: f64, rounds: usize) -> Result<Value> {
-    let load = Load {
-        flush: cell.flush,
-        subscribers: cell.subscribers,
-        equal_frames: cell.equal_frames,
-        seconds,
-        extra: Vec::new(),
-    };
+    let load = cell.load(seconds);
     let mut results: Vec<Vec<Value>> = vec![Vec::new(); contenders.len()];
-    for _ in 0..rounds.max(1) {
+    for _ in 0..rounds {
         for (contender, results) in contenders.iter().zip(&mut results) {
             results.push(run(lab, *contender, &load)?);
         }

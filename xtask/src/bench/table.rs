@@ -28,12 +28,12 @@ pub fn is_saturated(row: &Value) -> bool {
 }
 
 /// What a contender lost: frames missing in the middle, at the end, and connections.
-fn lost(row: &Value, contender: &str) -> f64 {
+pub fn lost(row: &Value, contender: &str) -> f64 {
     ["missing", "incomplete_messages", "disconnects"].iter().filter_map(|f| number(row, contender, f)).sum()
 }
 
 /// Every gate of the sweep that a row misses, in words; `None` where the row has no gateway in it.
-fn misses(row: &Value) -> Option<Vec<String>> {
+pub fn misses(row: &Value) -> Option<Vec<String>> {
     let mut misses = Vec::new();
     let mut seen = false;
     for server in SERVERS {
@@ -41,6 +41,9 @@ fn misses(row: &Value) -> Option<Vec<String>> {
         seen = true;
         if lost(row, server) > 0.0 {
             misses.push(format!("{server} lost {}", lost(row, server)));
+        }
+        if number(row, server, "product_lag_skips").is_some_and(|skips| skips > 0.0) {
+            misses.push(format!("{server} lag skips"));
         }
         if is_saturated(row) {
             continue;
@@ -58,7 +61,8 @@ fn misses(row: &Value) -> Option<Vec<String>> {
     seen.then_some(misses)
 }
 
-fn verdict(misses: Option<Vec<String>>, saturated: bool) -> String {
+/// A row's last column: gates that it misses, if it has any gate.
+pub fn verdict(misses: Option<Vec<String>>, saturated: bool) -> String {
     match misses {
         None => "–".to_owned(),
         Some(misses) if !misses.is_empty() => format!("**missed**: {}", misses.join(", ")),
@@ -67,11 +71,13 @@ fn verdict(misses: Option<Vec<String>>, saturated: bool) -> String {
     }
 }
 
-fn cell(value: Option<f64>, digits: usize) -> String {
+/// A number, or a dash.
+pub fn cell(value: Option<f64>, digits: usize) -> String {
     value.map_or("–".to_owned(), |v| format!("{v:.digits$}"))
 }
 
-fn ms(row: &Value, contender: &str, field: &str) -> String {
+/// A latency of one contender in ms.
+pub fn ms(row: &Value, contender: &str, field: &str) -> String {
     cell(number(row, contender, field).map(|us| us / 1e3), 1)
 }
 
@@ -79,8 +85,9 @@ fn ms(row: &Value, contender: &str, field: &str) -> String {
 pub fn sweep(rows: &[Value]) -> String {
     let mut out = String::from(
         "| flush | N | frames | floor us/msg | floor core | RTMP us/msg (x floor) | FLV us/msg (x floor) \
-         | video p50 ms floor / RTMP / FLV | video p99 ms floor / RTMP / FLV | delivered RTMP / FLV | gates |\n\
-         |---|--:|---|--:|--:|--:|--:|--:|--:|--:|---|\n",
+         | video p50 ms floor / RTMP / FLV | video p99 ms floor / RTMP / FLV \
+         | own fan-out p50, p99 ms RTMP | own fan-out p50, p99 ms FLV | delivered RTMP / FLV | gates |\n\
+         |---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
     );
     for row in rows {
         let cost = |server| {
@@ -92,10 +99,11 @@ pub fn sweep(rows: &[Value]) -> String {
                 (cost, _) => cell(cost, 2),
             }
         };
+        let own = |who| format!("{}, {}", ms(row, who, "product_p50_us"), ms(row, who, "product_p99_us"));
         let latency = |field| ["floor", "rtmp", "http-flv"].map(|who| ms(row, who, field)).join(" / ");
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             row["flush"].as_str().unwrap_or_default(),
             row["subscribers"],
             row["frames"].as_str().unwrap_or_default(),
@@ -105,45 +113,10 @@ pub fn sweep(rows: &[Value]) -> String {
             cost("http-flv"),
             latency("video_p50_us"),
             latency("video_p99_us"),
+            own("rtmp"),
+            own("http-flv"),
             SERVERS.map(|who| cell(number(row, who, "delivered_ratio"), 3)).join(" / "),
             verdict(misses(row), is_saturated(row)),
-        );
-    }
-    out
-}
-
-/// How the cost per message changes from 1000 to 4000 subscribers; the gate is that the gateway's rises no more than the floor's.
-pub fn scale(rows: &[Value]) -> String {
-    let head = "| flush | floor, 1000 to 4000 | RTMP | FLV | gate |\n|---|--:|--:|--:|---|\n";
-    let mut out = String::new();
-    let find = |flush: &Value, n: u64| {
-        let same =
-            |row: &&Value| row["flush"] == *flush && row["frames"] != "equal" && row["subscribers"] == n;
-        rows.iter().find(same)
-    };
-    for small in rows.iter().filter(|row| row["subscribers"] == 1000 && row["frames"] != "equal") {
-        let Some(large) = find(&small["flush"], 4000) else { continue };
-        let change = |who: &str| {
-            let cost = |row: &Value| number(row, who, "cpu_us_per_message").filter(|cost| *cost > 0.0);
-            cost(large).zip(cost(small)).map(|(large, small)| large / small)
-        };
-        let floor = change("floor");
-        if out.is_empty() {
-            out.push_str(head);
-        }
-        let rises = SERVERS.map(change);
-        let misses = rises.iter().any(Option::is_some).then(|| {
-            let worse = |server: &str| change(server).zip(floor).is_some_and(|(ours, floor)| ours > floor);
-            SERVERS.into_iter().filter(|server| worse(server)).map(str::to_owned).collect()
-        });
-        let _ = writeln!(
-            out,
-            "| {} | {} | {} | {} | {} |",
-            small["flush"].as_str().unwrap_or_default(),
-            cell(floor, 2),
-            cell(rises[0], 2),
-            cell(rises[1], 2),
-            verdict(misses, false)
         );
     }
     out
@@ -153,8 +126,8 @@ pub fn scale(rows: &[Value]) -> String {
 pub fn nginx(rows: &[Value]) -> String {
     let mut out = String::from(
         "| N | nginx core | headgate core | CPU per message, headgate / nginx | video p50 ms nginx / headgate \
-         | video p99 ms nginx / headgate | audio p50, p99 ms nginx | audio p50, p99 ms headgate | delivered nginx / headgate | gates |\n\
-         |--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
+         | video p99 ms nginx / headgate | audio p50, p99 ms nginx | audio p50, p99 ms headgate | audio's added wait p50, p99 ms | delivered nginx / headgate | gates |\n\
+         |--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
     );
     for row in rows {
         let ratio = |field| {
@@ -171,10 +144,14 @@ pub fn nginx(rows: &[Value]) -> String {
             over.map(|(field, _)| field.trim_end_matches("_us").to_owned()).collect()
         });
         let pair = |field| format!("{} / {}", ms(row, "nginx", field), ms(row, "rtmp", field));
+        let added = |field| {
+            let both = number(row, "rtmp", field).zip(number(row, "nginx", field));
+            cell(both.map(|(ours, nginx)| (ours - nginx) / 1e3), 1)
+        };
         let audio = |who| format!("{}, {}", ms(row, who, "audio_p50_us"), ms(row, who, "audio_p99_us"));
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             row["subscribers"],
             cell(number(row, "nginx", "core"), 2),
             cell(number(row, "rtmp", "core"), 2),
@@ -183,28 +160,10 @@ pub fn nginx(rows: &[Value]) -> String {
             pair("video_p99_us"),
             audio("nginx"),
             audio("rtmp"),
+            ["audio_p50_us", "audio_p99_us"].map(added).join(", "),
             ["nginx", "rtmp"].map(|who| cell(number(row, who, "delivered_ratio"), 3)).join(" / "),
             verdict(misses, false),
         );
-    }
-    out
-}
-
-/// Any list of flat objects: the first one's keys are the columns.
-pub fn plain(rows: &[Value]) -> String {
-    let Some(first) = rows.first().and_then(Value::as_object) else { return String::new() };
-    let keys: Vec<&String> = first.keys().collect();
-    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    let mut out = line(keys.iter().map(|key| key.replace('_', " ")).collect());
-    out.push_str(&line(keys.iter().map(|_| "---".to_owned()).collect()));
-    for row in rows {
-        let text = |value: &Value| match value {
-            Value::String(text) => text.clone(),
-            Value::Number(n) if n.is_f64() => format!("{:.2}", n.as_f64().unwrap_or(0.0)),
-            Value::Null => "–".to_owned(),
-            other => other.to_string(),
-        };
-        out.push_str(&line(keys.iter().map(|key| text(&row[key.as_str()])).collect()));
     }
     out
 }
@@ -241,7 +200,7 @@ mod tests {
         assert_eq!(table.lines().count(), 4);
         assert!(table.contains("2.00 (1.00)") && table.contains("saturated"), "{table}");
         let columns = |line: &str| line.matches('|').count();
-        assert!(table.lines().all(|line| columns(line) == 12), "{table}");
-        assert!(nginx(&rows).lines().all(|line| columns(line) == 11));
+        assert!(table.lines().all(|line| columns(line) == 14), "{table}");
+        assert!(nginx(&rows).lines().all(|line| columns(line) == 12));
     }
 }
