@@ -25,6 +25,8 @@ use std::time::Duration;
 pub const LOGS_PER_FORMAT_MAX: usize = 8;
 /// A track that has sent nothing for this long after the publisher's first frame is absent.
 const SETTLE: Duration = Duration::from_secs(1);
+/// A publisher that announced video but sent no keyframe for this long is taken for sound alone (a muted camera).
+const NO_KEYFRAME: Duration = Duration::from_secs(4);
 /// A log without readers is kept this long for the next one.
 const LOG_LINGER: Duration = Duration::from_secs(5);
 
@@ -102,6 +104,8 @@ pub struct Stream {
     started: Option<Mono>,
     video_seen: bool,
     audio_seen: bool,
+    /// When the last picture came; none before this publisher's first keyframe.
+    last_video: Option<Mono>,
     /// This publisher has reached a join point.
     joined: bool,
 }
@@ -122,6 +126,7 @@ impl Stream {
             started: None,
             video_seen: false,
             audio_seen: false,
+            last_video: None,
             joined: false,
         }
     }
@@ -132,7 +137,7 @@ impl Stream {
         self.tracks.reset();
         self.timeline.republish();
         (self.started, self.video_seen, self.audio_seen, self.joined) = (None, false, false, false);
-        self.last_words = (None, None);
+        (self.last_words, self.last_video) = ((None, None), None);
     }
 
     /// Configuration as of now.
@@ -169,8 +174,13 @@ impl Stream {
         }
         let join = self.is_join(now, &tag);
         self.joined |= join;
-        if !self.joined && !config {
+        let picture = media && frame.kind == Kind::Video;
+        // Pictures that begin, or begin again after sound alone could be joined, begin with a keyframe.
+        if (!self.joined && !config) || (picture && !join && !self.has_video(now) && tag.default_track) {
             return Appended::Dropped(Dropped::BeforeKeyframe);
+        }
+        if picture {
+            self.last_video = Some(now);
         }
         let mapped = if media {
             let (dts_ms, mapped) = self.timeline.map(now, frame.kind, frame.dts_ms);
@@ -207,13 +217,24 @@ impl Stream {
         Appended::Kept { config, mapped, join }
     }
 
-    /// A stream has video as soon as a video header or frame was seen; only then do keyframes alone join.
+    /// Whether pictures flow: one that is older than any GOP may be is no longer waited for.
+    fn has_video(&self, now: Mono) -> bool {
+        self.last_video.is_some_and(|at| now.since(at) <= self.keep.gop_age_max)
+    }
+
+    /// While pictures flow only keyframes join; without them any sound, once it is known that there are none.
     fn is_join(&self, now: Mono, tag: &Tag) -> bool {
         match tag.kind {
             Kind::Video => tag.is_join_video(),
-            Kind::Audio => tag.packet == Packet::Frames && !self.video_seen && self.settled(now),
+            Kind::Audio => tag.packet == Packet::Frames && !self.has_video(now) && self.silent_so_long(now),
             Kind::Data => false,
         }
+    }
+
+    /// Whether this publisher has had the time to send a keyframe.
+    fn silent_so_long(&self, now: Mono) -> bool {
+        let wait = if self.video_seen { NO_KEYFRAME } else { SETTLE };
+        self.started.is_some_and(|at| now.since(at) >= wait)
     }
 
     /// Whether it is known which tracks this publisher has, so that a reader can be told.
@@ -289,6 +310,9 @@ impl Stream {
 
     /// Gives late logs a slice of their backlog; `clock` says when the slice is over. Returns whether more waits.
     pub fn catch_up(&mut self, until: Mono, clock: impl Fn() -> Mono) -> bool {
+        if self.logs.iter().all(|l| l.backlog.is_empty()) {
+            return false;
+        }
         let snapshot = self.tracks.snapshot();
         for log in &mut self.logs {
             while let Some(item) = log.backlog.pop_front() {
@@ -299,6 +323,9 @@ impl Stream {
                     return true;
                 }
             }
+        }
+        if self.logs.iter().any(OpenLog::holds_gop) {
+            self.gop = Gop::default();
         }
         false
     }

@@ -207,3 +207,33 @@ fn an_equal_header_is_dropped_and_a_new_one_kept() {
     ));
     assert!(stream.config().epoch != epoch);
 }
+
+#[test]
+fn a_muted_camera_does_not_keep_the_sound_from_its_listeners() {
+    let mut stream = stream();
+    stream.append(MS(0), frame(Kind::Video, 0, AVC_HEADER));
+    stream.append(MS(0), frame(Kind::Audio, 0, AAC_HEADER));
+    assert_eq!(stream.append(MS(0), sound(0)), Appended::Dropped(Dropped::BeforeKeyframe));
+    assert!(matches!(stream.append(MS(4000), sound(4000)), Appended::Kept { join: true, .. }));
+    // The camera comes on in the middle of a GOP: nothing until its keyframe.
+    assert_eq!(stream.append(MS(4040), delta(4040)), Appended::Dropped(Dropped::BeforeKeyframe));
+    assert!(matches!(stream.append(MS(4080), key(4080)), Appended::Kept { join: true, .. }));
+    assert!(matches!(stream.append(MS(4100), sound(4100)), Appended::Kept { join: false, .. }));
+    assert!(matches!(stream.append(MS(4120), delta(4120)), Appended::Kept { join: false, .. }));
+}
+
+#[test]
+fn end_of_sequence_waits_for_the_end() {
+    let mut stream = stream();
+    publish(&mut stream, 0, 1);
+    let mut view = open(&mut stream, MS(160), FLV, 1);
+    deliver(&mut stream, MS(160), 1, &mut view);
+    let before = read(&mut view, Format::Flv).len();
+    stream.append(MS(200), frame(Kind::Video, 200, &[0x17, 2, 0, 0, 0]));
+    deliver(&mut stream, MS(200), 1, &mut view);
+    assert_eq!(read(&mut view, Format::Flv).len(), before, "the publisher may come back");
+    stream.end();
+    deliver(&mut stream, MS(210), 1, &mut view);
+    assert!(view.ended());
+    assert_eq!(read(&mut view, Format::Flv).len(), before + 1);
+}
