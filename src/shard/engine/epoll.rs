@@ -52,6 +52,8 @@ pub struct Epoll {
     buffers: Vec<Box<[u8]>>,
     free: Vec<u16>,
     collected: VecDeque<Completion>,
+    /// The last look was full: epoll may have more to say, and from outside only new edges are seen.
+    unseen: bool,
     yielded: bool,
 }
 
@@ -76,6 +78,7 @@ impl Epoll {
             buffers: Vec::new(),
             free: Vec::new(),
             collected: VecDeque::new(),
+            unseen: false,
             yielded: false,
         })
     }
@@ -160,7 +163,9 @@ impl Epoll {
                         place.receive = Receive::No;
                     }
                     self.collected.push_back(Completion::Received { key, buffer, last });
-                    if last || len < RECEIVE_BUFFER_BYTES {
+                    // A short read is no sign that nothing is left: the end of stream may stand behind it, and epoll,
+                    // seen by edges from outside, has told of both already.
+                    if last {
                         return self.watch(slot);
                     }
                 }
@@ -181,22 +186,19 @@ impl Epoll {
         self.receivable.push_back(slot);
     }
 
+    /// One look only: what it reports stays reported until it is read, which happens behind it, so a loop until
+    /// nothing is left would not end.
     fn look(&mut self) -> io::Result<()> {
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
-        loop {
-            events.clear();
-            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-            let spare = rustix::buffer::spare_capacity(&mut events);
-            match epoll::wait(self.readiness.get_ref(), spare, Some(&now)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            self.take_events(&events);
-            // All of them: from outside only new edges are seen.
-            if events.len() < EVENTS {
-                return Ok(());
-            }
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let spare = rustix::buffer::spare_capacity(&mut events);
+        match epoll::wait(self.readiness.get_ref(), spare, Some(&now)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        self.unseen = events.len() == EVENTS;
+        self.take_events(&events);
+        Ok(())
     }
 
     fn take_events(&mut self, events: &[epoll::Event]) {
@@ -299,7 +301,9 @@ impl Backend for Epoll {
     }
 
     fn collect(&mut self) -> io::Result<()> {
-        self.yielded = false;
+        if std::mem::take(&mut self.yielded) {
+            self.collected.push_back(Completion::Woken);
+        }
         self.look()?;
         for _ in 0..self.receivable.len() {
             if let Some(slot) = self.receivable.pop_front() {
@@ -323,7 +327,7 @@ impl Backend for Epoll {
     }
 
     async fn ready(&self) -> io::Result<()> {
-        if self.yielded || !self.collected.is_empty() || !self.receivable.is_empty() {
+        if self.yielded || self.unseen || !self.collected.is_empty() || !self.receivable.is_empty() {
             // The epoll driver gets its turn; nothing here is starved by a task that is always ready.
             tokio::task::yield_now().await;
             return Ok(());
