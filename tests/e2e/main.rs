@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod answers;
+mod busy;
 mod codecs;
 mod cores;
 mod crowd;

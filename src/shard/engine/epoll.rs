@@ -52,6 +52,8 @@ pub struct Epoll {
     buffers: Vec<Box<[u8]>>,
     free: Vec<u16>,
     collected: VecDeque<Completion>,
+    /// The last look was full: epoll may have more to say, and from outside only new edges are seen.
+    unseen: bool,
     /// The next wait is only a turn for the runtime.
     yielded: bool,
     events: Vec<epoll::Event>,
@@ -78,6 +80,7 @@ impl Epoll {
             buffers: Vec::new(),
             free: Vec::new(),
             collected: VecDeque::new(),
+            unseen: false,
             yielded: false,
             events: Vec::with_capacity(EVENTS),
         })
@@ -163,7 +166,9 @@ impl Epoll {
                         place.receive = Receive::No;
                     }
                     self.collected.push_back(Completion::Received { key, buffer, last });
-                    if last || len < RECEIVE_BUFFER_BYTES {
+                    // A short read is no sign that nothing is left: the end of stream may stand behind it, and epoll,
+                    // seen by edges from outside, has told of both already.
+                    if last {
                         return self.watch(slot);
                     }
                 }
@@ -184,6 +189,8 @@ impl Epoll {
         self.receivable.push_back(slot);
     }
 
+    /// One look only: what it reports stays reported until it is read, which happens behind it, so a loop until
+    /// nothing is left would not end.
     fn look(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
         events.clear();
@@ -193,9 +200,8 @@ impl Epoll {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        self.unseen = events.len() == EVENTS;
         self.take_events(&events);
-        // From outside only new edges are seen: what did not fit is to be looked for again without one.
-        self.yielded |= events.len() == EVENTS;
         self.events = events;
         Ok(())
     }
@@ -300,7 +306,9 @@ impl Backend for Epoll {
     }
 
     fn collect(&mut self) -> io::Result<()> {
-        self.yielded = false;
+        if std::mem::take(&mut self.yielded) {
+            self.collected.push_back(Completion::Woken);
+        }
         self.look()?;
         for _ in 0..self.receivable.len() {
             if let Some(slot) = self.receivable.pop_front() {
@@ -324,7 +332,7 @@ impl Backend for Epoll {
     }
 
     async fn ready(&self) -> io::Result<()> {
-        if self.yielded || !self.collected.is_empty() || !self.receivable.is_empty() {
+        if self.yielded || self.unseen || !self.collected.is_empty() || !self.receivable.is_empty() {
             // The epoll driver gets its turn; nothing here is starved by a task that is always ready.
             tokio::task::yield_now().await;
             return Ok(());

@@ -8,6 +8,8 @@
 //! - a slot's socket is released only when nothing is outstanding for it.
 
 pub mod epoll;
+#[cfg(test)]
+mod tests;
 pub mod uring;
 
 use crate::media::Mono;

@@ -1,0 +1,466 @@
+//! Both backends through the same table: whatever the core may ask for, each answers alike.
+//!
+//! Every case gets a backend with one end of a socket pair in slot 0 and the other end in hand. Nothing is timed; a
+//! completion that never comes fails at [`GUARD`].
+
+use super::epoll::Epoll;
+use super::uring::{self, Uring};
+use super::{Backend, Completion, Key, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
+use crate::media::Mono;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// How long a completion may take before the case has failed.
+const GUARD: Duration = Duration::from_secs(20);
+/// Slots of the backends under test.
+const SLOTS: u32 = 1024;
+const KEY: Key = Key { slot: 0, generation: 7 };
+
+/// A backend and the far end of the socket in its slot 0.
+struct Rig<B> {
+    backend: B,
+    far: UnixStream,
+    bell: OwnedFd,
+}
+
+/// A completion without its buffer.
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Bytes { key: Key, bytes: Vec<u8>, last: bool },
+    Ended { key: Key, error: Option<i32> },
+    Starved(Key),
+    Sent { key: Key, result: Result<u32, i32> },
+    Woken,
+}
+
+impl<B: Backend> Rig<B> {
+    fn attach(&mut self, slot: u32) -> UnixStream {
+        let (near, far) = UnixStream::pair().unwrap();
+        self.backend.attach(slot, near.into()).unwrap();
+        far
+    }
+
+    /// Takes what is there, as a turn of the core does.
+    fn turn(&mut self) -> Vec<Seen> {
+        self.backend.submit().unwrap();
+        self.backend.collect().unwrap();
+        self.take()
+    }
+
+    fn take(&mut self) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        while let Some(completion) = self.backend.next() {
+            seen.push(self.see(completion));
+        }
+        seen
+    }
+
+    fn see(&mut self, completion: Completion) -> Seen {
+        match completion {
+            Completion::Received { key, buffer, last } => {
+                let bytes = self.backend.bytes(&buffer).to_vec();
+                self.backend.recycle(buffer);
+                Seen::Bytes { key, bytes, last }
+            }
+            Completion::ReceiveEnded { key, error } => Seen::Ended { key, error },
+            Completion::ReceiveStarved { key } => Seen::Starved(key),
+            Completion::Sent { key, result } => Seen::Sent { key, result },
+            Completion::Woken => Seen::Woken,
+        }
+    }
+
+    /// Turns, waiting in between as the core does, until `enough` of all that was seen.
+    async fn until(&mut self, what: &str, enough: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
+        let mut seen = self.turn();
+        while !enough(&seen) {
+            let ready = tokio::time::timeout(GUARD, self.backend.ready());
+            ready.await.unwrap_or_else(|_| panic!("{what}: after {seen:?}")).unwrap();
+            seen.extend(self.turn());
+        }
+        seen
+    }
+
+    /// The next completions, at least one, wake-ups not counted.
+    async fn some(&mut self, what: &str) -> Vec<Seen> {
+        let mut seen = self.until(what, |seen| seen.iter().any(|s| *s != Seen::Woken)).await;
+        seen.retain(|s| *s != Seen::Woken);
+        seen
+    }
+
+    /// Rings the bell and waits for it: whatever was on its way before has come by then.
+    async fn settle(&mut self) -> Vec<Seen> {
+        rustix::io::write(&self.bell, &1u64.to_ne_bytes()).unwrap();
+        let mut seen = self.until("the bell", |seen| seen.contains(&Seen::Woken)).await;
+        seen.retain(|s| *s != Seen::Woken);
+        seen
+    }
+}
+
+fn bytes_of(seen: &[Seen]) -> Vec<u8> {
+    let bodies =
+        seen.iter().filter_map(|s| if let Seen::Bytes { bytes, .. } = s { Some(&bytes[..]) } else { None });
+    bodies.collect::<Vec<_>>().concat()
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i / 251 + i) as u8).collect()
+}
+
+/// An end that was told once, behind all bytes.
+fn ended(seen: &[Seen]) -> bool {
+    seen.last().is_some_and(|s| matches!(s, Seen::Ended { .. }))
+}
+
+async fn one_receive_ends_with_one_buffer<B: Backend>(mut rig: Rig<B>) {
+    let sent = pattern(3 * RECEIVE_BUFFER_BYTES / 2);
+    rig.far.write_all(&sent).unwrap();
+    rig.backend.receive_once(KEY);
+    let first = rig.some("a buffer").await;
+    let [Seen::Bytes { key: KEY, bytes, last: true }] = &first[..] else { panic!("{first:?}") };
+    assert!(bytes.len() <= RECEIVE_BUFFER_BYTES && sent.starts_with(bytes));
+    // What nobody asks for stays in the socket.
+    assert_eq!(rig.settle().await, []);
+    rig.backend.receive_once(KEY);
+    let rest = rig.some("the rest").await;
+    assert!(matches!(rest[..], [Seen::Bytes { last: true, .. }]), "{rest:?}");
+    assert!([&first[..], &rest[..]].map(bytes_of).concat() == sent);
+    rig.backend.receive_once(KEY);
+    assert_eq!(rig.settle().await, []);
+    rig.far.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rig.some("the end").await, [Seen::Ended { key: KEY, error: None }]);
+}
+
+async fn a_lasting_receive_brings_everything_and_one_end<B: Backend>(mut rig: Rig<B>) {
+    rig.backend.receive_many(KEY);
+    assert_eq!(rig.settle().await, []);
+    for n in 1..=3u8 {
+        rig.far.write_all(&[n; 3]).unwrap();
+        assert_eq!(rig.some("three bytes").await, [Seen::Bytes { key: KEY, bytes: vec![n; 3], last: false }]);
+    }
+    // Many buffers' worth, of which the kernel holds only a part at a time.
+    let sent = pattern(100 * RECEIVE_BUFFER_BYTES + 5);
+    let mut far = rig.far.try_clone().unwrap();
+    let writer = std::thread::spawn({
+        let sent = sent.clone();
+        move || {
+            far.write_all(&sent).unwrap();
+            far.shutdown(Shutdown::Write).unwrap();
+        }
+    });
+    let mut all = Vec::new();
+    while !ended(&all) {
+        for seen in rig.some("bytes or the end").await {
+            // The kernel may end a receive early; asking again is the core's part.
+            if let Seen::Bytes { last: true, .. } | Seen::Starved(_) = seen {
+                rig.backend.receive_many(KEY);
+            }
+            all.push(seen);
+        }
+    }
+    writer.join().unwrap();
+    assert!(bytes_of(&all) == sent);
+    assert_eq!(all.iter().filter(|s| matches!(s, Seen::Ended { .. })).count(), 1);
+    assert_eq!(rig.settle().await, []);
+}
+
+/// Last words and the end of stream in one: the end must not wait for another event on the socket.
+async fn bytes_and_the_end_at_once<B: Backend>(mut rig: Rig<B>) {
+    rig.backend.receive_many(KEY);
+    assert_eq!(rig.settle().await, []);
+    rig.far.write_all(b"bye").unwrap();
+    rig.far.shutdown(Shutdown::Write).unwrap();
+    let seen = rig.until("the end", ended).await;
+    assert_eq!(bytes_of(&seen), b"bye");
+    assert_eq!(seen.last(), Some(&Seen::Ended { key: KEY, error: None }));
+}
+
+/// More sockets readable at once than a core has buffers, or epoll events in one look.
+async fn many_sockets_at_once<B: Backend>(mut rig: Rig<B>) {
+    let count = 2 * u32::from(RECEIVE_BUFFERS) + 50;
+    let mut fars: Vec<_> = (1..=count).map(|slot| rig.attach(slot)).collect();
+    for slot in 1..=count {
+        rig.backend.receive_many(Key { slot, generation: slot });
+    }
+    assert_eq!(rig.settle().await, []);
+    for (at, far) in fars.iter_mut().enumerate() {
+        far.write_all(&(at as u32 + 1).to_be_bytes()).unwrap();
+    }
+    let mut got = vec![0; fars.len()];
+    while got.contains(&0) {
+        for seen in rig.some("every socket's bytes").await {
+            match seen {
+                Seen::Bytes { key, bytes, .. } => {
+                    assert_eq!((bytes, key.generation), (key.slot.to_be_bytes().to_vec(), key.slot));
+                    got[key.slot as usize - 1] += 1;
+                }
+                Seen::Starved(key) => rig.backend.receive_many(key),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(got.iter().all(|times| *times == 1));
+}
+
+/// Buffers that are not given back: the others wait, nothing is lost.
+async fn without_buffers_nothing_is_lost<B: Backend>(mut rig: Rig<B>) {
+    let count = u32::from(RECEIVE_BUFFERS) + 44;
+    let mut fars: Vec<_> = (1..=count).map(|slot| rig.attach(slot)).collect();
+    for (at, far) in fars.iter_mut().enumerate() {
+        far.write_all(&(at as u32 + 1).to_be_bytes()).unwrap();
+    }
+    for slot in 1..=count {
+        rig.backend.receive_once(Key { slot, generation: 1 });
+    }
+    let (mut held, mut starved) = (Vec::new(), Vec::new());
+    while held.len() < usize::from(RECEIVE_BUFFERS) {
+        rig.backend.submit().unwrap();
+        rig.backend.collect().unwrap();
+        while let Some(completion) = rig.backend.next() {
+            match completion {
+                Completion::Received { key, buffer, last: true } => held.push((key, buffer)),
+                Completion::ReceiveStarved { key } => starved.push(key),
+                other => panic!("{other:?}"),
+            }
+        }
+        if held.len() < usize::from(RECEIVE_BUFFERS) {
+            tokio::time::timeout(GUARD, rig.backend.ready()).await.expect("buffers").unwrap();
+        }
+    }
+    let mut slots: Vec<u32> = held.iter().map(|(key, _)| key.slot).collect();
+    for (_, buffer) in held {
+        rig.backend.recycle(buffer);
+    }
+    while slots.len() < count as usize {
+        for key in starved.drain(..) {
+            rig.backend.receive_once(key);
+        }
+        for seen in rig.some("the sockets that waited").await {
+            match seen {
+                Seen::Bytes { key, bytes, last: true } => {
+                    assert_eq!(bytes, key.slot.to_be_bytes());
+                    slots.push(key.slot);
+                }
+                // It was still under way when the buffers came back.
+                Seen::Starved(key) => rig.backend.receive_once(key),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    slots.sort_unstable();
+    assert!(slots.into_iter().eq(1..=count));
+}
+
+async fn a_send_larger_than_the_socket_waits_for_its_reader<B: Backend>(mut rig: Rig<B>) {
+    let sent = pattern(3 << 20);
+    // SAFETY: `sent` outlives the backend's use: its completion is awaited below.
+    unsafe { rig.backend.send(KEY, &raw const sent[..]) };
+    assert_eq!(rig.settle().await, [], "nobody reads yet");
+    let mut far = rig.far.try_clone().unwrap();
+    let len = sent.len();
+    // Small reads, so that the send is resumed often.
+    let reader = std::thread::spawn(move || {
+        let mut got: Vec<u8> = Vec::new();
+        let mut some = [0; 5000];
+        while got.len() < len {
+            let n = far.read(&mut some).unwrap();
+            got.extend(&some[..n]);
+        }
+        got
+    });
+    let seen = rig.some("the send").await;
+    assert_eq!(seen, [Seen::Sent { key: KEY, result: Ok(sent.len() as u32) }]);
+    assert!(reader.join().unwrap() == sent);
+    assert_eq!(rig.settle().await, []);
+}
+
+async fn sends_and_receives_do_not_mix<B: Backend>(mut rig: Rig<B>) {
+    rig.backend.receive_many(KEY);
+    for n in 0..20u8 {
+        let sent = vec![n; 1000];
+        // SAFETY: `sent` lives until its completion was taken.
+        unsafe { rig.backend.send(KEY, &raw const sent[..]) };
+        let mut got = [0; 1000];
+        rig.far.write_all(&[n; 10]).unwrap();
+        let is_sent = |s: &Seen| *s == Seen::Sent { key: KEY, result: Ok(1000) };
+        let seen = rig.until("both", |seen| seen.iter().any(is_sent) && bytes_of(seen).len() == 10).await;
+        assert_eq!((bytes_of(&seen), seen.iter().filter(|s| is_sent(s)).count()), (vec![n; 10], 1));
+        rig.far.read_exact(&mut got).unwrap();
+        assert_eq!(got, [n; 1000]);
+    }
+}
+
+async fn a_send_to_nobody_fails<B: Backend>(mut rig: Rig<B>) {
+    rig.far.shutdown(Shutdown::Both).unwrap();
+    let sent = [1; 10];
+    // SAFETY: `sent` lives until its completion was taken.
+    unsafe { rig.backend.send(KEY, &raw const sent[..]) };
+    assert_eq!(rig.some("the send").await, [Seen::Sent { key: KEY, result: Err(libc::EPIPE) }]);
+}
+
+async fn abort_ends_each_operation_once<B: Backend>(mut rig: Rig<B>) {
+    let sent = pattern(3 << 20);
+    rig.backend.receive_many(KEY);
+    // SAFETY: `sent` lives until its completion was taken.
+    unsafe { rig.backend.send(KEY, &raw const sent[..]) };
+    assert_eq!(rig.settle().await, []);
+    rig.backend.abort(KEY);
+    let over = |seen: &[Seen]| {
+        let sends = seen.iter().filter(|s| matches!(s, Seen::Sent { .. })).count();
+        let ends = seen.iter().filter(|s| matches!(s, Seen::Ended { .. })).count();
+        (sends, ends)
+    };
+    let mut seen = rig.until("both ends", |seen| over(seen).0 >= 1 && over(seen).1 >= 1).await;
+    seen.extend(rig.settle().await);
+    assert_eq!(over(&seen), (1, 1), "{seen:?}");
+    for seen in &seen {
+        match seen {
+            // What had left before the abort may be told; all of it cannot have.
+            Seen::Sent { key: KEY, result } => {
+                assert!(result.is_err() || *result < Ok(3 << 20), "{result:?}")
+            }
+            Seen::Ended { key: KEY, .. } | Seen::Woken => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    // The slot is free for another, who hears nothing of this.
+    assert!(rig.backend.detach(KEY.slot).is_some());
+    rig.far = rig.attach(KEY.slot);
+    let next = Key { generation: KEY.generation + 1, ..KEY };
+    rig.backend.receive_once(next);
+    assert_eq!(rig.settle().await, []);
+    rig.far.write_all(b"new").unwrap();
+    assert_eq!(rig.some("its bytes").await, [Seen::Bytes { key: next, bytes: b"new".to_vec(), last: true }]);
+}
+
+async fn detach_gives_the_socket_back<B: Backend>(mut rig: Rig<B>) {
+    rig.backend.receive_once(KEY);
+    rig.far.write_all(b"head and more").unwrap();
+    assert_eq!(bytes_of(&rig.some("bytes").await), b"head and more");
+    let fd = rig.backend.socket(KEY.slot).map(|s| s.as_raw_fd());
+    let socket = rig.backend.detach(KEY.slot).expect("the socket");
+    assert_eq!(fd, Some(socket.as_raw_fd()));
+    assert!(rig.backend.socket(KEY.slot).is_none() && rig.backend.detach(KEY.slot).is_none());
+    // It lives on elsewhere, and the backend has forgotten it.
+    let mut socket = UnixStream::from(socket);
+    socket.write_all(b"answer").unwrap();
+    let mut got = [0; 6];
+    rig.far.read_exact(&mut got).unwrap();
+    rig.far.write_all(b"question").unwrap();
+    assert_eq!(rig.settle().await, []);
+    let mut got = [0; 8];
+    socket.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"question");
+}
+
+async fn the_timer_wakes_at_the_earliest_time<B: Backend>(mut rig: Rig<B>) {
+    let clock = crate::shard::core::clock;
+    let woken = |seen: &[Seen]| seen.contains(&Seen::Woken);
+    // Far, then near: the near one counts.
+    rig.backend.wake_at(clock() + Duration::from_secs(3600));
+    let near = clock() + Duration::from_millis(20);
+    rig.backend.wake_at(near);
+    rig.until("the near one", woken).await;
+    assert!(clock() >= near, "too early");
+    // It can be set again, also to what is past; never means never.
+    rig.backend.wake_at(Mono::NEVER);
+    for _ in 0..3 {
+        rig.backend.wake_at(Mono::from_micros(1));
+        rig.until("what is past", woken).await;
+    }
+    let later = clock() + Duration::from_millis(5);
+    rig.backend.wake_at(later);
+    rig.until("a later one", woken).await;
+    assert!(clock() >= later, "too early");
+}
+
+/// The runtime's own work, another task's included, gets its turn between two yields, however many follow.
+async fn a_yield_comes_back_behind_the_runtime<B: Backend>(mut rig: Rig<B>) {
+    let (mut left, right) = UnixStream::pair().unwrap();
+    right.set_nonblocking(true).unwrap();
+    let right = tokio::net::UnixStream::from_std(right).unwrap();
+    let other = tokio::task::spawn_local(async move { right.readable().await.unwrap() });
+    left.write_all(b"x").unwrap();
+    let mut turns = 0;
+    while !other.is_finished() {
+        rig.backend.yield_once();
+        rig.backend.submit().unwrap();
+        tokio::time::timeout(GUARD, rig.backend.ready()).await.expect("the yield").unwrap();
+        assert_eq!(rig.turn(), [Seen::Woken]);
+        turns += 1;
+        assert!(turns < 10_000, "the runtime never had its turn");
+    }
+}
+
+/// Counts a test that cannot run, as `tests/support` does for the others.
+fn skip_without_io_uring() -> bool {
+    let Some(error) = uring::probe().err() else { return false };
+    let reason = format!("the kernel refuses io_uring: {error}");
+    eprintln!("SKIPPED: {reason}");
+    if let Some(path) = std::env::var_os("HEADGATE_SKIP_LOG") {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("skip log");
+        writeln!(file, "no-io-uring\t{reason}").expect("skip log");
+    }
+    true
+}
+
+/// Runs a case on the runtime a core has, in a thread of its own: a backend that loops for ever must fail, not hang.
+fn run<B: Backend, F: Future<Output = ()>>(
+    make: impl FnOnce(OwnedFd) -> std::io::Result<B> + Send + 'static,
+    case: impl FnOnce(Rig<B>) -> F + Send + 'static,
+) {
+    use rustix::event::{EventfdFlags, eventfd};
+    let (done, is_done) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        // Dropped when the case ends, by a panic too.
+        let _done: std::sync::mpsc::Sender<()> = done;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let bell = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+            let mut backend = make(bell.try_clone().unwrap()).unwrap();
+            let (near, far) = UnixStream::pair().unwrap();
+            backend.attach(KEY.slot, near.into()).unwrap();
+            case(Rig { backend, far, bell }).await;
+        });
+    });
+    let ended = is_done.recv_timeout(2 * GUARD);
+    assert_ne!(ended, Err(std::sync::mpsc::RecvTimeoutError::Timeout), "the backend does not come back");
+    thread.join().expect("the case holds");
+}
+
+/// Makes a test for each case and backend.
+macro_rules! table {
+    ($($case:ident),+ $(,)?) => {
+        mod on_uring {
+            $(#[test]
+            fn $case() {
+                if !super::skip_without_io_uring() {
+                    super::run(|bell| super::Uring::new(super::SLOTS, bell), super::$case);
+                }
+            })+
+        }
+        mod on_epoll {
+            $(#[test]
+            fn $case() {
+                super::run(super::Epoll::new, super::$case);
+            })+
+        }
+    };
+}
+
+table!(
+    one_receive_ends_with_one_buffer,
+    a_lasting_receive_brings_everything_and_one_end,
+    bytes_and_the_end_at_once,
+    many_sockets_at_once,
+    without_buffers_nothing_is_lost,
+    a_send_larger_than_the_socket_waits_for_its_reader,
+    sends_and_receives_do_not_mix,
+    a_send_to_nobody_fails,
+    abort_ends_each_operation_once,
+    detach_gives_the_socket_back,
+    the_timer_wakes_at_the_earliest_time,
+    a_yield_comes_back_behind_the_runtime,
+);
