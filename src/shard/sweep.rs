@@ -24,12 +24,8 @@ enum Did {
 impl<B: Backend, A: App> Core<B, A> {
     /// Visits subscribers of flushed logs, log by log in turn, until a batch is full. Returns whether some are left.
     pub(super) fn sweep(&mut self, now: Mono) -> bool {
-        let mut spent = 0.0;
-        while spent < BATCH_US
-            && let Some(key) = self.next_later()
-        {
-            spent += cost(self.advance(now, key));
-        }
+        // Half for those who go on, or those who begin would wait until everybody else has caught up.
+        let mut spent = self.go_on(now, 0.0, BATCH_US / 2.0);
         while spent < BATCH_US
             && let Some(at) = self.readers.queue.pop_front()
         {
@@ -49,7 +45,18 @@ impl<B: Backend, A: App> Core<B, A> {
                 reader.queued = false;
             }
         }
+        self.go_on(now, spent, BATCH_US);
         self.sweep_waits()
+    }
+
+    /// Steps connections whose send is over and that have more to get, until `most` is spent; returns what is spent.
+    fn go_on(&mut self, now: Mono, mut spent: f64, most: f64) -> f64 {
+        while spent < most
+            && let Some(key) = self.next_later()
+        {
+            spent += cost(self.advance(now, key));
+        }
+        spent
     }
 
     /// Sends the next thing of a connection, if nothing is in flight.

@@ -38,6 +38,8 @@ struct Place {
     receive: Receive,
     send: Option<PendingSend>,
     interest: EventFlags,
+    /// It stands in [`Epoll::receivable`].
+    queued: bool,
 }
 
 /// See the module's description.
@@ -90,10 +92,18 @@ impl Epoll {
         self.places.get_mut(key.slot as usize)?.as_mut()
     }
 
+    fn queue(&mut self, slot: u32) {
+        if let Some(Some(place)) = self.places.get_mut(slot as usize)
+            && !std::mem::replace(&mut place.queued, true)
+        {
+            self.receivable.push_back(slot);
+        }
+    }
+
     fn receive(&mut self, key: Key, how: Receive) {
         let Some(place) = self.place(key) else { return };
         (place.key, place.receive) = (key, how);
-        self.receivable.push_back(key.slot);
+        self.queue(key.slot);
     }
 
     /// Tells epoll what `slot` waits for.
@@ -141,7 +151,7 @@ impl Epoll {
                     self.buffers.push(vec![0; RECEIVE_BUFFER_BYTES].into());
                     (self.buffers.len() - 1) as u16
                 }
-                None => return self.receivable.push_back(slot),
+                None => return self.queue(slot),
             };
             let (Some(Some(place)), Some(memory)) =
                 (self.places.get_mut(slot as usize), self.buffers.get_mut(usize::from(id)))
@@ -186,7 +196,7 @@ impl Epoll {
             }
         }
         // More may wait, and epoll, watched by edges from outside, need not say so again.
-        self.receivable.push_back(slot);
+        self.queue(slot);
     }
 
     /// One look only: what it reports stays reported until it is read, which happens behind it, so a loop until
@@ -226,7 +236,7 @@ impl Epoll {
                 self.try_send(slot);
             }
             if broken || flags.contains(EventFlags::IN) {
-                self.receivable.push_back(slot);
+                self.queue(slot);
             }
         }
     }
@@ -242,7 +252,7 @@ impl Backend for Epoll {
         }
         if let Some(place) = self.places.get_mut(at) {
             let key = Key { slot, generation: 0 };
-            *place = Some(Place { socket, key, receive: Receive::No, send: None, interest });
+            *place = Some(Place { socket, key, receive: Receive::No, send: None, interest, queued: false });
         }
         Ok(())
     }
@@ -280,7 +290,7 @@ impl Backend for Epoll {
             let _gone = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
         }
         self.try_send(key.slot);
-        self.receivable.push_back(key.slot);
+        self.queue(key.slot);
     }
 
     fn wake_at(&mut self, at: Mono) {
@@ -312,6 +322,9 @@ impl Backend for Epoll {
         self.look()?;
         for _ in 0..self.receivable.len() {
             if let Some(slot) = self.receivable.pop_front() {
+                if let Some(Some(place)) = self.places.get_mut(slot as usize) {
+                    place.queued = false;
+                }
                 self.try_receive(slot);
             }
         }
