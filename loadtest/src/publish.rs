@@ -123,7 +123,7 @@ impl Publisher {
     }
 }
 
-/// Connects `streams` publishers, [`CONNECTING`] at a time; with more than one, stream names are numbered.
+/// Connects `streams` publishers, a few at a time; with more than one, stream names are numbered.
 pub fn connect(target: &Target, streams: usize) -> Result<Vec<Publisher>> {
     let connect = |index: usize| {
         let target = if streams > 1 { target.numbered(index) } else { target.clone() };

@@ -2,7 +2,7 @@
 //!
 //! What must stay true: a frame is copied once into each open log and nowhere else; no reader ever finds a delta
 //! frame before a keyframe; a log exists only while it has readers (and a little longer); whoever holds the GOP (a
-//! full log, or else [`Gop`]) holds it once.
+//! full log, or else its GOP cache) holds it once.
 //! Not here: sockets, cores, who may publish.
 
 mod gop;

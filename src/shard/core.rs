@@ -1,7 +1,7 @@
 //! The loop of one core.
 //!
 //! Order of a turn: completions (bytes in, frames appended, sends over), accepted sockets, commands of other cores,
-//! deadlines (flushes among them), then sends, at most [`BATCH_US`] of estimated work. Then the runtime gets its turn:
+//! deadlines (flushes among them), then sends, at most 300 us of estimated work. Then the runtime gets its turn:
 //! by a no-op on the engine's own ring, never by `yield_now`, because the runtime submits its own operations (accepts)
 //! only when the thread really waits.
 
