@@ -86,12 +86,13 @@ fn main() -> ExitCode {
 }
 
 fn run(args: RunArgs, demo: bool) -> ExitCode {
-    let options = RunOptions { demo, config_file: args.config.clone() };
-    let config = match configured(args) {
+    let RunArgs { config: config_file, rtmp, http, admin, cores, engine } = args;
+    let flags = Overrides { rtmp, http, admin, cores: cores.map(|list| list.0), engine };
+    let config = match configured(config_file.as_deref(), flags.clone()) {
         Ok(config) => config,
         Err(error) => return fail(&error, EXIT_USAGE),
     };
-    match server::run(config, options) {
+    match server::run(config, RunOptions { demo, config_file, flags }) {
         Ok(()) => ExitCode::SUCCESS,
         // The whole chain in one line.
         Err(error) => fail(&format_args!("{error:#}"), 1),
@@ -99,10 +100,8 @@ fn run(args: RunArgs, demo: bool) -> ExitCode {
 }
 
 /// The config file, or the defaults, under the flags.
-fn configured(args: RunArgs) -> Result<Config, ConfigError> {
-    let config = args.config.as_deref().map_or_else(|| Ok(Config::default()), config::load)?;
-    let RunArgs { rtmp, http, admin, cores, engine, .. } = args;
-    config.with_overrides(Overrides { rtmp, http, admin, cores: cores.map(|list| list.0), engine })
+fn configured(file: Option<&Path>, flags: Overrides) -> Result<Config, ConfigError> {
+    file.map_or_else(|| Ok(Config::default()), config::load)?.with_overrides(flags)
 }
 
 fn check(file: &Path) -> ExitCode {

@@ -4,7 +4,7 @@ pub mod gateway;
 mod signals;
 mod streams;
 
-use crate::config::{Config, EngineKind, Flush, LogFormat};
+use crate::config::{self, Config, EngineKind, Flush, LogFormat, Overrides};
 use crate::control::{self, Control};
 use crate::demo::Demo;
 use crate::edge::auth::Gate;
@@ -22,7 +22,7 @@ use anyhow::Context;
 use gateway::{Gateway, Surroundings};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -35,6 +35,8 @@ pub struct RunOptions {
     pub demo: bool,
     /// What SIGHUP reads again.
     pub config_file: Option<PathBuf>,
+    /// The flags that lie over the file, then as now.
+    pub flags: Overrides,
 }
 
 /// A listener that could not be opened; its message says what to do.
@@ -140,8 +142,7 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
     // Nobody may be reading, which is no reason to stop.
     let _unread = std::io::stdout().write_all(greeting.as_bytes());
 
-    let failed =
-        signals::wait(&core_ends, || reload(options.config_file.as_deref(), &config, &surroundings))?;
+    let failed = signals::wait(&core_ends, || reload(&options, &config, &surroundings))?;
     tracing::info!("stopping");
     ready.store(false, Ordering::Release);
     if let Some(demo) = demo {
@@ -262,13 +263,13 @@ fn listen(config: &Config, cores: usize) -> anyhow::Result<Listeners> {
 }
 
 /// SIGHUP: reads the file again. Keys take effect at once; for the rest it says that a restart is needed.
-fn reload(file: Option<&Path>, config: &Config, surroundings: &Surroundings) {
-    let Some(path) = file else {
+fn reload(options: &RunOptions, running: &Config, surroundings: &Surroundings) {
+    let Some(path) = &options.config_file else {
         return tracing::warn!("reload: there is no config file to read again");
     };
-    match crate::config::load(path) {
+    match config::load(path).and_then(|file| file.with_overrides(options.flags.clone())) {
         Ok(new) => {
-            for section in config.restart_sections(&new) {
+            for section in running.restart_sections(&new) {
                 tracing::warn!(section, "reload: a change here needs a restart");
             }
             surroundings.gate.replace(Arc::new(new));

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 const LINE_SHOWN_CHARS: usize = 120;
 /// Keys whose values never appear in a message.
 const SECRET_KEYS: [&str; 2] = ["publish_key", "play_token"];
+/// How tables begin in which no value appears.
+const APPS_TABLE: &str = "[apps";
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +77,10 @@ impl Diagnostic {
         let end = floor_char(text, span.end).clamp(start, line_end);
         let before = text[line_start..start].chars().count();
         let marked = text[start..end].chars().count().max(1);
-        let line = hide_secrets(text[line_start..line_end].trim_end_matches('\r'));
+        let table = text[..line_start].lines().rev().find(|line| line.trim_start().starts_with('['));
+        // A misspelled key may hold a secret as well.
+        let in_apps = table.is_some_and(|table| table.trim_start().starts_with(APPS_TABLE));
+        let line = hide_secrets(text[line_start..line_end].trim_end_matches('\r'), in_apps);
         // Keep some of what stands before the caret, if the line must be cut.
         let cut = before.saturating_sub(LINE_SHOWN_CHARS / 2);
         let shown = line
@@ -127,8 +132,9 @@ fn floor_char(text: &str, at: usize) -> usize {
 }
 
 /// The line with everything after a secret key's `=` as asterisks, so that an error there can be pasted anywhere.
-fn hide_secrets(line: &str) -> String {
-    let value = SECRET_KEYS.iter().filter_map(|key| line.find(key).map(|at| at + key.len())).min();
+fn hide_secrets(line: &str, in_apps: bool) -> String {
+    let known = SECRET_KEYS.iter().filter_map(|key| line.find(key).map(|at| at + key.len())).min();
+    let value = known.or_else(|| line.find('=').filter(|_| in_apps));
     let Some(value) = value else { return line.to_owned() };
     let mut hidden = line[..value].to_owned();
     hidden.extend(line[value..].chars().map(|c| if " \t=\"'".contains(c) { c } else { '*' }));
@@ -169,10 +175,11 @@ mod tests {
             "publish_key = \"hunter2",
             "apps.live = { play_token = 'hunter2', x = 1 }",
             "  play_token=hunter2",
+            "[apps.live]\npublish_kee = \"hunter2\"",
         ] {
-            let shown = Diagnostic::new("f", line, 0..1, "m".into(), None).to_string();
+            let at = line.find('=').unwrap();
+            let shown = Diagnostic::new("f", line, at..at + 1, "m".into(), None).to_string();
             assert!(!shown.contains("hunter"), "{shown}");
-            assert!(line_holds_secret(line, 3));
         }
     }
 }

@@ -86,3 +86,19 @@ fn an_open_gateway_says_so() {
     let log = Server::start().stop().to_lowercase();
     assert!(log.contains("anyone") && log.contains("publish"), "no warning that anyone may publish:\n{log}");
 }
+
+#[test]
+fn a_reload_changes_keys_and_keeps_what_was_good() {
+    let _shared = share_machine();
+    let server = guarded();
+    publish(&server, &format!("before?token={KEY}")).unwrap();
+    server.reload(KEY, "another-key");
+    publish(&server, &format!("old?token={KEY}")).map(|_| ()).expect_err("the old key");
+    publish(&server, "new?token=another-key").unwrap();
+    // A mistake in the file changes nothing.
+    server.reload("publish_key", "publish_kee");
+    publish(&server, "still?token=another-key").unwrap();
+    let log = server.stop();
+    assert!(log.contains("reload failed") && log.contains("publish_kee"), "{log}");
+    assert!(!log.contains("another-key"), "the log holds a key:\n{log}");
+}

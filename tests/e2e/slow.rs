@@ -1,5 +1,6 @@
 //! Slow readers are skipped ahead or closed, and nobody else notices.
 
+use crate::support::checker::{Tag, VIDEO};
 use crate::support::engine::engine_tests;
 use crate::support::http::FlvPlayer;
 use crate::support::publisher::{Audit, Publisher, Raise, Shape};
@@ -12,6 +13,7 @@ const SHAPE: Shape = Shape { fps: 25, gop: 10, key_bytes: 150_000, inter_bytes: 
 
 engine_tests!(
     a_reader_that_falls_behind_skips_to_a_keyframe,
+    a_skip_over_a_new_header_brings_it_again,
     a_reader_that_stalls_is_closed,
     a_player_that_vanishes_is_forgotten
 );
@@ -75,6 +77,37 @@ fn a_reader_that_falls_behind_skips_to_a_keyframe(config: Config) {
         assert!(audit.video.gaps >= 1, "{:?}", audit.video);
         assert!(server.metrics().sum("headgate_lag_skips_total", &[]) >= 1.0);
     });
+    server.stop();
+}
+
+fn a_skip_over_a_new_header_brings_it_again(config: Config) {
+    let server = config.set("fanout.max_lag_ms", "500").start();
+    let mut publisher = Publisher::start(&server, "header", SHAPE);
+    publisher.burst_until(1);
+    let mut player = FlvPlayer::on(narrow(server.http), server.http, "/live/header.flv");
+    let is_header = |tag: &Tag| tag.kind == VIDEO && tag.body.get(..2) == Some(&[0x17, 0]);
+    let number = |tag: &Tag| match tag.body.get(..14)? {
+        [0x17 | 0x27, 1, .., a, b, c, d] if tag.kind == VIDEO => Some(u32::from_be_bytes([*a, *b, *c, *d])),
+        _ => None,
+    };
+    let mut first = player.tag().expect("a tag");
+    while !is_header(&first) {
+        first = player.tag().expect("a tag");
+    }
+    // While it does not read, the encoder changes its parameters at frame 30.
+    publisher.run_until(|publisher| publisher.video == 30);
+    let mut header = first.body.clone();
+    header[8] ^= 1;
+    publisher.client.send(6, VIDEO, 1, 30 * 40, &header).expect("a new header");
+    publisher.run_until(|publisher| publisher.video == 105);
+    let mut tags = Vec::new();
+    while tags.last().and_then(number).is_none_or(|number| number < 100) {
+        tags.push(player.tag().expect("it is skipped ahead, not closed"));
+    }
+    assert!(!tags.iter().filter_map(number).any(|number| number == 30), "it read across the change");
+    let after = tags.iter().position(|tag| number(tag).is_some_and(|number| number > 30)).unwrap();
+    let told = tags[..after].iter().rev().find(|tag| is_header(tag)).expect("a header");
+    assert_eq!(told.body, header, "the header of what follows");
     server.stop();
 }
 

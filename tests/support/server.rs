@@ -82,7 +82,7 @@ impl Config {
     /// Starts the process without waiting for it to be ready. The folder holds the file.
     pub fn spawn(&self) -> (Process, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("headgate.toml");
+        let file = folder.path().join(CONFIG_FILE);
         std::fs::write(&file, self.text()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_headgate"));
         command.args(["run", "-c"]).arg(&file).args(&self.arguments);
@@ -98,7 +98,7 @@ impl Config {
     pub fn start(&self) -> Server {
         let (process, folder) = self.spawn();
         let [rtmp, http, admin] = ["rtmp", "http", "admin"].map(|key| self.address(key));
-        let mut server = Server { rtmp, http, admin, process, _folder: folder };
+        let mut server = Server { rtmp, http, admin, process, folder };
         poll("/readyz", LIMIT, || {
             if let Some(status) = server.process.wait(Duration::ZERO) {
                 panic!("headgate ended at its start with {status}:\n{}", server.process.output.text());
@@ -117,8 +117,11 @@ pub struct Server {
     pub http: SocketAddr,
     pub admin: SocketAddr,
     process: Process,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
+
+/// Name of the config file in the server's folder.
+const CONFIG_FILE: &str = "headgate.toml";
 
 impl Server {
     /// With the defaults of [`Config::new`].
@@ -168,6 +171,18 @@ impl Server {
     /// Waits until the publisher's connection is gone.
     pub fn await_no_publisher(&self) {
         self.await_metrics("no publisher", |metrics| metrics.sum("headgate_publishers", &[]) == 0.0);
+    }
+
+    /// Replaces `old` by `new` in the config file, makes the server read it again, and waits until it says so.
+    pub fn reload(&self, old: &str, new: &str) {
+        let file = self.folder.path().join(CONFIG_FILE);
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(old), "{text}");
+        std::fs::write(&file, text.replace(old, new)).unwrap();
+        let said = |log: &str| log.matches("reload").count();
+        let before = said(&self.log());
+        self.process.signal(libc::SIGHUP);
+        poll("a reload", LIMIT, || (said(&self.log()) > before).then_some(()));
     }
 
     /// Everything logged so far.

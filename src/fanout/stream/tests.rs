@@ -237,3 +237,17 @@ fn end_of_sequence_waits_for_the_end() {
     assert!(view.ended());
     assert_eq!(read(&mut view, Format::Flv).len(), before + 1);
 }
+
+#[test]
+fn a_new_header_is_no_join_point() {
+    let mut stream = stream();
+    publish(&mut stream, 0, 1);
+    let mut view = open(&mut stream, MS(160), FLV, 1);
+    deliver(&mut stream, MS(160), 1, &mut view);
+    let join = view.join().unwrap().pos;
+    let mut header = AVC_HEADER.to_vec();
+    header[6] = 0x4d;
+    stream.append(MS(200), frame(Kind::Video, 200, &header));
+    deliver(&mut stream, MS(200), 1, &mut view);
+    assert_eq!(view.join().unwrap().pos, join, "its frame type says keyframe, but nothing can start there");
+}

@@ -12,8 +12,7 @@ const NAMESPACE: &str = "headgate-bench-";
 /// The namespace's loopback has an Ethernet's MTU. At the default 65536 receivers acknowledge late, the work moves to the
 /// load's core, and every server looks several times better than on a network.
 const MTU: &str = "1500";
-/// The namespace's congestion control is the kernel's own default, whatever the machine's is. BBR would measure its model of
-/// a loopback instead of a server: a moment without processor makes it pace everybody down for seconds.
+/// The namespace's congestion control, so that results do not depend on what the machine is set to.
 pub const CONGESTION: &str = "cubic";
 /// How long a server may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
