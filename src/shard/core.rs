@@ -6,7 +6,7 @@
 //! only when the thread really waits.
 
 use super::bells::Bells;
-use super::conn::{Cold, Flight, Role, State, Table, hot};
+use super::conn::{Role, State, Table, hot};
 use super::engine::{Backend, BackendStats, Completion, Key};
 use super::mailbox::{Command, Mailboxes};
 use super::publish::Homes;
@@ -18,8 +18,7 @@ use crate::fanout::flush::Rule;
 use crate::fanout::log::Retention;
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
-use crate::observe::{CoreHistograms, CoreSlot, DisconnectReason, RefuseReason};
-use bytes::Bytes;
+use crate::observe::{CoreHistograms, CoreSlot, DisconnectReason};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
@@ -35,8 +34,6 @@ pub(super) const BATCH_US: f64 = 300.0;
 const COMPLETIONS_PER_TURN: usize = 1024;
 /// Commands of one turn.
 const COMMANDS_PER_TURN: usize = 256;
-/// How long a closed side waits for the peer's end of stream.
-const LINGER: Duration = Duration::from_secs(2);
 /// The window of [`Limits::inbound_bytes`].
 const INBOUND_WINDOW: Duration = Duration::from_secs(10);
 /// Waiting replies of a subscriber, in bytes: a handful of status messages. More means that it asks without reading.
@@ -68,7 +65,7 @@ pub struct Shared {
 /// Sockets that the runtime accepted for the engine.
 #[derive(Debug, Default)]
 pub struct Accepted {
-    queue: RefCell<VecDeque<(usize, OwnedFd, SocketAddr)>>,
+    pub(super) queue: RefCell<VecDeque<(usize, OwnedFd, SocketAddr)>>,
     notify: tokio::sync::Notify,
     stopped: std::cell::Cell<bool>,
 }
@@ -107,11 +104,11 @@ pub struct Core<B: Backend, A: App> {
     pub(super) outbox: VecDeque<(CoreId, Command)>,
     /// Cores to ring at the end of the turn.
     pub(super) to_ring: Vec<CoreId>,
-    accepted: Rc<Accepted>,
+    pub(super) accepted: Rc<Accepted>,
     starved: Vec<Key>,
     spare_io: Io,
     backend_stats: BackendStats,
-    draining: Option<Mono>,
+    pub(super) draining: Option<Mono>,
     busy_us: u64,
     second_at: Mono,
     turn_us_max: u64,
@@ -366,49 +363,6 @@ impl<B: Backend, A: App> Core<B, A> {
         }
     }
 
-    fn take_accepted(&mut self, now: Mono) {
-        loop {
-            let Some((listener, socket, address)) = self.accepted.queue.borrow_mut().pop_front() else {
-                return;
-            };
-            self.observed.metrics.connections_accepted.inc();
-            if self.draining.is_some() {
-                self.observed.metrics.connections_refused[RefuseReason::Draining].inc();
-                continue;
-            }
-            let peer = self.app.accepted(now, listener, address);
-            let protocol = self.app.protocol(&peer);
-            let cold = Cold {
-                peer,
-                role: Role::None,
-                protocol,
-                out: Vec::new(),
-                preface: None,
-                sending: Bytes::new(),
-                timer_at: Mono::NEVER,
-                linger_until: Mono::NEVER,
-                reason: DisconnectReason::ClientClosed,
-                inbound_since: now,
-                inbound_bytes: 0,
-                detach: None,
-            };
-            let Some(key) = self.conns.insert(cold) else {
-                self.observed.metrics.connections_refused[RefuseReason::Limit].inc();
-                continue;
-            };
-            super::runtime::prepare_socket(&socket, self.shared.limits.notsent_lowat_bytes);
-            if let Err(error) = self.backend.attach(key.slot, socket) {
-                tracing::warn!(%error, peer = %address, "cannot take a connection");
-                self.observed.metrics.connections_refused[RefuseReason::Descriptors].inc();
-                self.conns.remove(key.slot);
-                continue;
-            }
-            self.observed.metrics.connections.inc();
-            self.receive(key);
-            self.arm(key);
-        }
-    }
-
     fn command(&mut self, now: Mono, command: Command) {
         match command {
             Command::Subscribe { stream, name, key, reader } => {
@@ -471,159 +425,6 @@ impl<B: Backend, A: App> Core<B, A> {
             if core != self.id && self.shared.bells.ring(core) {
                 self.observed.metrics.doorbells.inc();
             }
-        }
-    }
-
-    /// Makes sure that the timer queue has an entry for the connection's next deadline.
-    pub(super) fn arm(&mut self, key: Key) {
-        let stall = self.shared.limits.stall;
-        let Some(slot) = self.conns.get(key) else { return };
-        let Some(cold) = &mut slot.cold else { return };
-        let mut at = match slot.hot.state {
-            State::Open => self.app.deadline(&cold.peer),
-            State::Finishing | State::Lingering => cold.linger_until,
-            State::Closing | State::Free => return,
-        };
-        match &cold.role {
-            Role::Publisher { silent_at, .. } => at = at.min(*silent_at),
-            Role::Player { give_up_at, .. } => at = at.min(*give_up_at),
-            Role::None => {}
-        }
-        // A connection that is going has its linger time; the stall's, long past, would be due again at once, for ever.
-        if slot.hot.state == State::Open && slot.hot.flight != Flight::No {
-            at = at.min(slot.hot.sent_at + stall);
-        }
-        if at < cold.timer_at {
-            cold.timer_at = at;
-            self.timers.push(at, Timer::Connection(key));
-        }
-    }
-
-    fn connection_due(&mut self, now: Mono, key: Key) {
-        let limits = self.shared.limits;
-        let Some(slot) = self.conns.get(key) else { return };
-        let Some(cold) = &mut slot.cold else { return };
-        if cold.timer_at > now {
-            return;
-        }
-        cold.timer_at = Mono::NEVER;
-        let stalled = slot.hot.flight != Flight::No && now >= slot.hot.sent_at + limits.stall;
-        match (&cold.role, slot.hot.state) {
-            (_, State::Free) => {}
-            (_, State::Finishing | State::Lingering) if now >= cold.linger_until => {
-                self.abort(now, key);
-            }
-            (_, State::Open) if stalled => self.close(now, key, DisconnectReason::Stalled),
-            (Role::Publisher { silent_at, .. }, State::Open) if now >= *silent_at => {
-                self.close(now, key, DisconnectReason::PublisherSilent);
-            }
-            (Role::Player { give_up_at, .. }, State::Open) if now >= *give_up_at => self.give_up(now, key),
-            (_, State::Open) if now >= self.app.deadline(&cold.peer) => {
-                self.ask(now, key, |app, peer, io| app.timeout(peer, now, io));
-            }
-            _ => {}
-        }
-        self.watch_stall(now, key);
-        self.arm(key);
-    }
-
-    /// Subscribers are looked at once a stall timeout, so that a send needs no timer of its own.
-    pub(super) fn watch_stall(&mut self, now: Mono, key: Key) {
-        let stall = self.shared.limits.stall;
-        let Some(slot) = self.conns.get(key) else { return };
-        let Some(cold) = &mut slot.cold else { return };
-        if slot.hot.state == State::Open && slot.hot.flight == Flight::No && cold.timer_at > now + stall {
-            cold.timer_at = now + stall;
-            self.timers.push(now + stall, Timer::Connection(key));
-        }
-    }
-
-    /// Ends a connection after what waits is sent.
-    pub(super) fn finish(&mut self, now: Mono, key: Key, reason: DisconnectReason) {
-        let Some(slot) = self.conns.get(key) else { return };
-        if slot.hot.state != State::Open {
-            return;
-        }
-        let Some(cold) = &mut slot.cold else { return };
-        cold.reason = reason;
-        cold.linger_until = now + LINGER;
-        slot.hot.state = State::Finishing;
-        self.leave_role(now, key);
-        self.arm(key);
-        self.step(now, key);
-    }
-
-    /// Ends a connection at once.
-    pub(super) fn close(&mut self, now: Mono, key: Key, reason: DisconnectReason) {
-        let Some(slot) = self.conns.get(key) else { return };
-        if let (State::Open, Some(cold)) = (slot.hot.state, &mut slot.cold) {
-            cold.reason = reason;
-        }
-        self.leave_role(now, key);
-        self.abort(now, key);
-    }
-
-    fn abort(&mut self, now: Mono, key: Key) {
-        let Some(slot) = self.conns.get(key) else { return };
-        if slot.hot.state != State::Closing {
-            slot.hot.state = State::Closing;
-            if slot.outstanding() {
-                self.backend.abort(key);
-            }
-        }
-        self.release(now, key);
-    }
-
-    /// Nothing waits any more in a connection that finishes: shut down our side.
-    pub(super) fn shut_down(&mut self, now: Mono, key: Key) {
-        let Some(slot) = self.conns.get(key) else { return };
-        slot.hot.state = State::Lingering;
-        if let Some(cold) = &mut slot.cold {
-            cold.linger_until = now + LINGER;
-        }
-        if let Some(socket) = self.backend.socket(key.slot) {
-            // Fails if the peer is gone already; then its end of stream is here too.
-            let _gone = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
-        }
-        self.receive(key);
-        self.arm(key);
-    }
-
-    /// Frees the slot if the connection is closing and the kernel is done with it, or lets it leave the core.
-    pub(super) fn release(&mut self, now: Mono, key: Key) {
-        let Some(slot) = self.conns.get(key) else { return };
-        if slot.outstanding() {
-            return;
-        }
-        let Some(cold) = &mut slot.cold else { return };
-        let detach = cold.detach.take();
-        if detach.is_none() && slot.hot.state != State::Closing {
-            return;
-        }
-        let socket = self.backend.detach(key.slot);
-        let Some(cold) = self.conns.remove(key.slot) else { return };
-        self.observed.metrics.connections.dec();
-        match (detach, socket) {
-            (Some(read), Some(socket)) => {
-                if let Err(reason) = self.app.detached(cold.peer, socket, read) {
-                    self.observed.metrics.connections_refused[reason].inc();
-                }
-            }
-            (_, socket) => {
-                drop(socket);
-                self.observed.metrics.disconnects[cold.protocol][cold.reason].inc();
-                self.app.closed(cold.peer, now, cold.reason);
-            }
-        }
-    }
-
-    /// Whatever the connection was to a stream, it is no more.
-    fn leave_role(&mut self, now: Mono, key: Key) {
-        let Some(slot) = self.conns.get(key) else { return };
-        match slot.cold.as_ref().map(|c| &c.role) {
-            Some(Role::Publisher { .. }) => self.unpublish(now, key),
-            Some(Role::Player { .. }) => self.leave(key),
-            _ => {}
         }
     }
 

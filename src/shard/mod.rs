@@ -1,16 +1,19 @@
 //! One core: its runtime, its sockets, the streams that live on it and the subscribers it serves.
 //!
-//! [`engine`] moves bytes and knows no stream; [`core`] is the loop that joins it with the fan-out; [`bells`] and
-//! [`mailbox`] are all that cores share. What a connection says is the [`App`]'s business: the shard asks it for
-//! nothing but the next step.
+//! [`engine`] moves bytes and knows no stream; [`core`] is the loop that joins it with the fan-out: `publish` has the
+//! streams that live here, `subscribe` who reads which log, `change` how a reader goes to another, `sweep` the sends,
+//! `life` how a connection begins and ends. [`bells`] and [`mailbox`] are all that cores share. What a connection says
+//! is the [`App`]'s business: the shard asks it for nothing but the next step.
 //!
 //! What must stay true: nothing here blocks, locks or allocates per frame and subscriber; a core's sockets, streams
 //! and subscribers are touched by its own thread only; every connection ends with a reason that is counted.
 
 pub mod bells;
+mod change;
 pub mod conn;
 pub mod core;
 pub mod engine;
+mod life;
 pub mod mailbox;
 pub mod marks;
 mod publish;

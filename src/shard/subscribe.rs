@@ -7,7 +7,6 @@ use super::mailbox::Command;
 use super::{Answer, App, PlayRefused, Preface, Request};
 use crate::fanout::directory::{StreamId, StreamName, StreamStats};
 use crate::fanout::log::{Feed, JoinPoint, LogId, LogKey, LogSnapshot, Pos};
-use crate::fanout::segment::Entry;
 use crate::fanout::stream::CoreId;
 use crate::fanout::view::View;
 use crate::media::Mono;
@@ -19,23 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// A change of log waits this long to hear that the old log has nothing more before the frame it changes at.
-const CHANGE_WAIT: Duration = Duration::from_millis(200);
 /// Over the budget of pinned bytes, readers that are within this of the slowest go together.
 const PIN_SWEEP: Duration = Duration::from_secs(1);
-
-/// How a connection with a planned change of log goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leaving {
-    /// There is no plan (any more).
-    No,
-    /// Send what lies before this position first.
-    After(Pos),
-    /// Wait for the next flush.
-    Wait,
-    /// Change now.
-    Now,
-}
 
 /// Subscribers of one phase, and how many of them this sweep still has to visit.
 #[derive(Debug, Default)]
@@ -59,13 +43,13 @@ pub(super) struct Reader {
     pub slot_rung: u64,
     pub queued: bool,
     /// Connections that wait for the view or a join point.
-    joiners: Vec<Key>,
+    pub joiners: Vec<Key>,
     /// Connections that wait for a join point to change to this log.
-    changers: Vec<Key>,
+    pub changers: Vec<Key>,
     /// Connections whose [`Role::Player`] names this reader as the next: changers, and those whose change is planned.
-    expected: u32,
+    pub expected: u32,
     /// The join point that nobody on those lists waits for any more.
-    settled: Option<Pos>,
+    pub settled: Option<Pos>,
     /// The newest configuration seen here.
     newest: Option<Arc<ConfigSet>>,
     /// Prefaces of the newest join point: of a start, of a resumption.
@@ -158,13 +142,20 @@ impl<B: Backend, A: App> Core<B, A> {
         }
     }
 
-    fn role(&mut self, key: Key) -> Option<&mut Role> {
+    pub(super) fn role(&mut self, key: Key) -> Option<&mut Role> {
         Some(&mut self.conns.get(key)?.cold.as_mut()?.role)
     }
 
     /// Puts a connection on the list of those who wait to join a log, or to change to it. The log is asked for at its
     /// home if need be. False if there is no such stream.
-    fn wait_at(&mut self, now: Mono, name: &StreamName, log: LogKey, conn: Key, change: bool) -> bool {
+    pub(super) fn wait_at(
+        &mut self,
+        now: Mono,
+        name: &StreamName,
+        log: LogKey,
+        conn: Key,
+        change: bool,
+    ) -> bool {
         let known = self.readers.by_key.get(&(name.clone(), log)).copied();
         let Some(at) = known.or_else(|| self.new_reader(now, name, log)) else { return false };
         if change && let Some(Role::Player { next, .. }) = self.role(conn) {
@@ -370,7 +361,7 @@ impl<B: Backend, A: App> Core<B, A> {
     }
 
     /// The subscription begins at `join`.
-    fn join(&mut self, now: Mono, key: Key, at: u32, join: &JoinPoint) {
+    pub(super) fn join(&mut self, now: Mono, key: Key, at: u32, join: &JoinPoint) {
         self.ask(now, key, |app, peer, io| app.answer(peer, now, Answer::Playing, io));
         let preface = self.preface(at, join, true);
         let Some(slot) = self.conns.get(key) else { return };
@@ -397,7 +388,7 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// Puts the connection's cursor at `join` and the connection on the reader's list. False if that place is evicted.
     #[must_use]
-    fn enter(&mut self, key: Key, at: u32, join: &JoinPoint) -> bool {
+    pub(super) fn enter(&mut self, key: Key, at: u32, join: &JoinPoint) -> bool {
         let Some(reader) = self.readers.get(at) else { return false };
         let Some(cursor) = reader.view.as_ref().and_then(|v| v.cursor_at(join.pos)) else { return false };
         let phases = reader.phases.iter_mut().enumerate();
@@ -434,125 +425,6 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(reader) = self.readers.get(at) else { return Bytes::new() };
         let (app, name, key) = (&mut self.app, &reader.name, reader.key);
         reader.goodbye.get_or_insert_with(|| app.goodbye(name, key)).clone()
-    }
-
-    /// Asks for a change to another log of the same stream at its next join point.
-    pub(super) fn switch(&mut self, now: Mono, key: Key, log: LogKey) {
-        let (name, before, stay) = match self.role(key) {
-            Some(Role::Player { name, key: current, target, next, asked_at, leave, .. }) => {
-                (*target, *leave, *asked_at) = (log, None, now);
-                (name.clone(), next.take(), *current == log)
-            }
-            _ => return,
-        };
-        if let Some(before) = before {
-            if let Some(reader) = self.readers.get(before) {
-                reader.changers.retain(|k| *k != key);
-                reader.expected = reader.expected.saturating_sub(1);
-            }
-            self.abandon(before);
-        }
-        if !stay {
-            // False: the stream is gone or not there yet; `seek` asks again when it comes.
-            let _there = self.wait_at(now, &name, log, key, true);
-        }
-    }
-
-    /// A connection no longer names this reader as its next.
-    fn unexpect(&mut self, at: u32) {
-        if let Some(reader) = self.readers.get(at) {
-            reader.expected = reader.expected.saturating_sub(1);
-        }
-    }
-
-    fn forget_change(&mut self, key: Key) {
-        if let Some(Role::Player { next, leave, .. }) = self.role(key) {
-            (*next, *leave) = (None, None);
-        }
-    }
-
-    /// The other log has a join point: if it is young enough, plan to leave this one right before it.
-    fn plan_change(&mut self, now: Mono, key: Key, at: u32, join: &JoinPoint, first: Entry) {
-        let Some(slot) = self.conns.get(key) else { return };
-        let joined = slot.hot.is(hot::JOINED);
-        let Some(Role::Player { key: current, target, next, asked_at, leave, .. }) =
-            slot.cold.as_mut().map(|c| &mut c.role)
-        else {
-            return;
-        };
-        if *next != Some(at) {
-            return;
-        }
-        if !joined {
-            // The log to begin with has nothing to begin with: begin here.
-            (*current, *next) = (*target, None);
-            self.unexpect(at);
-            self.leave_lists(key);
-            return self.join(now, key, at, join);
-        }
-        if first.complete_us < asked_at.as_micros() {
-            if let Some(reader) = self.readers.get(at) {
-                reader.changers.push(key);
-            }
-            return;
-        }
-        *leave = Some((first, join.clone()));
-        slot.hot.set(hot::SIDE, true);
-        self.step(now, key);
-    }
-
-    /// Whether a connection with a planned change goes on in its old log, up to which position.
-    pub(super) fn leaving(&mut self, now: Mono, key: Key) -> Leaving {
-        let Some(slot) = self.conns.get(key) else { return Leaving::No };
-        let (at, cursor) = (slot.hot.reader, slot.hot.cursor);
-        let Some(Role::Player { leave, next, asked_at, .. }) = slot.cold.as_mut().map(|c| &mut c.role) else {
-            return Leaving::No;
-        };
-        let (Some(first), next) = (leave.as_ref().map(|(first, _)| *first), *next) else {
-            return Leaving::No;
-        };
-        let Some(view) = self.readers.get(at).and_then(|r| r.view.as_mut()) else { return Leaving::Now };
-        if view.passed(cursor.pos, first.number) {
-            // A send was under way across that frame: the next join point, then.
-            (*leave, *asked_at) = (None, Mono::from_micros(first.complete_us + 1));
-            if let Some(reader) = next.and_then(|next| self.readers.get(next)) {
-                reader.changers.push(key);
-                reader.settled = None;
-            }
-            return Leaving::No;
-        }
-        view.refresh();
-        let until = view.first_since(cursor.pos, first.number);
-        let known = until < view.limit() || view.ended();
-        if cursor.pos < until && !view.drained(cursor) {
-            return Leaving::After(until);
-        }
-        // What both logs hold is flushed together, but another core may hear of one first.
-        let waited = now.since(Mono::from_micros(first.complete_us)) > CHANGE_WAIT;
-        if known || waited { Leaving::Now } else { Leaving::Wait }
-    }
-
-    /// The last entry before the change is sent: go over.
-    pub(super) fn change(&mut self, now: Mono, key: Key) {
-        let Some(slot) = self.conns.get(key) else { return };
-        let old = slot.hot.reader;
-        let Some(Role::Player { key: current, target, next, leave, .. }) =
-            slot.cold.as_mut().map(|c| &mut c.role)
-        else {
-            return;
-        };
-        let (Some(at), Some((_, join))) = (next.take(), leave.take()) else { return };
-        *current = *target;
-        self.unexpect(at);
-        self.leave_members(key);
-        let preface = self.preface(at, &join, false);
-        if let Some(cold) = self.conns.get(key).and_then(|s| s.cold.as_mut()) {
-            cold.preface = Some(preface);
-        }
-        if !self.enter(key, at, &join) {
-            self.close(now, key, DisconnectReason::Lag);
-        }
-        self.abandon(old);
     }
 
     /// A player has waited long enough.
@@ -620,7 +492,7 @@ impl<B: Backend, A: App> Core<B, A> {
     }
 
     /// Takes the connection off the lists of those who wait.
-    fn leave_lists(&mut self, key: Key) {
+    pub(super) fn leave_lists(&mut self, key: Key) {
         let Some(Role::Player { name, key: log, next, .. }) =
             self.conns.get(key).and_then(|s| s.cold.as_ref()).map(|c| &c.role)
         else {
@@ -647,7 +519,7 @@ impl<B: Backend, A: App> Core<B, A> {
     }
 
     /// Takes the connection off its phase.
-    fn leave_members(&mut self, key: Key) {
+    pub(super) fn leave_members(&mut self, key: Key) {
         let Some(slot) = self.conns.get(key) else { return };
         let (at, phase, member) = (slot.hot.reader, slot.hot.phase, slot.hot.member as usize);
         slot.hot.member = NONE;

@@ -1,10 +1,10 @@
 //! Sends: one step of one subscriber, and the sweep over all that have something to get.
 
 use super::App;
+use super::change::Leaving;
 use super::conn::{Flight, State, hot};
 use super::core::{BATCH_US, Core};
 use super::engine::{Backend, Key};
-use super::subscribe::Leaving;
 use crate::fanout::view::{Cursor, Run, Step};
 use crate::media::Mono;
 use crate::observe::{DisconnectReason, Protocol, Stage};
