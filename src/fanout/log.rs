@@ -52,6 +52,13 @@ pub struct Variant {
 impl Variant {
     /// Everything, as the publisher sent it.
     pub const FULL: Variant = Variant { audio: true, video: true, strip: false };
+
+    /// Whether a frame with these [`flags`] is in. Script frames always are.
+    pub fn carries(self, frame: u8) -> bool {
+        (self.audio || frame & flags::AUDIO == 0)
+            && (self.video || frame & flags::VIDEO == 0)
+            && !(self.strip && frame & flags::EXTRA != 0)
+    }
 }
 
 /// What a log of a stream holds.

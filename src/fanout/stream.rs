@@ -384,8 +384,9 @@ impl Stream {
         })
     }
 
-    /// The stream is over: every log ends with what it holds.
-    pub fn end(&mut self) {
+    /// The stream is about to end: what was withheld, and what late logs still lack, is written. Flush behind it.
+    pub fn finish(&mut self) {
+        while self.catch_up(Mono::NEVER, || Mono::ZERO) {}
         let dts_ms = self.timeline.now_ms();
         let (config, (video, audio)) = (self.tracks.snapshot(), std::mem::take(&mut self.last_words));
         let flagged = [(video, flags::VIDEO), (audio, flags::AUDIO)];
@@ -395,15 +396,17 @@ impl Stream {
             // Marked as configuration, which is never a join point.
             let flags = flags | flags::CONFIG;
             let item = Item { flags, config_epoch: config.epoch, number: self.frames, config: None, frame };
-            for log in self.logs.iter_mut().filter(|l| l.backlog.is_empty() && l.wants(&item)) {
+            for log in self.logs.iter_mut().filter(|l| l.wants(&item)) {
                 // Too large for a log: then it is no end of sequence that anybody knows.
                 let _fits = log.write(item.frame.complete_at, &item, &config);
             }
         }
-        for log in &mut self.logs {
-            log.backlog.clear();
-            log.writer.end();
-        }
+    }
+
+    /// Readers are told that nothing follows. What they should send before must be flushed already: a reader that
+    /// hears of the end first would take what it has for all.
+    pub fn end(&mut self) {
+        self.logs.iter_mut().for_each(|log| log.writer.end());
     }
 
     /// Identities of the open logs.
@@ -442,10 +445,7 @@ impl OpenLog {
     }
 
     fn wants(&self, item: &Item) -> bool {
-        let Variant { audio, video, strip } = self.key.variant;
-        !(item.flags & flags::AUDIO != 0 && !audio
-            || item.flags & flags::VIDEO != 0 && !video
-            || item.flags & flags::EXTRA != 0 && strip)
+        self.key.variant.carries(item.flags)
     }
 
     fn write(&mut self, now: Mono, item: &Item, config: &Arc<ConfigSet>) -> bool {

@@ -122,16 +122,6 @@ pub enum TagError {
     },
 }
 
-/// Whether a variant with `audio`, `video` and `strip` (without video Metadata and audio MultichannelConfig, which
-/// some browser players reject) carries `tag`, a tag of `kind`. Script tags always travel.
-pub fn wanted(tag: &Tag, kind: Kind, audio: bool, video: bool, strip: bool) -> bool {
-    match kind {
-        Kind::Audio => audio && !(strip && tag.packet == Packet::Channels),
-        Kind::Video => video && !(strip && tag.packet == Packet::Metadata),
-        Kind::Data => true,
-    }
-}
-
 impl Tag {
     /// Whether a decoder of the default video track can start here: a coded keyframe. Sequence headers, end of
     /// sequence, metadata and commands are not, whatever their frame-type bits say.

@@ -300,6 +300,10 @@ impl<B: Backend, A: App> Core<B, A> {
 
     fn end_stream(&mut self, now: Mono, id: StreamId) {
         if let Some(home) = self.homes.homes.get_mut(&id) {
+            home.hosted.stream.finish();
+        }
+        self.flush(now, id);
+        if let Some(home) = self.homes.homes.get_mut(&id) {
             home.hosted.stream.end();
             tracing::info!(stream = %home.hosted.name, "stream ended");
         }

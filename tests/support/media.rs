@@ -122,6 +122,12 @@ pub fn compare(who: &str, source: &Path, published: &Streams, played: &Streams, 
         let missed =
             missed.unwrap_or_else(|| panic!("{who}: {codec}: {} packets of {}", got.len(), sent.len()));
         assert!(!got.is_empty(), "{who}: no packet of {codec}");
+        let same = sent.iter().zip(got).take_while(|(was, is)| was == is).count();
+        assert!(
+            missed == 0 || same == 0,
+            "{who}: {codec}: packet {same} of {} is lost on the way",
+            sent.len()
+        );
         for (at, (was, is)) in sent[missed..].iter().zip(got).enumerate() {
             assert_eq!(
                 was,

@@ -232,10 +232,12 @@ fn end_of_sequence_waits_for_the_end() {
     stream.append(MS(200), frame(Kind::Video, 200, &[0x17, 2, 0, 0, 0]));
     deliver(&mut stream, MS(200), 1, &mut view);
     assert_eq!(read(&mut view, Format::Flv).len(), before, "the publisher may come back");
+    stream.finish();
+    deliver(&mut stream, MS(210), 1, &mut view);
+    assert_eq!(read(&mut view, Format::Flv).len(), before + 1);
     stream.end();
     deliver(&mut stream, MS(210), 1, &mut view);
     assert!(view.ended());
-    assert_eq!(read(&mut view, Format::Flv).len(), before + 1);
 }
 
 #[test]
@@ -250,4 +252,26 @@ fn a_new_header_is_no_join_point() {
     stream.append(MS(200), frame(Kind::Video, 200, &header));
     deliver(&mut stream, MS(200), 1, &mut view);
     assert_eq!(view.join().unwrap().pos, join, "its frame type says keyframe, but nothing can start there");
+}
+
+#[test]
+fn what_a_variant_carries() {
+    // Video, its colorInfo, sound, its MultichannelConfig, a script.
+    let bodies: [(Kind, &[u8]); 5] = [
+        (Kind::Video, &[0x91, b'a', b'v', b'0', b'1', 0]),
+        (Kind::Video, &[0xd4, b'a', b'v', b'0', b'1', 0]),
+        (Kind::Audio, &[0x91, b'O', b'p', b'u', b's', 0]),
+        (Kind::Audio, &[0x94, b'O', b'p', b'u', b's', 1, 2]),
+        (Kind::Data, &[2]),
+    ];
+    let flags = bodies.map(|(kind, body)| flags_of(&tag::inspect(kind, body).unwrap(), false, false));
+    for (audio, video, strip, expected) in [
+        (true, true, false, [true, true, true, true, true]),
+        (true, true, true, [true, false, true, false, true]),
+        (false, true, false, [true, true, false, false, true]),
+        (true, false, true, [false, false, true, false, true]),
+    ] {
+        let variant = Variant { audio, video, strip };
+        assert_eq!(flags.map(|f| variant.carries(f)), expected, "{variant:?}");
+    }
 }

@@ -212,26 +212,6 @@ fn lies_name_their_offset() {
     assert_eq!(inspect(Video, &chain), Err(TagError::ModExChain { at: 1 + 3 * MODEX_MAX }));
 }
 
-#[test]
-fn wanted_by_variant() {
-    let tag = |kind, head: &str| (inspect(kind, &hex(head)).unwrap(), kind);
-    let frames = tag(Kind::Video, "91 61763031 00");
-    let colour = tag(Kind::Video, "d4 61763031 00");
-    let sound = tag(Kind::Audio, "91 4f707573 00");
-    let channels = tag(Kind::Audio, "94 4f707573 0102");
-    let script = tag(Kind::Data, "02");
-    for (audio, video, strip, expected) in [
-        (true, true, false, [true, true, true, true, true]),
-        (true, true, true, [true, false, true, false, true]),
-        (false, true, false, [true, true, false, false, true]),
-        (true, false, true, [false, false, true, false, true]),
-    ] {
-        let got =
-            [&frames, &colour, &sound, &channels, &script].map(|(t, k)| wanted(t, *k, audio, video, strip));
-        assert_eq!(got, expected, "audio {audio}, video {video}, strip {strip}");
-    }
-}
-
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(head in 0u8.., mut body in proptest::collection::vec(any::<u8>(), 0..64)) {
