@@ -118,8 +118,11 @@ impl Flush {
         self.due
     }
 
-    /// Readers should look at `now`, though no frame asks for it.
-    pub fn wake(&mut self, now: Mono) {
+    /// Readers should look at `now`, though no frame asks for it; in an interval, all slots from then on.
+    pub fn wake(&mut self, rule: &Rule, now: Mono) {
+        if let Mode::Interval { phases } = rule.mode {
+            self.slots_left = phases.max(1) + 1;
+        }
         self.due = self.due.min(now);
     }
 

@@ -298,19 +298,18 @@ impl Stream {
         if let (Some(join), Some(first)) = (source.join, log.backlog.pop_front()) {
             // Larger than a segment may be: then it was not in a log either.
             let _fits = log.write(now, &first, &join);
-            self.flush.wake(now);
+            self.flush.wake(&self.rule, now);
         }
         // Its first reader finds all this in the snapshot.
         drop(log.writer.take_news());
         self.logs.push(log);
-        if self.logs.iter().any(OpenLog::holds_gop) {
-            self.gop = Gop::default();
-        }
+        self.drop_held_gop();
     }
 
     /// Gives late logs a slice of their backlog; `clock` says when the slice is over. Returns whether more waits.
     pub fn catch_up(&mut self, until: Mono, clock: impl Fn() -> Mono) -> bool {
         if self.logs.iter().all(|l| l.backlog.is_empty()) {
+            self.drop_held_gop();
             return false;
         }
         let snapshot = self.tracks.snapshot();
@@ -318,16 +317,21 @@ impl Stream {
             while let Some(item) = log.backlog.pop_front() {
                 let _fits = log.write(item.frame.complete_at, &item, &snapshot);
                 let now = clock();
-                self.flush.wake(now);
+                self.flush.wake(&self.rule, now);
                 if now >= until {
                     return true;
                 }
             }
         }
-        if self.logs.iter().any(OpenLog::holds_gop) {
+        self.drop_held_gop();
+        false
+    }
+
+    /// The GOP cache is not needed while a log holds the same.
+    fn drop_held_gop(&mut self) {
+        if self.gop.join.is_some() && self.logs.iter().any(OpenLog::holds_gop) {
             self.gop = Gop::default();
         }
-        false
     }
 
     /// `reader` has no subscriber of `id` any more.

@@ -278,6 +278,11 @@ impl View {
         self.held.iter().any(|h| h.in_flight > 0)
     }
 
+    /// Whether segment `seg` is kept only because it is in flight.
+    pub fn evicted(&self, seg: u32) -> bool {
+        seg < self.floor
+    }
+
     /// Bytes of segments that are evicted but still in flight.
     pub fn pinned_evicted_bytes(&self) -> u64 {
         let evicted = self.held.iter().take_while(|h| h.segment.seq() < self.floor);

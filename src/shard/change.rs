@@ -12,7 +12,7 @@ use crate::observe::DisconnectReason;
 use std::time::Duration;
 
 /// A change of log waits this long to hear that the old log has nothing more before the frame it changes at.
-const CHANGE_WAIT: Duration = Duration::from_millis(200);
+pub(super) const CHANGE_WAIT: Duration = Duration::from_millis(200);
 /// How a connection with a planned change of log goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaving {
@@ -66,20 +66,10 @@ impl<B: Backend, A: App> Core<B, A> {
     pub(super) fn plan_change(&mut self, now: Mono, key: Key, at: u32, join: &JoinPoint, first: Entry) {
         let Some(slot) = self.conns.get(key) else { return };
         let joined = slot.hot.is(hot::JOINED);
-        let Some(Role::Player { key: current, target, next, asked_at, leave, .. }) =
-            slot.cold.as_mut().map(|c| &mut c.role)
-        else {
-            return;
-        };
+        let Some(Role::Player { next, asked_at, .. }) = slot.cold.as_ref().map(|c| &c.role) else { return };
+        let asked_at = *asked_at;
         if *next != Some(at) {
             return;
-        }
-        if !joined {
-            // The log to begin with has nothing to begin with: begin here.
-            (*current, *next) = (*target, None);
-            self.unexpect(at);
-            self.leave_lists(key);
-            return self.join(now, key, at, join);
         }
         if first.complete_us < asked_at.as_micros() {
             if let Some(reader) = self.readers.get(at) {
@@ -87,6 +77,19 @@ impl<B: Backend, A: App> Core<B, A> {
             }
             return;
         }
+        if !joined {
+            // The log to begin with has nothing to begin with: begin here. Off the lists first, while the role still
+            // names that log.
+            self.leave_lists(key);
+            if let Some(Role::Player { key: current, target, next, .. }) = self.role(key) {
+                (*current, *next) = (*target, None);
+            }
+            self.join(now, key, at, join);
+            self.unexpect(at);
+            return self.abandon(at);
+        }
+        let Some(slot) = self.conns.get(key) else { return };
+        let Some(Role::Player { leave, .. }) = slot.cold.as_mut().map(|c| &mut c.role) else { return };
         *leave = Some((first, join.clone()));
         slot.hot.set(hot::SIDE, true);
         self.step(now, key);
@@ -119,7 +122,7 @@ impl<B: Backend, A: App> Core<B, A> {
             return Leaving::After(until);
         }
         // What both logs hold is flushed together, but another core may hear of one first.
-        let waited = now.since(Mono::from_micros(first.complete_us)) > CHANGE_WAIT;
+        let waited = now.since(Mono::from_micros(first.complete_us)) >= CHANGE_WAIT;
         if known || waited { Leaving::Now } else { Leaving::Wait }
     }
 

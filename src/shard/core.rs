@@ -368,10 +368,13 @@ impl<B: Backend, A: App> Core<B, A> {
             Command::Subscribe { stream, name, key, reader } => {
                 self.subscribed(now, stream, name, key, reader)
             }
+            Command::Unsubscribe { stream, log, reader } if reader == self.id => {
+                self.unsubscribe_again(now, stream, log);
+            }
             Command::Unsubscribe { stream, log, reader } => self.unsubscribed(now, stream, log, reader),
             Command::Opened { name, key, snapshot } => self.opened(now, name, key, snapshot),
             Command::Refused { name, key, gone } => self.refused(now, name, key, gone),
-            Command::News { log, news } => self.news(now, log, news),
+            Command::News { stream, log, news } => self.news(now, stream, log, news),
             Command::Published(name) => self.published(now, &name),
             Command::Surrender { stream, to, epoch } => self.surrender(now, stream, to, epoch),
             Command::Arrive { stream, hosted } => self.arrive(now, stream, hosted),

@@ -1,7 +1,7 @@
 //! The life of a connection: accepted, with deadlines, finished politely or aborted, released when the kernel is done.
 
 use super::App;
-use super::conn::{Cold, Flight, Role, State};
+use super::conn::{Cold, Flight, Role, State, hot};
 use super::core::Core;
 use super::engine::{Backend, Key};
 use super::timers::Timer;
@@ -104,6 +104,9 @@ impl<B: Backend, A: App> Core<B, A> {
                 self.ask(now, key, |app, peer, io| app.timeout(peer, now, io));
             }
             _ => {}
+        }
+        if self.conns.get(key).is_some_and(|s| s.hot.is(hot::SIDE) && s.hot.state == State::Open) {
+            self.step(now, key);
         }
         self.watch_stall(now, key);
         self.arm(key);

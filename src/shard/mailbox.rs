@@ -41,7 +41,7 @@ pub enum Command {
         /// Who asks.
         reader: CoreId,
     },
-    /// To the home: `reader` has none any more.
+    /// To the home: `reader` has none any more. To the reader itself: the stream has moved, say it again.
     Unsubscribe {
         /// The stream.
         stream: StreamId,
@@ -70,6 +70,8 @@ pub enum Command {
     },
     /// To the reader: news of a log.
     News {
+        /// Whose.
+        stream: StreamId,
         /// Which log.
         log: LogId,
         /// In order.

@@ -123,7 +123,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let old = awaited.publisher.replace(key);
         (awaited.epoch, awaited.forward) = (claim.epoch, None);
         awaited.frames.clear();
-        awaited.bytes = 0;
+        (awaited.bytes, awaited.broken) = (0, false);
         if let Some(old) = old {
             self.close(now, old, DisconnectReason::Takeover);
         }
@@ -249,9 +249,9 @@ impl<B: Backend, A: App> Core<B, A> {
             for reader in log.readers {
                 let news = log.news.clone();
                 if reader == self.id {
-                    self.news(now, log.id, news);
+                    self.news(now, id, log.id, news);
                 } else {
-                    self.tell(reader, Command::News { log: log.id, news });
+                    self.tell(reader, Command::News { stream: id, log: log.id, news });
                 }
             }
         }
@@ -410,11 +410,12 @@ impl<B: Backend, A: App> Core<B, A> {
             home.hosted.stream.unsubscribe(now, log, reader);
             home.look_at = now;
             self.arm_stream(id);
-        } else if let Some(awaited) = self.homes.awaited.get_mut(&id) {
+        } else if let Some(awaited) = self.homes.awaited.get_mut(&id).filter(|a| a.forward.is_none()) {
             awaited.unsubscribes.push((log, reader));
-        } else if let Some(home) = self.shared.directory.home_of(id).filter(|home| *home != self.id) {
-            // It left this core before the word came.
-            self.tell(home, Command::Unsubscribe { stream: id, log, reader });
+        } else if self.shared.directory.home_of(id).is_some() {
+            // It left this core before the word came. Passed on, the word could overtake a newer subscription: the
+            // reader itself is to say whether it still holds.
+            self.tell(reader, Command::Unsubscribe { stream: id, log, reader });
         }
     }
 

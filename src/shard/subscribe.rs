@@ -1,6 +1,6 @@
 //! The subscribers of this core: which logs they read, where they start, how they leave.
 
-use super::conn::{NONE, Role, State, hot};
+use super::conn::{Flight, NONE, Role, State, hot};
 use super::core::Core;
 use super::engine::{Backend, Key};
 use super::mailbox::Command;
@@ -115,6 +115,9 @@ impl<B: Backend, A: App> Core<B, A> {
         if slot.hot.state != State::Open || !matches!(cold.role, Role::None) {
             return;
         }
+        if slot.hot.flight == Flight::Run {
+            return self.close(now, key, DisconnectReason::ProtocolError);
+        }
         cold.role = Role::Player {
             name: name.clone(),
             key: first.unwrap_or(log),
@@ -171,6 +174,7 @@ impl<B: Backend, A: App> Core<B, A> {
         reader.settled = None;
         if known.is_some() {
             self.settle(now, at);
+            self.abandon(at);
             return true;
         }
         // Only now, with somebody on the list, may the answer come.
@@ -231,6 +235,10 @@ impl<B: Backend, A: App> Core<B, A> {
         self.drop_reader(at);
         for conn in changers {
             self.forget_change(conn);
+            if gone && let Some(Role::Player { target, .. }) = self.role(conn) {
+                let target = *target;
+                self.switch(now, conn, target);
+            }
         }
         for conn in joiners {
             if gone {
@@ -250,9 +258,10 @@ impl<B: Backend, A: App> Core<B, A> {
     }
 
     /// News from a log's home.
-    pub(super) fn news(&mut self, now: Mono, log: LogId, news: Vec<Feed>) {
+    pub(super) fn news(&mut self, now: Mono, stream: StreamId, log: LogId, news: Vec<Feed>) {
         let Some(at) = self.readers.by_log.get(&log).copied() else { return };
-        let Some(reader) = self.readers.get(at) else { return };
+        // The id may serve another stream by now.
+        let Some(reader) = self.readers.get(at).filter(|r| r.stream == stream) else { return };
         let Some(view) = &mut reader.view else { return };
         let mut ended = false;
         for piece in news {
@@ -350,6 +359,8 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(join) = view.join().filter(|j| reader.settled != Some(j.pos)).cloned() else { return };
         let Some(born) = view.entry(join.pos) else { return };
         reader.settled = Some(join.pos);
+        // It stays while they are let in, whatever the first of them does.
+        reader.expected += 1;
         let joiners = std::mem::take(&mut reader.joiners);
         let changers = std::mem::take(&mut reader.changers);
         for key in joiners {
@@ -358,17 +369,23 @@ impl<B: Backend, A: App> Core<B, A> {
         for key in changers {
             self.plan_change(now, key, at, &join, born);
         }
+        self.unexpect(at);
     }
 
     /// The subscription begins at `join`.
     pub(super) fn join(&mut self, now: Mono, key: Key, at: u32, join: &JoinPoint) {
         self.ask(now, key, |app, peer, io| app.answer(peer, now, Answer::Playing, io));
+        // What the client sent behind its request was heard just now: it may have stopped, or asked for another log.
+        let log = self.readers.get(at).map(|r| r.key);
+        let Some(slot) = self.conns.get(key) else { return };
+        let waits = !slot.hot.is(hot::JOINED) && slot.hot.state == State::Open;
+        match slot.cold.as_ref().map(|c| &c.role) {
+            Some(Role::Player { key: wanted, .. }) if waits && Some(*wanted) == log => {}
+            _ => return,
+        }
         let preface = self.preface(at, join, true);
         let Some(slot) = self.conns.get(key) else { return };
         let Some(cold) = &mut slot.cold else { return };
-        if slot.hot.state != State::Open {
-            return;
-        }
         if let Role::Player { give_up_at, .. } = &mut cold.role {
             *give_up_at = Mono::NEVER;
         }
@@ -394,6 +411,10 @@ impl<B: Backend, A: App> Core<B, A> {
         let phases = reader.phases.iter_mut().enumerate();
         let Some((index, phase)) = phases.min_by_key(|(_, phase)| phase.members.len()) else { return false };
         let Some(slot) = self.conns.get(key) else { return false };
+        if slot.hot.flight == Flight::Run || slot.hot.member != NONE {
+            // Its completion must find the reader that it is pinned in.
+            return false;
+        }
         if phase.todo > 0 {
             // Or the sweep that is under way would visit it in place of an older member.
             phase.todo += 1;
@@ -480,7 +501,7 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         let Some(slot) = self.conns.get(key) else { return };
         slot.hot.set(hot::JOINED | hot::PAUSED | hot::RESUME | hot::WANT, false);
-        if slot.hot.flight != super::conn::Flight::Run {
+        if slot.hot.flight != Flight::Run {
             slot.hot.reader = NONE;
         }
         let role = slot.cold.as_mut().map(|c| std::mem::take(&mut c.role));
@@ -572,6 +593,19 @@ impl<B: Backend, A: App> Core<B, A> {
         }
     }
 
+    /// The home that was told of an abandoned log has given the stream away: tell the new one, unless the stream is
+    /// read here again.
+    pub(super) fn unsubscribe_again(&mut self, now: Mono, stream: StreamId, log: LogId) {
+        if self.readers.list.iter().flatten().any(|reader| reader.stream == stream) {
+            return;
+        }
+        match self.shared.directory.home_of(stream) {
+            Some(home) if home == self.id => self.unsubscribed(now, stream, log, home),
+            Some(home) => self.tell(home, Command::Unsubscribe { stream, log, reader: self.id }),
+            None => {}
+        }
+    }
+
     fn drop_reader(&mut self, at: u32) {
         let Some(reader) = self.readers.list.get_mut(at as usize).and_then(Option::take) else { return };
         let name = (reader.name, reader.key);
@@ -591,8 +625,11 @@ impl<B: Backend, A: App> Core<B, A> {
         let mut reading: Vec<(Mono, Key)> = Vec::new();
         for key in self.conns.keys() {
             let Some(slot) = self.conns.get(key) else { continue };
-            if slot.hot.flight == super::conn::Flight::Run && slot.hot.state == State::Open {
-                reading.push((slot.hot.sent_at, key));
+            let (at, seg, sent_at) = (slot.hot.reader, slot.hot.cursor.pos.seg, slot.hot.sent_at);
+            let reads = slot.hot.flight == Flight::Run && slot.hot.state == State::Open;
+            let view = self.readers.get(at).and_then(|r| r.view.as_ref());
+            if reads && view.is_some_and(|view| view.evicted(seg)) {
+                reading.push((sent_at, key));
             }
         }
         let Some(slowest) = reading.iter().map(|(sent_at, _)| *sent_at).min() else { return };

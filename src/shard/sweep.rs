@@ -1,10 +1,11 @@
 //! Sends: one step of one subscriber, and the sweep over all that have something to get.
 
 use super::App;
-use super::change::Leaving;
+use super::change::{CHANGE_WAIT, Leaving};
 use super::conn::{Flight, State, hot};
 use super::core::{BATCH_US, Core};
 use super::engine::{Backend, Key};
+use super::timers::Timer;
 use crate::fanout::view::{Cursor, Run, Step};
 use crate::media::Mono;
 use crate::observe::{DisconnectReason, Protocol, Stage};
@@ -185,7 +186,16 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         match self.leaving(now, key) {
             Leaving::No => self.conns.get(key)?.hot.set(hot::SIDE, false),
-            Leaving::Wait => return Some(Did::Nothing),
+            Leaving::Wait => {
+                // The old log may have nothing more to say: look again by the clock.
+                let at = now + CHANGE_WAIT;
+                let cold = self.conns.get(key)?.cold.as_mut()?;
+                if at < cold.timer_at {
+                    cold.timer_at = at;
+                    self.timers.push(at, Timer::Connection(key));
+                }
+                return Some(Did::Nothing);
+            }
             Leaving::Now => self.change(now, key),
             Leaving::After(until) => {
                 let slot = self.conns.get(key)?;

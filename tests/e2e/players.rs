@@ -1,12 +1,13 @@
 //! Joining: newest keyframe by default, `?join=live`, waiting for a publisher, leaving.
 
+use crate::support::amf::Value;
 use crate::support::checker::{AUDIO, Class, Tag, VIDEO, parts};
 use crate::support::http::FlvPlayer;
 use crate::support::publisher::{Audit, Publisher, Raise, Shape};
 use crate::support::rtmp::Client;
-use crate::support::server::Server;
+use crate::support::server::{Config, Server};
 use crate::support::share_machine;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A GOP in which nothing else happens while a test looks.
 const SHAPE: Shape = Shape { fps: 25, gop: 50, key_bytes: 5000, inter_bytes: 800, audio: true };
@@ -54,6 +55,73 @@ fn join_live_waits_for_the_next_keyframe() {
     audit.assert_complete(&publisher);
     let first = tags.iter().find(|tag| is_coded_video(tag)).unwrap();
     assert!(audit.checker.track(8).unwrap().first_ms < first.time_ms, "audio at once");
+    server.stop();
+}
+
+#[test]
+fn join_live_beside_a_plain_viewer() {
+    let _shared = share_machine();
+    // One core, so that the log with the pictures is already read there.
+    let server = Config::new().arguments(&["--cores", "0"]).start();
+    let mut publisher = Publisher::start(&server, "beside", SHAPE);
+    publisher.burst_until(20);
+    let mut plain = FlvPlayer::open(server.http, "/live/beside.flv");
+    let mut seen = vec![plain.tag().expect("media")];
+    let mut live = FlvPlayer::open(server.http, "/live/beside.flv?join=live");
+    publisher.burst_until(100);
+    publisher.finish();
+    let audit = Audit::of(SHAPE, &live.tags());
+    assert_eq!(audit.video.first, 50, "video from the next keyframe, not the newest");
+    audit.assert_complete(&publisher);
+    seen.extend(plain.tags());
+    Audit::of(SHAPE, &seen).assert_complete(&publisher);
+    server.stop();
+}
+
+#[test]
+fn join_live_without_sound() {
+    let _shared = share_machine();
+    let server = Server::start();
+    let shape = Shape { audio: false, ..SHAPE };
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _raise = Raise(&stop);
+        let mut publisher = Publisher::start(&server, "mute", shape);
+        publisher.burst_until(1);
+        let publishing = publisher.run_beside(scope, &stop);
+        let mut player = FlvPlayer::open(server.http, "/live/mute.flv?join=live");
+        let mut tags = vec![player.tag().expect("media")];
+        while !is_coded_video(tags.last().unwrap()) {
+            tags.push(player.tag().expect("the next keyframe"));
+        }
+        stop.store(true, Ordering::Relaxed);
+        publishing.join().unwrap();
+        assert_eq!(Audit::of(shape, &tags).video.first, 50);
+    });
+    server.stop();
+}
+
+#[test]
+fn play_and_stop_in_one_breath() {
+    let _shared = share_machine();
+    let server = Config::new().arguments(&["--cores", "0"]).start();
+    let mut publisher = Publisher::start(&server, "breath", SHAPE);
+    publisher.burst_until(20);
+    let mut plain = FlvPlayer::open(server.http, "/live/breath.flv");
+    let mut seen = vec![plain.tag().expect("media")];
+    for _ in 0..20 {
+        let mut client = Client::connect(server.rtmp, "live", &[]);
+        client.create_stream();
+        client.command(1, "play", 5.0, &[Value::Null, Value::text("breath")]);
+        client.command(1, "receiveVideo", 0.0, &[Value::Null, Value::Bool(false)]);
+        client.command(1, "closeStream", 0.0, &[Value::Null]);
+    }
+    server.await_subscribers(1);
+    publisher.burst_until(100);
+    publisher.finish();
+    seen.extend(plain.tags());
+    Audit::of(SHAPE, &seen).assert_complete(&publisher);
+    server.await_subscribers(0);
     server.stop();
 }
 
