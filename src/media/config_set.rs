@@ -84,7 +84,7 @@ impl ConfigSet {
         }
     }
 
-    /// The entries that a variant carries, in sending order; arguments as for [`wanted`](super::tag::wanted).
+    /// The entries that a variant carries, in sending order.
     pub fn iter_for(&self, audio: bool, video: bool, strip: bool) -> impl Iterator<Item = &ConfigEntry> {
         self.entries.iter().filter(move |e| match e.role {
             Role::Config | Role::ConfigMpeg2Ts if e.kind == Kind::Audio => audio,
