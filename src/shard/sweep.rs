@@ -294,7 +294,8 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         let (at, cursor) = (slot.hot.reader, slot.hot.cursor);
         let Some(view) = self.readers.get(at).and_then(|r| r.view.as_ref()) else { return true };
-        view.drained(cursor) && !view.ended() || phases > 1
+        // Nothing will ring for what is left of an ended log.
+        !view.ended() && (phases > 1 || view.drained(cursor))
     }
 
     fn observe_send(&mut self, now: Mono, protocol: Protocol, sent_at: Mono, oldest: Mono, at: u32) {

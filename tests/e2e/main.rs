@@ -12,6 +12,7 @@ mod codecs;
 mod cores;
 mod crowd;
 mod engines;
+mod flush_rules;
 mod gstreamer;
 mod librtmp;
 mod observe;

@@ -125,8 +125,10 @@ pub fn compare(who: &str, source: &Path, published: &Streams, played: &Streams, 
         let same = sent.iter().zip(got).take_while(|(was, is)| was == is).count();
         assert!(
             missed == 0 || same == 0,
-            "{who}: {codec}: packet {same} of {} is lost on the way",
-            sent.len()
+            "{who}: {codec}: packet {same} of {} is lost on the way, {} came before and behind it: {:?}",
+            sent.len(),
+            got.len(),
+            &got[same.saturating_sub(1)..]
         );
         for (at, (was, is)) in sent[missed..].iter().zip(got).enumerate() {
             assert_eq!(

@@ -201,12 +201,35 @@ impl Server {
     }
 }
 
+/// Counters that tell on which side of the server something was lost.
+const TELLING: [&str; 6] = [
+    "headgate_frames_total",
+    "headgate_frames_dropped_total",
+    "headgate_ingest_bytes_total",
+    "headgate_egress_bytes_total",
+    "headgate_lag_skips_total",
+    "headgate_disconnects_total",
+];
+
+impl Server {
+    /// For the report of a failed test; says nothing if the server does not answer any more.
+    fn print_counters(&self) {
+        let admin = self.admin;
+        // A thread of its own: it may panic where this one must not, for the second time.
+        let Ok((200, page)) = std::thread::spawn(move || http::get(admin, "/metrics")).join() else { return };
+        let telling = |line: &&str| TELLING.iter().any(|name| line.starts_with(name)) && !line.ends_with(" 0");
+        eprintln!("---- counters ----");
+        page.lines().filter(telling).for_each(|line| eprintln!("{line}"));
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() || std::env::var_os("HEADGATE_TEST_LOG").is_some() {
             let log = self.log();
             let tail = log.char_indices().rev().nth(16_000).map_or(0, |(at, _)| at);
             eprintln!("---- log of headgate {} ----\n{}", self.rtmp, &log[tail..]);
+            self.print_counters();
         }
     }
 }
