@@ -62,7 +62,8 @@ pub fn parse_hashes(text: &str) -> Streams {
             configs.insert(index.to_owned(), packet(&cells));
         } else if !line.starts_with('#') {
             let cells: Vec<&str> = line.split(',').map(str::trim).collect();
-            let (Some(codec), true) = (codecs.get(cells[0]), cells.len() >= 6) else { continue };
+            let codec = codecs.get(cells[0]).unwrap_or_else(|| panic!("no line of framehash: {line}"));
+            assert!(cells.len() >= 6, "no line of framehash: {line}");
             let config = configs.get(cells[0]).cloned().flatten();
             let stream = streams.entry(codec.clone()).or_insert_with(|| (config, Vec::new()));
             stream.1.extend(packet(&cells[4..6]));

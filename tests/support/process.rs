@@ -9,22 +9,39 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// What a process printed so far, both channels in order of arrival.
+/// What a process printed so far.
 #[derive(Clone, Debug, Default)]
-pub struct Output(Arc<Mutex<String>>);
+pub struct Output(Arc<Mutex<Printed>>);
+
+#[derive(Debug, Default)]
+struct Printed {
+    /// Both channels in order of arrival: pieces, not lines, so one may stand in the middle of the other's line.
+    both: String,
+    stdout: String,
+}
 
 impl Output {
-    /// A copy of everything so far.
+    /// A copy of everything so far, for people to read.
     pub fn text(&self) -> String {
-        self.0.lock().unwrap().clone()
+        self.0.lock().unwrap().both.clone()
     }
 
-    fn follow(&self, mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<()> {
+    /// A copy of standard output so far.
+    fn stdout(&self) -> String {
+        self.0.lock().unwrap().stdout.clone()
+    }
+
+    fn follow(&self, mut from: impl Read + Send + 'static, is_stdout: bool) -> std::thread::JoinHandle<()> {
         let shared = self.clone();
         std::thread::spawn(move || {
             let mut buffer = [0; 8192];
             while let Ok(len @ 1..) = from.read(&mut buffer) {
-                shared.0.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..len]));
+                let piece = String::from_utf8_lossy(&buffer[..len]);
+                let mut printed = shared.0.lock().unwrap();
+                printed.both.push_str(&piece);
+                if is_stdout {
+                    printed.stdout.push_str(&piece);
+                }
             }
         })
     }
@@ -52,8 +69,10 @@ impl Process {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {command:?}: {error}"));
         let output = Output::default();
-        let followers =
-            vec![output.follow(child.stdout.take().unwrap()), output.follow(child.stderr.take().unwrap())];
+        let followers = vec![
+            output.follow(child.stdout.take().unwrap(), true),
+            output.follow(child.stderr.take().unwrap(), false),
+        ];
         Process { name: name.to_owned(), child, output, followers }
     }
 
@@ -80,16 +99,17 @@ impl Process {
         }
     }
 
-    /// Waits for the exit and asserts success; everything printed is in the message otherwise.
+    /// Waits for the exit and asserts success; everything printed is in the message otherwise. Returns standard output
+    /// alone: a complaint of the program's must not break a line that is parsed.
     pub fn finish(mut self, limit: Duration) -> String {
         let status = self.wait(limit);
-        let text = self.output.text();
         assert!(
             status.is_some_and(|status| status.success()),
-            "{} ended with {status:?} (limit {limit:?}):\n{text}",
-            self.name
+            "{} ended with {status:?} (limit {limit:?}):\n{}",
+            self.name,
+            self.output.text()
         );
-        text
+        self.output.stdout()
     }
 
     /// Sends a signal.
@@ -107,7 +127,7 @@ impl Drop for Process {
     }
 }
 
-/// Runs a tool to its end and returns what it printed.
+/// Runs a tool to its end and returns its standard output.
 pub fn run(name: &str, command: &mut Command, limit: Duration) -> String {
     Process::spawn(name, command).finish(limit)
 }
@@ -145,4 +165,14 @@ fn find_static_ffmpeg() -> Option<PathBuf> {
         let path = file.ok()?.path();
         path.file_name()?.to_str()?.starts_with("ffmpeg-").then_some(path)
     })
+}
+
+#[test]
+fn a_complaint_does_not_break_what_is_parsed() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "printf 'one '; printf complaint >&2; sleep 0.01; printf two"]);
+    let process = Process::spawn("both channels", &mut command);
+    let printed = process.output.clone();
+    assert_eq!(process.finish(Duration::from_secs(10)), "one two");
+    assert_eq!(printed.text().len(), "one complainttwo".len());
 }

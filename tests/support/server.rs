@@ -217,7 +217,8 @@ impl Server {
         let admin = self.admin;
         // A thread of its own: it may panic where this one must not, for the second time.
         let Ok((200, page)) = std::thread::spawn(move || http::get(admin, "/metrics")).join() else { return };
-        let telling = |line: &&str| TELLING.iter().any(|name| line.starts_with(name)) && !line.ends_with(" 0");
+        let telling =
+            |line: &&str| TELLING.iter().any(|name| line.starts_with(name)) && !line.ends_with(" 0");
         eprintln!("---- counters ----");
         page.lines().filter(telling).for_each(|line| eprintln!("{line}"));
     }

@@ -23,7 +23,6 @@ use run::{Contender, Load};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use sweep::Cell;
 
 /// What to measure. Without a choice: the sweep.
@@ -238,7 +237,7 @@ pub fn run(args: BenchArgs) -> Result<()> {
 fn measure(args: &BenchArgs, lab: &Lab, part: Part) -> Result<()> {
     let contenders = args.contenders(part);
     let (seconds, rounds) = (args.seconds, args.rounds());
-    let conditions = conditions(args);
+    let conditions = conditions(args, &lab.commit);
     let out = args.out();
     let store = |rows: &[Value]| match &out {
         Some(out) => render::store(out, part.name(), &conditions, rows),
@@ -260,19 +259,17 @@ fn measure(args: &BenchArgs, lab: &Lab, part: Part) -> Result<()> {
 }
 
 /// What a reader needs to know to judge the numbers.
-fn conditions(args: &BenchArgs) -> Value {
+fn conditions(args: &BenchArgs, commit: &str) -> Value {
     let first = |file: &str, start: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
         let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_default().to_owned();
         line.split_once(':').map_or(line.clone(), |(_, value)| value.trim().to_owned())
     };
-    let git = Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(crate::root()).output();
-    let commit = git.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     json!({
         "processor": first("/proc/cpuinfo", "model name"),
         "kernel": first("/proc/sys/kernel/osrelease", ""),
         "processors": fs::read_to_string("/proc/cpuinfo").map_or(0, |t| t.matches("processor\t").count()),
-        "commit": commit.unwrap_or_default(),
+        "commit": commit,
         "server_cpu": args.server_cpu,
         "load_cpu": args.load_cpu,
         "loopback_mtu": 1500,

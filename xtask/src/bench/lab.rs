@@ -27,6 +27,8 @@ pub struct Lab {
     load: PathBuf,
     floor: PathBuf,
     server: Option<PathBuf>,
+    /// What the binaries were built from.
+    pub commit: String,
     server_cpu: usize,
     load_cpu: usize,
     /// How far everything is.
@@ -45,6 +47,24 @@ pub struct Binaries {
     /// Use this floor instead of building one.
     #[arg(long = "floor-bin", value_name = "FILE")]
     floor: Option<PathBuf>,
+}
+
+impl Binaries {
+    /// The commit that building takes, marked if sources differ from it; nothing is known of binaries that were given.
+    fn commit(&self) -> String {
+        if self.server.is_some() || self.load.is_some() || self.floor.is_some() {
+            return "unknown (binaries were given)".to_owned();
+        }
+        let git = |args: &[&str]| {
+            let output = Command::new("git").args(args).current_dir(crate::root()).output().ok()?;
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        };
+        let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) else { return "unknown".to_owned() };
+        match git(&["status", "--porcelain", "--", ".", ":!docs"]) {
+            Some(changed) if changed.is_empty() => commit,
+            _ => format!("{commit} with changes"),
+        }
+    }
 }
 
 struct Namespace(String);
@@ -142,6 +162,8 @@ impl Lab {
         (server_cpu, load_cpu): (usize, usize),
         planned_s: f64,
     ) -> Result<Self> {
+        // Before they are built: what is committed while they are measured is not in them.
+        let commit = binaries.commit();
         let given = |file: &Option<PathBuf>| file.as_ref().map(|f| f.canonicalize()).transpose();
         let load = match given(&binaries.load)? {
             Some(load) => load,
@@ -162,7 +184,7 @@ impl Lab {
         // is a courtesy to the numbers, no condition; `server_wait` shows what remained.
         let _ = fs::write("/proc/self/autogroup", "-20");
         let (namespace, progress) = (Namespace::new()?, Progress::new(planned_s));
-        Ok(Self { namespace, dir, load, floor, server, server_cpu, load_cpu, progress })
+        Ok(Self { namespace, dir, load, floor, server, commit, server_cpu, load_cpu, progress })
     }
 
     /// headgate, if it was built.

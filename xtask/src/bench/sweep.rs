@@ -67,8 +67,13 @@ pub fn sweep(
 fn measure(lab: &Lab, cell: &Cell, contenders: &[Contender], seconds: f64, rounds: usize) -> Result<Value> {
     let load = cell.load(seconds);
     let mut results: Vec<Vec<Value>> = vec![Vec::new(); contenders.len()];
-    for _ in 0..rounds {
-        for (contender, results) in contenders.iter().zip(&mut results) {
+    for round in 0..rounds {
+        // Turned round each time: who comes first would always meet the machine as the row before left it.
+        let mut turn: Vec<_> = contenders.iter().zip(&mut results).collect();
+        if round % 2 == 1 {
+            turn.reverse();
+        }
+        for (contender, results) in turn {
             results.push(run(lab, *contender, &load)?);
         }
     }
