@@ -17,12 +17,12 @@ use std::time::Duration;
 pub const SEGMENT_BYTES_MIN: u32 = 16 << 10;
 /// Where doubling ends, in bytes.
 pub const SEGMENT_BYTES_MAX: u32 = 1 << 20;
-/// One index entry per this many bytes, at least [`SEGMENT_ENTRIES_MIN`]: audio of 32 kbit/s has smaller messages
-/// and seals its segments by the index.
-const BYTES_PER_ENTRY: u32 = 1 << 10;
-/// Entries of the smallest segment.
+/// Doubling goes on while a segment fills in less than this. What is kept is kept by whole segments, so a slow stream's
+/// must not hold minutes; and hundreds of streams must not make the kernel clear large segments all at once.
+const SEGMENT_FILLS_IN: Duration = Duration::from_secs(1);
+/// Entries of the first segment; they double by themselves where messages are small.
 const SEGMENT_ENTRIES_MIN: u32 = 64;
-/// Entries of the largest.
+/// Where that ends.
 const SEGMENT_ENTRIES_MAX: u32 = 1 << 10;
 /// A message larger than this cannot be stored: offsets in a segment are 32 bits with room to spare.
 pub const ENTRY_BYTES_MAX: usize = 64 << 20;
@@ -184,7 +184,7 @@ pub struct LogWriter {
 impl LogWriter {
     /// An empty log.
     pub fn new(id: LogId) -> LogWriter {
-        let (segment, writer) = new_segment(0, SEGMENT_BYTES_MIN);
+        let (segment, writer) = Segment::create(0, SEGMENT_BYTES_MIN, SEGMENT_ENTRIES_MIN);
         LogWriter {
             shared: Arc::new(LogShared::new(id)),
             segments: VecDeque::from([segment]),
@@ -239,11 +239,9 @@ impl LogWriter {
         }
         let len = len as u32;
         if !self.writer.fits(len) {
-            let doubled =
-                self.writer.segment().capacity().clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX / 2) * 2;
-            // An entry larger than a segment gets one of its own.
-            let (segment, writer) =
-                new_segment(self.writer.segment().seq().wrapping_add(1), doubled.max(len));
+            let full = self.writer.segment();
+            let (bytes, entries) = next_capacity(full, len);
+            let (segment, writer) = Segment::create(full.seq().wrapping_add(1), bytes, entries);
             self.news.push(Feed::Segment(segment.clone()));
             self.segments.push_back(segment);
             self.writer = writer;
@@ -354,6 +352,40 @@ impl LogWriter {
     }
 }
 
-fn new_segment(seq: u32, bytes: u32) -> (Arc<Segment>, SegmentWriter) {
-    Segment::create(seq, bytes, (bytes / BYTES_PER_ENTRY).clamp(SEGMENT_ENTRIES_MIN, SEGMENT_ENTRIES_MAX))
+/// Bytes and entries of the segment behind `full`, which had no room for `len` more bytes: what ran out is doubled, if
+/// it ran out within [`SEGMENT_FILLS_IN`]. An entry larger than a segment gets one of its own.
+fn next_capacity(full: &Segment, len: u32) -> (u32, u32) {
+    let count = full.published();
+    let time = |i: Option<u32>| {
+        i.and_then(|i| full.entry(i)).map_or(Mono::ZERO, |e| Mono::from_micros(e.complete_us))
+    };
+    let quick = time(count.checked_sub(1)).since(time(Some(0))) < SEGMENT_FILLS_IN;
+    let by_index = count == full.entries_max();
+    let double = |now: u32, wanted: bool| if wanted { now * 2 } else { now };
+    let bytes = double(full.capacity().min(SEGMENT_BYTES_MAX), quick && !by_index);
+    let entries = double(full.entries_max(), quick && by_index);
+    (bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX).max(len), entries.min(SEGMENT_ENTRIES_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The largest segment after 20 s of 100 entries a second of `len` bytes each.
+    fn grown(len: usize) -> u32 {
+        let mut log = LogWriter::new(LogId(0));
+        for i in 0..2000 {
+            assert!(log.reserve(len) && log.put(&vec![0; len]));
+            let entry = Entry { complete_us: i * 10_000, ..Entry::default() };
+            assert!(log.commit(Mono::from_micros(i * 10_000), entry, None));
+        }
+        log.snapshot().segments.iter().map(|s| s.capacity()).max().unwrap()
+    }
+
+    #[test]
+    fn segments_grow_until_they_hold_a_second() {
+        assert_eq!(grown(100), SEGMENT_BYTES_MIN, "more entries, not more bytes");
+        assert_eq!(grown(2000), 256 << 10);
+        assert_eq!(grown(40_000), SEGMENT_BYTES_MAX);
+    }
 }

@@ -103,6 +103,11 @@ impl Segment {
         self.bytes.len() as u32
     }
 
+    /// Entries it can hold.
+    pub fn entries_max(&self) -> u32 {
+        self.entries.len() as u32
+    }
+
     /// Published entries; grows only.
     pub fn published(&self) -> u32 {
         self.published.0.load(Ordering::Acquire)

@@ -23,7 +23,7 @@ use run::{Contender, Load};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
-use sweep::Cell;
+use sweep::{Cell, Rounds};
 
 /// What to measure. Without a choice: the sweep.
 #[derive(Clone, Debug, clap::Args)]
@@ -67,6 +67,9 @@ pub struct BenchArgs {
     /// Interleaved rounds of every row; the median counts.
     #[arg(long, default_value_t = 1)]
     rounds: usize,
+    /// Further rounds of rows of the sweep that miss a gate; the median of all counts.
+    #[arg(long, default_value_t = 2)]
+    repeat_missed: usize,
     /// The server's processor.
     #[arg(long, default_value_t = 0)]
     server_cpu: usize,
@@ -237,6 +240,7 @@ pub fn run(args: BenchArgs) -> Result<()> {
 fn measure(args: &BenchArgs, lab: &Lab, part: Part) -> Result<()> {
     let contenders = args.contenders(part);
     let (seconds, rounds) = (args.seconds, args.rounds());
+    let sweep_rounds = Rounds { all: rounds, missed: args.repeat_missed };
     let conditions = conditions(args, &lab.commit);
     let out = args.out();
     let store = |rows: &[Value]| match &out {
@@ -244,8 +248,8 @@ fn measure(args: &BenchArgs, lab: &Lab, part: Part) -> Result<()> {
         None => Ok(()),
     };
     let rows = match part {
-        Part::Sweep => sweep::sweep(lab, &args.cells(), &contenders, seconds, rounds, store)?,
-        Part::Nginx => sweep::sweep(lab, &sweep::against_nginx(), &contenders, seconds, rounds, store)?,
+        Part::Sweep => sweep::sweep(lab, &args.cells(), &contenders, seconds, sweep_rounds, store)?,
+        Part::Nginx => sweep::sweep(lab, &sweep::against_nginx(), &contenders, seconds, sweep_rounds, store)?,
         Part::Memory => memory::memory(lab, &contenders)?,
         Part::Stalled => extras::stalled(lab, &contenders, seconds, rounds)?,
         Part::Streams => extras::streams(lab, &contenders, seconds)?,
@@ -277,6 +281,7 @@ fn conditions(args: &BenchArgs, commit: &str) -> Value {
         "load": "2.5 Mbit/s, 30 fps, GOP 60, AAC 46.875 frames/s: 76.9 messages/s",
         "window_seconds": args.seconds,
         "rounds": args.rounds(),
+        "repeat_missed": args.repeat_missed,
         "steal_max": run::STEAL_MAX,
     })
 }

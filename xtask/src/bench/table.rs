@@ -84,10 +84,10 @@ pub fn ms(row: &Value, contender: &str, field: &str) -> String {
 /// The sweep's table.
 pub fn sweep(rows: &[Value]) -> String {
     let mut out = String::from(
-        "| flush | N | frames | floor us/msg | floor core | RTMP us/msg (x floor) | FLV us/msg (x floor) \
+        "| flush | N | frames | rounds | floor us/msg | floor core | RTMP us/msg (x floor) | FLV us/msg (x floor) \
          | video p50 ms floor / RTMP / FLV | video p99 ms floor / RTMP / FLV \
          | own fan-out p50, p99 ms RTMP | own fan-out p50, p99 ms FLV | delivered RTMP / FLV | gates |\n\
-         |---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
+         |---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
     );
     for row in rows {
         let cost = |server| {
@@ -103,10 +103,11 @@ pub fn sweep(rows: &[Value]) -> String {
         let latency = |field| ["floor", "rtmp", "http-flv"].map(|who| ms(row, who, field)).join(" / ");
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             row["flush"].as_str().unwrap_or_default(),
             row["subscribers"],
             row["frames"].as_str().unwrap_or_default(),
+            row["rounds"],
             cell(number(row, "floor", "cpu_us_per_message"), 2),
             cell(number(row, "floor", "core"), 2),
             cost("rtmp"),
@@ -200,7 +201,7 @@ mod tests {
         assert_eq!(table.lines().count(), 4);
         assert!(table.contains("2.00 (1.00)") && table.contains("saturated"), "{table}");
         let columns = |line: &str| line.matches('|').count();
-        assert!(table.lines().all(|line| columns(line) == 14), "{table}");
+        assert!(table.lines().all(|line| columns(line) == 15), "{table}");
         assert!(nginx(&rows).lines().all(|line| columns(line) == 12));
     }
 }

@@ -1,6 +1,6 @@
 //! Tables of everything beside the sweep, with their gates.
 
-use super::table::{SERVERS, cell, lost, ms, number, verdict};
+use super::table::{SERVERS, cell, is_saturated, lost, ms, number, verdict};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -263,38 +263,68 @@ fn copies(rows: &[Value]) -> String {
     out
 }
 
-/// How the cost per message changes from 1000 to 4000 subscribers; the gate is that the gateway's rises no more than the floor's.
-pub fn rise(rows: &[Value]) -> String {
-    let head = "| flush | floor, 1000 to 4000 | RTMP | FLV | gate |\n|---|--:|--:|--:|---|\n";
-    let mut out = String::new();
-    let find = |flush: &Value, n: u64| {
-        let same =
-            |row: &&Value| row["flush"] == *flush && row["frames"] != "equal" && row["subscribers"] == n;
-        rows.iter().find(same)
-    };
-    for small in rows.iter().filter(|row| row["subscribers"] == 1000 && row["frames"] != "equal") {
-        let Some(large) = find(&small["flush"], 4000) else { continue };
-        let change = |who: &str| {
-            let cost = |row: &Value| number(row, who, "cpu_us_per_message").filter(|cost| *cost > 0.0);
-            cost(large).zip(cost(small)).map(|(large, small)| large / small)
+/// Subscribers between which the cost per message must not rise more than the floor's.
+pub const RISE: [u64; 2] = [1000, 4000];
+
+/// How the cost per message of one flush mode changes between [`RISE`].
+struct Rise {
+    flush: String,
+    floor: Option<f64>,
+    servers: [Option<f64>; 2],
+    saturated: bool,
+}
+
+impl Rise {
+    fn all(rows: &[Value]) -> Vec<Rise> {
+        let at = |n: u64| rows.iter().filter(move |r| r["subscribers"] == n && r["frames"] != "equal");
+        let rise = |small: &Value| {
+            let large = at(RISE[1]).find(|large| large["flush"] == small["flush"])?;
+            let change = |who: &str| {
+                let cost = |row: &Value| number(row, who, "cpu_us_per_message").filter(|cost| *cost > 0.0);
+                cost(large).zip(cost(small)).map(|(large, small)| large / small)
+            };
+            Some(Rise {
+                flush: text(small, "flush").to_owned(),
+                floor: change("floor"),
+                servers: SERVERS.map(change),
+                saturated: is_saturated(large),
+            })
         };
-        let floor = change("floor");
+        at(RISE[0]).filter_map(rise).collect()
+    }
+
+    /// Servers whose cost rises more than the floor's. One that falls does not rise, however much more the floor's falls;
+    /// a full core costs what a core costs, whoever fills it: nothing is asked of a ratio there.
+    fn misses(&self) -> Option<Vec<String>> {
+        let allowed = self.floor?.max(1.0);
+        let over = |rise: &Option<f64>| !self.saturated && rise.is_some_and(|rise| rise > allowed);
+        let servers = SERVERS.into_iter().zip(&self.servers);
+        let misses = servers.filter(|(_, rise)| over(rise)).map(|(server, _)| server.to_owned()).collect();
+        self.servers.iter().any(Option::is_some).then_some(misses)
+    }
+}
+
+/// Flush modes whose cost per message rises more than the floor's.
+pub fn rising(rows: &[Value]) -> Vec<String> {
+    let missed = |rise: &Rise| rise.misses().is_some_and(|misses| !misses.is_empty());
+    Rise::all(rows).into_iter().filter(missed).map(|rise| rise.flush).collect()
+}
+
+/// How the cost per message changes from 1000 to 4000 subscribers.
+pub fn rise(rows: &[Value]) -> String {
+    let mut out = String::new();
+    for rise in Rise::all(rows) {
         if out.is_empty() {
-            out.push_str(head);
+            out.push_str("| flush | floor, 1000 to 4000 | RTMP | FLV | gate |\n|---|--:|--:|--:|---|\n");
         }
-        let rises = SERVERS.map(change);
-        let misses = rises.iter().any(Option::is_some).then(|| {
-            let worse = |server: &str| change(server).zip(floor).is_some_and(|(ours, floor)| ours > floor);
-            SERVERS.into_iter().filter(|server| worse(server)).map(str::to_owned).collect()
-        });
         let _ = writeln!(
             out,
             "| {} | {} | {} | {} | {} |",
-            small["flush"].as_str().unwrap_or_default(),
-            cell(floor, 2),
-            cell(rises[0], 2),
-            cell(rises[1], 2),
-            verdict(misses, false)
+            rise.flush,
+            cell(rise.floor, 2),
+            cell(rise.servers[0], 2),
+            cell(rise.servers[1], 2),
+            verdict(rise.misses(), rise.saturated),
         );
     }
     out
@@ -349,6 +379,22 @@ mod tests {
         let wanted =
             ["**missed**: lost messages", "**missed**: cpu", "**missed**: copies", "**missed**: rtmp"];
         check(&scale(&rows, &sweep), &wanted);
+    }
+
+    #[test]
+    fn a_cost_that_falls_or_fills_a_core_does_not_rise() {
+        let rows = |floor: f64, ours: f64, core: f64| {
+            [(1000, 2.0, 2.0), (4000, floor, ours)].map(|(n, floor, ours)| {
+                let cost = |us: f64| json!({ "cpu_us_per_message": us, "core": core });
+                json!({ "flush": "video", "subscribers": n, "floor": cost(floor), "http-flv": cost(ours) })
+            })
+        };
+        assert_eq!(rising(&rows(3.0, 3.1, 0.5)), ["video"]);
+        assert!(rising(&rows(3.0, 3.0, 0.5)).is_empty());
+        assert_eq!(rising(&rows(1.0, 2.1, 0.5)), ["video"]);
+        assert!(rising(&rows(1.0, 1.9, 0.5)).is_empty());
+        assert!(rising(&rows(1.0, 9.0, 0.9)).is_empty());
+        check(&rise(&rows(1.0, 9.0, 0.9)), &["| saturated |"]);
     }
 
     #[test]
