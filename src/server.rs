@@ -2,6 +2,8 @@
 
 pub mod gateway;
 mod signals;
+#[cfg(test)]
+mod sim;
 mod streams;
 
 use crate::config::{self, Config, EngineKind, Flush, LogFormat, Overrides};

@@ -46,6 +46,12 @@ impl MediaPages {
         (Self { queue: sender, places: Arc::new(Semaphore::new(PAGES_MAX)) }, receiver)
     }
 
+    /// One that nobody serves.
+    #[cfg(test)]
+    pub(crate) fn unserved() -> Self {
+        Self::new().0
+    }
+
     /// Takes over `stream`, from which `already_read` was read: the request head, complete or not, from its first
     /// byte. Never blocks. Returns false, and the connection is closed, when too many wait or are open, or the
     /// thread has stopped.

@@ -19,7 +19,7 @@ pub const SEGMENT_BYTES_MIN: u32 = 16 << 10;
 pub const SEGMENT_BYTES_MAX: u32 = 1 << 20;
 /// Doubling goes on while a segment fills in less than this. What is kept is kept by whole segments, so a slow stream's
 /// must not hold minutes; and hundreds of streams must not make the kernel clear large segments all at once.
-const SEGMENT_FILLS_IN: Duration = Duration::from_secs(1);
+const SEGMENT_FILLS_IN: Duration = Duration::from_secs(2);
 /// Entries of the first segment; they double by themselves where messages are small.
 const SEGMENT_ENTRIES_MIN: u32 = 64;
 /// Where that ends.
@@ -383,9 +383,9 @@ mod tests {
     }
 
     #[test]
-    fn segments_grow_until_they_hold_a_second() {
+    fn segments_grow_until_they_hold_two_seconds() {
         assert_eq!(grown(100), SEGMENT_BYTES_MIN, "more entries, not more bytes");
-        assert_eq!(grown(2000), 256 << 10);
+        assert_eq!(grown(2000), 512 << 10);
         assert_eq!(grown(40_000), SEGMENT_BYTES_MAX);
     }
 }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Most bytes of one send: enough to amortise the system call, little enough that a slow reader holds one segment.
-pub const SEND_BYTES_MAX: u32 = 128 << 10;
+pub const SEND_BYTES_MAX: u32 = 192 << 10;
 
 /// Where a subscriber stands, always at an entry boundary: the kernel takes a run whole, or the connection ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

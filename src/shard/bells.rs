@@ -80,6 +80,12 @@ impl Bells {
         }
     }
 
+    /// Whether marks are left for `core` that it was not rung for.
+    #[cfg(test)]
+    pub(super) fn pending(&self, core: CoreId) -> bool {
+        self.bells.get(usize::from(core)).is_some_and(|b| b.marks.iter().any(Marks::any))
+    }
+
     /// Takes all marks left for `core`.
     pub fn take(&self, core: CoreId, mut each: impl FnMut(LogId)) {
         if let Some(bell) = self.bells.get(usize::from(core)) {

@@ -43,7 +43,12 @@ impl<B: Backend, A: App> Core<B, A> {
             }
             self.abandon(before);
         }
-        if !stay {
+        // What it reads may have ended, and the name may be published anew: that is another stream.
+        let slot = self.conns.get(key);
+        let reading = slot.filter(|s| s.hot.is(hot::JOINED)).map(|s| s.hot.reader);
+        let reading = reading.and_then(|at| self.readers.get(at)).map(|r| r.stream);
+        let other = reading.is_some_and(|id| self.shared.directory.find(&name).is_some_and(|f| f.0 != id));
+        if !stay && !other {
             // False: the stream is gone or not there yet; `seek` asks again when it comes.
             let _there = self.wait_at(now, &name, log, key, true);
         }
@@ -115,7 +120,16 @@ impl<B: Backend, A: App> Core<B, A> {
             }
             return Leaving::No;
         }
-        view.refresh();
+        if view.refresh() {
+            // This look was everybody's, not only this connection's.
+            if self.shared.rule.phases() == 1
+                && let Some(reader) = self.readers.get(at)
+            {
+                reader.all_have_a_turn();
+            }
+            self.enqueue(at);
+        }
+        let Some(view) = self.readers.get(at).and_then(|r| r.view.as_ref()) else { return Leaving::Now };
         let until = view.first_since(cursor.pos, first.number);
         let known = until < view.limit() || view.ended();
         if cursor.pos < until && !view.drained(cursor) {

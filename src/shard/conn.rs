@@ -74,6 +74,8 @@ pub(super) mod hot {
     pub const JOINED: u8 = 1 << 4;
     /// Resume at the newest join point.
     pub const RESUME: u8 = 1 << 5;
+    /// It waits for a turn of its own in the sweep.
+    pub const LATER: u8 = 1 << 6;
 }
 
 const _: () = assert!(size_of::<Hot>() <= 80);

@@ -9,13 +9,14 @@ use super::bells::Bells;
 use super::conn::{Role, State, Table, hot};
 use super::engine::{Backend, BackendStats, Completion, Key};
 use super::mailbox::{Command, Mailboxes};
+use super::planted::{Bug, is_planted};
 use super::publish::Homes;
 use super::subscribe::Readers;
 use super::timers::{Timer, Timers};
 use super::{App, Io, Limits, Request};
 use crate::fanout::directory::Directory;
 use crate::fanout::flush::Rule;
-use crate::fanout::log::Retention;
+use crate::fanout::log::{LogId, Retention};
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
 use crate::observe::{CoreHistograms, CoreSlot, DisconnectReason};
@@ -62,12 +63,17 @@ pub struct Shared {
     pub keep: Retention,
 }
 
+/// Turns without a wait between them while completions are there already. The runtime, which accepts, waits meanwhile.
+const TURNS_WITHOUT_WAIT: u32 = 4;
+
 /// Sockets that the runtime accepted for the engine.
 #[derive(Debug, Default)]
 pub struct Accepted {
     pub(super) queue: RefCell<VecDeque<(usize, OwnedFd, SocketAddr)>>,
     notify: tokio::sync::Notify,
     stopped: std::cell::Cell<bool>,
+    /// Duplicates of the listeners, to wake who waits for an accept when there are to be no more.
+    listeners: RefCell<Vec<OwnedFd>>,
 }
 
 impl Accepted {
@@ -77,16 +83,23 @@ impl Accepted {
         self.notify.notify_one();
     }
 
+    /// A listener that is shut down when the core drains: later clients are refused, not reset.
+    pub(super) fn watch(&self, listener: OwnedFd) {
+        self.listeners.borrow_mut().push(listener);
+    }
+
+    fn stop(&self) {
+        self.stopped.set(true);
+        for listener in self.listeners.borrow_mut().drain(..) {
+            // Fails only on a listener that is gone.
+            let _gone = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
+        }
+    }
+
     /// Whether the core drains and wants no more.
     pub fn stopped(&self) -> bool {
         self.stopped.get()
     }
-}
-
-/// Microseconds of CLOCK_MONOTONIC.
-pub fn clock() -> Mono {
-    let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    Mono::from_micros(t.tv_sec as u64 * 1_000_000 + t.tv_nsec as u64 / 1000)
 }
 
 /// See the module's description.
@@ -102,6 +115,10 @@ pub struct Core<B: Backend, A: App> {
     pub(super) observed: CoreSlot,
     pub(super) histograms: CoreHistograms,
     pub(super) outbox: VecDeque<(CoreId, Command)>,
+    /// Logs that have ended: free when their readers have been told so.
+    pub(super) ended_logs: Vec<LogId>,
+    /// Kept for the next flush.
+    pub(super) spare_logs: Vec<LogId>,
     /// Cores to ring at the end of the turn.
     pub(super) to_ring: Vec<CoreId>,
     pub(super) accepted: Rc<Accepted>,
@@ -124,7 +141,7 @@ impl<B: Backend, A: App> Core<B, A> {
         accepted: Rc<Accepted>,
         observed: CoreSlot,
     ) -> Core<B, A> {
-        let now = clock();
+        let now = backend.now();
         let mut timers = Timers::default();
         timers.push(now + Duration::from_secs(1), Timer::Second);
         Core {
@@ -139,6 +156,8 @@ impl<B: Backend, A: App> Core<B, A> {
             observed,
             histograms: CoreHistograms::new(),
             outbox: VecDeque::new(),
+            ended_logs: Vec::new(),
+            spare_logs: Vec::new(),
             to_ring: Vec::new(),
             accepted,
             starved: Vec::new(),
@@ -153,37 +172,52 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// Runs until drained.
     pub async fn run(mut self) -> io::Result<()> {
+        let mut turns = 0;
         loop {
-            let began = clock();
+            let began = self.backend.now();
             let more = self.turn(began)?;
-            let ended = clock();
+            if self.drained(began) {
+                return Ok(());
+            }
+            let asleep = self.rest(more);
+            // The ring's sends are carried out here.
+            self.backend.submit()?;
+            let ended = self.backend.now();
             self.busy_us += ended.micros_since(began);
             self.turn_us_max = self.turn_us_max.max(ended.micros_since(began));
             self.histograms.record_turn_us(ended.micros_since(began));
-            if self.drained(ended) {
-                return Ok(());
+            turns += 1;
+            if asleep && turns < TURNS_WITHOUT_WAIT && self.backend.has_completions() {
+                self.shared.bells.awake(self.id);
+                continue;
             }
-            let shared = self.shared.clone();
-            let asleep = !more && shared.bells.sleep(self.id, || !shared.mailboxes.is_empty(self.id));
-            if asleep {
-                self.backend.wake_at(self.timers.next_at());
-            } else {
-                self.backend.yield_once();
-            }
-            self.backend.submit()?;
+            turns = 0;
             let accepted = self.accepted.clone();
             tokio::select! {
                 ready = self.backend.ready() => ready?,
                 () = accepted.notify.notified() => {}
             }
             if asleep {
-                shared.bells.awake(self.id);
+                self.shared.bells.awake(self.id);
             }
         }
     }
 
+    /// Before the core waits: makes sure that it is woken for its next deadline, or at once. Returns whether it sleeps,
+    /// and other cores must ring.
+    pub(crate) fn rest(&mut self, more: bool) -> bool {
+        let Shared { bells, mailboxes, .. } = &*self.shared;
+        let asleep = !more && bells.sleep(self.id, || !mailboxes.is_empty(self.id));
+        if asleep {
+            self.backend.wake_at(self.timers.next_at());
+        } else {
+            self.backend.yield_once();
+        }
+        asleep
+    }
+
     /// One turn; returns whether there is more to do at once.
-    fn turn(&mut self, now: Mono) -> io::Result<bool> {
+    pub(crate) fn turn(&mut self, now: Mono) -> io::Result<bool> {
         self.backend.collect()?;
         let mut more = false;
         for key in std::mem::take(&mut self.starved) {
@@ -211,7 +245,10 @@ impl<B: Backend, A: App> Core<B, A> {
                 Timer::Second => self.second(now),
             }
         }
+        self.let_in(now);
         self.post();
+        // A later clock: what this turn took so far is no part of a send.
+        let now = self.backend.now();
         more |= self.sweep(now);
         self.ring();
         more |=
@@ -378,8 +415,9 @@ impl<B: Backend, A: App> Core<B, A> {
             Command::Published(name) => self.published(now, &name),
             Command::Surrender { stream, to, epoch } => self.surrender(now, stream, to, epoch),
             Command::Arrive { stream, hosted } => self.arrive(now, stream, hosted),
+            Command::Superseded { stream, epoch } => self.superseded(stream, epoch),
             Command::Drain => {
-                self.accepted.stopped.set(true);
+                self.accepted.stop();
                 self.draining = Some(now + DRAIN);
                 for key in self.conns.keys() {
                     self.say_goodbye(key);
@@ -389,19 +427,18 @@ impl<B: Backend, A: App> Core<B, A> {
         }
     }
 
-    fn drained(&self, now: Mono) -> bool {
+    pub(crate) fn drained(&self, now: Mono) -> bool {
         self.draining.is_some_and(|until| self.conns.used() == 0 || now >= until)
     }
 
     /// Sends a command, now or as soon as its box has room.
     pub(super) fn tell(&mut self, to: CoreId, command: Command) {
         self.ring_later(to);
-        if self.outbox.is_empty() {
-            if let Err(command) = self.shared.mailboxes.send(to, command) {
-                self.outbox.push_back((to, command));
-            }
-        } else {
-            // Behind what waits: order matters.
+        // Behind what waits for the same core: order matters.
+        if self.outbox.iter().any(|(waits_for, _)| *waits_for == to) {
+            return self.outbox.push_back((to, command));
+        }
+        if let Err(command) = self.shared.mailboxes.send(to, command) {
             self.outbox.push_back((to, command));
         }
     }
@@ -414,18 +451,26 @@ impl<B: Backend, A: App> Core<B, A> {
     }
 
     fn post(&mut self) {
-        while let Some((to, command)) = self.outbox.pop_front() {
+        let mut full: Vec<CoreId> = Vec::new();
+        for _ in 0..self.outbox.len() {
+            let Some((to, command)) = self.outbox.pop_front() else { break };
             self.ring_later(to);
-            if let Err(command) = self.shared.mailboxes.send(to, command) {
-                self.outbox.push_front((to, command));
-                return;
+            let sent =
+                if full.contains(&to) { Err(command) } else { self.shared.mailboxes.send(to, command) };
+            if let Err(command) = sent {
+                full.push(to);
+                self.outbox.push_back((to, command));
             }
+        }
+        if self.outbox.is_empty() {
+            // Whoever gets an id next tells its readers behind this.
+            self.ended_logs.drain(..).for_each(|log| self.shared.directory.free_log(log));
         }
     }
 
     fn ring(&mut self) {
         for core in self.to_ring.drain(..) {
-            if core != self.id && self.shared.bells.ring(core) {
+            if core != self.id && !is_planted(Bug::LostWakeUp) && self.shared.bells.ring(core) {
                 self.observed.metrics.doorbells.inc();
             }
         }

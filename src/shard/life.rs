@@ -166,10 +166,7 @@ impl<B: Backend, A: App> Core<B, A> {
         if let Some(cold) = &mut slot.cold {
             cold.linger_until = now + LINGER;
         }
-        if let Some(socket) = self.backend.socket(key.slot) {
-            // Fails if the peer is gone already; then its end of stream is here too.
-            let _gone = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
-        }
+        self.backend.end_writes(key.slot);
         self.receive(key);
         self.arm(key);
     }

@@ -95,6 +95,13 @@ pub enum Command {
         /// The value.
         hosted: Box<Hosted>,
     },
+    /// To a core that claimed a stream and was told to pass it on: an older claim was met by nobody, it will not come.
+    Superseded {
+        /// The stream.
+        stream: StreamId,
+        /// The number of the claim.
+        epoch: u32,
+    },
     /// Stop accepting, say goodbye to everybody, end.
     Drain,
 }

@@ -10,12 +10,15 @@
 
 pub mod bells;
 mod change;
+#[cfg(test)]
+mod check;
 pub mod conn;
 pub mod core;
 pub mod engine;
 mod life;
 pub mod mailbox;
 pub mod marks;
+pub(crate) mod planted;
 mod publish;
 pub mod runtime;
 mod subscribe;

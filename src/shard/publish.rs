@@ -1,6 +1,6 @@
 //! The streams that live on this core, and their publishers.
 
-use super::conn::Role;
+use super::conn::{Role, Slot, State};
 use super::core::Core;
 use super::engine::{Backend, Key};
 use super::mailbox::{Command, Hosted};
@@ -59,6 +59,12 @@ impl Homes {
         self.homes.len()
     }
 
+    /// Streams that another core still has.
+    #[cfg(test)]
+    pub fn awaited(&self) -> usize {
+        self.awaited.len()
+    }
+
     pub fn held_bytes(&self) -> u64 {
         self.homes.values().map(|h| h.hosted.stream.held_bytes()).sum()
     }
@@ -67,6 +73,12 @@ impl Homes {
 impl<B: Backend, A: App> Core<B, A> {
     pub(super) fn publish(&mut self, now: Mono, key: Key, name: StreamName) {
         let limits = self.shared.limits;
+        let free = |slot: &Slot<A::Peer>| {
+            slot.hot.state == State::Open && slot.cold.as_ref().is_some_and(|c| matches!(c.role, Role::None))
+        };
+        if !self.conns.get(key).is_some_and(|slot| free(slot)) {
+            return;
+        }
         let claim = match self.shared.directory.claim(&name, self.id, now, limits.takeover) {
             Ok(claim) => claim,
             Err(refused) => {
@@ -75,11 +87,7 @@ impl<B: Backend, A: App> Core<B, A> {
                 });
             }
         };
-        let Some(slot) = self.conns.get(key) else {
-            self.shared.directory.unpublish(&name, claim.id, claim.epoch);
-            return;
-        };
-        if let Some(cold) = &mut slot.cold {
+        if let Some(cold) = self.conns.get(key).and_then(|slot| slot.cold.as_mut()) {
             let silent_at = now + limits.silence;
             cold.role =
                 Role::Publisher { stream: claim.id, name: name.clone(), epoch: claim.epoch, silent_at };
@@ -165,7 +173,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let complete_at = frame.complete_at;
         self.histograms.record_us(Stage::Ingest, protocol, complete_at.micros_since(frame.first_byte_at));
         self.append(now, id, frame);
-        self.histograms.record_us(Stage::Append, protocol, super::core::clock().micros_since(complete_at));
+        self.histograms.record_us(Stage::Append, protocol, self.backend.now().micros_since(complete_at));
     }
 
     fn append(&mut self, now: Mono, id: StreamId, frame: Frame) {
@@ -229,7 +237,7 @@ impl<B: Backend, A: App> Core<B, A> {
             }
         }
         let Some(home) = self.homes.homes.get_mut(&id) else { return };
-        let behind = home.hosted.stream.catch_up(now + CATCH_UP, super::core::clock);
+        let behind = home.hosted.stream.catch_up(now + CATCH_UP, || self.backend.now());
         if home.hosted.stream.flush_due() <= now {
             self.flush(now, id);
         }
@@ -257,8 +265,8 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         let Some(home) = self.homes.homes.get_mut(&id) else { return };
         let (own, shared, to_ring) = (self.id, &self.shared, &mut self.to_ring);
-        let mut local: [Option<LogId>; 16] = [None; 16];
-        let mut locals = local.iter_mut();
+        // Taken, because what follows a look may flush.
+        let mut local = std::mem::take(&mut self.spare_logs);
         home.hosted.stream.flush(now, |log, readers| {
             for reader in readers {
                 if *reader != own {
@@ -266,14 +274,15 @@ impl<B: Backend, A: App> Core<B, A> {
                     if !to_ring.contains(reader) {
                         to_ring.push(*reader);
                     }
-                } else if let Some(place) = locals.next() {
-                    *place = Some(log);
+                } else {
+                    local.push(log);
                 }
             }
         });
-        for log in local.into_iter().flatten() {
+        for log in local.drain(..) {
             self.look(now, log);
         }
+        self.spare_logs = local;
     }
 
     pub(super) fn unpublish(&mut self, now: Mono, key: Key) {
@@ -313,14 +322,15 @@ impl<B: Backend, A: App> Core<B, A> {
         for (key, reader) in std::mem::take(&mut home.hosted.early) {
             self.reply(now, reader, Command::Refused { name: name.clone(), key, gone: true });
         }
-        for log in home.hosted.stream.log_ids() {
-            self.shared.directory.free_log(log);
-        }
+        self.ended_logs.extend(home.hosted.stream.log_ids());
     }
 
-    /// Publisher `epoch`, on core `to`, claimed the stream: close the old one, give it away.
+    /// Publisher `epoch`, on core `to`, claimed the stream: close the old one, give it away. Claims are numbered by the
+    /// directory; the stream goes from claim to claim, but may skip those that were older than one made here meanwhile.
     pub(super) fn surrender(&mut self, now: Mono, id: StreamId, to: CoreId, epoch: u32) {
-        if self.homes.homes.contains_key(&id) {
+        let held = self.homes.homes.get(&id).map(|home| home.hosted.epoch);
+        let newest = held.max(self.homes.awaited.get(&id).map(|awaited| awaited.epoch));
+        if held.is_some_and(|held| held < epoch) {
             // What readers were told from here must arrive before what they are told from there.
             self.flush(now, id);
             let Some(home) = self.homes.homes.remove(&id) else { return };
@@ -329,9 +339,15 @@ impl<B: Backend, A: App> Core<B, A> {
             }
             return self.tell(to, Command::Arrive { stream: id, hosted: home.hosted });
         }
-        // It is still on its way here. If it was claimed back since, it has arrived when it comes.
-        let Some(awaited) = self.homes.awaited.get_mut(&id).filter(|a| a.epoch < epoch) else { return };
+        if newest.is_some_and(|newest| newest > epoch) {
+            // It was claimed back since, and stays here, or comes to stay.
+            return self.tell(to, Command::Superseded { stream: id, epoch });
+        }
+        // It is still on its way here.
+        let Some(awaited) = self.homes.awaited.get_mut(&id) else { return };
         awaited.forward = Some(to);
+        awaited.frames.clear();
+        awaited.bytes = 0;
         let old = awaited.publisher.take();
         for (name, key, reader) in std::mem::take(&mut awaited.subscribes) {
             self.reply(now, reader, Command::Refused { name, key, gone: true });
@@ -341,8 +357,16 @@ impl<B: Backend, A: App> Core<B, A> {
         }
     }
 
+    /// A stream that was claimed here, and claimed away before it came, does not come.
+    pub(super) fn superseded(&mut self, id: StreamId, epoch: u32) {
+        if self.homes.awaited.get(&id).is_some_and(|a| a.epoch == epoch && a.forward.is_some()) {
+            self.homes.awaited.remove(&id);
+        }
+    }
+
     pub(super) fn arrive(&mut self, now: Mono, id: StreamId, mut hosted: Box<Hosted>) {
-        let awaited = self.homes.awaited.remove(&id).unwrap_or_default();
+        let awaited = self.homes.awaited.remove(&id);
+        let awaited = awaited.unwrap_or_else(|| Awaited { epoch: hosted.epoch, ..Awaited::default() });
         if let Some(to) = awaited.forward {
             return self.tell(to, Command::Arrive { stream: id, hosted });
         }
@@ -420,13 +444,12 @@ impl<B: Backend, A: App> Core<B, A> {
     }
 
     fn reply(&mut self, now: Mono, reader: CoreId, command: Command) {
-        if reader != self.id {
-            return self.tell(reader, command);
-        }
         match command {
-            Command::Opened { name, key, snapshot } => self.opened(now, name, key, snapshot),
-            Command::Refused { name, key, gone } => self.refused(now, name, key, gone),
-            _ => {}
+            Command::Opened { name, key, snapshot } if reader == self.id => {
+                self.opened(now, name, key, snapshot);
+            }
+            // By the mailbox, also to this core: whoever is refused looks again, and must not do so in here.
+            command => self.tell(reader, command),
         }
     }
 }

@@ -118,6 +118,7 @@ impl<A: App, F: FnOnce() -> A> Start<F> {
         let backend = Uring::new(self.shared.limits.connections, self.shared.bells.eventfd(self.id)?)?;
         for (index, listener) in self.listeners.into_iter().enumerate() {
             let (accepted, observed) = (accepted.clone(), self.observed.clone());
+            accepted.watch(listener.try_clone()?.into());
             tokio_uring::spawn(async move {
                 let listener = tokio_uring::net::TcpListener::from_std(listener);
                 loop {
@@ -143,6 +144,7 @@ impl<A: App, F: FnOnce() -> A> Start<F> {
         for (index, listener) in self.listeners.into_iter().enumerate() {
             let (accepted, observed) = (accepted.clone(), self.observed.clone());
             listener.set_nonblocking(true)?;
+            accepted.watch(listener.try_clone()?.into());
             let listener = tokio::net::TcpListener::from_std(listener)?;
             tokio::task::spawn_local(async move {
                 loop {
@@ -170,6 +172,7 @@ async fn take(
 ) -> bool {
     match socket {
         Ok((socket, address)) => accepted.push(listener, socket, address),
+        Err(_) if accepted.stopped() => {}
         Err(error) => {
             observed.metrics.accept_errors.inc();
             tracing::warn!(%error, "accept failed; pausing");

@@ -18,6 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// Players of one log that are let in in one turn: each costs a send or two.
+const JOINERS_PER_TURN: usize = 64;
 /// Over the budget of pinned bytes, readers that are within this of the slowest go together.
 const PIN_SWEEP: Duration = Duration::from_secs(1);
 
@@ -34,7 +36,7 @@ pub(super) struct Phase {
 pub(super) struct Reader {
     pub name: StreamName,
     pub key: LogKey,
-    stream: StreamId,
+    pub stream: StreamId,
     home: CoreId,
     stats: Arc<StreamStats>,
     /// `None` until the home has answered.
@@ -57,6 +59,13 @@ pub(super) struct Reader {
     goodbye: Option<Bytes>,
 }
 
+impl Reader {
+    /// Whoever reads it is visited by the next sweep.
+    pub fn all_have_a_turn(&mut self) {
+        self.phases.iter_mut().for_each(|phase| phase.todo = phase.members.len());
+    }
+}
+
 /// See the module's description.
 #[derive(Debug, Default)]
 pub(super) struct Readers {
@@ -68,8 +77,10 @@ pub(super) struct Readers {
     wanted: HashMap<StreamName, HashSet<Key>>,
     /// Readers with sends to make, in turn.
     pub queue: VecDeque<u32>,
-    /// Connections whose turn the sweep may have missed.
+    /// Connections whose turn the sweep may have missed, each once ([`hot::LATER`]).
     later: VecDeque<Key>,
+    /// Readers with more joiners than one turn lets in.
+    crowds: VecDeque<u32>,
 }
 
 impl Readers {
@@ -87,6 +98,18 @@ impl Readers {
             |r: &Reader| r.phases.iter().map(|p| p.members.capacity() * size_of::<u32>()).sum::<usize>();
         let waiting = |r: &Reader| (r.joiners.capacity() + r.changers.capacity()) * size_of::<Key>();
         self.list.iter().flatten().map(|r| members(r) + waiting(r)).sum()
+    }
+
+    /// Readers that are open.
+    #[cfg(test)]
+    pub fn open(&self) -> usize {
+        self.list.iter().flatten().count()
+    }
+
+    /// Players that wait for a name.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.wanted.values().map(HashSet::len).sum()
     }
 
     fn insert(&mut self, reader: Reader) -> u32 {
@@ -300,7 +323,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let phases = rule.phases() as u64;
         if phases == 1 || ended {
             if moved || ended {
-                reader.phases.iter_mut().for_each(|p| p.todo = p.members.len());
+                reader.all_have_a_turn();
             }
         } else {
             // The turn may have begun just before the slot that the home rings in.
@@ -320,17 +343,36 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// Gives a connection a turn in the next sweep.
     pub(super) fn step_later(&mut self, key: Key) {
-        self.readers.later.push_back(key);
+        if let Some(slot) = self.conns.get(key)
+            && !slot.hot.is(hot::LATER)
+        {
+            slot.hot.set(hot::LATER, true);
+            self.readers.later.push_back(key);
+        }
     }
 
     /// The next connection that [`Core::step_later`] was asked for.
     pub(super) fn next_later(&mut self) -> Option<Key> {
-        self.readers.later.pop_front()
+        let key = self.readers.later.pop_front()?;
+        if let Some(slot) = self.conns.get(key) {
+            slot.hot.set(hot::LATER, false);
+        }
+        Some(key)
+    }
+
+    /// Lets the next of a crowd of joiners in.
+    pub(super) fn let_in(&mut self, now: Mono) {
+        for _ in 0..self.readers.crowds.len() {
+            let Some(at) = self.readers.crowds.pop_front() else { return };
+            self.settle(now, at);
+            self.abandon(at);
+        }
     }
 
     /// Whether connections wait for a sweep.
     pub(super) fn sweep_waits(&self) -> bool {
-        !self.readers.later.is_empty() || !self.readers.queue.is_empty()
+        let Readers { later, queue, crowds, .. } = &self.readers;
+        !later.is_empty() || !queue.is_empty() || !crowds.is_empty()
     }
 
     pub(super) fn enqueue(&mut self, at: u32) {
@@ -361,7 +403,13 @@ impl<B: Backend, A: App> Core<B, A> {
         reader.settled = Some(join.pos);
         // It stays while they are let in, whatever the first of them does.
         reader.expected += 1;
-        let joiners = std::mem::take(&mut reader.joiners);
+        let later = reader.joiners.split_off(reader.joiners.len().min(JOINERS_PER_TURN));
+        let joiners = std::mem::replace(&mut reader.joiners, later);
+        if !reader.joiners.is_empty() {
+            reader.settled = None;
+            self.readers.crowds.push_back(at);
+        }
+        let Some(reader) = self.readers.get(at) else { return };
         let changers = std::mem::take(&mut reader.changers);
         for key in joiners {
             self.join(now, key, at, &join);
@@ -559,7 +607,7 @@ impl<B: Backend, A: App> Core<B, A> {
             // The sweep may have been past this place but not past its old one.
             slot.hot.set(hot::WANT, true);
             let generation = slot.hot.generation;
-            self.readers.later.push_back(Key { slot: moved, generation });
+            self.step_later(Key { slot: moved, generation });
         }
     }
 
@@ -587,7 +635,7 @@ impl<B: Backend, A: App> Core<B, A> {
             return;
         }
         if home == own {
-            self.unsubscribed(super::core::clock(), stream, log, own);
+            self.unsubscribed(self.backend.now(), stream, log, own);
         } else {
             self.tell(home, Command::Unsubscribe { stream, log, reader: own });
         }
@@ -596,7 +644,10 @@ impl<B: Backend, A: App> Core<B, A> {
     /// The home that was told of an abandoned log has given the stream away: tell the new one, unless the stream is
     /// read here again.
     pub(super) fn unsubscribe_again(&mut self, now: Mono, stream: StreamId, log: LogId) {
-        if self.readers.list.iter().flatten().any(|reader| reader.stream == stream) {
+        let reads = |reader: &Reader| {
+            reader.stream == stream && reader.view.as_ref().is_none_or(|view| view.shared().id == log)
+        };
+        if self.readers.list.iter().flatten().any(reads) {
             return;
         }
         match self.shared.directory.home_of(stream) {

@@ -5,6 +5,7 @@ use super::change::{CHANGE_WAIT, Leaving};
 use super::conn::{Flight, State, hot};
 use super::core::{BATCH_US, Core};
 use super::engine::{Backend, Key};
+use super::planted::{Bug, is_planted};
 use super::timers::Timer;
 use crate::fanout::view::{Cursor, Run, Step};
 use crate::media::Mono;
@@ -138,7 +139,8 @@ impl<B: Backend, A: App> Core<B, A> {
     fn end_subscription(&mut self, now: Mono, key: Key) -> Did {
         self.say_goodbye(key);
         self.finish(now, key, DisconnectReason::StreamEnded);
-        Did::Nothing
+        // A goodbye, or the end of our direction: a system call either way.
+        Did::Sent(0)
     }
 
     /// Appends the end of the subscription to what the connection has to send.
@@ -220,7 +222,9 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(view) = self.readers.get(at).and_then(|r| r.view.as_mut()) else { return Did::Nothing };
         let Some(bytes) = view.bytes(&run) else { return Did::Nothing };
         let bytes: *const [u8] = bytes;
-        view.pin(run.seg);
+        if !is_planted(Bug::EarlyEviction) {
+            view.pin(run.seg);
+        }
         let more = view.normalise(run.next) < view.normalise(view.limit());
         let Some(slot) = self.conns.get(key) else { return Did::Nothing };
         slot.hot.depart(&run, now);
@@ -254,7 +258,8 @@ impl<B: Backend, A: App> Core<B, A> {
                 let start = slot.hot.cursor;
                 let (run_to, run_next) = (slot.hot.run_to, slot.hot.run_next);
                 let left = slot.hot.member == super::conn::NONE;
-                slot.hot.cursor = Cursor { pos: run_next, offset: run_to };
+                let doubled = if is_planted(Bug::DoubledOffset) { run_to - start.offset } else { 0 };
+                slot.hot.cursor = Cursor { pos: run_next, offset: run_to + doubled };
                 if left {
                     slot.hot.reader = super::conn::NONE;
                 }
@@ -262,7 +267,9 @@ impl<B: Backend, A: App> Core<B, A> {
                 if whole {
                     self.observe_send(now, protocol, sent_at, oldest, at);
                 }
-                if let Some(view) = self.readers.get(at).and_then(|r| r.view.as_mut()) {
+                if let Some(view) = self.readers.get(at).and_then(|r| r.view.as_mut())
+                    && !is_planted(Bug::EarlyEviction)
+                {
                     view.unpin(start.pos.seg);
                 }
                 if left {

@@ -3,6 +3,7 @@
 //! | command | does |
 //! |---|---|
 //! | `test [--yes]` | installs what the tests need (after asking), runs all of them, counts skips |
+//! | `sim` | runs the gateway under many seeds of its simulation, or one seed again |
 //! | `miri` | runs the tests of the log's unsafe code under Miri, where it is installed |
 //! | `licenses` | holds the licence and source of every dependency to `deny.toml` |
 //! | `bench` | measures the gateway beside the floor, in a network namespace of its own (needs root) |
@@ -11,6 +12,7 @@ mod bench;
 mod licenses;
 mod miri;
 mod needs;
+mod sim;
 mod skips;
 mod test;
 
@@ -29,6 +31,8 @@ struct Arguments {
 enum Chore {
     /// Install what the tests need, then run every test of the workspace.
     Test(test::TestArgs),
+    /// Run the gateway under many seeds of its simulation.
+    Sim(sim::SimArgs),
     /// Run the tests of the log's unsafe code under Miri (needs a nightly toolchain with it).
     Miri,
     /// Check the licence and the source of every dependency against deny.toml.
@@ -40,6 +44,7 @@ enum Chore {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Test(arguments) => test::run(&arguments),
+        Chore::Sim(arguments) => sim::run(&arguments),
         Chore::Miri => miri::run(),
         Chore::Licenses => licenses::run(),
         Chore::Bench(arguments) => bench::run(arguments),

@@ -9,6 +9,8 @@
 
 pub mod epoll;
 #[cfg(test)]
+pub(crate) mod sim;
+#[cfg(test)]
 mod tests;
 pub mod uring;
 
@@ -84,8 +86,18 @@ pub struct BackendStats {
     pub completion_overflow: u64,
 }
 
+/// Microseconds of CLOCK_MONOTONIC.
+pub fn clock() -> Mono {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Mono::from_micros(t.tv_sec as u64 * 1_000_000 + t.tv_nsec as u64 / 1000)
+}
+
 /// See the module's description.
 pub trait Backend {
+    /// The time, for everything that happens on this core.
+    fn now(&self) -> Mono {
+        clock()
+    }
     /// Gives the backend a connected socket for `slot`.
     fn attach(&mut self, slot: u32, socket: OwnedFd) -> io::Result<()>;
     /// Takes it back; nothing may be outstanding.
@@ -102,6 +114,13 @@ pub trait Backend {
     /// `bytes` must stay valid and unchanged until the completion [`Completion::Sent`] of `key` has been taken, or
     /// the backend is dropped.
     unsafe fn send(&mut self, key: Key, bytes: *const [u8]);
+    /// Ends our direction: what was sent arrives, and then the end of stream.
+    fn end_writes(&mut self, slot: u32) {
+        if let Some(socket) = self.socket(slot) {
+            // Fails if the peer is gone already; then its end of stream is here too.
+            let _gone = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
+        }
+    }
     /// Ends both directions: outstanding operations complete soon.
     fn abort(&mut self, key: Key);
     /// Makes sure that [`Completion::Woken`] comes at `at`.
@@ -113,6 +132,10 @@ pub trait Backend {
     /// Collects completions for [`Backend::next`]. Between this and [`Backend::ready`] nothing may be collected, or
     /// its readiness is taken away.
     fn collect(&mut self) -> io::Result<()>;
+    /// Whether [`Backend::collect`] would find something; collects nothing. False if asking costs a system call.
+    fn has_completions(&mut self) -> bool {
+        false
+    }
     /// The next completion that was collected.
     fn next(&mut self) -> Option<Completion>;
     /// The bytes of a buffer.

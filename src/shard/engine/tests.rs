@@ -356,7 +356,7 @@ async fn detach_gives_the_socket_back<B: Backend>(mut rig: Rig<B>) {
 }
 
 async fn the_timer_wakes_at_the_earliest_time<B: Backend>(mut rig: Rig<B>) {
-    let clock = crate::shard::core::clock;
+    let clock = super::clock;
     let woken = |seen: &[Seen]| seen.contains(&Seen::Woken);
     // Far, then near: the near one counts.
     rig.backend.wake_at(clock() + Duration::from_secs(3600));

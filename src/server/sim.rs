@@ -1,0 +1,349 @@
+//! The whole gateway under a seed: sessions, streams, logs, cursors, the lag policy and the engine's bookkeeping run as
+//! they are, on simulated cores, with simulated sockets (`shard::engine::sim`) and a clock that jumps.
+//!
+//! A seed decides the configuration, who publishes and watches, how they read and leave, in which order the cores run,
+//! and what the kernel does. Checked: every viewer's bytes, order, gaps and times (`clients::Audit`); after every turn,
+//! that what is being sent is held; whenever all cores sleep, that nothing was left for one of them; at the end, that
+//! every viewer was let go, every gap was counted, and nothing is left.
+//!
+//! `HEADGATE_SIM_SEEDS` is a number of seeds to run, `HEADGATE_SIM_SEED` the one to run again.
+
+mod clients;
+
+use super::gateway::{Gateway, Surroundings};
+use super::shared;
+use crate::config::{Config, Flush};
+use crate::control::MediaPages;
+use crate::edge::auth::Gate;
+use crate::fanout::stream::CoreId;
+use crate::media::Mono;
+use crate::observe::CoreSlot;
+use crate::shard::core::{Accepted, Core, Shared};
+use crate::shard::engine::Backend;
+use crate::shard::engine::sim::{Rng, Sim, World};
+use crate::shard::mailbox::Command;
+use crate::shard::planted::{Bug, plant};
+use clients::{End, Pace, Publisher, Viewer};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Seeds of an ordinary test run.
+const SEEDS: u64 = 200;
+/// How long publishers come and go, in microseconds.
+const PLAY_US: u64 = 2_500_000;
+/// Time after the last publisher in which every viewer must be let go, whatever it does: grace, stall and linger.
+const REST_US: u64 = 12_000_000;
+/// Time in which what is kept for a while after that must be gone.
+const LINGER_US: u64 = 8_000_000;
+/// Turns after which a run is taken for one that spins.
+const TURNS_MAX: u32 = 3_000_000;
+
+struct SimCore {
+    core: Core<Sim, Gateway>,
+    accepted: Rc<Accepted>,
+    slot: CoreSlot,
+    asleep: bool,
+}
+
+struct Run {
+    world: Rc<RefCell<World>>,
+    shared: Arc<Shared>,
+    cores: Vec<SimCore>,
+    publishers: Vec<Publisher>,
+    viewers: Vec<Viewer>,
+    /// Who has not begun yet: publishers, viewers.
+    unborn: (Vec<Publisher>, Vec<Viewer>),
+    turns: u32,
+}
+
+fn config(rng: &mut Rng) -> Config {
+    let mut config = Config::default();
+    let fanout = &mut config.fanout;
+    fanout.flush = rng.pick(&[Flush::Frame, Flush::Video, Flush::Interval]);
+    fanout.flush_ms = rng.pick(&[5, 40, 350]);
+    fanout.phases = rng.pick(&[1, 3, 8]);
+    fanout.max_lag_ms = rng.pick(&[300, 1000, 3000]);
+    fanout.gop_max_bytes = rng.pick(&[100_000, 1 << 20, 32 << 20]);
+    fanout.stall_timeout_ms = 2000;
+    fanout.play_wait_ms = 1500;
+    config.publish.republish_grace_ms = rng.pick(&[50, 400]);
+    config.publish.takeover_after_ms = 0;
+    config.limits.connections_per_core = 64;
+    config
+}
+
+impl Run {
+    fn new(seed: u64) -> Run {
+        let world = World::new(seed);
+        let mut rng = Rng::new(seed ^ 0xdead_beef);
+        let config = config(&mut rng);
+        let count = rng.within(1..4) as usize;
+        let shared = Arc::new(shared(&config, count, 1000).expect("eventfds"));
+        let handshake = Duration::from_secs(10);
+        let gate = Gate::new(Arc::new(config));
+        let surroundings = Arc::new(Surroundings { gate, pages: MediaPages::unserved(), handshake });
+        let core = |id: usize| {
+            let id = id as CoreId;
+            let (slot, accepted) = (CoreSlot::default(), Rc::new(Accepted::default()));
+            let backend = Sim::new(world.clone(), shared.bells.eventfd(id).expect("an eventfd"));
+            let app = Gateway::new(id, surroundings.clone(), shared.clone());
+            let core = Core::new(id, shared.clone(), backend, app, accepted.clone(), slot.clone());
+            SimCore { core, accepted, slot, asleep: false }
+        };
+        let cores = (0..count).map(core).collect();
+        let unborn = cast(world.borrow().now_us, &mut rng);
+        Run { world, shared, cores, publishers: Vec::new(), viewers: Vec::new(), unborn, turns: 0 }
+    }
+
+    /// A connection of core and room by chance, to listener `listener`.
+    fn connect(&mut self, listener: usize) -> usize {
+        let mut world = self.world.borrow_mut();
+        let at = world.rng.within(0..self.cores.len() as u64) as usize;
+        let room = world.rng.pick(&[3000, 40_000, 250_000]);
+        let (pipe, socket) = world.connect(room).expect("a descriptor");
+        let core = &mut self.cores[at];
+        core.accepted.push(listener, socket, ([127, 0, 0, 1], 1000 + pipe as u16).into());
+        self.shared.bells.awake(at as CoreId);
+        core.asleep = false;
+        pipe
+    }
+
+    /// Clients whose moment has come.
+    fn clients(&mut self) -> Result<(), String> {
+        let now_us = self.world.borrow().now_us;
+        while self.unborn.0.last().is_some_and(|p| p.next_at() <= now_us) {
+            let Some(mut publisher) = self.unborn.0.pop() else { break };
+            publisher.pipe = self.connect(0);
+            publisher.begin(&mut self.world.borrow_mut());
+            self.publishers.push(publisher);
+        }
+        while self.unborn.1.last().is_some_and(|v| v.next_at() <= now_us) {
+            let Some(mut viewer) = self.unborn.1.pop() else { break };
+            viewer.pipe = self.connect(viewer.listener());
+            viewer.begin(&mut self.world.borrow_mut());
+            self.viewers.push(viewer);
+        }
+        let mut world = self.world.borrow_mut();
+        self.publishers.iter_mut().filter(|p| p.next_at() <= now_us).for_each(|p| p.step(&mut world));
+        for (at, viewer) in self.viewers.iter_mut().enumerate().filter(|(_, v)| v.next_at() <= now_us) {
+            let stepped = viewer.step(&mut world);
+            stepped.map_err(|error| format!("viewer {at} ({:?}, {}): {error}", viewer.pace, viewer.name))?;
+        }
+        Ok(())
+    }
+
+    /// When a client does something next.
+    fn next_client(&self) -> u64 {
+        let unborn =
+            [self.unborn.0.last().map(Publisher::next_at), self.unborn.1.last().map(Viewer::next_at)];
+        let born =
+            self.publishers.iter().map(Publisher::next_at).chain(self.viewers.iter().map(Viewer::next_at));
+        born.chain(unborn.into_iter().flatten()).min().unwrap_or(u64::MAX)
+    }
+
+    /// Runs clients and cores up to a moment.
+    fn until(&mut self, end_us: u64) -> Result<(), String> {
+        while self.world.borrow().now_us < end_us {
+            self.clients()?;
+            let awake = |c: &SimCore| !c.asleep || c.core.backend().is_ready();
+            let awake: Vec<usize> = (0..self.cores.len()).filter(|at| awake(&self.cores[*at])).collect();
+            if awake.is_empty() {
+                if let Some(at) = self.cores.iter().position(|c| c.core.misses_a_bell()) {
+                    return Err(format!("core {at} sleeps on what was left for it"));
+                }
+                let wakes = self.cores.iter().map(|c| c.core.backend().wakes_at().as_micros());
+                let next = wakes.min().unwrap_or(u64::MAX).min(self.next_client()).min(end_us);
+                let mut world = self.world.borrow_mut();
+                world.now_us = next.max(world.now_us);
+                continue;
+            }
+            let at = self.world.borrow_mut().rng.pick(&awake);
+            self.turn(at)?;
+            let mut world = self.world.borrow_mut();
+            world.now_us += world.rng.within(1..120);
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, at: usize) -> Result<(), String> {
+        self.turns += 1;
+        if self.turns > TURNS_MAX {
+            return Err("the cores spin".to_owned());
+        }
+        let SimCore { core, asleep, .. } = &mut self.cores[at];
+        if *asleep {
+            self.shared.bells.awake(at as CoreId);
+        }
+        let now = core.backend().now();
+        let more = core.turn(now).map_err(|error| error.to_string())?;
+        core.check()?;
+        *asleep = core.rest(more);
+        Ok(())
+    }
+
+    fn play(&mut self) -> Result<(), String> {
+        let begin_us = self.world.borrow().now_us;
+        self.until(begin_us + PLAY_US + REST_US)?;
+        self.check_viewers()?;
+        self.until(begin_us + PLAY_US + REST_US + LINGER_US)?;
+        for core in &mut self.cores {
+            core.core.check_empty()?;
+        }
+        self.check_counters()?;
+        for at in 0..self.cores.len() {
+            let sent = self.shared.mailboxes.send(at as CoreId, Command::Drain);
+            sent.map_err(|_| "a full mailbox".to_owned())?;
+            self.turn(at)?;
+            let now = Mono::from_micros(self.world.borrow().now_us);
+            if !self.cores[at].core.drained(now) {
+                return Err(format!("core {at} does not drain"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_viewers(&self) -> Result<(), String> {
+        for (at, viewer) in self.viewers.iter().enumerate() {
+            let who = format!("viewer {at} ({:?}, {})", viewer.pace, viewer.name);
+            if !viewer.over {
+                return Err(format!("{who} is never let go"));
+            }
+            let Some((publisher, _)) = viewer.audit.last[0].filter(|_| viewer.pace == Pace::Fast) else {
+                continue;
+            };
+            let Some(last) = self.publishers.iter().find(|p| p.number == publisher) else { continue };
+            // A new publisher may have cut it short.
+            let cut = self.publishers.iter().any(|p| p.name == last.name && p.number > last.number);
+            let (pictures, sounds) = (last.pictures.wrapping_sub(1), last.sounds.wrapping_sub(1));
+            let whole = [Some((publisher, pictures)), Some((publisher, sounds))];
+            if !cut && last.end != End::Reset && viewer.audit.last != whole {
+                return Err(format!("{who} ends at {:?}, the publisher at {whole:?}", viewer.audit.last));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_counters(&self) -> Result<(), String> {
+        let total = |cell: &dyn Fn(&CoreSlot) -> u64| self.cores.iter().map(|c| cell(&c.slot)).sum::<u64>();
+        let accepted = total(&|slot| slot.metrics.connections_accepted.get());
+        let ended = total(&|slot| {
+            slot.metrics.disconnects.iter().flat_map(|(_, by)| by.iter()).map(|(_, n)| n.get()).sum()
+        });
+        let refused = total(&|slot| slot.metrics.connections_refused.iter().map(|(_, n)| n.get()).sum());
+        if accepted != ended + refused {
+            return Err(format!("{accepted} accepted, {ended} ended, {refused} refused"));
+        }
+        let skips = total(&|slot| slot.metrics.lag_skips.iter().map(|(_, n)| n.get()).sum());
+        let gaps: u64 = self.viewers.iter().map(|v| u64::from(v.audit.skips)).sum();
+        if gaps > skips {
+            return Err(format!("viewers saw {gaps} gaps, {skips} are counted"));
+        }
+        Ok(())
+    }
+}
+
+/// Who comes, the first last.
+fn cast(now_us: u64, rng: &mut Rng) -> (Vec<Publisher>, Vec<Viewer>) {
+    let names = &["a", "b"][..rng.within(1..3) as usize];
+    let (mut publishers, mut viewers) = (Vec::new(), Vec::new());
+    for name in names {
+        let mut from_us = now_us + rng.within(0..300_000);
+        while from_us < now_us + PLAY_US - 200_000 {
+            let until_us = (from_us + rng.within(100_000..1_500_000)).min(now_us + PLAY_US);
+            let number = publishers.len() as u16;
+            publishers.push(Publisher::new(number, name, usize::MAX, (from_us, until_us), rng));
+            // Within the grace, after it, or before the other is gone.
+            from_us = match rng.within(0..3) {
+                0 => until_us + rng.within(1000..40_000),
+                1 => until_us + rng.within(100_000..600_000),
+                _ => until_us.saturating_sub(rng.within(1000..90_000)).max(from_us + 60_000),
+            };
+        }
+        for _ in 0..rng.within(1..6) {
+            let at_us = now_us + rng.within(0..PLAY_US);
+            let later = at_us + rng.within(0..1_000_000);
+            let pace = match rng.within(0..8) {
+                0 => Pace::Slow(rng.within(1..200)),
+                1 => Pace::Stalls(later),
+                2 => Pace::Pauses(later, later + rng.within(100_000..1_500_000)),
+                3 => Pace::Resets(later),
+                _ => Pace::Fast,
+            };
+            viewers.push(Viewer::new(name, usize::MAX, pace, rng.chance(50), at_us));
+        }
+    }
+    publishers.sort_by_key(|p| std::cmp::Reverse(p.next_at()));
+    viewers.sort_by_key(|v| std::cmp::Reverse(v.next_at()));
+    (publishers, viewers)
+}
+
+/// Plays one seed; what it found, or how many frames viewers got.
+fn play(seed: u64) -> Result<u64, String> {
+    let result = std::panic::catch_unwind(|| {
+        let mut run = Run::new(seed);
+        run.play().map(|()| run.viewers.iter().map(|v| u64::from(v.audit.frames)).sum())
+    });
+    let panicked = |panic: Box<dyn std::any::Any + Send>| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
+    };
+    result.unwrap_or_else(|panic| Err(panicked(panic)))
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    match number("HEADGATE_SIM_SEED") {
+        Some(seed) => {
+            show_log();
+            seed..seed + 1
+        }
+        None => 0..number("HEADGATE_SIM_SEEDS").unwrap_or(SEEDS),
+    }
+}
+
+/// One seed alone is played to be looked at: with the gateway's log.
+fn show_log() {
+    let shown = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).without_time();
+    // Fails if another test of this process did the same.
+    let _already = shown.with_writer(std::io::stderr).try_init();
+}
+
+#[test]
+fn no_seed_breaks_a_promise() {
+    let seeds = seeds();
+    let count = seeds.end - seeds.start;
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let play_some = |first: usize| {
+        let run = |seed| {
+            play(seed).unwrap_or_else(|error| {
+                panic!("seed {seed}: {error}\n  again: cargo xtask sim --seed {seed}")
+            })
+        };
+        seeds.clone().skip(first).step_by(threads).map(run).sum::<u64>()
+    };
+    let frames: u64 = std::thread::scope(|scope| {
+        let play_some = &play_some;
+        let threads: Vec<_> = (0..threads).map(|first| scope.spawn(move || play_some(first))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a seed that breaks nothing")).sum()
+    });
+    println!("{count} seeds, {frames} frames seen by viewers");
+    assert!(frames > 20 * count, "{frames} frames: the simulation shows nothing");
+}
+
+/// The first seed that finds a planted bug, and what it says.
+fn found(bug: Bug) -> (u64, String) {
+    plant(Some(bug));
+    let found = (0..SEEDS).find_map(|seed| play(seed).err().map(|error| (seed, error)));
+    plant(None);
+    found.unwrap_or_else(|| panic!("{bug:?} is not found within {SEEDS} seeds"))
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    for bug in [Bug::EarlyEviction, Bug::LostWakeUp, Bug::DoubledOffset] {
+        let (seed, error) = found(bug);
+        println!("{bug:?}: seed {seed}: {error}");
+    }
+}
