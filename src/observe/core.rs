@@ -29,7 +29,7 @@ pub struct CoreMetrics {
     pub payload_copied_bytes: PerCopyStage<Counter>,
     /// Sequence headers equal to the one before, left out.
     pub config_repeats_dropped: Counter,
-    /// Times a stream's timestamps were rebased (republish, jump).
+    /// Times a track's timestamps jumped and were joined to what went before; a returning publisher's are not counted.
     pub timestamps_rebased: Counter,
 
     /// Connections accepted.

@@ -119,7 +119,7 @@ impl Registry {
         );
         page.counter(
             "headgate_timestamps_rebased_total",
-            "Times that a stream's timestamps jumped and were joined to what went before.",
+            "Times that a track's timestamps jumped and were joined to what went before.",
             self.total(|m| &m.timestamps_rebased),
         );
         page.gauge(
