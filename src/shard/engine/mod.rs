@@ -123,6 +123,4 @@ pub trait Backend {
     fn ready(&self) -> impl Future<Output = io::Result<()>>;
     /// See [`BackendStats`].
     fn stats(&self) -> BackendStats;
-    /// `uring` or `epoll`.
-    fn name(&self) -> &'static str;
 }

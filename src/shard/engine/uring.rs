@@ -473,10 +473,6 @@ impl Backend for Uring {
     fn stats(&self) -> BackendStats {
         self.stats
     }
-
-    fn name(&self) -> &'static str {
-        "uring"
-    }
 }
 
 impl Drop for Uring {
