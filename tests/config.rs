@@ -98,6 +98,7 @@ fn errors_name_place_and_remedy() {
         ("[fanout]\nflush_ms = 0\n", "f.toml:2:12:", "use 1 to 1000"),
         ("[fanout]\n  flush_ms = 1001 # x\n", "f.toml:2:14:", "use 1 to 1000"),
         ("[fanout]\nphases = 17\n", "f.toml:2:10:", "use 1 to 16"),
+        ("[fanout]\nplay_wait_ms = 0\n", "f.toml:2:16:", "use 100 to 600000"),
         ("[fanout]\nflush_ms = \"40\"\n", "f.toml:2:12:", "plain number"),
         ("[fanout]\nflush_ms = -1\n", "f.toml:2:12:", "0 or more"),
         ("[listen]\nrtmp = \"1935\"\n", "f.toml:2:8:", "0.0.0.0:1935"),

@@ -153,7 +153,7 @@ pub struct Fanout {
     pub max_lag_ms: u64,
     /// Milliseconds in which a subscriber must have taken one unit, else it is closed.
     pub stall_timeout_ms: u64,
-    /// Milliseconds a player waits for its publisher.
+    /// Milliseconds a player waits for its publisher; 100 to 600000.
     pub play_wait_ms: u64,
     /// Bytes the kernel keeps unsent for one subscriber (`TCP_NOTSENT_LOWAT`).
     pub notsent_lowat_bytes: u32,
@@ -214,7 +214,7 @@ static OPEN_APP: App = App { publish_key: None, play_token: None, eflv_strip: fa
 pub struct Limits {
     /// Connections one core accepts before it refuses more.
     pub connections_per_core: u32,
-    /// Streams that exist at once, waiting players' included.
+    /// Streams that exist at once: published, or within the grace of a publisher that left.
     pub streams: u32,
     /// Bytes a subscriber may send in 10 s before it is closed.
     pub inbound_bytes_per_10s: u32,

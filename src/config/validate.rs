@@ -107,7 +107,8 @@ fn ranges(config: &Config) -> Result<(), Violation> {
         ("fanout", "gop_max_ms", fanout.gop_max_ms, 1000..=TIMEOUT_MAX_MS),
         ("fanout", "max_lag_ms", fanout.max_lag_ms, 100..=TIMEOUT_MAX_MS),
         ("fanout", "stall_timeout_ms", fanout.stall_timeout_ms, 1000..=TIMEOUT_MAX_MS),
-        ("fanout", "play_wait_ms", fanout.play_wait_ms, 0..=TIMEOUT_MAX_MS),
+        // A log's first viewer waits while the log is opened, which must not look like a stream that is not there.
+        ("fanout", "play_wait_ms", fanout.play_wait_ms, 100..=TIMEOUT_MAX_MS),
         ("fanout", "notsent_lowat_bytes", fanout.notsent_lowat_bytes.into(), 4096..=16 << 20),
         ("publish", "silence_timeout_ms", publish.silence_timeout_ms, 1000..=TIMEOUT_MAX_MS),
         ("publish", "republish_grace_ms", publish.republish_grace_ms, 0..=TIMEOUT_MAX_MS),

@@ -256,7 +256,8 @@ impl LogWriter {
         self.writer.put(part)
     }
 
-    /// Commits what was put as one entry; `join` makes it the newest join point. Returns the entry's position.
+    /// Commits what was put as one entry; `join` makes it the newest join point. Returns false, and
+    /// forgets what was put, if the segment's index is full.
     #[must_use]
     pub fn commit(&mut self, now: Mono, entry: Entry, join: Option<Arc<ConfigSet>>) -> bool {
         let before = self.writer.tail();

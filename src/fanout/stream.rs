@@ -1,6 +1,7 @@
 //! A live stream: takes a publisher's frames to every open log. Owned by its home core; moves to another by value.
 //!
-//! What must stay true: a frame is copied once into each open log and nowhere else; no reader ever finds a delta
+//! What must stay true: a frame is copied once into each open log and nowhere else (but for a log that opens late and
+//! is fed from one that holds the frame in pieces); no reader ever finds a delta
 //! frame before a keyframe; a log exists only while it has readers (and a little longer); whoever holds the GOP (a
 //! full log, or else its GOP cache) holds it once.
 //! Not here: sockets, cores, who may publish.
@@ -16,7 +17,7 @@ use crate::media::config_set::ConfigSet;
 use crate::media::tag::{self, Packet, Tag};
 use crate::media::track::{Observed, TrackTable};
 use crate::media::{Frame, Kind, Mono};
-use gop::{Gop, Item};
+use gop::{Gop, Item, Media};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +72,8 @@ struct OpenLog {
     writer: LogWriter,
     /// Frames older than the log that it still has to be given.
     backlog: VecDeque<Item>,
+    /// Bytes of the backlog that had to be put together again.
+    reassembled_bytes: u64,
     readers: Vec<CoreId>,
     idle_since: Mono,
 }
@@ -194,8 +197,13 @@ impl Stream {
         self.frames = self.frames.wrapping_add(1);
         let flags = flags_of(&tag, config, join);
         let config_then = join.then(|| snapshot.clone());
-        let item =
-            Item { flags, config_epoch: snapshot.epoch, number: self.frames, config: config_then, frame };
+        let item = Item {
+            media: Media::Frame(frame),
+            flags,
+            config_epoch: snapshot.epoch,
+            number: self.frames,
+            config: config_then,
+        };
         let mut fits = true;
         for log in &mut self.logs {
             if log.wants(&item) {
@@ -207,7 +215,7 @@ impl Stream {
             }
             log.writer.evict(now, self.keep);
         }
-        self.flush.frame(&self.rule, now, item.frame.kind == Kind::Video);
+        self.flush.frame(&self.rule, now, tag.kind == Kind::Video);
         if !self.logs.iter().any(OpenLog::holds_gop) {
             self.gop.push(now, item, self.keep);
         }
@@ -278,6 +286,7 @@ impl Stream {
             key,
             writer: LogWriter::new(id),
             backlog: VecDeque::new(),
+            reassembled_bytes: 0,
             readers: Vec::new(),
             idle_since: now,
         };
@@ -315,7 +324,7 @@ impl Stream {
         let snapshot = self.tracks.snapshot();
         for log in &mut self.logs {
             while let Some(item) = log.backlog.pop_front() {
-                let _fits = log.write(item.frame.complete_at, &item, &snapshot);
+                let _fits = log.write(item.complete_at(), &item, &snapshot);
                 let now = clock();
                 self.flush.wake(&self.rule, now);
                 if now >= until {
@@ -399,10 +408,11 @@ impl Stream {
             let frame = Frame { dts_ms, ..frame };
             // Marked as configuration, which is never a join point.
             let flags = flags | flags::CONFIG;
-            let item = Item { flags, config_epoch: config.epoch, number: self.frames, config: None, frame };
+            let (media, number) = (Media::Frame(frame), self.frames);
+            let item = Item { media, flags, config_epoch: config.epoch, number, config: None };
             for log in self.logs.iter_mut().filter(|l| l.wants(&item)) {
                 // Too large for a log: then it is no end of sequence that anybody knows.
-                let _fits = log.write(item.frame.complete_at, &item, &config);
+                let _fits = log.write(item.complete_at(), &item, &config);
             }
         }
     }
@@ -423,9 +433,10 @@ impl Stream {
         self.logs.iter().map(|l| l.writer.retained_bytes()).sum::<u64>() + self.gop.bytes
     }
 
-    /// Bytes copied into logs since the last call.
+    /// Bytes copied into logs, or on the way from one to another, since the last call.
     pub fn take_copied_bytes(&mut self) -> u64 {
-        self.logs.iter_mut().map(|l| l.writer.take_copied_bytes()).sum()
+        let of = |l: &mut OpenLog| l.writer.take_copied_bytes() + std::mem::take(&mut l.reassembled_bytes);
+        self.logs.iter_mut().map(of).sum()
     }
 }
 
@@ -453,21 +464,22 @@ impl OpenLog {
     }
 
     fn write(&mut self, now: Mono, item: &Item, config: &Arc<ConfigSet>) -> bool {
+        let Some((frame, copied)) = item.frame() else { return false };
+        self.reassembled_bytes += copied;
         // Without its video a variant can be joined at any sound.
         let audio_joins =
             !self.key.variant.video && item.flags & (flags::AUDIO | flags::CONFIG) == flags::AUDIO;
         let join = item.flags & flags::JOIN != 0 || audio_joins;
         let entry = Entry {
-            dts_ms: item.frame.dts_ms,
-            complete_us: item.frame.complete_at.as_micros(),
+            dts_ms: frame.dts_ms,
+            complete_us: frame.complete_at.as_micros(),
             config_epoch: item.config_epoch,
             number: item.number,
             flags: if join { item.flags | flags::JOIN } else { item.flags },
             ..Entry::default()
         };
         let config = join.then(|| item.config.as_ref().unwrap_or(config).clone());
-        packager::pack(self.key.format, &mut self.writer, &item.frame)
-            && self.writer.commit(now, entry, config)
+        packager::pack(self.key.format, &mut self.writer, &frame) && self.writer.commit(now, entry, config)
     }
 }
 

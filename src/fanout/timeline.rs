@@ -30,7 +30,7 @@ pub enum Mapped {
 struct TrackClock {
     /// Last timestamp as the publisher sent it.
     raw: u32,
-    /// Last stream time.
+    /// Last stream time; before the track's first frame the stream's start, 0.
     mapped: u32,
     /// To be added to `raw`.
     offset: u32,
@@ -88,12 +88,15 @@ impl Timeline {
             }
         }
         let mut mapped = raw.wrapping_add(track.offset);
-        // Before the first frame of any track there is no time to step back from.
-        let floor = if self.newest.is_some() { track.mapped } else { mapped };
-        if diff(mapped, floor) < 0 {
-            mapped = floor;
-            if outcome == Mapped::Kept {
-                outcome = Mapped::Held;
+        if let Some(newest) = self.newest {
+            // Never behind the track's last time, or the stream's start. Both are measured from the newest time: a last
+            // time more than half the circle (24.8 days) ago, as of a track that comes late, looks like the future.
+            let behind = diff(newest, mapped);
+            if behind > 0 && behind as u32 > newest.wrapping_sub(track.mapped) {
+                mapped = track.mapped;
+                if outcome == Mapped::Kept {
+                    outcome = Mapped::Held;
+                }
             }
         }
         if step > 0 && step < 1000 && index == 1 {
@@ -163,6 +166,27 @@ mod tests {
         for (name, input, want) in rows {
             assert_eq!(run(&mut Timeline::default(), input), *want, "{name}");
         }
+    }
+
+    #[test]
+    fn a_track_that_comes_after_weeks_is_not_held_back() {
+        // Beyond half the circle, where the stream's start and old times look like the future.
+        const LATE: u32 = (1 << 31) + 5000;
+        let (at, half, mid) = (u64::from(LATE), u64::from(LATE / 2), LATE / 2);
+        let rows: &[(u64, Kind, u32)] = &[
+            (0, Video, 0),
+            (half, Video, mid),
+            (at, Video, LATE),
+            (at, Audio, LATE - 10),
+            (at, Audio, LATE + 10),
+        ];
+        assert_eq!(run(&mut Timeline::default(), rows), [0, mid, LATE, LATE - 10, LATE + 10]);
+        let rows = &[(0, Video, 0), (0, Audio, 0), (half, Video, mid), (at, Video, LATE), (at, Audio, LATE)];
+        assert_eq!(run(&mut Timeline::default(), rows), [0, 0, mid, LATE, LATE + 33]);
+        const HALF: u32 = 1 << 31;
+        let at = u64::from(HALF);
+        let across = [(0, Video, 0), (at - 5, Video, HALF - 5), (at, Audio, HALF + 5)];
+        assert_eq!(run(&mut Timeline::default(), &across), [0, HALF - 5, HALF + 5]);
     }
 
     #[test]

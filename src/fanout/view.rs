@@ -55,15 +55,25 @@ pub enum Step {
 
 #[derive(Debug)]
 struct Held {
-    segment: Arc<Segment>,
+    /// None: evicted and gone, only its place is kept while an older one is in flight.
+    segment: Option<Arc<Segment>>,
     in_flight: u32,
+}
+
+impl From<Arc<Segment>> for Held {
+    fn from(segment: Arc<Segment>) -> Held {
+        Held { segment: Some(segment), in_flight: 0 }
+    }
 }
 
 /// See the module's description.
 #[derive(Debug)]
 pub struct View {
     shared: Arc<LogShared>,
+    /// Consecutive; the newest always has its segment.
     held: VecDeque<Held>,
+    /// Number of the first of `held`.
+    first: u32,
     floor: u32,
     join: Option<JoinPoint>,
     limit: Pos,
@@ -75,10 +85,12 @@ pub struct View {
 impl View {
     /// A view that starts from `snapshot`.
     pub fn new(snapshot: LogSnapshot) -> View {
+        let first = snapshot.segments.first().map_or(0, |s| s.seq());
         let mut view = View {
             shared: snapshot.shared,
-            floor: snapshot.segments.first().map_or(0, |s| s.seq()),
-            held: snapshot.segments.into_iter().map(|segment| Held { segment, in_flight: 0 }).collect(),
+            held: snapshot.segments.into_iter().map(Held::from).collect(),
+            first,
+            floor: first,
             join: snapshot.join,
             limit: Pos::default(),
             head: Mono::ZERO,
@@ -97,10 +109,20 @@ impl View {
     /// Takes one piece of news.
     pub fn feed(&mut self, news: Feed) {
         match news {
-            Feed::Segment(segment) => self.held.push_back(Held { segment, in_flight: 0 }),
+            Feed::Segment(segment) => {
+                // News may come again that the snapshot held already: a second copy would shift all that follow.
+                let next = self.first.wrapping_add(self.held.len() as u32);
+                debug_assert!(segment.seq() <= next, "news of a segment was lost");
+                if segment.seq() == next {
+                    self.held.push_back(Held::from(segment));
+                }
+            }
             Feed::Join(join) => self.join = join,
             Feed::Floor(floor) => {
-                self.floor = floor;
+                for seg in self.floor..floor {
+                    self.release(seg);
+                }
+                self.floor = self.floor.max(floor);
                 self.cached = None;
                 self.trim();
             }
@@ -110,9 +132,9 @@ impl View {
 
     /// Looks how far the log is flushed. Returns whether it moved.
     pub fn refresh(&mut self) -> bool {
-        let Some(last) = self.held.back() else { return false };
+        let Some(last) = self.held.back().and_then(|h| h.segment.as_ref()) else { return false };
         // The word may name a segment whose news has not come: the next ring brings both.
-        let last = Pos { seg: last.segment.seq(), entry: last.segment.published() };
+        let last = Pos { seg: last.seq(), entry: last.published() };
         let limit = self.shared.flushed().min(last);
         if limit <= self.limit {
             return false;
@@ -140,7 +162,7 @@ impl View {
 
     /// A cursor at `pos`.
     pub fn cursor_at(&self, pos: Pos) -> Option<Cursor> {
-        let offset = self.get(pos.seg)?.segment.start_of(pos.entry)?;
+        let offset = self.get(pos.seg)?.start_of(pos.entry)?;
         Some(Cursor { pos, offset })
     }
 
@@ -153,7 +175,7 @@ impl View {
     pub fn normalise(&self, pos: Pos) -> Pos {
         match self.get(pos.seg) {
             // Only behind a later segment is the count final.
-            Some(held) if pos.entry >= held.segment.published() && self.get(pos.seg + 1).is_some() => {
+            Some(segment) if pos.entry >= segment.published() && self.get(pos.seg + 1).is_some() => {
                 Pos { seg: pos.seg + 1, entry: 0 }
             }
             _ => pos,
@@ -176,13 +198,12 @@ impl View {
     /// The same for a subscriber that leaves this log at `limit`, or with a lag bound of its own; nothing is kept.
     pub fn decide(&self, cursor: Cursor, limit: Pos, lag_max_us: u64) -> Step {
         let pos = self.normalise(cursor.pos);
-        let Some(held) = self.get(pos.seg) else {
+        let Some(segment) = self.get(pos.seg) else {
             return match self.join() {
                 Some(join) => Step::Skip(join.clone()),
                 None => Step::Wait,
             };
         };
-        let segment = &held.segment;
         let offset = if pos == cursor.pos { cursor.offset } else { 0 };
         let last = if limit.seg > pos.seg { segment.published() } else { limit.entry };
         if limit.seg < pos.seg || last <= pos.entry {
@@ -230,15 +251,15 @@ impl View {
 
     /// The bytes of `run`.
     pub fn bytes(&self, run: &Run) -> Option<&[u8]> {
-        self.get(run.seg)?.segment.bytes(run.from, run.to)
+        self.get(run.seg)?.bytes(run.from, run.to)
     }
 
     /// The first position, from `from` on, of frame `number` or a later one: the same place in a sibling log.
     pub fn first_since(&self, from: Pos, number: u32) -> Pos {
         let mut pos = self.normalise(from);
         while pos < self.limit {
-            let Some(held) = self.get(pos.seg) else { break };
-            match held.segment.entry(pos.entry) {
+            let Some(segment) = self.get(pos.seg) else { break };
+            match segment.entry(pos.entry) {
                 Some(e) if e.number.wrapping_sub(number) as i32 >= 0 => break,
                 Some(_) => pos = self.normalise(Pos { entry: pos.entry + 1, ..pos }),
                 None => break,
@@ -254,7 +275,7 @@ impl View {
 
     /// The entry at `pos`.
     pub fn entry(&self, pos: Pos) -> Option<Entry> {
-        self.get(pos.seg)?.segment.entry(pos.entry)
+        self.get(pos.seg)?.entry(pos.entry)
     }
 
     /// Segment `seg` is read by the kernel until [`View::unpin`].
@@ -270,7 +291,10 @@ impl View {
             debug_assert!(held.in_flight > 0);
             held.in_flight = held.in_flight.saturating_sub(1);
         }
-        self.trim();
+        if seg < self.floor {
+            self.release(seg);
+            self.trim();
+        }
     }
 
     /// Whether a send from any segment is in flight: the view must stay.
@@ -285,16 +309,24 @@ impl View {
 
     /// Bytes of segments that are evicted but still in flight.
     pub fn pinned_evicted_bytes(&self) -> u64 {
-        let evicted = self.held.iter().take_while(|h| h.segment.seq() < self.floor);
-        evicted.map(|h| u64::from(h.segment.capacity())).sum()
+        let evicted = self.held.iter().take(self.floor.saturating_sub(self.first) as usize);
+        evicted.filter_map(|h| h.segment.as_ref()).map(|s| u64::from(s.capacity())).sum()
     }
 
-    fn trim(&mut self) {
-        while self.held.len() > 1
-            && self.held.front().is_some_and(|h| h.segment.seq() < self.floor && h.in_flight == 0)
-        {
-            self.held.pop_front();
+    /// Lets go of `seg`, which is evicted, unless it is in flight. The newest stays: it says how far the log goes.
+    fn release(&mut self, seg: u32) {
+        let Some(index) = self.index(seg).filter(|i| i + 1 < self.held.len()) else { return };
+        if let Some(held) = self.held.get_mut(index).filter(|h| h.in_flight == 0) {
+            held.segment = None;
             self.cached = None;
+        }
+    }
+
+    /// Forgets the places in front that hold nothing.
+    fn trim(&mut self) {
+        while self.held.front().is_some_and(|h| h.segment.is_none()) {
+            self.held.pop_front();
+            self.first += 1;
         }
     }
 
@@ -302,7 +334,7 @@ impl View {
         let pos = match pos.entry {
             0 => {
                 let seg = pos.seg.checked_sub(1)?;
-                Pos { seg, entry: self.get(seg)?.segment.published() }
+                Pos { seg, entry: self.get(seg)?.published() }
             }
             _ => pos,
         };
@@ -310,11 +342,12 @@ impl View {
     }
 
     fn index(&self, seg: u32) -> Option<usize> {
-        Some(seg.checked_sub(self.held.front()?.segment.seq())? as usize)
+        Some(seg.checked_sub(self.first)? as usize)
     }
 
-    fn get(&self, seg: u32) -> Option<&Held> {
-        self.held.get(self.index(seg)?)
+    /// Segment `seg`; none if it is evicted and gone, or its news has not come.
+    fn get(&self, seg: u32) -> Option<&Arc<Segment>> {
+        self.held.get(self.index(seg)?)?.segment.as_ref()
     }
 
     fn get_mut(&mut self, seg: u32) -> Option<&mut Held> {
@@ -436,6 +469,52 @@ mod tests {
         view.unpin(run.seg);
         assert!(view.bytes(&run).is_none() && view.pinned_evicted_bytes() == 0);
         assert!(matches!(view.step(start, LAG), Step::Skip(_)));
+    }
+
+    #[test]
+    fn a_stalled_send_keeps_its_own_segment_only() {
+        let mut log = LogWriter::new(LogId(0));
+        append(&mut log, 0, 16_000, 0, true);
+        let mut view = View::new(log.snapshot());
+        bring(&mut log, &mut view, 0);
+        let Step::Send(run) = view.step(view.cursor_at(Pos::default()).unwrap(), LAG) else { panic!() };
+        let pinned = u64::from(view.get(run.seg).unwrap().capacity());
+        view.pin(run.seg);
+        for i in 1..20 {
+            append(&mut log, i * 9000, 16_000, i as u8, true);
+            log.evict(Mono::from_micros(i * 9_000_000), KEEP);
+            bring(&mut log, &mut view, i * 9000);
+            assert_eq!(view.pinned_evicted_bytes(), pinned);
+        }
+        assert_eq!(view.held.iter().filter(|h| h.segment.is_some()).count(), 2, "the pinned and the newest");
+        // What lies between is evicted like anything else, and what is newest is found where it belongs.
+        let gone = Cursor { pos: Pos { seg: run.seg + 5, entry: 0 }, offset: 0 };
+        let Step::Skip(join) = view.step(gone, LAG) else { panic!() };
+        let Step::Send(newest) = view.step(view.cursor_at(join.pos).unwrap(), LAG) else { panic!() };
+        assert_eq!(view.bytes(&newest).unwrap(), [19; 16_000]);
+        assert_eq!(view.bytes(&run).unwrap(), [0; 16_000]);
+        view.unpin(run.seg);
+        assert_eq!((view.pinned_evicted_bytes(), view.held.len()), (0, 1));
+        assert_eq!(view.bytes(&newest).unwrap(), [19; 16_000]);
+    }
+
+    #[test]
+    fn a_segment_that_is_fed_twice_counts_once() {
+        let mut log = LogWriter::new(LogId(0));
+        append(&mut log, 0, 16_000, 0, true);
+        let mut view = View::new(log.snapshot());
+        for i in 1..4 {
+            append(&mut log, i, 16_000, i as u8, false);
+            for news in log.take_news() {
+                view.feed(news.clone());
+                view.feed(news);
+            }
+        }
+        bring(&mut log, &mut view, 4);
+        assert_eq!((view.held.len(), view.held.len() > 2), (log.snapshot().segments.len(), true));
+        let mut cursor = view.cursor_at(Pos::default()).unwrap();
+        let sent: Vec<u8> = (0..4).flat_map(|i| [i; 16_000]).collect();
+        assert!(drain(&mut view, &mut cursor).0 == sent);
     }
 
     #[test]

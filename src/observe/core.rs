@@ -11,15 +11,15 @@ use super::labels::{
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct CoreMetrics {
-    /// Payload and protocol bytes read from publishers.
+    /// Bytes read from peers of any role, protocol included.
     pub ingest_bytes: PerProtocol<Counter>,
-    /// Bytes the kernel accepted for subscribers.
+    /// Bytes the kernel accepted for peers of any role, handshakes and replies included.
     pub egress_bytes: PerProtocol<Counter>,
-    /// Frames appended by streams at home on this core.
+    /// Frames of this core's publishers, counted before any is dropped.
     pub frames: PerFrameKind<Counter>,
     /// Frames that reached no log.
     pub frames_dropped: PerDropReason<Counter>,
-    /// Sends that completed; egress bytes over this is the size of a send.
+    /// Sends of these that completed; egress bytes over this is the size of a send.
     pub sends: PerProtocol<Counter>,
     /// Skips of subscribers that were behind more than `fanout.max_lag_ms`.
     pub lag_skips: PerProtocol<Counter>,
@@ -29,7 +29,7 @@ pub struct CoreMetrics {
     pub payload_copied_bytes: PerCopyStage<Counter>,
     /// Sequence headers equal to the one before, left out.
     pub config_repeats_dropped: Counter,
-    /// Times a stream's timestamps were rebased (republish, jump).
+    /// Times a track's timestamps jumped and were joined to what went before; a returning publisher's are not counted.
     pub timestamps_rebased: Counter,
 
     /// Connections accepted.
@@ -40,7 +40,7 @@ pub struct CoreMetrics {
     pub connections_refused: PerRefuseReason<Counter>,
     /// Submission queue of the ring full: an extra system call each.
     pub ring_sqe_overflows: Counter,
-    /// Completion queue of the ring overflowed: the kernel kept them aside.
+    /// Times that completions did not fit the ring's queue: the kernel kept some aside.
     pub ring_cqe_overflows: Counter,
     /// Receives that found no provided buffer (ENOBUFS) and were armed again.
     pub receive_buffers_exhausted: Counter,
@@ -55,7 +55,7 @@ pub struct CoreMetrics {
     pub subscribers: PerProtocol<Gauge>,
     /// Streams at home on this core.
     pub streams: Gauge,
-    /// Bytes of log segments of streams at home on this core.
+    /// Bytes committed to logs of streams at home on this core, and kept beside them while none is open; not capacity.
     pub log_bytes: Gauge,
     /// Bytes of user memory of this core's connections; logs not among them.
     pub connection_memory_bytes: Gauge,

@@ -109,13 +109,6 @@ impl CoreHistograms {
         self.set.stages[stage][protocol].record(us, 1);
     }
 
-    /// Records `n` equal times of `stage`.
-    #[inline]
-    pub fn record_n_us(&mut self, stage: Stage, protocol: Protocol, us: u64, n: u64) {
-        self.dirty = true;
-        self.set.stages[stage][protocol].record(us, n);
-    }
-
     /// Records `us` microseconds from a complete frame to its acceptance by the kernel for one subscriber.
     #[inline]
     pub fn record_fanout_us(&mut self, protocol: Protocol, us: u64) {
@@ -179,7 +172,7 @@ mod tests {
             core.record_us(Stage::Send, Protocol::Rtmp, us);
         }
         assert!(core.publish(&shared) && core.publish(&shared));
-        core.record_n_us(Stage::Send, Protocol::Rtmp, 500, 3);
+        (0..3).for_each(|_| core.record_us(Stage::Send, Protocol::Rtmp, 500));
         assert!(core.publish(&shared));
         let mut sum = Set::default();
         shared.add_to(&mut sum);

@@ -194,8 +194,6 @@ labels! {
         Shutdown = "shutdown",
         /// A subscriber sent more than `limits.inbound_bytes_per_10s`.
         InboundFlood = "inbound_flood",
-        /// Our fault.
-        Internal = "internal",
     }
 }
 

@@ -82,33 +82,33 @@ impl Registry {
         page.gauge("headgate_streams", "Streams that exist now.", self.level(|m| &m.streams) as f64);
         page.counters(
             "headgate_ingest_bytes_total",
-            "Bytes received from publishers.",
+            "Bytes received from all peers.",
             self.by_protocol(|m, p| &m.ingest_bytes[p]),
         );
         page.counters(
             "headgate_egress_bytes_total",
-            "Bytes that the kernel accepted for subscribers.",
+            "Bytes that the kernel accepted for all peers, handshakes and replies included.",
             self.by_protocol(|m, p| &m.egress_bytes[p]),
         );
         page.counters(
             "headgate_sends_total",
-            "Completed sends to subscribers; bytes over sends is the size of a send.",
+            "Completed sends to all peers; bytes over sends is the size of a send.",
             self.by_protocol(|m, p| &m.sends[p]),
         );
         page.counters(
             "headgate_frames_total",
-            "Frames appended to streams.",
+            "Frames that publishers sent, those dropped afterwards included.",
             FrameKind::ALL.map(|k| (vec![("kind", k.as_str())], self.total(|m| &m.frames[k]) as f64)),
         );
         page.counters(
             "headgate_frames_dropped_total",
-            "Frames that reached no stream.",
+            "Frames that reached no log.",
             DropReason::ALL
                 .map(|r| (vec![("reason", r.as_str())], self.total(|m| &m.frames_dropped[r]) as f64)),
         );
         page.counters(
             "headgate_payload_copied_bytes_total",
-            "Payload bytes copied: once out of the socket's chunks, once into each log.",
+            "Payload bytes copied: out of the socket's chunks, into each log.",
             CopyStage::ALL
                 .map(|s| (vec![("stage", s.as_str())], self.total(|m| &m.payload_copied_bytes[s]) as f64)),
         );
@@ -119,12 +119,12 @@ impl Registry {
         );
         page.counter(
             "headgate_timestamps_rebased_total",
-            "Times that a stream's timestamps jumped and were joined to what went before.",
+            "Times that a track's timestamps jumped and were joined to what went before.",
             self.total(|m| &m.timestamps_rebased),
         );
         page.gauge(
             "headgate_log_bytes",
-            "Memory of the shared logs in bytes.",
+            "Bytes of media kept in the shared logs, and beside them while no log is open.",
             self.level(|m| &m.log_bytes) as f64,
         );
         page.gauge(
@@ -212,7 +212,7 @@ impl Registry {
         );
         page.counter(
             "headgate_ring_cqe_overflows_total",
-            "Times that the completion queue of an io_uring overflowed.",
+            "Times that an io_uring's completions did not fit their queue and the kernel kept some aside.",
             self.total(|m| &m.ring_cqe_overflows),
         );
         page.counter(

@@ -13,12 +13,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bitrates are means over at least this, in microseconds.
 const RATE_WINDOW_US: u64 = 2_000_000;
+/// A stream's first moments count as at least this long: its first keyframe is no bitrate. In microseconds.
+const RATE_EARLY_US: u64 = 1_000_000;
 
+/// Bytes of one stream over time, as bits a second.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
+    /// When the window began, and what had come by then.
     at: Mono,
     bytes: u64,
-    bps: u64,
+    /// Of the last full window; none before the first ends.
+    bps: Option<u64>,
+}
+
+impl Rate {
+    /// Takes the count of `now` and says the rate: of the last full window, or, before there is one, of what there is.
+    fn look(&mut self, now: Mono, bytes: u64) -> u64 {
+        let elapsed = now.micros_since(self.at);
+        let bits = bytes.saturating_sub(self.bytes).saturating_mul(8);
+        let bps = bits.saturating_mul(1_000_000) / elapsed.max(RATE_EARLY_US);
+        if elapsed >= RATE_WINDOW_US {
+            *self = Rate { at: now, bytes, bps: Some(bps) };
+        }
+        self.bps.unwrap_or(bps)
+    }
 }
 
 /// The directory, as the control thread sees it.
@@ -47,19 +65,15 @@ impl StreamSource for Streams {
 fn summary(listed: &Listed, now: Mono, rates: &mut HashMap<StreamName, Rate>) -> StreamSummary {
     let stats = &listed.stats;
     let bytes_in = stats.bytes_in.load(Ordering::Relaxed);
-    let rate = rates.entry(listed.name.clone()).or_insert(Rate { at: listed.since, bytes: 0, bps: 0 });
-    let elapsed = now.micros_since(rate.at);
-    if elapsed >= RATE_WINDOW_US || rate.bps == 0 {
-        let bits = bytes_in.saturating_sub(rate.bytes).saturating_mul(8);
-        *rate = Rate { at: now, bytes: bytes_in, bps: bits.saturating_mul(1_000_000) / elapsed.max(1) };
-    }
+    let rate = rates.entry(listed.name.clone()).or_insert(Rate { at: listed.since, bytes: 0, bps: None });
+    let bitrate_bps = rate.look(now, bytes_in);
     let tracks = stats.tracks.lock().unwrap_or_else(PoisonError::into_inner).iter().map(track).collect();
     StreamSummary {
         app: listed.name.app().to_owned(),
         name: listed.name.stream().to_owned(),
         state: if listed.published { StreamState::Live } else { StreamState::Waiting },
         tracks,
-        bitrate_bps: rate.bps,
+        bitrate_bps,
         viewers: PerProtocol::from_fn(|p| {
             stats.viewers.get(p.index()).map_or(0, |v| v.load(Ordering::Relaxed).max(0) as u64)
         }),
@@ -92,4 +106,30 @@ fn track(track: &Track) -> TrackSummary {
         Kind::Data => "data",
     };
     TrackSummary { kind, codec: track.codec.name().to_string(), detail: detail.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_of_a_full_window_once_there_is_one() {
+        let mut rate = Rate { at: Mono::from_micros(0), bytes: 0, bps: None };
+        // (ms, bytes so far, bits a second)
+        for (ms, bytes, bps) in [
+            (5, 50_000, 400_000),
+            (1000, 100_000, 800_000),
+            (2000, 250_000, 1_000_000),
+            // 5 ms behind the last look, a keyframe: not a window.
+            (2005, 500_000, 1_000_000),
+            (4000, 500_000, 1_000_000),
+            // Silent.
+            (6000, 500_000, 0),
+            // Again, behind a window without a byte.
+            (6005, 750_000, 0),
+            (8000, 750_000, 1_000_000),
+        ] {
+            assert_eq!(rate.look(Mono::from_micros(ms * 1000), bytes), bps, "at {ms} ms");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Records of connections: hot ones of 64 bytes in pages that never move, the rest in a box beside.
+//! Records of connections: hot ones of at most 80 bytes in pages that never move, the rest in a box beside.
 
 use super::engine::{GENERATION_BITS, Key};
 use crate::fanout::directory::{StreamId, StreamName};

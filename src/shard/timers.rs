@@ -1,4 +1,5 @@
-//! Deadlines of one core in one heap, at most one entry for each connection: an entry that comes early is put back.
+//! Deadlines of one core in one heap. Whoever comes due looks at its own deadline, so an entry that comes early or again
+//! does nothing: a nearer deadline is pushed beside the old one, which is not searched for.
 
 use super::engine::Key;
 use crate::fanout::directory::StreamId;

@@ -30,6 +30,14 @@ pub fn unpack(format: Format, entry: &Bytes) -> Option<(Kind, u32, Bytes)> {
     }
 }
 
+/// How many bytes [`unpack`] had to copy to give `body`.
+pub fn reassembled_bytes(format: Format, body: &Bytes) -> u64 {
+    match format {
+        Format::Rtmp if body.len() > rtmp::CHUNK_SIZE => body.len() as u64,
+        Format::Rtmp | Format::Flv => 0,
+    }
+}
+
 /// Appends metadata, sequence headers and colour/channel configuration, each stamped with `dts_ms`.
 pub fn configuration(format: Format, config: &ConfigSet, variant: Variant, dts_ms: u32, out: &mut Vec<u8>) {
     let Variant { audio, video, strip } = variant;

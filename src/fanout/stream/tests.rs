@@ -119,6 +119,29 @@ fn a_second_format_is_rebuilt_from_the_first() {
 }
 
 #[test]
+fn what_lies_in_pieces_is_put_together_when_its_turn_comes_and_counted() {
+    const LARGE: usize = 200_000;
+    let mut stream = stream();
+    publish(&mut stream, 0, 1);
+    let mut rtmp = open(&mut stream, MS(200), RTMP, 1);
+    deliver(&mut stream, MS(200), 1, &mut rtmp);
+    stream.append(MS(200), key(200));
+    let mut body = vec![7; LARGE];
+    body[..2].copy_from_slice(&[0x27, 1]);
+    stream.append(MS(240), frame(Kind::Video, 240, &body));
+    stream.take_copied_bytes();
+    let mut flv = open(&mut stream, MS(240), FLV, 2);
+    assert_eq!(stream.take_copied_bytes(), 11 + 7 + 4, "the first entry only");
+    deliver(&mut stream, MS(240), 2, &mut flv);
+    assert_eq!(
+        stream.take_copied_bytes(),
+        (11 + LARGE + 4 + LARGE) as u64,
+        "put together, then into the log"
+    );
+    assert_eq!(read(&mut flv, Format::Flv), [(Kind::Video, 200), (Kind::Video, 240)]);
+}
+
+#[test]
 fn a_closed_log_leaves_the_gop_behind() {
     let mut stream = stream();
     publish(&mut stream, 0, 2);

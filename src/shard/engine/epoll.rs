@@ -357,8 +357,4 @@ impl Backend for Epoll {
     fn stats(&self) -> BackendStats {
         BackendStats::default()
     }
-
-    fn name(&self) -> &'static str {
-        "epoll"
-    }
 }

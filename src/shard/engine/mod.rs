@@ -82,7 +82,7 @@ pub enum Completion {
 pub struct BackendStats {
     /// The submission queue was full and had to be submitted early.
     pub submission_full: u64,
-    /// Completions the kernel had to keep back.
+    /// Times that completions did not fit their queue and the kernel had to keep some aside.
     pub completion_overflow: u64,
 }
 
@@ -146,6 +146,4 @@ pub trait Backend {
     fn ready(&self) -> impl Future<Output = io::Result<()>>;
     /// See [`BackendStats`].
     fn stats(&self) -> BackendStats;
-    /// `uring` or `epoll`.
-    fn name(&self) -> &'static str;
 }

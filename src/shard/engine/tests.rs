@@ -394,6 +394,74 @@ async fn a_yield_comes_back_behind_the_runtime<B: Backend>(mut rig: Rig<B>) {
     }
 }
 
+/// What a turn's budget left, and nobody else will tell of, brings the next turn.
+async fn what_a_turn_leaves_wakes_the_next<B: Backend>(mut rig: Rig<B>) {
+    let mut others: Vec<UnixStream> = (1..=3).map(|slot| rig.attach(slot)).collect();
+    for (slot, far) in (1..).zip(&mut others) {
+        rig.backend.receive_once(Key { slot, generation: 1 });
+        far.write_all(b"x").unwrap();
+    }
+    rig.backend.submit().unwrap();
+    rig.backend.collect().unwrap();
+    let mut got = 0;
+    while got < others.len() {
+        // One a turn, as if that were the budget.
+        if let Some(completion) = rig.backend.next() {
+            got += usize::from(matches!(rig.see(completion), Seen::Bytes { .. }));
+        }
+        if got < others.len() {
+            rig.backend.submit().unwrap();
+            tokio::time::timeout(GUARD, rig.backend.ready()).await.expect("what is left").unwrap();
+            rig.backend.collect().unwrap();
+        }
+    }
+}
+
+thread_local! {
+    /// How often this thread's runtime truly waited; what tokio-uring has for the kernel it submits only then.
+    static PARKS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// A core that always has completions left must let the runtime wait between two turns.
+#[test]
+fn what_a_turn_leaves_does_not_keep_the_runtime_from_waiting() {
+    if skip_without_io_uring() {
+        return;
+    }
+    run(
+        |bell| Uring::new(SLOTS, bell),
+        async |mut rig| {
+            for turn in 0..10 {
+                rig.backend.yield_once();
+                rig.backend.submit().unwrap();
+                rig.backend.collect().unwrap();
+                let parks = PARKS.get();
+                rig.backend.submit().unwrap();
+                tokio::time::timeout(GUARD, rig.backend.ready()).await.expect("what is left").unwrap();
+                assert!(PARKS.get() > parks, "turn {turn}");
+            }
+        },
+    );
+}
+
+/// Completions beyond the queue's size are kept aside by the kernel, counted, and come later.
+#[test]
+fn completions_that_do_not_fit_are_counted_and_none_is_lost() {
+    if skip_without_io_uring() {
+        return;
+    }
+    run(
+        |bell| Uring::new(SLOTS, bell),
+        async |mut rig| {
+            let count = 40_000;
+            (0..count).for_each(|_| rig.backend.yield_once());
+            let seen = rig.until("all", |seen| seen.len() == count).await;
+            assert!(seen.iter().all(|s| *s == Seen::Woken));
+            assert!(rig.backend.stats().completion_overflow > 0);
+        },
+    );
+}
+
 /// Counts a test that cannot run, as `tests/support` does for the others.
 fn skip_without_io_uring() -> bool {
     let Some(error) = uring::probe().err() else { return false };
@@ -416,7 +484,9 @@ fn run<B: Backend, F: Future<Output = ()>>(
     let thread = std::thread::spawn(move || {
         // Dropped when the case ends, by a panic too.
         let _done: std::sync::mpsc::Sender<()> = done;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().on_thread_park(|| PARKS.set(PARKS.get() + 1));
+        let runtime = builder.build().unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let bell = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
             let mut backend = make(bell.try_clone().unwrap()).unwrap();
@@ -463,4 +533,5 @@ table!(
     detach_gives_the_socket_back,
     the_timer_wakes_at_the_earliest_time,
     a_yield_comes_back_behind_the_runtime,
+    what_a_turn_leaves_wakes_the_next,
 );

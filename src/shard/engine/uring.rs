@@ -26,7 +26,7 @@ use tokio::io::unix::AsyncFd;
 
 /// Entries of the submission queue: a batch of sends with room to spare.
 const SUBMISSION_ENTRIES: u32 = 1024;
-/// Entries of the completion queue; the kernel keeps back (and we count) what does not fit.
+/// Entries of the completion queue; the kernel keeps aside what does not fit, and we count how often.
 const COMPLETION_ENTRIES: u32 = 16 << 10;
 /// How long a drop waits for the kernel to give everything back.
 const REAP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -156,6 +156,10 @@ pub struct Uring {
     /// Timeouts in the kernel, with their numbers, the earliest last.
     timers: Vec<(Mono, u32)>,
     timer_number: u32,
+    /// A no-op is under way that will be told as a wake.
+    yielding: bool,
+    /// Completions that the kernel keeps aside were seen at the last look.
+    overflowing: bool,
     stats: BackendStats,
 }
 
@@ -218,6 +222,8 @@ impl Uring {
             bell_rung: false,
             timers: Vec::new(),
             timer_number: 0,
+            yielding: false,
+            overflowing: false,
             stats: BackendStats::default(),
         };
         uring.arm_bell();
@@ -254,10 +260,25 @@ impl Uring {
         }
     }
 
+    /// Counts the times that the completion queue was too small. Returns whether the kernel keeps completions aside,
+    /// which come with the next system call after room was made.
+    fn overflows(&mut self) -> bool {
+        let Some(kernel) = &mut self.kernel else { return false };
+        let overflowing = kernel.ring.submission().cq_overflow();
+        self.stats.completion_overflow += u64::from(overflowing && !self.overflowing);
+        self.overflowing = overflowing;
+        overflowing
+    }
+
     fn drain(&mut self) {
+        self.overflows();
         let Some(kernel) = &mut self.kernel else { return };
         let mut completions = kernel.ring.completion();
-        self.stats.completion_overflow = u64::from(completions.overflow());
+        if completions.overflow() > 0 {
+            // The kernel had no memory to keep them in. Whose they were is unknown: their slots would never be free.
+            tracing::error!(lost = completions.overflow(), "io_uring lost completions");
+            std::process::abort();
+        }
         for entry in &mut completions {
             let (result, flags) = (entry.result(), entry.flags());
             let key = key_of(entry.user_data());
@@ -297,7 +318,10 @@ impl Uring {
                     self.timers.retain(|(_, number)| *number != key.slot);
                     Completion::Woken
                 }
-                kind::YIELD => Completion::Woken,
+                kind::YIELD => {
+                    self.yielding = false;
+                    Completion::Woken
+                }
                 _ => continue,
             };
             self.collected.push_back(completion);
@@ -385,13 +409,19 @@ impl Backend for Uring {
     }
 
     fn yield_once(&mut self) {
+        self.yielding = true;
         self.push(opcode::Nop::new().build().user_data(u64::from(kind::YIELD)));
     }
 
     fn submit(&mut self) -> io::Result<()> {
+        if !self.collected.is_empty() && !self.yielding {
+            // Taken early, by a full submission queue, or left by a turn: no readiness will tell of them.
+            self.yield_once();
+        }
+        let overflowing = self.overflows();
         if let Some(kernel) = &mut self.kernel {
             let waiting = !kernel.ring.submission().is_empty();
-            if (waiting || kernel.ring.submission().cq_overflow())
+            if (waiting || overflowing)
                 && let Err(error) = kernel.ring.submit()
                 && !passing(&error)
             {
@@ -435,11 +465,8 @@ impl Backend for Uring {
     }
 
     async fn ready(&self) -> io::Result<()> {
-        if !self.collected.is_empty() {
-            // Taken early, by a full submission queue: no readiness will tell of them.
-            tokio::task::yield_now().await;
-            return Ok(());
-        }
+        // Never by `yield_now`: the runtime's own ring submits only when the thread truly waits. What was collected already
+        // is told of by the no-op of `submit`.
         match &self.readiness {
             Some(readiness) => readiness.readable().await?.clear_ready(),
             None => return Err(io::ErrorKind::NotConnected.into()),
@@ -449,10 +476,6 @@ impl Backend for Uring {
 
     fn stats(&self) -> BackendStats {
         self.stats
-    }
-
-    fn name(&self) -> &'static str {
-        "uring"
     }
 }
 
