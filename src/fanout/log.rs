@@ -159,7 +159,7 @@ pub struct LogSnapshot {
 /// How much of a log is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
-    /// Bytes of one log at most; wins over everything.
+    /// Bytes of one log at most, beyond what readers were only just shown; wins over everything else.
     pub gop_bytes_max: u64,
     /// A join point older than this is given up.
     pub gop_age_max: Duration,
@@ -286,8 +286,10 @@ impl LogWriter {
             self.forget_join();
         }
         let mut dropped = false;
+        // What readers were not shown yet, or only just, stays whatever it costs: they could not have sent it.
+        let shown = self.shared.flushed().seg.saturating_sub(1);
         while self.segments.len() > 1 {
-            let Some(oldest) = self.segments.front() else { break };
+            let Some(oldest) = self.segments.front().filter(|oldest| oldest.seq() < shown) else { break };
             let over = self.retained_bytes > keep.gop_bytes_max;
             let joins_here = self.join.as_ref().is_some_and(|j| j.pos.seg == oldest.seq());
             let newest = oldest.published().checked_sub(1).and_then(|i| oldest.entry(i));

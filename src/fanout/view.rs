@@ -524,6 +524,7 @@ mod tests {
         append(&mut log, 0, 1000, 0, true);
         for i in 1..100 {
             append(&mut log, i, 10_000, 0, false);
+            log.flush(Mono::from_micros(i * 1000));
             log.evict(Mono::from_micros(i * 1000), keep);
         }
         assert!(log.snapshot().join.is_none());

@@ -39,7 +39,7 @@ impl<B: Backend, A: App> Core<B, A> {
     pub(crate) fn check_empty(&mut self) -> Result<(), String> {
         let (connections, streams) = (self.conns.used() as usize, self.homes.len());
         let [logs, waiting] = [self.readers.open(), self.readers.waiting()];
-        let timers = std::mem::take(&mut self.timers).take_due(Mono::NEVER);
+        let timers = std::mem::take(&mut self.timers).take_due(Mono::from_micros(u64::MAX - 1));
         let timers = timers.iter().filter(|t| matches!(t, Timer::Stream(_))).count();
         let pinned = self.readers.pinned_bytes() as usize;
         let metrics = &self.observed.metrics;

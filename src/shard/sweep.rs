@@ -103,7 +103,12 @@ impl<B: Backend, A: App> Core<B, A> {
                     }
                     self.skip(key, at_join, &join);
                 }
-                Step::Idle | Step::Wait if view.ended() => return self.end_subscription(now, key),
+                Step::Wait if view.ended() => {
+                    // What it had not got is gone, and no keyframe comes any more.
+                    self.note_skip(key);
+                    return self.end_subscription(now, key);
+                }
+                Step::Idle if view.ended() => return self.end_subscription(now, key),
                 Step::Idle | Step::Wait => return Did::Nothing,
             }
         }

@@ -355,8 +355,4 @@ impl Backend for Sim {
     fn stats(&self) -> BackendStats {
         BackendStats::default()
     }
-
-    fn name(&self) -> &'static str {
-        "sim"
-    }
 }
