@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn segments_grow_until_they_hold_two_seconds() {
-        assert_eq!(grown(100), SEGMENT_BYTES_MIN, "more entries, not more bytes");
+        assert_eq!(grown(20), SEGMENT_BYTES_MIN, "more entries, not more bytes");
         assert_eq!(grown(2000), 512 << 10);
         assert_eq!(grown(40_000), SEGMENT_BYTES_MAX);
     }

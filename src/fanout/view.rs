@@ -462,9 +462,13 @@ mod tests {
         let start = view.cursor_at(Pos::default()).unwrap();
         let Step::Send(run) = view.step(start, LAG) else { panic!() };
         view.pin(run.seg);
-        append(&mut log, 9000, 16_000, 1, true);
-        log.evict(Mono::from_micros(9_000_000), KEEP);
-        bring(&mut log, &mut view, 9000);
+        for i in 1..4 {
+            // Each in a segment of its own.
+            append(&mut log, i * 9000, 100_000, 1, true);
+            bring(&mut log, &mut view, i * 9000);
+        }
+        log.evict(Mono::from_micros(27_000_000), KEEP);
+        bring(&mut log, &mut view, 27_000);
         assert!(view.bytes(&run).is_some() && view.pinned_evicted_bytes() > 0);
         view.unpin(run.seg);
         assert!(view.bytes(&run).is_none() && view.pinned_evicted_bytes() == 0);
@@ -481,21 +485,24 @@ mod tests {
         let pinned = u64::from(view.get(run.seg).unwrap().capacity());
         view.pin(run.seg);
         for i in 1..20 {
-            append(&mut log, i * 9000, 16_000, i as u8, true);
+            append(&mut log, i * 9000, 100_000, i as u8, true);
+            bring(&mut log, &mut view, i * 9000);
             log.evict(Mono::from_micros(i * 9_000_000), KEEP);
             bring(&mut log, &mut view, i * 9000);
-            assert_eq!(view.pinned_evicted_bytes(), pinned);
+            let evicted = if i < 2 { 0 } else { pinned };
+            assert_eq!(view.pinned_evicted_bytes(), evicted, "{i}");
         }
-        assert_eq!(view.held.iter().filter(|h| h.segment.is_some()).count(), 2, "the pinned and the newest");
+        let held = view.held.iter().filter(|h| h.segment.is_some()).count();
+        assert_eq!(held, 3, "the pinned one, the newest, and the one before it");
         // What lies between is evicted like anything else, and what is newest is found where it belongs.
         let gone = Cursor { pos: Pos { seg: run.seg + 5, entry: 0 }, offset: 0 };
         let Step::Skip(join) = view.step(gone, LAG) else { panic!() };
         let Step::Send(newest) = view.step(view.cursor_at(join.pos).unwrap(), LAG) else { panic!() };
-        assert_eq!(view.bytes(&newest).unwrap(), [19; 16_000]);
+        assert_eq!(view.bytes(&newest).unwrap(), [19; 100_000]);
         assert_eq!(view.bytes(&run).unwrap(), [0; 16_000]);
         view.unpin(run.seg);
-        assert_eq!((view.pinned_evicted_bytes(), view.held.len()), (0, 1));
-        assert_eq!(view.bytes(&newest).unwrap(), [19; 16_000]);
+        assert_eq!((view.pinned_evicted_bytes(), view.held.len()), (0, 2));
+        assert_eq!(view.bytes(&newest).unwrap(), [19; 100_000]);
     }
 
     #[test]
