@@ -366,7 +366,7 @@ pub struct Audit {
     times: [u32; 2],
     configs: [bool; 2],
     /// A keyframe came, and no sound since.
-    behind_key: bool,
+    pub behind_key: bool,
     /// The gap in front of that keyframe is counted already.
     counted: bool,
 }
