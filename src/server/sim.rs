@@ -38,6 +38,8 @@ const PLAY_US: u64 = 2_500_000;
 const REST_US: u64 = 70_000_000;
 /// Time in which what is kept for a while after that must be gone.
 const LINGER_US: u64 = 8_000_000;
+/// Within which rivals for a name come.
+const RIVALS_US: u64 = 1500;
 /// Turns after which a run is taken for one that spins.
 const TURNS_MAX: u32 = 3_000_000;
 
@@ -232,7 +234,8 @@ impl Run {
             };
             let Some(last) = self.publishers.iter().find(|p| p.number == publisher) else { continue };
             // A new publisher may have cut it short.
-            let cut = self.publishers.iter().any(|p| p.name == last.name && p.number > last.number);
+            let later = |p: &&Publisher| p.number != last.number && p.from_us + RIVALS_US > last.from_us;
+            let cut = self.publishers.iter().filter(later).any(|p| p.name == last.name);
             let (pictures, sounds) = (last.pictures.wrapping_sub(1), last.sounds.wrapping_sub(1));
             let whole = [Some((publisher, pictures)), Some((publisher, sounds))];
             // Who came, or skipped, to the last keyframe may be behind the last sound.
@@ -274,6 +277,12 @@ fn cast(now_us: u64, rng: &mut Rng) -> (Vec<Publisher>, Vec<Viewer>) {
             let until_us = (from_us + rng.within(100_000..1_500_000)).min(now_us + PLAY_US);
             let number = publishers.len() as u16;
             publishers.push(Publisher::new(number, name, usize::MAX, (from_us, until_us), rng));
+            // Now and then several want the name at once, and most of them lose it again at once.
+            for rival in 0..if rng.chance(25) { rng.within(1..4) } else { 0 } {
+                let at_us = from_us + rng.within(0..RIVALS_US);
+                let number = number + 1 + rival as u16;
+                publishers.push(Publisher::new(number, name, usize::MAX, (at_us, until_us), rng));
+            }
             // Within the grace, after it, or before the other is gone.
             from_us = match rng.within(0..3) {
                 0 => until_us + rng.within(1000..40_000),

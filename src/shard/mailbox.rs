@@ -95,7 +95,7 @@ pub enum Command {
         /// The value.
         hosted: Box<Hosted>,
     },
-    /// To a core that claimed a stream and was told to pass it on: an older claim was met by nobody, it will not come.
+    /// To a core that sent for a stream: it does not come for this claim, a newer one was met instead.
     Superseded {
         /// The stream.
         stream: StreamId,

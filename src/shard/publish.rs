@@ -37,10 +37,12 @@ struct Home {
 struct Awaited {
     publisher: Option<Key>,
     epoch: u32,
+    /// Claims of this core that have sent for it. Each is answered: the stream comes, or [`Command::Superseded`].
+    asked: Vec<u32>,
     frames: VecDeque<Frame>,
     bytes: usize,
-    /// It was claimed away again before it came.
-    forward: Option<CoreId>,
+    /// It was claimed away again before it came: by whom, and the number of that claim.
+    forward: Option<(CoreId, u32)>,
     subscribes: Vec<(StreamName, LogKey, CoreId)>,
     unsubscribes: Vec<(LogId, CoreId)>,
     /// A frame was dropped for want of room: until the next keyframe the rest is of no use.
@@ -129,14 +131,22 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         let awaited = self.homes.awaited.entry(claim.id).or_default();
         let old = awaited.publisher.replace(key);
-        (awaited.epoch, awaited.forward) = (claim.epoch, None);
+        awaited.epoch = claim.epoch;
+        let passed_over = awaited.forward.take();
         awaited.frames.clear();
         (awaited.bytes, awaited.broken) = (0, false);
+        let from = claim.from.filter(|from| *from != self.id);
+        if from.is_some() {
+            awaited.asked.push(claim.epoch);
+        }
         if let Some(old) = old {
             self.close(now, old, DisconnectReason::Takeover);
         }
-        if let Some(from) = claim.from.filter(|from| *from != self.id) {
+        if let Some(from) = from {
             self.tell(from, Command::Surrender { stream: claim.id, to: self.id, epoch: claim.epoch });
+        }
+        if let Some((to, epoch)) = passed_over {
+            self.tell(to, Command::Superseded { stream: claim.id, epoch });
         }
     }
 
@@ -345,7 +355,7 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         // It is still on its way here.
         let Some(awaited) = self.homes.awaited.get_mut(&id) else { return };
-        awaited.forward = Some(to);
+        awaited.forward = Some((to, epoch));
         awaited.frames.clear();
         awaited.bytes = 0;
         let old = awaited.publisher.take();
@@ -355,19 +365,30 @@ impl<B: Backend, A: App> Core<B, A> {
         if let Some(old) = old {
             self.close(now, old, DisconnectReason::Takeover);
         }
+        self.give_up_awaited(id);
     }
 
-    /// A stream that was claimed here, and claimed away before it came, does not come.
+    /// The stream does not come for claim `epoch`.
     pub(super) fn superseded(&mut self, id: StreamId, epoch: u32) {
-        if self.homes.awaited.get(&id).is_some_and(|a| a.epoch == epoch && a.forward.is_some()) {
+        if let Some(awaited) = self.homes.awaited.get_mut(&id) {
+            awaited.asked.retain(|asked| *asked != epoch);
+            self.give_up_awaited(id);
+        }
+    }
+
+    /// A stream that was claimed away, and comes for no claim of this core, is not waited for; nor is it by who claimed it.
+    fn give_up_awaited(&mut self, id: StreamId) {
+        let Some(awaited) = self.homes.awaited.get(&id).filter(|a| a.asked.is_empty()) else { return };
+        if let Some((to, epoch)) = awaited.forward {
             self.homes.awaited.remove(&id);
+            self.tell(to, Command::Superseded { stream: id, epoch });
         }
     }
 
     pub(super) fn arrive(&mut self, now: Mono, id: StreamId, mut hosted: Box<Hosted>) {
         let awaited = self.homes.awaited.remove(&id);
         let awaited = awaited.unwrap_or_else(|| Awaited { epoch: hosted.epoch, ..Awaited::default() });
-        if let Some(to) = awaited.forward {
+        if let Some((to, _)) = awaited.forward {
             return self.tell(to, Command::Arrive { stream: id, hosted });
         }
         if awaited.publisher.is_some() || !awaited.frames.is_empty() {

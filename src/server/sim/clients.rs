@@ -93,7 +93,7 @@ pub struct Publisher {
     key_bytes: usize,
     inter_bytes: usize,
     base_ms: u32,
-    from_us: u64,
+    pub from_us: u64,
     until_us: u64,
 }
 
@@ -364,6 +364,8 @@ pub struct Audit {
     pub skips: u32,
     pub frames: u32,
     times: [u32; 2],
+    /// Publishers whose pictures, whose sounds were followed by another's.
+    over: [Vec<u16>; 2],
     configs: [bool; 2],
     /// A keyframe came, and no sound since.
     pub behind_key: bool,
@@ -403,11 +405,14 @@ impl Audit {
         }
         self.times[at] = time_ms;
         let key = at == 0 && bytes[0] == 0x17;
-        let (before, now) = (self.last[at].replace((publisher, number)), (publisher, number));
+        let before = self.last[at].replace((publisher, number));
         let follows = before == Some((publisher, number.wrapping_sub(1)));
-        if before.is_some_and(|before| before >= now) {
+        let returned =
+            before.is_some_and(|(other, _)| other != publisher) && self.over[at].contains(&publisher);
+        if returned || before.is_some_and(|(of, n)| of == publisher && n >= number) {
             return Err(format!("{this} comes again, or behind {before:?}"));
         }
+        self.over[at].extend(before.filter(|(of, _)| *of != publisher).map(|(of, _)| of));
         if key {
             (self.behind_key, self.counted) = (true, false);
         }
