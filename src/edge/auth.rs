@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn who_may() {
-        let text = "[apps.live]\npublish_key = \"a.b~\"\nplay_token = \"t\"\n";
+        let text = "[apps.live]\npublish_key = \"a.b~\"\nplay_token = \"t\"\n\
+                    [apps.\"live/own\"]\npublish_key = \"own\"\n[apps.\"live/open\"]\npublish_key = \"\"\n";
         let gate = Gate::new(Arc::new(Config::parse(text, "test").unwrap()));
         // (app, query, may publish, may play)
         let rows = [
@@ -85,6 +86,18 @@ mod tests {
             ("live", "token=a.b~&x", true, false),
             ("live", "token=a.b", false, false),
             ("live", "token=%", false, false),
+            // Below an app its keys hold, until a table of its own says otherwise.
+            ("live/room", "", false, false),
+            ("live/room", "token=a.b~", true, false),
+            ("live/room/a", "token=t", false, true),
+            ("live/own", "token=a.b~", false, false),
+            ("live/own", "token=own", true, false),
+            ("live/own/a", "token=own", true, false),
+            ("live/own", "token=t", false, true),
+            ("live/open", "", true, false),
+            ("live/owner", "token=own", false, false),
+            ("lively", "", true, true),
+            ("other/live", "", true, true),
             ("other", "", true, true),
         ];
         for (app, query, publish, play) in rows {
