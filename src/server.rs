@@ -92,8 +92,10 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
     let (rtmp, http) = (listeners.rtmp, listeners.http);
 
     let ready = Arc::new(AtomicBool::new(false));
+    let gate = Gate::new(config.clone());
     let control = Control::start(control::Options {
         config: config.clone(),
+        gate: gate.clone(),
         rtmp_port: rtmp.port(),
         registry: registry.clone(),
         streams: Arc::new(Streams::new(shared.clone())),
@@ -101,7 +103,7 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
     })
     .map_err(|error| ListenError { name: "admin", address: config.listen.admin, error })?;
     let surroundings = Arc::new(Surroundings {
-        gate: Gate::new(config.clone()),
+        gate,
         pages: control.pages(),
         handshake: Duration::from_millis(config.limits.handshake_timeout_ms),
     });

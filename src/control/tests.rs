@@ -30,11 +30,16 @@ impl StreamSource for Fixed {
 }
 
 fn start() -> (Control, Arc<AtomicBool>) {
+    start_behind(Gate::new(Arc::default()))
+}
+
+fn start_behind(gate: Gate) -> (Control, Arc<AtomicBool>) {
     let mut config = Config::default();
     config.listen.admin = "127.0.0.1:0".parse().unwrap();
     let ready = Arc::new(AtomicBool::new(false));
     let control = Control::start(Options {
         config: Arc::new(config),
+        gate,
         rtmp_port: 1935,
         registry: Registry::new(&[0]),
         streams: Arc::new(Fixed),
@@ -112,12 +117,29 @@ fn the_media_port_has_the_page_and_nothing_else() {
 }
 
 #[test]
+fn the_page_follows_a_reload() {
+    let gate = Gate::new(Arc::default());
+    let (control, _) = start_behind(gate.clone());
+    let needs_token = || page(&control, "/api/streams", 0).contains("\"token\":true");
+    assert!(!needs_token());
+    gate.replace(Arc::new(Config::parse("[apps.live]\nplay_token = \"t\"\n", "test").unwrap()));
+    // Answers are repeated for a second.
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !needs_token() {
+        assert!(std::time::Instant::now() < deadline, "the page shows the old configuration");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    control.stop();
+}
+
+#[test]
 fn a_busy_port_is_an_error() {
     let (first, _) = start();
     let mut config = Config::default();
     config.listen.admin = first.admin();
     let second = Control::start(Options {
         config: Arc::new(config),
+        gate: Gate::new(Arc::default()),
         rtmp_port: 1935,
         registry: Registry::new(&[0]),
         streams: Arc::new(Fixed),

@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Query parameters that carry a key; the first is what the documentation names.
 const PARAMETERS: [&str; 2] = ["token", "key"];
 
-/// Decides who may publish and play. Shared by all cores; locked at publish and play only.
-#[derive(Debug)]
+/// Decides who may publish and play. Clones are one gate, shared by all cores; locked at publish and play only.
+#[derive(Clone, Debug)]
 pub struct Gate {
-    config: Mutex<Arc<Config>>,
+    config: Arc<Mutex<Arc<Config>>>,
 }
 
 impl Gate {
     /// A gate that follows `config`.
     pub fn new(config: Arc<Config>) -> Gate {
-        Gate { config: Mutex::new(config) }
+        Gate { config: Arc::new(Mutex::new(config)) }
     }
 
     /// Follows another configuration from now on (reload).
@@ -23,7 +23,8 @@ impl Gate {
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
-    fn config(&self) -> Arc<Config> {
+    /// The configuration that holds now.
+    pub fn config(&self) -> Arc<Config> {
         self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
