@@ -206,10 +206,31 @@ fn choose_cpus(wanted: Option<&[usize]>) -> anyhow::Result<Vec<usize>> {
     Ok(wanted.to_vec())
 }
 
+/// Descriptors that connections leave to the rest of the house (listeners, rings, eventfds, admin port, pages), at
+/// least; a tenth of them if that is more.
+const DESCRIPTORS_KEPT_MIN: u64 = 64;
+
+/// Connections that one of `cores` accepts: what is configured, but all of them together never take the last of
+/// `descriptors`, so that a limit of ours comes before the kernel's, which would close the admin port too.
+fn connections_per_core(configured: u32, cores: usize, descriptors: u64) -> u32 {
+    let kept = (descriptors / 10).max(DESCRIPTORS_KEPT_MIN);
+    let share = descriptors.saturating_sub(kept) / cores.max(1) as u64;
+    configured.min(u32::try_from(share.max(1)).unwrap_or(u32::MAX))
+}
+
 fn shared(config: &Config, cores: usize, descriptors: u64) -> anyhow::Result<Shared> {
     let ms = Duration::from_millis;
     let Config { fanout, publish, limits, .. } = config;
-    let per_core = u64::from(limits.connections_per_core).min(descriptors) as u32;
+    let per_core = connections_per_core(limits.connections_per_core, cores, descriptors);
+    if per_core < limits.connections_per_core {
+        let configured = limits.connections_per_core;
+        tracing::warn!(
+            configured,
+            per_core,
+            descriptors,
+            "too few file descriptors for limits.connections_per_core: raise the limit (ulimit -Hn, LimitNOFILE=)"
+        );
+    }
     let mode = match fanout.flush {
         Flush::Frame => Mode::Frame,
         Flush::Video => Mode::Video,
@@ -280,5 +301,30 @@ fn reload(options: &RunOptions, running: &Config, surroundings: &Surroundings) {
             tracing::info!("reload: keys and apps are in effect");
         }
         Err(error) => tracing::error!("reload failed, the old configuration stays: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors() {
+        // (configured, cores, descriptors, connections per core)
+        for (configured, cores, descriptors, expected) in [
+            (32_768, 2, 1 << 20, 32_768),
+            (32_768, 2, u64::MAX, 32_768),
+            (32_768, 64, 1 << 20, 14_745),
+            (32_768, 4, 1024, 230),
+            (32_768, 1, 256, 192),
+            (100, 4, 1024, 100),
+            (100, 4, 10, 1),
+        ] {
+            assert_eq!(
+                connections_per_core(configured, cores, descriptors),
+                expected,
+                "{cores} {descriptors}"
+            );
+        }
     }
 }
