@@ -133,6 +133,23 @@ fn the_page_follows_a_reload() {
 }
 
 #[test]
+fn silent_connections_do_not_lock_the_operator_out() {
+    let (control, _) = start();
+    // Many more than there are places, and one that has begun to ask.
+    let mut begun = TcpStream::connect(control.admin()).unwrap();
+    begun.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
+    let silent: Vec<_> = (0..200).map(|_| TcpStream::connect(control.admin()).unwrap()).collect();
+    let asked_at = std::time::Instant::now();
+    assert!(admin(&control, "/livez", "localhost").starts_with("HTTP/1.1 200"));
+    assert!(asked_at.elapsed() < Duration::from_secs(2), "not only when the silent ones' time was over");
+    // The oldest have made room. A reset is an end as well.
+    begun.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    assert!(matches!(begun.read(&mut [0; 1]), Ok(0) | Err(_)));
+    drop(silent);
+    control.stop();
+}
+
+#[test]
 fn a_busy_port_is_an_error() {
     let (first, _) = start();
     let mut config = Config::default();
