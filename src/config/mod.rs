@@ -220,7 +220,7 @@ pub struct Limits {
     pub streams: u32,
     /// Bytes a subscriber may send in 10 s before it is closed.
     pub inbound_bytes_per_10s: u32,
-    /// Milliseconds from accept to publish, play or a complete HTTP request.
+    /// Milliseconds from accept to connect (RTMP), and from there to publish or play; to a complete HTTP request.
     pub handshake_timeout_ms: u64,
     /// Bytes of evicted log, per core, that slow subscribers may keep alive.
     pub pin_budget_bytes: u64,

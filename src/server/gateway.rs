@@ -28,7 +28,7 @@ pub struct Surroundings {
     pub gate: Gate,
     /// Takes over requests for pages.
     pub pages: MediaPages,
-    /// Time for handshake and request.
+    /// Time for an HTTP request; in RTMP for handshake and connect, and again from there to publish or play.
     pub handshake: Duration,
 }
 
@@ -229,8 +229,12 @@ impl App for Gateway {
         let id = (u64::from(self.core) << 48) | self.connections;
         let speech = match LISTENERS.get(listener) {
             Some(Protocol::Rtmp) => {
-                let handshake_timeout_ms = self.surroundings.handshake.as_millis() as u32;
-                let config = SessionConfig { handshake_timeout_ms, ..SessionConfig::default() };
+                let ms = self.surroundings.handshake.as_millis() as u32;
+                let config = SessionConfig {
+                    handshake_timeout_ms: ms,
+                    request_timeout_ms: ms,
+                    ..SessionConfig::default()
+                };
                 let session = ServerSession::new(config, now, random_seed());
                 Speech::Rtmp(Box::new(Rtmp {
                     session,
