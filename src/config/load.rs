@@ -1,6 +1,6 @@
 //! TOML text -> [`Config`], with every error at its place.
 
-use super::diagnostic::{ConfigError, Diagnostic, Violation, line_holds_secret};
+use super::diagnostic::{ConfigError, Diagnostic, Violation, is_below_apps, line_holds_secret};
 use super::secret::SecretEntry;
 use super::{App, Config, Fanout, Limits, Listen, Log, Publish, Runtime, levels, validate};
 use serde::Deserialize;
@@ -114,7 +114,9 @@ fn explain(error: &toml::de::Error, text: &str, origin: &str) -> ConfigError {
     let quoted = backquoted(raw);
     let (message, hint) = match quoted.split_first() {
         Some((given, known)) if raw.starts_with("unknown field") => {
-            (format!("unknown key `{given}`"), Some(offer(given, known)))
+            let (message, hint) = (format!("unknown key `{given}`"), Some(offer(given, known)));
+            let shown = Diagnostic::unknown_key(origin, text, span, message, hint);
+            return ConfigError::Invalid(Box::new(shown));
         }
         Some((given, known)) if raw.starts_with("unknown variant") => {
             (format!("unknown value `{given}`"), Some(offer(given, known)))
@@ -122,6 +124,14 @@ fn explain(error: &toml::de::Error, text: &str, origin: &str) -> ConfigError {
         // The raw message quotes the value.
         _ if raw.starts_with("invalid type") && line_holds_secret(text, span.start) => {
             ("a key must be text in quotes".to_owned(), Some("write publish_key = \"...\"".to_owned()))
+        }
+        // So it does here; eflv_strip is no secret.
+        _ if raw.starts_with("invalid type")
+            && is_below_apps(text, span.start)
+            && !raw.contains("expected a boolean") =>
+        {
+            let hint = "write [apps.NAME], and below it publish_key = \"...\"";
+            ("not a table of an app".to_owned(), Some(hint.to_owned()))
         }
         _ if bare_word(text, span.start) => (
             "not a value".to_owned(),
