@@ -124,6 +124,14 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
     drop(ended);
     ready.store(true, Ordering::Release);
     let app = config.app(crate::demo::APP);
+    let mut warnings = config.warnings();
+    let (configured, possible) = (config.limits.connections_per_core, shared.limits.connections);
+    if possible < configured {
+        warnings.push(format!(
+            "each core accepts {possible} connections, not limits.connections_per_core = {configured}: the process may \
+             have {descriptors} file descriptors; raise that (ulimit -Hn, LimitNOFILE=)"
+        ));
+    }
     let banner = Banner {
         version: env!("CARGO_PKG_VERSION"),
         engine: &engine_text,
@@ -133,7 +141,7 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
         admin: control.admin(),
         publish_key: app.publish_key.is_some(),
         play_token: app.play_token.is_some(),
-        warnings: &config.warnings(),
+        warnings: &warnings,
     };
     let mut greeting = banner.to_string();
     let demo = match options.demo {
@@ -222,15 +230,6 @@ fn shared(config: &Config, cores: usize, descriptors: u64) -> anyhow::Result<Sha
     let ms = Duration::from_millis;
     let Config { fanout, publish, limits, .. } = config;
     let per_core = connections_per_core(limits.connections_per_core, cores, descriptors);
-    if per_core < limits.connections_per_core {
-        let configured = limits.connections_per_core;
-        tracing::warn!(
-            configured,
-            per_core,
-            descriptors,
-            "too few file descriptors for limits.connections_per_core: raise the limit (ulimit -Hn, LimitNOFILE=)"
-        );
-    }
     let mode = match fanout.flush {
         Flush::Frame => Mode::Frame,
         Flush::Video => Mode::Video,
