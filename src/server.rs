@@ -92,8 +92,10 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
     let (rtmp, http) = (listeners.rtmp, listeners.http);
 
     let ready = Arc::new(AtomicBool::new(false));
+    let gate = Gate::new(config.clone());
     let control = Control::start(control::Options {
         config: config.clone(),
+        gate: gate.clone(),
         rtmp_port: rtmp.port(),
         registry: registry.clone(),
         streams: Arc::new(Streams::new(shared.clone())),
@@ -101,7 +103,7 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
     })
     .map_err(|error| ListenError { name: "admin", address: config.listen.admin, error })?;
     let surroundings = Arc::new(Surroundings {
-        gate: Gate::new(config.clone()),
+        gate,
         pages: control.pages(),
         handshake: Duration::from_millis(config.limits.handshake_timeout_ms),
     });
@@ -122,6 +124,14 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
     drop(ended);
     ready.store(true, Ordering::Release);
     let app = config.app(crate::demo::APP);
+    let mut warnings = config.warnings();
+    let (configured, possible) = (config.limits.connections_per_core, shared.limits.connections);
+    if possible < configured {
+        warnings.push(format!(
+            "each core accepts {possible} connections, not limits.connections_per_core = {configured}: the process may \
+             have {descriptors} file descriptors; raise that (ulimit -Hn, LimitNOFILE=)"
+        ));
+    }
     let banner = Banner {
         version: env!("CARGO_PKG_VERSION"),
         engine: &engine_text,
@@ -131,7 +141,7 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
         admin: control.admin(),
         publish_key: app.publish_key.is_some(),
         play_token: app.play_token.is_some(),
-        warnings: &config.warnings(),
+        warnings: &warnings,
     };
     let mut greeting = banner.to_string();
     let demo = match options.demo {
@@ -204,10 +214,22 @@ fn choose_cpus(wanted: Option<&[usize]>) -> anyhow::Result<Vec<usize>> {
     Ok(wanted.to_vec())
 }
 
+/// Descriptors that connections leave to the rest of the house (listeners, rings, eventfds, admin port, pages), at
+/// least; a tenth of them if that is more.
+const DESCRIPTORS_KEPT_MIN: u64 = 64;
+
+/// Connections that one of `cores` accepts: what is configured, but all of them together never take the last of
+/// `descriptors`, so that a limit of ours comes before the kernel's, which would close the admin port too.
+fn connections_per_core(configured: u32, cores: usize, descriptors: u64) -> u32 {
+    let kept = (descriptors / 10).max(DESCRIPTORS_KEPT_MIN);
+    let share = descriptors.saturating_sub(kept) / cores.max(1) as u64;
+    configured.min(u32::try_from(share.max(1)).unwrap_or(u32::MAX))
+}
+
 fn shared(config: &Config, cores: usize, descriptors: u64) -> anyhow::Result<Shared> {
     let ms = Duration::from_millis;
     let Config { fanout, publish, limits, .. } = config;
-    let per_core = u64::from(limits.connections_per_core).min(descriptors) as u32;
+    let per_core = connections_per_core(limits.connections_per_core, cores, descriptors);
     let mode = match fanout.flush {
         Flush::Frame => Mode::Frame,
         Flush::Video => Mode::Video,
@@ -278,5 +300,30 @@ fn reload(options: &RunOptions, running: &Config, surroundings: &Surroundings) {
             tracing::info!("reload: keys and apps are in effect");
         }
         Err(error) => tracing::error!("reload failed, the old configuration stays: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors() {
+        // (configured, cores, descriptors, connections per core)
+        for (configured, cores, descriptors, expected) in [
+            (32_768, 2, 1 << 20, 32_768),
+            (32_768, 2, u64::MAX, 32_768),
+            (32_768, 64, 1 << 20, 14_745),
+            (32_768, 4, 1024, 230),
+            (32_768, 1, 256, 192),
+            (100, 4, 1024, 100),
+            (100, 4, 10, 1),
+        ] {
+            assert_eq!(
+                connections_per_core(configured, cores, descriptors),
+                expected,
+                "{cores} {descriptors}"
+            );
+        }
     }
 }

@@ -110,7 +110,9 @@ fn errors_name_place_and_remedy() {
         ("[runtime]\ncores = [0, 0]\n", "f.toml:2:9:", "twice"),
         ("[apps.live]\npublish_kye = \"a\"\n", "f.toml:2:1:", "did you mean `publish_key`?"),
         ("[apps.live]\npublish_key = \"a b\"\n", "f.toml:2:15:", "A-Z a-z"),
-        ("[apps.\"a/b\"]\n", "f.toml:1:7:", "1 to 128 bytes"),
+        ("[apps.\"a//b\"]\n", "f.toml:1:7:", "/ only inside"),
+        ("[apps.\"a/../b\"]\n", "f.toml:1:7:", "1 to 256 bytes"),
+        ("[apps.\"a/b/\"]\n", "f.toml:1:7:", "1 to 256 bytes"),
         ("[fanout]\nflush = \"video\"\n[fanout]\n", "f.toml:3:2:", ""),
         ("[fanout\nflush = 1\n", "f.toml:1:8:", ""),
         ("[log]\nlevel = \"info\nformat = 1", "f.toml:2:", ""),
@@ -131,6 +133,15 @@ fn no_error_shows_a_secret() {
         "[apps.live]\npublish_key = \"71717171 \"\n",
         "[apps.live]\npublish_key = \"71717171\n",
         "[apps.live]\npublish_key = 71717171x\n",
+        "[ apps.live ]\npublish_kee = \"71717171\"\n",
+        "apps.live.publish_kee = \"71717171\"\n",
+        "\"apps\".live.publish_kee = \"71717171\"\n",
+        "aps.live.publish_key = \"71717171\"\n",
+        "app.live.publish_kee = \"71717171\"\n",
+        "[apps]\npublish_kee = \"71717171\"\n",
+        "[apps.live]\npublish_kee = 71717171x\n",
+        "[apps.live]\npublish_kee \"71717171\"\n",
+        "[apps]\nlive = { publish_kee = \"71717171\", play_token = \"x\" }\n",
         "[apps]\nlive = { play_token = [\"71717171\"], x = 1 }\n",
         "[apps]\nlive = { play_token = \"71717171\", x = 1 }\n",
     ] {
@@ -157,11 +168,16 @@ fn broken_text_is_refused_and_never_panics() {
 #[test]
 fn apps_complete_each_other() {
     let text = "[apps.\"*\"]\npublish_key = \"default-key-0\"\neflv_strip = true\n\
-                [apps.own]\npublish_key = \"own-key-00000\"\n[apps.open]\npublish_key = \"\"\neflv_strip = false\n";
+                [apps.own]\npublish_key = \"own-key-00000\"\n[apps.open]\npublish_key = \"\"\neflv_strip = false\n\
+                [apps.\"own/room/a\"]\neflv_strip = false\n";
     let config = parse(text).unwrap();
-    for (app, shown, strip) in
-        [("any", Some("default-key-0"), true), ("own", Some("own-key-00000"), true), ("open", None, false)]
-    {
+    for (app, shown, strip) in [
+        ("any", Some("default-key-0"), true),
+        ("own", Some("own-key-00000"), true),
+        ("own/room", Some("own-key-00000"), true),
+        ("own/room/a/b", Some("own-key-00000"), false),
+        ("open", None, false),
+    ] {
         let app = config.app(app);
         assert_eq!(app.publish_key.is_some(), shown.is_some());
         if let (Some(key), Some(shown)) = (&app.publish_key, shown) {

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 const LINE_SHOWN_CHARS: usize = 120;
 /// Keys whose values never appear in a message.
 const SECRET_KEYS: [&str; 2] = ["publish_key", "play_token"];
-/// How tables begin in which no value appears.
-const APPS_TABLE: &str = "[apps";
+/// The table below which no value appears: a misspelt key may hold a secret as well.
+const APPS: &str = "apps";
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -71,16 +71,36 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// An error at the bytes `span` of `text`. A span outside the text points at its end.
     pub fn new(origin: &str, text: &str, span: Range<usize>, message: String, hint: Option<String>) -> Self {
+        let hide = is_below_apps(text, span.start);
+        Self::build(origin, text, span, message, hint, hide)
+    }
+
+    /// The error of an unknown key. Its value is never shown: nobody knows what it was meant for.
+    pub(super) fn unknown_key(
+        origin: &str,
+        text: &str,
+        span: Range<usize>,
+        message: String,
+        hint: Option<String>,
+    ) -> Self {
+        Self::build(origin, text, span, message, hint, true)
+    }
+
+    fn build(
+        origin: &str,
+        text: &str,
+        span: Range<usize>,
+        message: String,
+        hint: Option<String>,
+        hide: bool,
+    ) -> Self {
         let start = floor_char(text, span.start);
         let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
         let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
         let end = floor_char(text, span.end).clamp(start, line_end);
         let before = text[line_start..start].chars().count();
         let marked = text[start..end].chars().count().max(1);
-        let table = text[..line_start].lines().rev().find(|line| line.trim_start().starts_with('['));
-        // A misspelled key may hold a secret as well.
-        let in_apps = table.is_some_and(|table| table.trim_start().starts_with(APPS_TABLE));
-        let line = hide_secrets(text[line_start..line_end].trim_end_matches('\r'), in_apps);
+        let line = hide_secrets(text[line_start..line_end].trim_end_matches('\r'), hide);
         // Keep some of what stands before the caret, if the line must be cut.
         let cut = before.saturating_sub(LINE_SHOWN_CHARS / 2);
         let shown = line
@@ -126,16 +146,33 @@ pub(super) fn line_holds_secret(text: &str, at: usize) -> bool {
     SECRET_KEYS.iter().any(|key| line.contains(key))
 }
 
+/// Whether the line that holds byte `at` of `text` stands in a table below `apps`, or begins with such a key.
+pub(super) fn is_below_apps(text: &str, at: usize) -> bool {
+    let at = floor_char(text, at);
+    let start = text[..at].rfind('\n').map_or(0, |at| at + 1);
+    let table = text[..start].lines().rev().find(|line| line.trim_start().starts_with('['));
+    let line = text[start..].lines().next();
+    let names_apps = |line: &str| {
+        let not_a_name = |c: char| c.is_whitespace() || "[\"'".contains(c);
+        line.trim_start_matches(not_a_name).starts_with(APPS)
+    };
+    table.is_some_and(names_apps) || line.is_some_and(names_apps)
+}
+
 /// The largest character boundary of `text` at or below `at`.
 fn floor_char(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
 }
 
-/// The line with everything after a secret key's `=` as asterisks, so that an error there can be pasted anywhere.
-fn hide_secrets(line: &str, in_apps: bool) -> String {
+/// The line with everything after a secret key as asterisks, so that an error there can be pasted anywhere; with `hide`
+/// everything after the first `=`, or the whole of a line that is neither a key's nor a table's.
+fn hide_secrets(line: &str, hide: bool) -> String {
     let known = SECRET_KEYS.iter().filter_map(|key| line.find(key).map(|at| at + key.len())).min();
-    let value = known.or_else(|| line.find('=').filter(|_| in_apps));
-    let Some(value) = value else { return line.to_owned() };
+    let any = match line.find('=') {
+        None if line.trim_start().starts_with('[') => None,
+        found => Some(found.unwrap_or(0)),
+    };
+    let Some(value) = known.into_iter().chain(any.filter(|_| hide)).min() else { return line.to_owned() };
     let mut hidden = line[..value].to_owned();
     hidden.extend(line[value..].chars().map(|c| if " \t=\"'".contains(c) { c } else { '*' }));
     hidden
@@ -176,6 +213,11 @@ mod tests {
             "apps.live = { play_token = 'hunter2', x = 1 }",
             "  play_token=hunter2",
             "[apps.live]\npublish_kee = \"hunter2\"",
+            "[ apps.live ]\npublish_kee = \"hunter2\"",
+            "[ \"apps\" . live]\npublish_kee = \"hunter2\"",
+            "apps.live.publish_kee = \"hunter2\"",
+            "apps.live = { publish_kee = 'hunter2', play_token = 'hunter2' }",
+            " 'apps'.live.publish_kee = \"hunter2",
         ] {
             let at = line.find('=').unwrap();
             let shown = Diagnostic::new("f", line, at..at + 1, "m".into(), None).to_string();

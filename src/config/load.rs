@@ -1,8 +1,8 @@
 //! TOML text -> [`Config`], with every error at its place.
 
-use super::diagnostic::{ConfigError, Diagnostic, Violation, line_holds_secret};
+use super::diagnostic::{ConfigError, Diagnostic, Violation, is_below_apps, line_holds_secret};
 use super::secret::SecretEntry;
-use super::{App, Config, DEFAULT_APP, Fanout, Limits, Listen, Log, Publish, Runtime, validate};
+use super::{App, Config, Fanout, Limits, Listen, Log, Publish, Runtime, levels, validate};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -28,8 +28,8 @@ struct File {
     log: Log,
 }
 
-/// One `[apps.NAME]`: an absent key is taken from `[apps."*"]`.
-#[derive(Clone, Default, Deserialize)]
+/// One `[apps.NAME]`: an absent key is taken from the next table above it, at last `[apps."*"]`.
+#[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct AppEntry {
     publish_key: Option<SecretEntry>,
@@ -38,13 +38,15 @@ struct AppEntry {
 }
 
 impl AppEntry {
-    fn resolve(self, fallback: &AppEntry) -> App {
+    /// What `name` has in `tables`: each key from the nearest table that says it.
+    fn resolve(tables: &BTreeMap<String, AppEntry>, name: &str) -> App {
+        let entries = || levels(name).filter_map(|level| tables.get(level));
         let secret =
-            |own: Option<SecretEntry>, other: &Option<SecretEntry>| own.or(other.clone()).and_then(|e| e.0);
+            |of: fn(&AppEntry) -> Option<&SecretEntry>| entries().find_map(of).and_then(|e| e.0.clone());
         App {
-            publish_key: secret(self.publish_key, &fallback.publish_key),
-            play_token: secret(self.play_token, &fallback.play_token),
-            eflv_strip: self.eflv_strip.or(fallback.eflv_strip).unwrap_or_default(),
+            publish_key: secret(|entry| entry.publish_key.as_ref()),
+            play_token: secret(|entry| entry.play_token.as_ref()),
+            eflv_strip: entries().find_map(|entry| entry.eflv_strip).unwrap_or_default(),
         }
     }
 }
@@ -72,8 +74,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// Parses and validates `text`; `origin` appears in messages.
 pub(super) fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
     let file: File = toml::from_str(text).map_err(|error| explain(&error, text, origin))?;
-    let fallback = file.apps.get(DEFAULT_APP).cloned().unwrap_or_default();
-    let apps = file.apps.into_iter().map(|(name, entry)| (name, entry.resolve(&fallback))).collect();
+    let apps = file.apps.keys().map(|name| (name.clone(), AppEntry::resolve(&file.apps, name))).collect();
     let File { listen, runtime, fanout, publish, limits, log, .. } = file;
     let config = Config { listen, runtime, fanout, publish, apps, limits, log };
     validate::check(&config).map_err(|violation| place(violation, text, origin))?;
@@ -113,7 +114,9 @@ fn explain(error: &toml::de::Error, text: &str, origin: &str) -> ConfigError {
     let quoted = backquoted(raw);
     let (message, hint) = match quoted.split_first() {
         Some((given, known)) if raw.starts_with("unknown field") => {
-            (format!("unknown key `{given}`"), Some(offer(given, known)))
+            let (message, hint) = (format!("unknown key `{given}`"), Some(offer(given, known)));
+            let shown = Diagnostic::unknown_key(origin, text, span, message, hint);
+            return ConfigError::Invalid(Box::new(shown));
         }
         Some((given, known)) if raw.starts_with("unknown variant") => {
             (format!("unknown value `{given}`"), Some(offer(given, known)))
@@ -121,6 +124,14 @@ fn explain(error: &toml::de::Error, text: &str, origin: &str) -> ConfigError {
         // The raw message quotes the value.
         _ if raw.starts_with("invalid type") && line_holds_secret(text, span.start) => {
             ("a key must be text in quotes".to_owned(), Some("write publish_key = \"...\"".to_owned()))
+        }
+        // So it does here; eflv_strip is no secret.
+        _ if raw.starts_with("invalid type")
+            && is_below_apps(text, span.start)
+            && !raw.contains("expected a boolean") =>
+        {
+            let hint = "write [apps.NAME], and below it publish_key = \"...\"";
+            ("not a table of an app".to_owned(), Some(hint.to_owned()))
         }
         _ if bare_word(text, span.start) => (
             "not a value".to_owned(),

@@ -27,6 +27,8 @@ use std::str::FromStr;
 
 /// The name in `[apps."*"]`: what holds for every application without a table of its own.
 pub const DEFAULT_APP: &str = "*";
+/// Longest app and longest stream name, in bytes each, here and on the wire.
+pub const NAME_BYTES_MAX: usize = 256;
 
 /// The whole configuration. `Config::default()` is what runs without a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -218,7 +220,7 @@ pub struct Limits {
     pub streams: u32,
     /// Bytes a subscriber may send in 10 s before it is closed.
     pub inbound_bytes_per_10s: u32,
-    /// Milliseconds from accept to publish, play or a complete HTTP request.
+    /// Milliseconds from accept to connect (RTMP), and from there to publish or play; to a complete HTTP request.
     pub handshake_timeout_ms: u64,
     /// Bytes of evicted log, per core, that slow subscribers may keep alive.
     pub pin_budget_bytes: u64,
@@ -321,9 +323,11 @@ impl Config {
         Ok(self)
     }
 
-    /// What holds for the application `name`: its own table, else `[apps."*"]`, else open.
+    /// What holds for the application `name`: its own table, else that of the nearest application above it (`live`
+    /// for `live/room`), else `[apps."*"]`, else open. A publisher that puts a slash into its stream's name is in an
+    /// application below the one of its URL, and must not come out from under that one's key.
     pub fn app(&self, name: &str) -> &App {
-        self.apps.get(name).or_else(|| self.apps.get(DEFAULT_APP)).unwrap_or(&OPEN_APP)
+        levels(name).find_map(|level| self.apps.get(level)).unwrap_or(&OPEN_APP)
     }
 
     /// Sections in which `other` differs and that only a restart puts into effect; the apps follow a reload.
@@ -351,7 +355,9 @@ impl Config {
         }
         for (name, app) in self.apps.iter().filter(|(name, _)| *name != DEFAULT_APP) {
             if app.publish_key.is_none() {
-                found.push(format!("anyone may publish to app `{name}`: set `publish_key` in [apps.{name}]"));
+                found.push(format!(
+                    "anyone may publish to app `{name}`: set `publish_key` in [apps.{name:?}]"
+                ));
             }
         }
         for (name, app) in &self.apps {
@@ -370,4 +376,10 @@ impl Config {
         }
         found
     }
+}
+
+/// The tables that say something of application `name`, the nearest first: its own, those above it, the default's.
+fn levels(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |level| level.rsplit_once('/').map(|(above, _)| above))
+        .chain([DEFAULT_APP])
 }

@@ -1,12 +1,10 @@
 //! The rules that types cannot say. Each names its key, so that the loader can point at it.
 
 use super::diagnostic::Violation;
-use super::{Config, DEFAULT_APP};
+use super::{Config, DEFAULT_APP, NAME_BYTES_MAX};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-/// Longest application name, bytes; the same bound that names have on the wire.
-const APP_NAME_MAX_BYTES: usize = 128;
 /// CPU numbers end here: the kernel's own bound for one machine.
 const CPU_MAX: usize = 8191;
 /// Ten minutes: longer timeouts keep the dead alive.
@@ -130,17 +128,18 @@ fn ranges(config: &Config) -> Result<(), Violation> {
 }
 
 fn app_name(name: &str) -> Result<(), Violation> {
-    let plain = |c: char| !c.is_control() && !c.is_whitespace() && !"/?#&*\\\"<>".contains(c);
-    if name == DEFAULT_APP
-        || (!name.is_empty() && name.len() <= APP_NAME_MAX_BYTES && name.chars().all(plain))
-    {
+    let plain = |c: char| !c.is_control() && !c.is_whitespace() && !"?#&*\\\"<>".contains(c);
+    // As the wire divides paths: nobody can come to an empty level, or to one that points upwards.
+    let level = |level: &str| !["", ".", ".."].contains(&level) && level.chars().all(plain);
+    if name == DEFAULT_APP || (name.len() <= NAME_BYTES_MAX && name.split('/').all(level)) {
         return Ok(());
     }
     Err(wrong(
         &["apps", name],
         "is not a name that a publisher could use".to_owned(),
         format!(
-            "1 to {APP_NAME_MAX_BYTES} bytes without blanks, quotes, / ? # & < >; \"*\" alone means all others"
+            "1 to {NAME_BYTES_MAX} bytes without blanks, quotes, ? # & < >, with / only inside; \"*\" alone means all \
+             others"
         ),
     ))
 }

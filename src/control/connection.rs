@@ -3,17 +3,21 @@
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::collections::VecDeque;
 use std::io;
 use std::net::TcpStream as StdStream;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::AbortHandle;
 
 /// Handed-over connections that may wait for the control thread. It takes them at once unless it makes a page.
 const QUEUE_MAX: usize = 64;
@@ -23,8 +27,10 @@ const PAGES_MAX: usize = 256;
 const ADMIN_MAX: usize = 64;
 /// Bytes of a request head; the least that hyper accepts.
 const HEAD_MAX_BYTES: usize = 8192;
-/// Time for a complete request head.
-const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+/// Time for a complete request head on the media port, whose viewers may be far away.
+const PAGE_HEAD_DEADLINE: Duration = Duration::from_secs(5);
+/// The same on the admin port, whose clients are near.
+const ADMIN_HEAD_DEADLINE: Duration = Duration::from_secs(2);
 /// Time for request and response together; a slow reader ends here.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Pause after a failed accept: out of descriptors, which time alone can mend.
@@ -61,15 +67,31 @@ impl MediaPages {
     }
 }
 
-/// Serves the connections of the admin listener, for ever.
+/// Serves the connections of the admin listener, for ever. When all places are taken, the connection that has been
+/// silent for longest gives up its own: whoever holds connections open must not lock the operator out.
 pub(super) async fn accept(listener: TcpListener, routes: Router) {
     let places = Arc::new(Semaphore::new(ADMIN_MAX));
+    // The oldest first; at most one for each place.
+    let mut silent: VecDeque<Serving> = VecDeque::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                silent.retain(Serving::is_silent);
+                let place = match places.clone().try_acquire_owned() {
+                    Ok(place) => Some(place),
+                    Err(_) => match silent.pop_front() {
+                        Some(oldest) => {
+                            oldest.task.abort();
+                            // The task gives its place back when the runtime drops it, which is at once.
+                            places.clone().acquire_owned().await.ok()
+                        }
+                        None => None,
+                    },
+                };
                 // Without a place it is closed.
-                if let Ok(place) = places.clone().try_acquire_owned() {
-                    spawn(place, Replay { head: Vec::new(), at: 0, stream }, &routes);
+                if let Some(place) = place {
+                    let io = Replay { head: Vec::new(), at: 0, stream };
+                    silent.push_back(spawn(place, io, &routes, ADMIN_HEAD_DEADLINE));
                 }
             }
             Err(error) => {
@@ -85,23 +107,45 @@ pub(super) async fn take_over(mut queue: mpsc::Receiver<HandedOver>, routes: Rou
     while let Some(HandedOver(stream, head, place)) = queue.recv().await {
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
         match stream {
-            Ok(stream) => spawn(place, Replay { head, at: 0, stream }, &routes),
+            Ok(stream) => {
+                spawn(place, Replay { head, at: 0, stream }, &routes, PAGE_HEAD_DEADLINE);
+            }
             Err(error) => tracing::debug!(%error, "page: connection lost in hand-over"),
         }
     }
 }
 
+/// A connection's task.
+struct Serving {
+    /// A complete request head has come.
+    asked: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Serving {
+    fn is_silent(&self) -> bool {
+        !self.task.is_finished() && !self.asked.load(Ordering::Relaxed)
+    }
+}
+
 /// Serves one request in its own task, which keeps `place` until its end.
-fn spawn(place: OwnedSemaphorePermit, io: Replay, routes: &Router) {
+fn spawn(place: OwnedSemaphorePermit, io: Replay, routes: &Router, head_deadline: Duration) -> Serving {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE);
+    builder.timer(TokioTimer::new()).header_read_timeout(head_deadline);
     builder.keep_alive(false).max_buf_size(HEAD_MAX_BYTES);
-    let connection = builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(routes.clone()));
-    tokio::spawn(async move {
+    let asked = Arc::new(AtomicBool::new(false));
+    let (routes, mark) = (TowerToHyperService::new(routes.clone()), asked.clone());
+    let service = service_fn(move |request| {
+        mark.store(true, Ordering::Relaxed);
+        routes.call(request)
+    });
+    let connection = builder.serve_connection(TokioIo::new(io), service);
+    let task = tokio::spawn(async move {
         // A peer's broken request or early goodbye is its own affair.
         let _ = tokio::time::timeout(DEADLINE, connection).await;
         drop(place);
     });
+    Serving { asked, task: task.abort_handle() }
 }
 
 /// A connection that first gives back what somebody else has read from it.

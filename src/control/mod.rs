@@ -21,6 +21,7 @@ pub use connection::MediaPages;
 pub use summary::{StreamSource, StreamState, StreamSummary, TrackSummary};
 
 use crate::config::Config;
+use crate::edge::auth::Gate;
 use crate::observe::Registry;
 use std::io;
 use std::net::SocketAddr;
@@ -33,6 +34,8 @@ use tokio::sync::oneshot;
 pub struct Options {
     /// The configuration; its `listen.admin` is bound here.
     pub config: Arc<Config>,
+    /// Which apps need keys, as of now: a reload changes it.
+    pub gate: Gate,
     /// The bound RTMP port, for the URLs on the page.
     pub rtmp_port: u16,
     /// Source of `/metrics`.

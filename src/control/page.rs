@@ -3,11 +3,12 @@
 //! For readers without JavaScript the file also carries the bare names; everything else comes from the list.
 
 use super::{Options, StreamSource, StreamState, StreamSummary};
-use crate::config::Config;
+use crate::edge::auth::Gate;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -77,25 +78,24 @@ fn encoded(path: &str) -> String {
 
 /// What both routes show.
 struct Shown {
-    config: Arc<Config>,
+    gate: Gate,
     streams: Arc<dyn StreamSource>,
     rtmp_port: u16,
     policy: String,
     newest: Mutex<Option<Made>>,
 }
 
-/// The newest answers and when they were made.
-#[derive(Clone)]
+/// The newest answers and when they were made. All who read one hold the same bytes.
 struct Made {
     at: Instant,
-    list: String,
-    page: String,
+    list: Bytes,
+    page: Bytes,
 }
 
 /// Routes of the media port's pages; nothing of the admin port.
 pub(super) fn routes(options: &Options) -> Router {
     let shown = Arc::new(Shown {
-        config: options.config.clone(),
+        gate: options.gate.clone(),
         streams: options.streams.clone(),
         rtmp_port: options.rtmp_port,
         policy: policy(),
@@ -103,7 +103,7 @@ pub(super) fn routes(options: &Options) -> Router {
     });
     let list = {
         let shown = shown.clone();
-        async move || json_text(shown.newest().list)
+        async move || json_text(shown.newest(|made| &made.list))
     };
     let page = async move || {
         let headers = [
@@ -113,19 +113,19 @@ pub(super) fn routes(options: &Options) -> Router {
             (header::REFERRER_POLICY, "no-referrer"),
             (header::CACHE_CONTROL, "no-cache"),
         ];
-        (headers, shown.newest().page).into_response()
+        (headers, shown.newest(|made| &made.page)).into_response()
     };
     let nothing = async || (StatusCode::NOT_FOUND, "nothing here; see /\n");
     Router::new().route("/", get(page)).route("/api/streams", get(list)).fallback(nothing)
 }
 
 impl Shown {
-    /// The answers, made anew if they are older than [`REPEAT`].
-    fn newest(&self) -> Made {
+    /// One of the answers, made anew if they are older than [`REPEAT`].
+    fn newest(&self, which: fn(&Made) -> &Bytes) -> Bytes {
         let mut newest = self.newest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match newest.as_ref().filter(|made| made.at.elapsed() < REPEAT) {
-            Some(made) => made.clone(),
-            None => newest.insert(self.make()).clone(),
+            Some(made) => which(made).clone(),
+            None => which(newest.insert(self.make())).clone(),
         }
     }
 
@@ -139,11 +139,12 @@ impl Shown {
         let names =
             live.iter().map(|stream| format!("<li>{}/{}</li>", escaped(&stream.app), escaped(&stream.name)));
         let page = HTML.replacen(NAMES_MARK, &names.collect::<String>(), 1);
-        let token = |app: &str| self.config.app(app).play_token.is_some();
+        let config = self.gate.config();
+        let token = |app: &str| config.app(app).play_token.is_some();
         let list = List {
             version: env!("CARGO_PKG_VERSION"),
             rtmp_port: self.rtmp_port,
-            key: self.config.app("live").publish_key.is_some(),
+            key: config.app("live").publish_key.is_some(),
             streams: live
                 .into_iter()
                 .map(|stream| {
@@ -155,7 +156,7 @@ impl Shown {
         };
         // Only maps with odd keys and failing writers can be refused, and there are none.
         let list = serde_json::to_string(&list).unwrap_or_default();
-        Made { at: Instant::now(), list, page }
+        Made { at: Instant::now(), list: list.into(), page: page.into() }
     }
 }
 
@@ -176,10 +177,10 @@ fn escaped(text: &str) -> String {
 
 /// A JSON answer.
 pub(super) fn json(value: &serde_json::Value) -> Response {
-    json_text(value.to_string())
+    json_text(value.to_string().into())
 }
 
-fn json_text(body: String) -> Response {
+fn json_text(body: Bytes) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "application/json"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -30,11 +30,16 @@ impl StreamSource for Fixed {
 }
 
 fn start() -> (Control, Arc<AtomicBool>) {
+    start_behind(Gate::new(Arc::default()))
+}
+
+fn start_behind(gate: Gate) -> (Control, Arc<AtomicBool>) {
     let mut config = Config::default();
     config.listen.admin = "127.0.0.1:0".parse().unwrap();
     let ready = Arc::new(AtomicBool::new(false));
     let control = Control::start(Options {
         config: Arc::new(config),
+        gate,
         rtmp_port: 1935,
         registry: Registry::new(&[0]),
         streams: Arc::new(Fixed),
@@ -112,12 +117,46 @@ fn the_media_port_has_the_page_and_nothing_else() {
 }
 
 #[test]
+fn the_page_follows_a_reload() {
+    let gate = Gate::new(Arc::default());
+    let (control, _) = start_behind(gate.clone());
+    let needs_token = || page(&control, "/api/streams", 0).contains("\"token\":true");
+    assert!(!needs_token());
+    gate.replace(Arc::new(Config::parse("[apps.live]\nplay_token = \"t\"\n", "test").unwrap()));
+    // Answers are repeated for a second.
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !needs_token() {
+        assert!(std::time::Instant::now() < deadline, "the page shows the old configuration");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    control.stop();
+}
+
+#[test]
+fn silent_connections_do_not_lock_the_operator_out() {
+    let (control, _) = start();
+    // Many more than there are places, and one that has begun to ask.
+    let mut begun = TcpStream::connect(control.admin()).unwrap();
+    begun.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
+    let silent: Vec<_> = (0..200).map(|_| TcpStream::connect(control.admin()).unwrap()).collect();
+    let asked_at = std::time::Instant::now();
+    assert!(admin(&control, "/livez", "localhost").starts_with("HTTP/1.1 200"));
+    assert!(asked_at.elapsed() < Duration::from_secs(2), "not only when the silent ones' time was over");
+    // The oldest have made room. A reset is an end as well.
+    begun.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    assert!(matches!(begun.read(&mut [0; 1]), Ok(0) | Err(_)));
+    drop(silent);
+    control.stop();
+}
+
+#[test]
 fn a_busy_port_is_an_error() {
     let (first, _) = start();
     let mut config = Config::default();
     config.listen.admin = first.admin();
     let second = Control::start(Options {
         config: Arc::new(config),
+        gate: Gate::new(Arc::default()),
         rtmp_port: 1935,
         registry: Registry::new(&[0]),
         streams: Arc::new(Fixed),

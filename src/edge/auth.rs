@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Query parameters that carry a key; the first is what the documentation names.
 const PARAMETERS: [&str; 2] = ["token", "key"];
 
-/// Decides who may publish and play. Shared by all cores; locked at publish and play only.
-#[derive(Debug)]
+/// Decides who may publish and play. Clones are one gate, shared by all cores; locked at publish and play only.
+#[derive(Clone, Debug)]
 pub struct Gate {
-    config: Mutex<Arc<Config>>,
+    config: Arc<Mutex<Arc<Config>>>,
 }
 
 impl Gate {
     /// A gate that follows `config`.
     pub fn new(config: Arc<Config>) -> Gate {
-        Gate { config: Mutex::new(config) }
+        Gate { config: Arc::new(Mutex::new(config)) }
     }
 
     /// Follows another configuration from now on (reload).
@@ -23,7 +23,8 @@ impl Gate {
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
-    fn config(&self) -> Arc<Config> {
+    /// The configuration that holds now.
+    pub fn config(&self) -> Arc<Config> {
         self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -72,7 +73,8 @@ mod tests {
 
     #[test]
     fn who_may() {
-        let text = "[apps.live]\npublish_key = \"a.b~\"\nplay_token = \"t\"\n";
+        let text = "[apps.live]\npublish_key = \"a.b~\"\nplay_token = \"t\"\n\
+                    [apps.\"live/own\"]\npublish_key = \"own\"\n[apps.\"live/open\"]\npublish_key = \"\"\n";
         let gate = Gate::new(Arc::new(Config::parse(text, "test").unwrap()));
         // (app, query, may publish, may play)
         let rows = [
@@ -85,6 +87,18 @@ mod tests {
             ("live", "token=a.b~&x", true, false),
             ("live", "token=a.b", false, false),
             ("live", "token=%", false, false),
+            // Below an app its keys hold, until a table of its own says otherwise.
+            ("live/room", "", false, false),
+            ("live/room", "token=a.b~", true, false),
+            ("live/room/a", "token=t", false, true),
+            ("live/own", "token=a.b~", false, false),
+            ("live/own", "token=own", true, false),
+            ("live/own/a", "token=own", true, false),
+            ("live/own", "token=t", false, true),
+            ("live/open", "", true, false),
+            ("live/owner", "token=own", false, false),
+            ("lively", "", true, true),
+            ("other/live", "", true, true),
             ("other", "", true, true),
         ];
         for (app, query, publish, play) in rows {

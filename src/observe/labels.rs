@@ -166,8 +166,10 @@ labels! {
         StreamEnded = "stream_ended",
         /// The peer broke its protocol.
         ProtocolError = "protocol_error",
-        /// The peer exceeded a bound.
+        /// The node was full.
         Limit = "limit",
+        /// The peer exceeded a bound of its protocol.
+        InputLimit = "input_limit",
         /// The network failed.
         IoError = "io_error",
         /// A subscriber did not take one unit within `fanout.stall_timeout_ms`.
@@ -182,6 +184,8 @@ labels! {
         Unauthorized = "unauthorized",
         /// No such stream or path.
         NotFound = "not_found",
+        /// App or stream name is empty, too long or has forbidden characters.
+        InvalidName = "invalid_name",
         /// A publisher asked for a name that is taken.
         NameTaken = "name_taken",
         /// The player said that it cannot decode what the stream has.

@@ -28,7 +28,7 @@ pub struct Surroundings {
     pub gate: Gate,
     /// Takes over requests for pages.
     pub pages: MediaPages,
-    /// Time for handshake and request.
+    /// Time for an HTTP request; in RTMP for handshake and connect, and again from there to publish or play.
     pub handshake: Duration,
 }
 
@@ -155,12 +155,14 @@ impl Gateway {
                 }
                 Event::Closed(reason) => {
                     let detail = rtmp.session.close_detail().map(clean).unwrap_or_default();
-                    match reason.fault() {
-                        Fault::Nobody => {
-                            tracing::debug!(conn = id, peer = %address, reason = reason.as_str(), "session over")
+                    let failed = reason.fault() != Fault::Nobody;
+                    // Anyone can cause any number of strangers' errors; refused keys and names were logged before.
+                    match rtmp.publishing.is_some() && failed {
+                        true => {
+                            tracing::warn!(conn = id, peer = %address, reason = reason.as_str(), %detail, "publisher's session closed")
                         }
-                        _ => {
-                            tracing::warn!(conn = id, peer = %address, reason = reason.as_str(), %detail, "session closed")
+                        false => {
+                            tracing::debug!(conn = id, peer = %address, reason = reason.as_str(), %detail, "session closed")
                         }
                     }
                     io.ask(Request::Close(disconnect_reason(reason)));
@@ -203,11 +205,14 @@ fn disconnect_reason(reason: CloseReason) -> DisconnectReason {
         R::PublishBadName => DisconnectReason::NameTaken,
         R::PublishUnauthorized | R::PlayUnauthorized => DisconnectReason::Unauthorized,
         R::PlayNotFound => DisconnectReason::NotFound,
+        R::InvalidName => DisconnectReason::InvalidName,
         R::PlayUnsupportedCodec => DisconnectReason::UnsupportedCodec,
         R::ClientDone => DisconnectReason::ClientClosed,
         other => match other.fault() {
             Fault::Protocol => DisconnectReason::ProtocolError,
-            Fault::Limit | Fault::Refused => DisconnectReason::Limit,
+            Fault::Limit => DisconnectReason::InputLimit,
+            // What is left are the refusals of a full node.
+            Fault::Refused => DisconnectReason::Limit,
             Fault::Nobody => DisconnectReason::ClientClosed,
         },
     }
@@ -229,8 +234,12 @@ impl App for Gateway {
         let id = (u64::from(self.core) << 48) | self.connections;
         let speech = match LISTENERS.get(listener) {
             Some(Protocol::Rtmp) => {
-                let handshake_timeout_ms = self.surroundings.handshake.as_millis() as u32;
-                let config = SessionConfig { handshake_timeout_ms, ..SessionConfig::default() };
+                let ms = self.surroundings.handshake.as_millis() as u32;
+                let config = SessionConfig {
+                    handshake_timeout_ms: ms,
+                    request_timeout_ms: ms,
+                    ..SessionConfig::default()
+                };
                 let session = ServerSession::new(config, now, random_seed());
                 Speech::Rtmp(Box::new(Rtmp {
                     session,
@@ -356,6 +365,42 @@ impl App for Gateway {
                 tracing::info!(conn = peer.id, peer = %peer.address, stream, %reason, seconds, "publisher closed");
             }
             _ => tracing::debug!(conn = peer.id, peer = %peer.address, %reason, seconds, "closed"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An operator must see from the counter alone whether the node is full or a peer is strange.
+    #[test]
+    fn reasons_are_told_apart() {
+        use CloseReason as R;
+        use DisconnectReason as D;
+        for reason in R::ALL {
+            let expected = match reason {
+                R::TooManyChunkStreams
+                | R::MessageTooLong
+                | R::TooMuchOutstanding
+                | R::InputOverflow
+                | R::OutputOverflow => D::InputLimit,
+                R::PublishUnavailable | R::PlayBusy => D::Limit,
+                R::InvalidName => D::InvalidName,
+                R::HandshakeTimeout | R::RequestTimeout => D::HandshakeTimeout,
+                R::NotRtmp
+                | R::RtmpeUnsupported
+                | R::ChunkSyntax
+                | R::MessageSyntax
+                | R::CommandBeforeConnect => D::ProtocolError,
+                R::PublishBadName => D::NameTaken,
+                R::PublishUnauthorized | R::PlayUnauthorized => D::Unauthorized,
+                R::PlayNotFound => D::NotFound,
+                R::PlayUnsupportedCodec => D::UnsupportedCodec,
+                R::Silent => D::IdleTimeout,
+                R::ClientDone => D::ClientClosed,
+            };
+            assert_eq!(disconnect_reason(reason), expected, "{}", reason.as_str());
         }
     }
 }

@@ -69,6 +69,25 @@ fn wrong_keys_stay_out_of_the_log() {
     assert!(!log.contains("almost-right") && !log.contains("nearly-right"), "{log}");
 }
 
+/// A slash in the stream's name makes an application below the guarded one; its keys hold there too.
+#[test]
+fn a_longer_name_is_no_way_around_the_key() {
+    let _shared = share_machine();
+    let server = guarded();
+    for (app, name) in [("live", "room/door"), ("live/room", "door"), ("live", "/room/a/door")] {
+        let mut client = Client::connect(server.rtmp, app, &[]);
+        client.publish(name).expect_err(name);
+        let mut client = Client::connect(server.rtmp, app, &[]);
+        client.play(name).expect_err(name);
+    }
+    let mut publisher = Publisher::start(&server, &format!("room/door?token={KEY}"), Shape::default());
+    publisher.burst_until(5);
+    assert_eq!(request(server.http, "GET", "/live/room/door.flv").status, 403);
+    let mut player = FlvPlayer::open(server.http, &format!("/live/room/door.flv?token={TOKEN}"));
+    assert!(player.tag().is_some());
+    server.stop();
+}
+
 /// OBS puts the query into the stream key, some encoders into the server's URL.
 #[test]
 fn the_key_may_stand_behind_the_application() {

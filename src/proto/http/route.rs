@@ -1,7 +1,6 @@
 //! What stands where on the media port.
 
-/// Longest app path or stream name, in bytes: both become map keys and log fields.
-pub const NAME_BYTES_MAX: usize = 256;
+pub use crate::config::NAME_BYTES_MAX;
 
 /// The resource that a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -107,6 +107,7 @@ impl ServerSession {
         amf0::write_object_end(&mut body);
         self.reply(&body);
         self.phase = Phase::Idle(Box::new(connected));
+        self.phase_ends_at = now + ms(self.config.request_timeout_ms);
         self.next_ping_at = now + ms(self.config.ping_interval_ms);
     }
 

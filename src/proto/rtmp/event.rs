@@ -139,7 +139,7 @@ pub enum CloseReason {
     CommandBeforeConnect,
     /// App or stream name is empty, too long or has forbidden characters.
     InvalidName,
-    /// The handshake took too long.
+    /// Handshake and connect took too long.
     HandshakeTimeout,
     /// Neither publish nor play came in time.
     RequestTimeout,

@@ -4,8 +4,8 @@
 //! as key, others leave everything in the app. So both are joined and divided again: the last component is the stream,
 //! all before it the app. Everything behind `?`, in either, is the query.
 
-/// Longest app and longest stream name, in bytes each.
-pub const NAME_BYTES_MAX: usize = 256;
+pub use crate::config::NAME_BYTES_MAX;
+
 /// Longest query, in bytes: signed tokens are one to two kilobytes.
 pub const QUERY_BYTES_MAX: usize = 4096;
 

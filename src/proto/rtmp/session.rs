@@ -28,9 +28,9 @@ pub struct SessionConfig {
     pub chunk_size_out: u32,
     /// Window after which we ask the peer to acknowledge, and after which we acknowledge unless it asks otherwise.
     pub window_ack_bytes: u32,
-    /// Time for the handshake.
+    /// Time from accept to connect.
     pub handshake_timeout_ms: u32,
-    /// Time from the handshake to publish or play; also how long a peer that ended its stream may stay.
+    /// Time from connect to publish or play; also how long a peer that ended its stream may stay.
     pub request_timeout_ms: u32,
     /// Time between our pings.
     pub ping_interval_ms: u32,
@@ -154,7 +154,7 @@ impl ServerSession {
         }
         if now >= self.phase_ends_at {
             self.close(match self.phase {
-                Phase::Handshake(_) => CloseReason::HandshakeTimeout,
+                Phase::Handshake(_) | Phase::Connect => CloseReason::HandshakeTimeout,
                 Phase::Ended => CloseReason::ClientDone,
                 _ => CloseReason::RequestTimeout,
             });
@@ -304,7 +304,6 @@ impl ServerSession {
                 Ok((used, true)) => {
                     bytes = &bytes[used..];
                     self.phase = Phase::Connect;
-                    self.phase_ends_at = now + ms(self.config.request_timeout_ms);
                 }
                 Err(error) => {
                     let reason = match error {

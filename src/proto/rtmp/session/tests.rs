@@ -17,15 +17,20 @@ struct Rig {
 
 impl Rig {
     fn new() -> Rig {
-        let mut session = ServerSession::new(SessionConfig::default(), Mono::ZERO, [1; 32]);
+        Rig::with(SessionConfig::default(), Mono::ZERO)
+    }
+
+    /// Accepted at zero, behind its handshake at `now`.
+    fn with(config: SessionConfig, now: Mono) -> Rig {
+        let mut session = ServerSession::new(config, Mono::ZERO, [1; 32]);
         let (mut sent, mut answer) = (vec![], vec![]);
         let mut client = ClientHandshake::new(0, [2; 32], &mut sent);
-        session.handle_input(Mono::ZERO, &sent);
+        session.handle_input(now, &sent);
         session.take_output(&mut answer);
         sent.clear();
         assert_eq!(client.read(0, &answer, &mut sent), Ok((answer.len(), true)));
-        session.handle_input(Mono::ZERO, &sent);
-        Rig { session, reader: ChunkReader::new(), now: Mono::ZERO }
+        session.handle_input(now, &sent);
+        Rig { session, reader: ChunkReader::new(), now }
     }
 
     /// Behind connect with the given extra members.
@@ -468,6 +473,21 @@ fn deadlines() {
     rig.at(9_999);
     assert_eq!(rig.events(), [""; 0]);
     rig.at(10_000);
+    assert_eq!(rig.events(), ["Closed(RequestTimeout)"]);
+
+    // the handshake does not buy time for connect; connect buys time for publish or play
+    let config =
+        SessionConfig { handshake_timeout_ms: 3000, request_timeout_ms: 2000, ..SessionConfig::default() };
+    let mut rig = Rig::with(config, ms(1000));
+    assert_eq!(rig.session.deadline(), ms(3000));
+    rig.at(3000);
+    assert_eq!(rig.events(), ["Closed(HandshakeTimeout)"]);
+    let mut rig = Rig::with(config, ms(1000));
+    rig.at(2500);
+    let members = vec![("app".to_owned(), Value::from("live"))];
+    rig.command("connect", 1.0, &[Value::Object(Object(members))]);
+    assert_eq!(rig.session.deadline(), ms(4500));
+    rig.at(4500);
     assert_eq!(rig.events(), ["Closed(RequestTimeout)"]);
 
     for mut rig in [Rig::playing(), Rig::publishing()] {
