@@ -5,7 +5,7 @@ use crate::edge::auth::Gate;
 use crate::fanout::directory::StreamName;
 use crate::fanout::log::{Format, LogKey};
 use crate::fanout::packager;
-use crate::media::summary::TrackSummary;
+use crate::media::config_set::ConfigSet;
 use crate::media::{Codec, Kind, Mono};
 use crate::proto::rtmp::{PlayRefusal, PlayRequest, PlayerCapabilities, ServerSession, status};
 use crate::shard::{Io, PlayRefused, Preface, Request};
@@ -77,14 +77,13 @@ impl Player {
 
     /// The first byte may go: accepts, unless the player said that it cannot decode what the stream has. A player
     /// that says nothing gets everything.
-    pub fn playing(&mut self, tracks: &[TrackSummary], session: &mut ServerSession, now: Mono) {
+    pub fn playing(&mut self, config: Option<&ConfigSet>, session: &mut ServerSession, now: Mono) {
         let unsupported = self.capabilities.take().is_some_and(|capabilities| {
-            tracks.iter().filter(|t| t.track_id == 0 && !is_legacy(t.codec)).any(|track| {
-                match (track.kind, track.codec.fourcc()) {
-                    (Kind::Video, Some(code)) => !capabilities.accepts_video(code),
-                    (Kind::Audio, Some(code)) => !capabilities.accepts_audio(code),
-                    _ => false,
-                }
+            let codecs = config.into_iter().flat_map(ConfigSet::default_codecs);
+            codecs.filter(|(_, codec)| !is_legacy(*codec)).any(|(kind, codec)| match (kind, codec.fourcc()) {
+                (Kind::Video, Some(code)) => !capabilities.accepts_video(code),
+                (Kind::Audio, Some(code)) => !capabilities.accepts_audio(code),
+                _ => false,
             })
         });
         if unsupported {

@@ -10,7 +10,6 @@
 use super::{
     config_set::{ConfigEntry, ConfigSet, Role, TrackInfo},
     frame::{Frame, Kind},
-    summary::TrackSummary,
     tag::{Packet, Tag, TrackPart},
     track_set::TrackSet,
 };
@@ -92,11 +91,6 @@ impl TrackTable {
         self.epoch = self.epoch.wrapping_add(1);
         let fresh = ConfigSet::new(self.epoch, self.metadata.clone(), &self.entries, &self.tracks);
         Arc::clone(self.snapshot.insert(Arc::new(fresh)))
-    }
-
-    /// What the current configuration says, track by track, for people to read.
-    pub fn summary(&mut self) -> Vec<TrackSummary> {
-        self.snapshot().summary()
     }
 
     /// Forgets all tracks for a new publisher; epochs and counters go on, so that no epoch ever means two things.

@@ -208,6 +208,6 @@ proptest! {
                 table.observe(&frame, &tag);
             }
         }
-        table.summary();
+        table.snapshot().summary();
     }
 }
