@@ -199,7 +199,7 @@ pub fn track_table(mut data: &[u8]) {
     }
     let set = table.snapshot();
     assert_eq!(set.iter_for(true, true, false).count(), set.entries.len());
-    table.summary();
+    table.snapshot().summary();
 }
 
 fn kind(tag_type: u8) -> Kind {

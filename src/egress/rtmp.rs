@@ -5,7 +5,7 @@ use crate::edge::auth::Gate;
 use crate::fanout::directory::StreamName;
 use crate::fanout::log::{Format, LogKey};
 use crate::fanout::packager;
-use crate::media::summary::TrackSummary;
+use crate::media::config_set::ConfigSet;
 use crate::media::{Codec, Kind, Mono};
 use crate::proto::rtmp::{PlayRefusal, PlayRequest, PlayerCapabilities, ServerSession, status};
 use crate::shard::{Io, PlayRefused, Preface, Request};
@@ -39,6 +39,8 @@ pub struct Player {
     pub name: StreamName,
     key: LogKey,
     receive: Receive,
+    /// The player's own pause, which what it wants to receive does not end.
+    paused: bool,
     /// Kept until the stream's codecs are known.
     capabilities: Option<Box<PlayerCapabilities>>,
 }
@@ -67,7 +69,7 @@ impl Player {
             io.ask(Request::Pause(true));
         }
         let capabilities = request.capabilities.is_enhanced().then(|| Box::new(request.capabilities));
-        Some(Player { name, key, receive, capabilities })
+        Some(Player { name, key, receive, paused: false, capabilities })
     }
 
     /// Bytes held on the heap, the shared name not counted.
@@ -77,14 +79,13 @@ impl Player {
 
     /// The first byte may go: accepts, unless the player said that it cannot decode what the stream has. A player
     /// that says nothing gets everything.
-    pub fn playing(&mut self, tracks: &[TrackSummary], session: &mut ServerSession, now: Mono) {
+    pub fn playing(&mut self, config: Option<&ConfigSet>, session: &mut ServerSession, now: Mono) {
         let unsupported = self.capabilities.take().is_some_and(|capabilities| {
-            tracks.iter().filter(|t| t.track_id == 0 && !is_legacy(t.codec)).any(|track| {
-                match (track.kind, track.codec.fourcc()) {
-                    (Kind::Video, Some(code)) => !capabilities.accepts_video(code),
-                    (Kind::Audio, Some(code)) => !capabilities.accepts_audio(code),
-                    _ => false,
-                }
+            let codecs = config.into_iter().flat_map(ConfigSet::default_codecs);
+            codecs.filter(|(_, codec)| !is_legacy(*codec)).any(|(kind, codec)| match (kind, codec.fourcc()) {
+                (Kind::Video, Some(code)) => !capabilities.accepts_video(code),
+                (Kind::Audio, Some(code)) => !capabilities.accepts_audio(code),
+                _ => false,
             })
         });
         if unsupported {
@@ -96,14 +97,30 @@ impl Player {
 
     /// receiveAudio and receiveVideo: another variant from its next join point; nothing at all is a pause.
     pub fn receive(&mut self, receive: Receive, io: &mut Io) {
-        let was = std::mem::replace(&mut self.receive, receive);
-        if !receive.anything() {
-            return io.ask(Request::Pause(true));
+        let was = self.is_still();
+        self.receive = receive;
+        if receive.anything() {
+            (self.key.variant.audio, self.key.variant.video) = (receive.audio, receive.video);
+            io.ask(Request::Switch(self.key));
         }
-        (self.key.variant.audio, self.key.variant.video) = (receive.audio, receive.video);
-        io.ask(Request::Switch(self.key));
-        if !was.anything() {
-            io.ask(Request::Pause(false));
+        self.tell(was, io);
+    }
+
+    /// pause: holds whatever is wanted.
+    pub fn pause(&mut self, paused: bool, io: &mut Io) {
+        let was = self.is_still();
+        self.paused = paused;
+        self.tell(was, io);
+    }
+
+    /// Whether nothing is to be sent.
+    fn is_still(&self) -> bool {
+        self.paused || !self.receive.anything()
+    }
+
+    fn tell(&self, was_still: bool, io: &mut Io) {
+        if self.is_still() != was_still {
+            io.ask(Request::Pause(!was_still));
         }
     }
 }
@@ -138,4 +155,35 @@ pub fn goodbye(name: &StreamName) -> Bytes {
     let mut out = Vec::new();
     status::play_ended(name.stream(), CHUNK_SIZE, &mut out);
     out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fanout::log::Variant;
+
+    #[test]
+    fn a_pause_and_a_wish_for_nothing_do_not_end_each_other() {
+        const NONE: [bool; 0] = [];
+        const NOTHING: Receive = Receive { audio: false, video: false };
+        let key = LogKey { format: Format::Rtmp, variant: Variant::FULL };
+        let mut player = Player {
+            name: StreamName::new("live", "a"),
+            key,
+            receive: Receive::ALL,
+            paused: false,
+            capabilities: None,
+        };
+        let mut asked = |act: &dyn Fn(&mut Player, &mut Io)| {
+            let mut io = Io::default();
+            act(&mut player, &mut io);
+            let pause = |r: &Request| if let Request::Pause(on) = r { Some(*on) } else { None };
+            io.requests.iter().filter_map(pause).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(&|p, io| p.receive(NOTHING, io)), [true]);
+        assert_eq!(asked(&|p, io| p.pause(false, io)), NONE, "still nothing is wanted");
+        assert_eq!(asked(&|p, io| p.pause(true, io)), NONE);
+        assert_eq!(asked(&|p, io| p.receive(Receive::ALL, io)), NONE, "still paused");
+        assert_eq!(asked(&|p, io| p.pause(false, io)), [false]);
+    }
 }

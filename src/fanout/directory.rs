@@ -3,7 +3,7 @@
 use super::log::LogId;
 use super::stream::CoreId;
 use crate::media::Mono;
-use crate::media::summary::TrackSummary;
+use crate::media::config_set::ConfigSet;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,14 +61,25 @@ pub struct StreamStats {
     pub keyframes: AtomicU64,
     /// Subscribers by protocol; the index is the egress's.
     pub viewers: [AtomicI64; 2],
-    /// What the tracks are; written when a configuration changes.
-    pub tracks: Mutex<Vec<TrackSummary>>,
+    config: Mutex<Option<Arc<ConfigSet>>>,
 }
 
 impl StreamStats {
     /// Adds to a counter of which this core is the only writer.
     pub fn add(counter: &AtomicU64, n: u64) {
         counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// The stream's configuration is `config` now. Kept as it is: a publisher may change it with every message, so
+    /// whoever shows it reads it.
+    pub fn set_config(&self, config: Arc<ConfigSet>) {
+        // The old one is dropped behind the lock.
+        let _old = self.config.lock().unwrap_or_else(PoisonError::into_inner).replace(config);
+    }
+
+    /// The stream's configuration; `None` before its first.
+    pub fn config(&self) -> Option<Arc<ConfigSet>> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -29,6 +29,9 @@ pub const ENTRY_BYTES_MAX: usize = 64 << 20;
 
 const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX && SEGMENT_BYTES_MIN.is_power_of_two());
 
+/// What an entry costs beyond its bytes.
+const ENTRY_COST: u64 = size_of::<Entry>() as u64;
+
 /// The format of a log's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
@@ -173,7 +176,7 @@ pub struct LogWriter {
     shared: Arc<LogShared>,
     segments: VecDeque<Arc<Segment>>,
     writer: SegmentWriter,
-    /// Bytes committed in `segments`.
+    /// Bytes committed in `segments`, and their entries.
     retained_bytes: u64,
     join: Option<JoinPoint>,
     join_at: Mono,
@@ -202,7 +205,7 @@ impl LogWriter {
         &self.shared
     }
 
-    /// Bytes held.
+    /// Bytes held, with what their entries take.
     pub fn retained_bytes(&self) -> u64 {
         self.retained_bytes
     }
@@ -265,7 +268,7 @@ impl LogWriter {
         if !self.writer.commit(entry) {
             return false;
         }
-        self.retained_bytes += u64::from(self.writer.tail() - before);
+        self.retained_bytes += u64::from(self.writer.tail() - before) + ENTRY_COST;
         if let Some(config) = join {
             debug_assert!(entry.flags & flags::JOIN != 0);
             let join = JoinPoint { pos, dts_ms: entry.dts_ms, config };
@@ -292,7 +295,8 @@ impl LogWriter {
             let Some(oldest) = self.segments.front().filter(|oldest| oldest.seq() < shown) else { break };
             let over = self.retained_bytes > keep.gop_bytes_max;
             let joins_here = self.join.as_ref().is_some_and(|j| j.pos.seg == oldest.seq());
-            let newest = oldest.published().checked_sub(1).and_then(|i| oldest.entry(i));
+            let count = oldest.published();
+            let newest = count.checked_sub(1).and_then(|i| oldest.entry(i));
             let young = newest.is_some_and(|e| now.since(Mono::from_micros(e.complete_us)) < keep.lag_max);
             if !over && (joins_here || young) {
                 break;
@@ -300,7 +304,7 @@ impl LogWriter {
             if joins_here {
                 self.forget_join();
             }
-            self.retained_bytes -= u64::from(newest.map_or(0, |e| e.end));
+            self.retained_bytes -= u64::from(newest.map_or(0, |e| e.end)) + u64::from(count) * ENTRY_COST;
             self.segments.pop_front();
             dropped = true;
         }
@@ -383,6 +387,22 @@ mod tests {
             assert!(log.commit(Mono::from_micros(i * 10_000), entry, None));
         }
         log.snapshot().segments.iter().map(|s| s.capacity()).max().unwrap()
+    }
+
+    #[test]
+    fn entries_of_two_bytes_are_charged_for_what_they_take() {
+        let mut log = LogWriter::new(LogId(0));
+        let long = Duration::from_secs(3600);
+        let keep = Retention { gop_bytes_max: 100_000, gop_age_max: long, lag_max: long };
+        for _ in 0..20_000 {
+            assert!(log.reserve(2) && log.put(&[0; 2]) && log.commit(Mono::ZERO, Entry::default(), None));
+            log.flush(Mono::ZERO);
+            log.evict(Mono::ZERO, keep);
+        }
+        let held: u64 = log.segments.iter().map(|s| u64::from(s.published())).sum();
+        assert_eq!(log.retained_bytes(), held * (2 + ENTRY_COST));
+        let segment = u64::from(SEGMENT_ENTRIES_MAX) * (2 + ENTRY_COST);
+        assert!(log.retained_bytes() <= keep.gop_bytes_max + segment, "{held} entries");
     }
 
     #[test]

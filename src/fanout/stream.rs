@@ -291,7 +291,7 @@ impl Stream {
             idle_since: now,
         };
         let mut source = match self.logs.iter().find(|l| l.holds_gop()) {
-            Some(full) => Gop::from_log(full.key.format, &full.writer),
+            Some(full) => Gop::from_log(full.key.format, &full.writer, self.keep),
             None => self.gop.clone(),
         };
         log.backlog = source.items.into_iter().filter(|i| log.wants(i)).collect();
@@ -359,7 +359,7 @@ impl Stream {
             if log.readers.is_empty() && now.since(log.idle_since) >= LOG_LINGER {
                 let log = self.logs.swap_remove(at);
                 if log.holds_gop() && !self.logs.iter().any(OpenLog::holds_gop) {
-                    self.gop = Gop::from_log(log.key.format, &log.writer);
+                    self.gop = Gop::from_log(log.key.format, &log.writer, self.keep);
                 }
                 free(log.writer.shared().id);
                 continue;
@@ -428,7 +428,7 @@ impl Stream {
         self.logs.iter().map(|l| l.writer.shared().id)
     }
 
-    /// Media bytes held in logs and GOP cache.
+    /// Bytes held in logs and GOP cache, with what their entries take.
     pub fn held_bytes(&self) -> u64 {
         self.logs.iter().map(|l| l.writer.retained_bytes()).sum::<u64>() + self.gop.bytes
     }

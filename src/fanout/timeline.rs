@@ -11,7 +11,7 @@ pub const JUMP_MS: i32 = 10_000;
 /// A larger step backwards on one track is a jump; a smaller one is jitter and is held at the last time. In ms.
 pub const STEP_BACK_MS: i32 = 500;
 /// Two tracks whose new times lie this close jumped together, in ms.
-const TOGETHER_MS: i32 = JUMP_MS;
+const TOGETHER_MS: u32 = JUMP_MS.unsigned_abs();
 /// The distance to the next frame where nothing better is known, in ms.
 const FRAME_MS_DEFAULT: u32 = 33;
 
@@ -76,7 +76,7 @@ impl Timeline {
         let mut outcome = Mapped::Kept;
         if !track.started || !(-STEP_BACK_MS..=JUMP_MS).contains(&step) {
             let jumped = track.started;
-            let with_other = other.started && diff(raw, other.raw).abs() < TOGETHER_MS;
+            let with_other = other.started && diff(raw, other.raw).unsigned_abs() < TOGETHER_MS;
             if with_other && (!jumped || other.offset != track.offset) {
                 track.offset = other.offset;
             } else {
@@ -187,6 +187,14 @@ mod tests {
         let at = u64::from(HALF);
         let across = [(0, Video, 0), (at - 5, Video, HALF - 5), (at, Audio, HALF + 5)];
         assert_eq!(run(&mut Timeline::default(), &across), [0, HALF - 5, HALF + 5]);
+    }
+
+    #[test]
+    fn half_the_circle_apart_is_not_together() {
+        // As far from the other track as a time can be: the one distance without a positive counterpart.
+        let rows: [(u64, Kind, u32); 4] =
+            [(0, Audio, 0), (40, Video, 1 << 31), (60, Audio, 20), (80, Video, (1 << 31) + 40)];
+        assert_eq!(run(&mut Timeline::default(), &rows), [0, 40, 20, 80]);
     }
 
     #[test]

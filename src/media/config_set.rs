@@ -84,6 +84,11 @@ impl ConfigSet {
         }
     }
 
+    /// What the default tracks are coded with; video first.
+    pub fn default_codecs(&self) -> impl Iterator<Item = (Kind, Codec)> {
+        self.tracks.iter().filter(|t| t.track_id == 0).map(|t| (t.kind, t.codec))
+    }
+
     /// The entries that a variant carries, in sending order.
     pub fn iter_for(&self, audio: bool, video: bool, strip: bool) -> impl Iterator<Item = &ConfigEntry> {
         self.entries.iter().filter(move |e| match e.role {

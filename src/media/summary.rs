@@ -198,7 +198,7 @@ mod tests {
             let (width, height) = (text(t.width), text(t.height));
             format!("{codec}#{id} {profile} {width}x{height} {}/{}", text(t.sample_rate_hz), text(t.channels))
         };
-        table.summary().iter().map(line).collect()
+        table.snapshot().summary().iter().map(line).collect()
     }
 
     fn metadata(members: &[(&str, amf0::Value)]) -> Vec<u8> {

@@ -7,7 +7,7 @@
 //! What must stay true: offsets of an accepted tag lie inside its body, and a body with an unknown codec is carried,
 //! not refused; only structure that contradicts itself is an error.
 
-use super::{codec::Codec, frame::Kind};
+use super::{codec::Codec, frame::Kind, track::TRACKS_PER_KIND_MAX};
 use std::ops::Range;
 
 mod grammar;
@@ -117,6 +117,12 @@ pub enum TagError {
     /// More than [`MODEX_MAX`] ModEx prefixes.
     #[error("more than {MODEX_MAX} ModEx prefixes at byte {at}")]
     ModExChain {
+        /// Where the first one too many stands.
+        at: usize,
+    },
+    /// More parts in a multitrack tag than a stream may have tracks of a kind.
+    #[error("more than {TRACKS_PER_KIND_MAX} tracks in one tag at byte {at}")]
+    TooManyTracks {
         /// Where the first one too many stands.
         at: usize,
     },

@@ -10,7 +10,6 @@
 use super::{
     config_set::{ConfigEntry, ConfigSet, Role, TrackInfo},
     frame::{Frame, Kind},
-    summary::TrackSummary,
     tag::{Packet, Tag, TrackPart},
     track_set::TrackSet,
 };
@@ -24,6 +23,9 @@ pub const CONFIG_BYTES_MAX: usize = 64 * 1024;
 /// One `onMetaData` message, in bytes.
 pub const METADATA_BYTES_MAX: usize = 64 * 1024;
 
+/// All configuration messages of a stream, `onMetaData` among them, in bytes: what every viewer is sent first.
+pub const CONFIG_TOTAL_BYTES_MAX: usize = 256 * 1024;
+
 /// What a frame did to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Observed {
@@ -35,8 +37,8 @@ pub enum Observed {
     Repeat,
     /// Not configuration.
     Media,
-    /// Configuration beyond a bound, or an empty one where the codec needs one: not kept, and counted. The stream
-    /// drops the frame, because a later subscriber could not be given it.
+    /// Configuration beyond a bound, or an empty one where the codec needs one, or media of a track beyond the bound:
+    /// not kept, and counted. The stream drops the frame, because a later subscriber could not be given what it needs.
     Refused,
 }
 
@@ -70,10 +72,7 @@ impl TrackTable {
             }
             (Kind::Video, Packet::Metadata) => self.on_config(frame, tag, Role::Colour),
             (Kind::Audio, Packet::Channels) => self.on_config(frame, tag, Role::Channels),
-            (Kind::Audio | Kind::Video, Packet::Frames) => {
-                self.on_media(frame, tag);
-                Observed::Media
-            }
+            (Kind::Audio | Kind::Video, Packet::Frames) => self.on_media(frame, tag),
             _ => Observed::Media,
         };
         match observed {
@@ -94,23 +93,19 @@ impl TrackTable {
         Arc::clone(self.snapshot.insert(Arc::new(fresh)))
     }
 
-    /// What the current configuration says, track by track, for people to read.
-    pub fn summary(&mut self) -> Vec<TrackSummary> {
-        self.snapshot().summary()
-    }
-
     /// Forgets all tracks for a new publisher; epochs and counters go on, so that no epoch ever means two things.
     pub fn reset(&mut self) {
         *self = TrackTable { epoch: self.epoch, refused: self.refused, ..TrackTable::default() };
     }
 
-    /// How many configuration messages were refused.
+    /// How many messages were refused.
     pub fn refused(&self) -> u64 {
         self.refused
     }
 
     fn on_metadata(&mut self, body: &Bytes) -> Observed {
-        if body.len() > METADATA_BYTES_MAX {
+        let entries: usize = self.entries.iter().map(|e| e.body.len()).sum();
+        if body.len() > METADATA_BYTES_MAX || entries + body.len() > CONFIG_TOTAL_BYTES_MAX {
             return Observed::Refused;
         }
         match self.metadata.replace(body.clone()) {
@@ -139,7 +134,9 @@ impl TrackTable {
         if self.entries.iter().any(|e| alike(e) && e.body == *body) {
             return Observed::Repeat;
         }
-        if !self.has_room_for(kind, named) {
+        if !self.has_room_for(kind, named)
+            || self.bytes_beside(kind, role, named) + body.len() > CONFIG_TOTAL_BYTES_MAX
+        {
             return Observed::Refused;
         }
         let mut replaced = self.note_tracks(frame, tag, matches!(role, Role::Config | Role::ConfigMpeg2Ts));
@@ -156,19 +153,32 @@ impl TrackTable {
     }
 
     /// Media of an unknown track, or in another codec than before, changes the snapshot too.
-    fn on_media(&mut self, frame: &Frame, tag: &Tag) {
+    fn on_media(&mut self, frame: &Frame, tag: &Tag) -> Observed {
         let known = |p: &TrackPart| {
             self.tracks.iter().any(|t| t.kind == frame.kind && t.track_id == p.track_id && t.codec == p.codec)
         };
         if tag.tracks(&frame.body).all(|p| known(&p)) {
-            return;
+            return Observed::Media;
         }
         let mut named = TrackSet::default();
         tag.tracks(&frame.body).for_each(|p| named.insert(p.track_id));
-        if self.has_room_for(frame.kind, named) {
-            self.note_tracks(frame, tag, true);
-            self.snapshot = None;
+        if !self.has_room_for(frame.kind, named) {
+            return Observed::Refused;
         }
+        self.note_tracks(frame, tag, true);
+        self.snapshot = None;
+        Observed::Media
+    }
+
+    /// Bytes of all messages that stay when one of a kind and role comes for the tracks `named`.
+    fn bytes_beside(&self, kind: Kind, role: Role, named: TrackSet) -> usize {
+        let stays = |e: &&ConfigEntry| {
+            let mut left = e.current;
+            left.remove_all(named);
+            e.kind != kind || e.role != role || !left.is_empty()
+        };
+        let entries: usize = self.entries.iter().filter(stays).map(|e| e.body.len()).sum();
+        entries + self.metadata.as_ref().map_or(0, Bytes::len)
     }
 
     /// Whether `named` keeps the tracks of `kind` within [`TRACKS_PER_KIND_MAX`].

@@ -15,7 +15,7 @@ use crate::shard::{Answer, App, Io, Preface, Request, connection_bytes};
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Index of a listener: what is spoken there.
@@ -276,10 +276,9 @@ impl App for Gateway {
                     }
                     Answer::Playing => {
                         if let Some(player) = &mut rtmp.player {
-                            let stats = self.shared.directory.find(&player.name).map(|(_, _, stats)| stats);
-                            let tracks = stats
-                                .map(|s| s.tracks.lock().unwrap_or_else(PoisonError::into_inner).clone());
-                            player.playing(&tracks.unwrap_or_default(), &mut rtmp.session, now);
+                            let found = self.shared.directory.find(&player.name);
+                            let config = found.and_then(|(_, _, stats)| stats.config());
+                            player.playing(config.as_deref(), &mut rtmp.session, now);
                         }
                     }
                     Answer::PlayRefused(why) => egress::rtmp::refused(why, &mut rtmp.session, now),

@@ -2,6 +2,7 @@
 
 use crate::control::{StreamSource, StreamState, StreamSummary, TrackSummary};
 use crate::fanout::directory::{Listed, StreamName};
+use crate::media::config_set::ConfigSet;
 use crate::media::summary::TrackSummary as Track;
 use crate::media::{Kind, Mono};
 use crate::observe::PerProtocol;
@@ -39,35 +40,64 @@ impl Rate {
     }
 }
 
+/// What a stream's configuration says. It is read when somebody looks, once for each that was looked at: the publisher's
+/// core has no time for it.
+#[derive(Debug, Default)]
+struct Tracks {
+    of: Option<Arc<ConfigSet>>,
+    said: Vec<TrackSummary>,
+}
+
+impl Tracks {
+    fn look(&mut self, config: Option<Arc<ConfigSet>>) -> &[TrackSummary] {
+        // The very same, not only the same number: a stream that ends and one that begins may share a name.
+        if self.of.as_ref().map(Arc::as_ptr) != config.as_ref().map(Arc::as_ptr) {
+            self.said = config.iter().flat_map(|config| config.summary()).map(|t| track(&t)).collect();
+            self.of = config;
+        }
+        &self.said
+    }
+}
+
+/// What is remembered of a stream from look to look.
+#[derive(Debug)]
+struct Memory {
+    rate: Rate,
+    tracks: Tracks,
+}
+
 /// The directory, as the control thread sees it.
 #[derive(Debug)]
 pub struct Streams {
     shared: Arc<Shared>,
-    rates: Mutex<HashMap<StreamName, Rate>>,
+    memories: Mutex<HashMap<StreamName, Memory>>,
 }
 
 impl Streams {
     /// A view of `shared`.
     pub fn new(shared: Arc<Shared>) -> Streams {
-        Streams { shared, rates: Mutex::default() }
+        Streams { shared, memories: Mutex::default() }
     }
 }
 
 impl StreamSource for Streams {
     fn streams(&self) -> Vec<StreamSummary> {
         let (now, listed) = (clock(), self.shared.directory.list());
-        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        rates.retain(|name, _| listed.binary_search_by(|l| l.name.cmp(name)).is_ok());
-        listed.iter().map(|l| summary(l, now, &mut rates)).collect()
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        memories.retain(|name, _| listed.binary_search_by(|l| l.name.cmp(name)).is_ok());
+        listed.iter().map(|l| summary(l, now, &mut memories)).collect()
     }
 }
 
-fn summary(listed: &Listed, now: Mono, rates: &mut HashMap<StreamName, Rate>) -> StreamSummary {
+fn summary(listed: &Listed, now: Mono, memories: &mut HashMap<StreamName, Memory>) -> StreamSummary {
     let stats = &listed.stats;
     let bytes_in = stats.bytes_in.load(Ordering::Relaxed);
-    let rate = rates.entry(listed.name.clone()).or_insert(Rate { at: listed.since, bytes: 0, bps: None });
-    let bitrate_bps = rate.look(now, bytes_in);
-    let tracks = stats.tracks.lock().unwrap_or_else(PoisonError::into_inner).iter().map(track).collect();
+    let memory = memories.entry(listed.name.clone()).or_insert_with(|| Memory {
+        rate: Rate { at: listed.since, bytes: 0, bps: None },
+        tracks: Tracks::default(),
+    });
+    let bitrate_bps = memory.rate.look(now, bytes_in);
+    let tracks = memory.tracks.look(stats.config()).to_vec();
     StreamSummary {
         app: listed.name.app().to_owned(),
         name: listed.name.stream().to_owned(),
@@ -111,6 +141,27 @@ fn track(track: &Track) -> TrackSummary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::track::TrackTable;
+    use crate::media::{Frame, tag};
+
+    #[test]
+    fn tracks_are_those_of_the_configuration_at_hand() {
+        let (mut table, mut tracks) = (TrackTable::new(), Tracks::default());
+        let mut config = |kind, body: &'static [u8]| {
+            let body = bytes::Bytes::from_static(body);
+            let tag = tag::inspect(kind, &body).unwrap();
+            let (first_byte_at, complete_at) = (Mono::ZERO, Mono::ZERO);
+            table.observe(&Frame { kind, dts_ms: 0, body, first_byte_at, complete_at }, &tag);
+            table.snapshot()
+        };
+        let sound = config(Kind::Audio, b"\xaf\0\x11\x90");
+        let both = config(Kind::Video, b"\x17\0\0\0\0\x01");
+        let mut look = |config| tracks.look(config).iter().map(|t| t.codec.clone()).collect::<Vec<_>>();
+        assert_eq!(look(Some(sound.clone())), ["AAC"]);
+        assert_eq!(look(Some(both)), ["H.264", "AAC"]);
+        assert_eq!(look(Some(sound)), ["AAC"]);
+        assert!(look(None).is_empty());
+    }
 
     #[test]
     fn a_rate_is_of_a_full_window_once_there_is_one() {

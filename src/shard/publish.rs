@@ -13,7 +13,6 @@ use crate::fanout::timeline::Mapped;
 use crate::media::{Frame, Kind, Mono, Packet, tag};
 use crate::observe::{CopyStage, DisconnectReason, DropReason, FrameKind, Stage};
 use std::collections::{HashMap, VecDeque};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -203,8 +202,7 @@ impl<B: Backend, A: App> Core<B, A> {
                     StreamStats::add(&stats.keyframes, 1);
                 }
                 if config {
-                    let summary = home.hosted.stream.config().summary();
-                    *stats.tracks.lock().unwrap_or_else(PoisonError::into_inner) = summary;
+                    stats.set_config(home.hosted.stream.config());
                 }
             }
             Appended::Dropped(Dropped::Repeat) => metrics.config_repeats_dropped.inc(),

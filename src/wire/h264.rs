@@ -3,6 +3,9 @@
 
 use super::bits::BitReader;
 
+/// `num_ref_frames_in_pic_order_cnt_cycle` at most (section 7.4.2.1.1).
+const REF_FRAMES_IN_CYCLE_MAX: u32 = 255;
+
 /// What a sequence parameter set says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sps {
@@ -63,8 +66,11 @@ impl Sps {
                 r.skip(1)?; // delta_pic_order_always_zero_flag
                 r.se()?; // offset_for_non_ref_pic
                 r.se()?; // offset_for_top_to_bottom_field
-                // Each takes a bit at least, so a lying count ends with the bytes.
-                for _ in 0..r.ue()? {
+                let count = r.ue()?; // num_ref_frames_in_pic_order_cnt_cycle
+                if count > REF_FRAMES_IN_CYCLE_MAX {
+                    return None;
+                }
+                for _ in 0..count {
                     r.se()?; // offset_for_ref_frame
                 }
             }
@@ -186,6 +192,22 @@ mod tests {
         ] {
             assert_eq!(Sps { profile_idc, constraints, level_idc, width: 0, height: 0 }.profile_text(), text);
         }
+    }
+
+    #[test]
+    fn a_reference_cycle_is_bounded() {
+        let ue = |n: u32| format!("{:0width$b}", n + 1, width = 2 * (n + 1).ilog2() as usize + 1);
+        let sps = |count: u32| {
+            // Baseline 3.0, picture order count type 1, one macroblock.
+            let cycle = "1".repeat(count as usize);
+            let bits =
+                format!("010000100000000000011110 1 1 010 0 1 1 {} {cycle} 1 0 1 1 1 1 0 0 1", ue(count));
+            let bits: Vec<u8> = bits.bytes().filter(|b| *b != b' ').map(|b| b - b'0').collect();
+            let byte = |bits: &[u8]| bits.iter().enumerate().fold(0, |byte, (i, bit)| byte | bit << (7 - i));
+            let nal: Vec<u8> = std::iter::once(0x67).chain(bits.chunks(8).map(byte)).collect();
+            Sps::parse(&nal).map(|sps| (sps.width, sps.height))
+        };
+        assert_eq!([sps(0), sps(255), sps(256)], [Some((16, 16)), Some((16, 16)), None]);
     }
 
     proptest! {

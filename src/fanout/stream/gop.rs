@@ -11,6 +11,10 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// What an item costs beyond its media, in bytes: itself, and the counts and the allocator's rounding of its body. Else
+/// frames of two bytes would fill the memory long before they reach the bound.
+const ITEM_BYTES: u64 = size_of::<Item>() as u64 + 64;
+
 /// A frame in stream time, or where a log holds it: it is unpacked when it is wanted, since that may copy it.
 #[derive(Clone, Debug)]
 pub(super) enum Media {
@@ -38,12 +42,13 @@ impl Item {
         }
     }
 
-    /// Media bytes that it keeps.
+    /// Bytes that it keeps, and takes itself.
     fn bytes(&self) -> u64 {
-        match &self.media {
-            Media::Frame(frame) => frame.body.len() as u64,
-            Media::Entry { slice, .. } => slice.as_ref().len() as u64,
-        }
+        let media = match &self.media {
+            Media::Frame(frame) => frame.body.len(),
+            Media::Entry { slice, .. } => slice.as_ref().len(),
+        };
+        media as u64 + ITEM_BYTES
     }
 
     /// The frame, and how many bytes were copied to make it.
@@ -85,8 +90,8 @@ impl Gop {
         }
     }
 
-    /// The same, read back from a full log; shares its memory.
-    pub(super) fn from_log(format: Format, log: &LogWriter) -> Gop {
+    /// The same, read back from a full log; shares its memory. Empty if the items alone would outgrow the bound.
+    pub(super) fn from_log(format: Format, log: &LogWriter, keep: Retention) -> Gop {
         let mut gop = Gop { join: log.newest_join().map(|j| j.config.clone()), ..Gop::default() };
         for (entry, slice) in log.since_join() {
             let complete_at = Mono::from_micros(entry.complete_us);
@@ -102,7 +107,58 @@ impl Gop {
             };
             gop.bytes += item.bytes();
             gop.items.push_back(item);
+            if gop.items.len() as u64 * ITEM_BYTES > keep.gop_bytes_max {
+                return Gop::default();
+            }
         }
         gop
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fanout::log::LogId;
+    use crate::fanout::segment::Entry;
+    use crate::media::Kind;
+    use std::time::Duration;
+
+    const KEEP: Retention = Retention {
+        gop_bytes_max: 100 * ITEM_BYTES,
+        gop_age_max: Duration::from_secs(20),
+        lag_max: Duration::from_secs(3),
+    };
+
+    #[test]
+    fn frames_of_two_bytes_are_charged_for_what_they_take() {
+        let mut gop = Gop::default();
+        let mut config = crate::media::TrackTable::new();
+        let mut push = |count: u32| {
+            let body = bytes::Bytes::from_static(&[0x27, 1]);
+            let (first_byte_at, complete_at) = (Mono::ZERO, Mono::ZERO);
+            let frame = Frame { kind: Kind::Video, dts_ms: 0, body, first_byte_at, complete_at };
+            let config = (count == 1).then(|| config.snapshot());
+            let item = Item { media: Media::Frame(frame), flags: 0, config_epoch: 1, number: count, config };
+            gop.push(Mono::ZERO, item, KEEP);
+            gop.items.len()
+        };
+        // A hundred with their two bytes each are more than a hundred costs.
+        assert_eq!((1..=98).map(&mut push).last(), Some(98));
+        assert_eq!((99..=101).map(&mut push).last(), Some(0), "outgrown");
+    }
+
+    #[test]
+    fn a_log_of_two_byte_frames_is_not_read_back_beyond_the_bound() {
+        let mut log = LogWriter::new(LogId(0));
+        let mut config = crate::media::TrackTable::new();
+        let mut items = |count: u32| {
+            let flags = if count == 1 { flags::JOIN } else { 0 };
+            let join = (count == 1).then(|| config.snapshot());
+            let entry = Entry { flags, ..Entry::default() };
+            assert!(log.reserve(2) && log.put(&[0; 2]) && log.commit(Mono::ZERO, entry, join));
+            Gop::from_log(Format::Flv, &log, KEEP).items.len()
+        };
+        assert_eq!((1..=100).map(&mut items).last(), Some(100));
+        assert_eq!(items(101), 0);
     }
 }

@@ -235,3 +235,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_tag_has_no_more_parts_than_a_stream_has_tracks() {
+    let tag = |parts: u8| {
+        let mut body = b"\x96\x10av01".to_vec();
+        (0..parts).for_each(|id| body.extend([id, 0, 0, 1, 0x81]));
+        inspect(Kind::Video, &body).map(|tag| tag.tracks(&body).count())
+    };
+    assert_eq!((tag(16), tag(17)), (Ok(16), Err(TagError::TooManyTracks { at: 6 + 16 * 5 })));
+}

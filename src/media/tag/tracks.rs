@@ -5,6 +5,7 @@ use super::{
     grammar::{byte, fourcc, signed24},
 };
 use crate::media::codec::Codec;
+use crate::media::track::TRACKS_PER_KIND_MAX;
 use std::ops::Range;
 
 /// One track's share of a tag.
@@ -66,7 +67,12 @@ pub(super) fn validate(tag: &mut Tag, body: &[u8]) -> Result<(), TagError> {
     let Some(form) = tag.multitrack else { return Ok(()) };
     let (first, mut at) = part(tag, form, body, tag.parts_at)?;
     let mut default = (first.track_id == 0).then_some(first.cts_ms);
+    let mut count = 1;
     while at < body.len() {
+        if count == TRACKS_PER_KIND_MAX {
+            return Err(TagError::TooManyTracks { at });
+        }
+        count += 1;
         let (next, after) = part(tag, form, body, at)?;
         if next.track_id == 0 && default.is_none() {
             default = Some(next.cts_ms);

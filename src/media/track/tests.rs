@@ -153,15 +153,39 @@ fn bounds() {
         assert_eq!(see(&mut table, Video, config(id)), New);
     }
     assert_eq!(see(&mut table, Video, config(200)), Refused);
-    assert_eq!(see(&mut table, Video, hex("9601 61763031 c8 0a")), Media, "media of that track still passes");
+    assert_eq!(see(&mut table, Video, hex("9601 61763031 c8 0a")), Refused, "nor is its media passed on");
+    assert_eq!(see(&mut table, Video, hex("9601 61763031 0f 0a")), Media, "that of the last one is");
     assert_eq!(see(&mut table, Audio, hex(AAC)), New, "the other kind has its own room");
     let mut body = hex(AVC);
     body.resize(CONFIG_BYTES_MAX + 1, 0);
     assert_eq!(see(&mut table, Video, body), Refused);
     assert_eq!(see(&mut table, Audio, hex("af00")), Refused, "an empty one would wipe the current one");
     assert_eq!(see(&mut table, Audio, hex("9061632d33")), Changed, "AC-3 has an empty one by design");
-    assert_eq!(table.refused(), 3);
+    assert_eq!(table.refused(), 4);
     assert_eq!(table.snapshot().entries.len(), TRACKS_PER_KIND_MAX + 1);
+}
+
+#[test]
+fn all_configuration_together_is_bounded() {
+    let mut table = TrackTable::new();
+    let config = |id: u8, content: u8| {
+        let mut body = hex(&format!("9600 61763031 {id:02x}"));
+        body.resize(CONFIG_BYTES_MAX, content);
+        body
+    };
+    let mut metadata = META.to_vec();
+    metadata.resize(METADATA_BYTES_MAX, 0);
+    assert_eq!(see(&mut table, Data, metadata.clone()), New);
+    for id in 0..3 {
+        assert_eq!(see(&mut table, Video, config(id, 1)), New);
+    }
+    assert_eq!(see(&mut table, Audio, hex(AAC)), Refused, "full");
+    assert_eq!(see(&mut table, Video, config(1, 2)), Changed, "what it replaces makes room for it");
+    assert_eq!(see(&mut table, Data, META), Changed);
+    assert_eq!(see(&mut table, Audio, hex(AAC)), New);
+    assert_eq!(see(&mut table, Data, metadata), Refused);
+    let set = table.snapshot();
+    assert_eq!((set.entries.len(), set.metadata.as_deref()), (4, Some(META)));
 }
 
 /// What a decoder knows of each track after a run of configuration messages.
@@ -208,6 +232,6 @@ proptest! {
                 table.observe(&frame, &tag);
             }
         }
-        table.summary();
+        table.snapshot().summary();
     }
 }

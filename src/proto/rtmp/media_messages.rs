@@ -14,10 +14,16 @@ const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
 const CLEAR_DATA_FRAME: &[u8] = b"\x02\x00\x0f@clearDataFrame";
 /// Largest AMF3 data message that is converted, in bytes.
 const CONVERT_BYTES_MAX: usize = Limits::STRANGER.message_bytes as usize;
+/// What it may become, in bytes: references are written out, so that little can become much. No stream keeps larger
+/// metadata.
+const CONVERTED_BYTES_MAX: usize = 64 * 1024;
 
 impl ServerSession {
     /// Audio, video or data; dropped unless the peer publishes.
     pub(super) fn media(&mut self, now: Mono, message: Message) {
+        if !self.is_publishing() {
+            return self.count_dropped();
+        }
         let Message { type_id, timestamp_ms, payload, first_byte_at_us, .. } = message;
         let (kind, body) = match type_id {
             type_id::AUDIO => (Kind::Audio, Some(payload)),
@@ -26,7 +32,7 @@ impl ServerSession {
             _ => (Kind::Data, amf0_from_amf3_data(payload).and_then(data_for_players)),
         };
         match body {
-            Some(body) if !body.is_empty() && self.is_publishing() => {
+            Some(body) if !body.is_empty() => {
                 let first_byte_at = Mono::from_micros(first_byte_at_us);
                 let frame = Frame { kind, dts_ms: timestamp_ms, body, first_byte_at, complete_at: now };
                 self.push_event(Event::Frame(frame));
@@ -64,7 +70,7 @@ fn data_for_players(body: Bytes) -> Option<Bytes> {
 }
 
 /// A data message of type 15 in the form of type 18: most are AMF0 behind a zero byte, which is taken off; with AMF3 values
-/// inside they are written anew. `None` if neither can be read.
+/// inside they are written anew. `None` if neither can be read, or it grows beyond [`CONVERTED_BYTES_MAX`].
 fn amf0_from_amf3_data(body: Bytes) -> Option<Bytes> {
     if body.len() > CONVERT_BYTES_MAX {
         return None;
@@ -86,7 +92,12 @@ fn amf0_from_amf3_data(body: Bytes) -> Option<Bytes> {
         values = amf3::decode_all(&body).ok()?;
     }
     let mut out = Vec::new();
-    values.iter().for_each(|value| value.encode(&mut out));
+    for value in &values {
+        value.encode(&mut out);
+        if out.len() > CONVERTED_BYTES_MAX {
+            return None;
+        }
+    }
     Some(out.into())
 }
 
@@ -119,5 +130,16 @@ mod tests {
         for (body, want) in rows {
             assert_eq!(amf0_from_amf3_data(Bytes::from_static(body)).as_deref(), want, "{body:02x?}");
         }
+    }
+
+    #[test]
+    fn references_do_not_multiply_without_bound() {
+        // A string of 1000 bytes, then the same by reference.
+        let body = |references: usize| {
+            let text = [&b"\x06\x8f\x51"[..], &[b'a'; 1000]].concat();
+            Bytes::from([text, b"\x06\0".repeat(references)].concat())
+        };
+        assert_eq!(amf0_from_amf3_data(body(64)).map(|out| out.len()), Some(65 * 1003));
+        assert_eq!(amf0_from_amf3_data(body(65)), None);
     }
 }

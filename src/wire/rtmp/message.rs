@@ -64,6 +64,11 @@ pub fn write_message(out: &mut Vec<u8>, header: &MessageHeader, payload: &[u8], 
     }
 }
 
+/// Messages in one aggregate, a count; servers that make them put half a second of media in one.
+pub const AGGREGATE_ITEMS_MAX: usize = 1024;
+/// One aggregate, in bytes.
+pub const AGGREGATE_BYTES_MAX: usize = 1 << 20;
+
 /// One message out of an aggregate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AggregateItem {
@@ -71,16 +76,28 @@ pub struct AggregateItem {
     pub type_id: u8,
     /// Absolute time: the aggregate's plus this tag's distance from the first tag.
     pub timestamp_ms: u32,
-    /// The body; shares the aggregate's buffer.
+    /// The body, copied: what is kept of it must not keep the whole aggregate.
     pub payload: Bytes,
 }
 
-/// The aggregate's tag headers or lengths do not fit its size.
+/// An aggregate that is not divided, or not further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("aggregate message: tag at byte {offset} does not fit")]
-pub struct AggregateError {
-    /// Offset of the tag.
-    pub offset: usize,
+pub enum AggregateError {
+    /// A tag's header or length does not fit the aggregate's size.
+    #[error("aggregate message: tag at byte {offset} does not fit")]
+    Misfit {
+        /// Offset of the tag.
+        offset: usize,
+    },
+    /// More than [`AGGREGATE_ITEMS_MAX`] messages.
+    #[error("aggregate message: more than {AGGREGATE_ITEMS_MAX} tags")]
+    TooMany,
+    /// More than [`AGGREGATE_BYTES_MAX`] bytes.
+    #[error("aggregate message: {len} bytes, more than {AGGREGATE_BYTES_MAX}")]
+    TooLarge {
+        /// Its bytes.
+        len: usize,
+    },
 }
 
 /// The messages of an aggregate: FLV tags (11-byte header, body, 4-byte back pointer). A missing last back pointer is
@@ -91,12 +108,13 @@ pub struct AggregateItems {
     pos: usize,
     timestamp_ms: u32,
     first_tag_ms: Option<u32>,
+    count: usize,
 }
 
 impl AggregateItems {
     /// Iterates over `payload`, the body of an aggregate sent at `timestamp_ms`.
     pub fn new(payload: Bytes, timestamp_ms: u32) -> AggregateItems {
-        AggregateItems { payload, pos: 0, timestamp_ms, first_tag_ms: None }
+        AggregateItems { payload, pos: 0, timestamp_ms, first_tag_ms: None, count: 0 }
     }
 }
 
@@ -110,21 +128,28 @@ impl Iterator for AggregateItems {
             return None;
         }
         self.pos = self.payload.len(); // ends here unless the tag is whole
+        if self.payload.len() > AGGREGATE_BYTES_MAX {
+            return Some(Err(AggregateError::TooLarge { len: self.payload.len() }));
+        }
+        self.count += 1;
+        if self.count > AGGREGATE_ITEMS_MAX {
+            return Some(Err(AggregateError::TooMany));
+        }
         let Some(&[type_id, l0, l1, l2, t0, t1, t2, t3, _, _, _]) = rest.first_chunk::<11>() else {
-            return Some(Err(AggregateError { offset }));
+            return Some(Err(AggregateError::Misfit { offset }));
         };
         let len = u32::from_be_bytes([0, l0, l1, l2]) as usize;
         let tag_ms = u32::from_be_bytes([t3, t0, t1, t2]);
         let body = offset + 11;
         if self.payload.len() - body < len {
-            return Some(Err(AggregateError { offset }));
+            return Some(Err(AggregateError::Misfit { offset }));
         }
         self.pos = (body + len + 4).min(self.payload.len());
         let first_ms = *self.first_tag_ms.get_or_insert(tag_ms);
         Some(Ok(AggregateItem {
             type_id,
             timestamp_ms: self.timestamp_ms.wrapping_add(tag_ms.wrapping_sub(first_ms)),
-            payload: self.payload.slice(body..body + len),
+            payload: Bytes::copy_from_slice(self.payload.get(body..body + len)?),
         }))
     }
 }
@@ -183,7 +208,29 @@ mod tests {
         assert_eq!(split(&whole), want);
         assert_eq!(split(&whole[..whole.len() - 4]), want, "the last back pointer may be missing");
         let cut = split(&whole[..20]);
-        assert_eq!(cut, vec![item(9, 500, b"v1"), Err(AggregateError { offset: 17 })]);
+        assert_eq!(cut, vec![item(9, 500, b"v1"), Err(AggregateError::Misfit { offset: 17 })]);
         assert_eq!(split(b""), vec![]);
+    }
+
+    #[test]
+    fn aggregates_are_bounded_and_let_go() {
+        let tags = |count: usize, len: usize| {
+            let [_, l0, l1, l2] = (len as u32).to_be_bytes();
+            let tag = [&[8, l0, l1, l2, 0, 0, 0, 0, 0, 0, 0][..], &vec![7; len], &[0; 4]].concat();
+            Bytes::from(tag.repeat(count))
+        };
+        let last = |payload: &Bytes| {
+            let items: Vec<_> = AggregateItems::new(payload.clone(), 0).collect();
+            (items.len(), items.last().unwrap().clone().map(|item| item.payload.len()))
+        };
+        assert_eq!(last(&tags(AGGREGATE_ITEMS_MAX, 1)), (1024, Ok(1)));
+        assert_eq!(last(&tags(AGGREGATE_ITEMS_MAX + 1, 1)), (1025, Err(AggregateError::TooMany)));
+        let largest = AGGREGATE_BYTES_MAX - 15;
+        assert_eq!(last(&tags(1, largest)), (1, Ok(largest)));
+        let len = AGGREGATE_BYTES_MAX + 1;
+        assert_eq!(last(&tags(1, largest + 1)), (1, Err(AggregateError::TooLarge { len })));
+        let whole = tags(2, 5);
+        let kept = AggregateItems::new(whole.clone(), 0).next().unwrap().unwrap().payload;
+        assert!(whole.is_unique() && kept.len() == 5, "an item does not hold the aggregate");
     }
 }
