@@ -144,7 +144,11 @@ impl Gateway {
                     rtmp.player = None;
                     io.ask(Request::StopPlaying);
                 }
-                Event::Pause { paused } => io.ask(Request::Pause(paused)),
+                Event::Pause { paused } => {
+                    if let Some(player) = &mut rtmp.player {
+                        player.pause(paused, io);
+                    }
+                }
                 Event::ReceiveAudio(on) => {
                     rtmp.receive.audio = on;
                     rtmp.hear_receive(io);
