@@ -123,8 +123,13 @@ impl<B: Backend, A: App> Core<B, A> {
             home.hosted.stream.republish();
             (home.hosted.epoch, home.hosted.ends_at) = (claim.epoch, Mono::NEVER);
             let old = home.publisher.replace(key);
-            if let Some(old) = old {
+            // It may have been claimed away and back without ever leaving: nobody waits for it any more.
+            let awaited = self.homes.awaited.remove(&claim.id).unwrap_or_default();
+            for old in old.into_iter().chain(awaited.publisher) {
                 self.close(now, old, DisconnectReason::Takeover);
+            }
+            if let Some((to, epoch)) = awaited.forward {
+                self.tell(to, Command::Superseded { stream: claim.id, epoch });
             }
             return;
         }
