@@ -8,7 +8,7 @@ use crate::media::Mono;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use tokio::io::unix::AsyncFd;
 
 /// Events taken by one look.
@@ -64,8 +64,10 @@ pub struct Epoll {
 impl Epoll {
     /// A backend without sockets. Must be called inside a tokio runtime.
     pub fn new(bell: OwnedFd) -> io::Result<Epoll> {
+        use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
         let poll = epoll::create(CreateFlags::CLOEXEC)?;
-        let timer = super::timer()?;
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         epoll::add(&poll, &bell, EventData::new_u64(BELL), EventFlags::IN)?;
         epoll::add(&poll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
         // SAFETY: the `AsyncFd` owns the descriptor: it stays open as long as it is registered.
@@ -292,12 +294,16 @@ impl Backend for Epoll {
     }
 
     fn wake_at(&mut self, at: Mono) {
+        use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
         if at >= self.armed || at == Mono::NEVER {
             return;
         }
         self.armed = at;
-        if let Err(error) = super::set_timer(&self.timer, at) {
-            tracing::error!(%error, "cannot set the core's timer");
+        let us = at.as_micros();
+        let value = Timespec { tv_sec: (us / 1_000_000) as i64, tv_nsec: (us % 1_000_000 * 1000) as _ };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+        if let Err(error) = timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once) {
+            tracing::error!(%error, fd = self.timer.as_raw_fd(), "cannot set the core's timer");
         }
     }
 

@@ -92,22 +92,6 @@ pub fn clock() -> Mono {
     Mono::from_micros(t.tv_sec as u64 * 1_000_000 + t.tv_nsec as u64 / 1000)
 }
 
-/// A core's timer, not set.
-fn timer() -> io::Result<OwnedFd> {
-    use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
-    Ok(timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?)
-}
-
-/// Sets a core's timer to fire once, at `at`, instead of when it was set to before.
-fn set_timer(timer: &OwnedFd, at: Mono) -> io::Result<()> {
-    use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
-    let us = at.as_micros();
-    let value = Timespec { tv_sec: (us / 1_000_000) as i64, tv_nsec: (us % 1_000_000 * 1000) as _ };
-    let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
-    timerfd_settime(timer, TimerfdTimerFlags::ABSTIME, &once)?;
-    Ok(())
-}
-
 /// See the module's description.
 pub trait Backend {
     /// The time, for everything that happens on this core.

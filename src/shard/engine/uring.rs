@@ -7,15 +7,15 @@
 //!
 //! Unsafe, and why it is sound: (1) the buffer ring and its buffers are mapped for the ring's life and unmapped after
 //! the ring is closed; a buffer's bytes are read only between its completion and its recycling. (2) Submission
-//! entries name memory that outlives them: send bytes by the caller's contract, and the bell's word because it is
-//! boxed here and dropped after the ring. (3) On drop everything is cancelled and reaped; if
+//! entries name memory that outlives them: send bytes by the caller's contract, the timer's `Timespec` and the bell's
+//! word because they are boxed here and dropped after the ring. (3) On drop everything is cancelled and reaped; if
 //! that does not end, the process aborts: nothing is freed under the kernel.
 
 use super::{
     Backend, BackendStats, Buffer, Completion, GENERATION_BITS, Key, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
 };
 use crate::media::Mono;
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, Timespec};
+use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, TimeoutFlags, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use std::collections::VecDeque;
 use std::io;
@@ -36,9 +36,10 @@ const BUFFER_GROUP: u16 = 0;
 mod kind {
     pub const RECEIVE: u8 = 1;
     pub const SEND: u8 = 2;
-    pub const BELL: u8 = 3;
-    pub const YIELD: u8 = 4;
-    pub const CANCEL: u8 = 5;
+    pub const TIMER: u8 = 3;
+    pub const BELL: u8 = 4;
+    pub const YIELD: u8 = 5;
+    pub const CANCEL: u8 = 6;
 }
 
 fn user_data(key: Key, kind: u8) -> u64 {
@@ -137,6 +138,7 @@ impl AsRawFd for RingFd {
 struct Kernel {
     ring: IoUring,
     buffers: Buffers,
+    timer: Box<Timespec>,
     bell_word: Box<u64>,
 }
 
@@ -151,11 +153,9 @@ pub struct Uring {
     bell: OwnedFd,
     /// The bell's read has completed and is to be asked for again.
     bell_rung: bool,
-    /// A descriptor beside the ring: the ring's own timeouts finish by task work, which first interrupts the wait that it
-    /// is to end, and costs a second one.
-    timer: AsyncFd<OwnedFd>,
-    /// What the timer is set to; `NEVER` once that has come.
-    wakes_at: Mono,
+    /// Timeouts in the kernel, with their numbers, the earliest last.
+    timers: Vec<(Mono, u32)>,
+    timer_number: u32,
     /// A no-op is under way that will be told as a wake.
     yielding: bool,
     /// Completions that the kernel keeps aside were seen at the last look.
@@ -172,7 +172,7 @@ pub fn probe() -> io::Result<()> {
     register(&mut ring, &mut buffers)?;
     let mut probe = io_uring::Probe::new();
     ring.submitter().register_probe(&mut probe)?;
-    let needed = [opcode::Recv::CODE, opcode::Send::CODE, opcode::AsyncCancel2::CODE];
+    let needed = [opcode::Recv::CODE, opcode::Send::CODE, opcode::Timeout::CODE, opcode::AsyncCancel2::CODE];
     if !needed.iter().all(|code| probe.is_supported(*code)) {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel's io_uring lacks an operation"));
     }
@@ -211,10 +211,7 @@ impl Uring {
         let fd = RingFd(ring.as_raw_fd());
         // SAFETY: the ring, which owns the descriptor, is closed after this registration is dropped (`drop`).
         let readiness = Some(unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE)? });
-        let timer = super::timer()?;
-        // SAFETY: the registration owns the descriptor, and ends before it closes it.
-        let timer = unsafe { AsyncFd::register_with_interest(timer, tokio::io::Interest::READABLE)? };
-        let kernel = Kernel { ring, buffers, bell_word: Box::new(0) };
+        let kernel = Kernel { ring, buffers, timer: Box::new(Timespec::new()), bell_word: Box::new(0) };
         let mut uring = Uring {
             readiness,
             kernel: Some(Box::new(kernel)),
@@ -223,8 +220,8 @@ impl Uring {
             outstanding: 0,
             bell,
             bell_rung: false,
-            timer,
-            wakes_at: Mono::NEVER,
+            timers: Vec::new(),
+            timer_number: 0,
             yielding: false,
             overflowing: false,
             stats: BackendStats::default(),
@@ -317,6 +314,10 @@ impl Uring {
                     self.bell_rung = true;
                     Completion::Woken
                 }
+                kind::TIMER => {
+                    self.timers.retain(|(_, number)| *number != key.slot);
+                    Completion::Woken
+                }
                 kind::YIELD => {
                     self.yielding = false;
                     Completion::Woken
@@ -391,14 +392,20 @@ impl Backend for Uring {
     }
 
     fn wake_at(&mut self, at: Mono) {
-        // One that is earlier serves as well.
-        if at >= self.wakes_at {
+        // One that is earlier serves as well; a later one stays for its own time.
+        if at == Mono::NEVER || self.timers.last().is_some_and(|(earliest, _)| *earliest <= at) {
             return;
         }
-        match super::set_timer(self.timer.get_ref(), at) {
-            Ok(()) => self.wakes_at = at,
-            Err(error) => tracing::error!(%error, "cannot set the core's timer"),
-        }
+        let Some(kernel) = &mut self.kernel else { return };
+        let us = at.as_micros();
+        // The kernel copies the time when it takes the entry. If the box is written again before that, both timers
+        // fire at the newer time, which is the earlier one.
+        *kernel.timer = Timespec::new().sec(us / 1_000_000).nsec((us % 1_000_000) as u32 * 1000);
+        let timeout = opcode::Timeout::new(&*kernel.timer).flags(TimeoutFlags::ABS).build();
+        self.timer_number = self.timer_number.wrapping_add(1);
+        self.timers.push((at, self.timer_number));
+        let number = Key { slot: self.timer_number, generation: 0 };
+        self.push(timeout.user_data(user_data(number, kind::TIMER)));
     }
 
     fn yield_once(&mut self) {
@@ -425,10 +432,6 @@ impl Backend for Uring {
     }
 
     fn collect(&mut self) -> io::Result<()> {
-        if self.wakes_at != Mono::NEVER && self.now() >= self.wakes_at {
-            self.wakes_at = Mono::NEVER;
-            self.collected.push_back(Completion::Woken);
-        }
         self.drain();
         if std::mem::take(&mut self.bell_rung) {
             self.arm_bell();
@@ -464,11 +467,9 @@ impl Backend for Uring {
     async fn ready(&self) -> io::Result<()> {
         // Never by `yield_now`: the runtime's own ring submits only when the thread truly waits. What was collected already
         // is told of by the no-op of `submit`.
-        let Some(readiness) = &self.readiness else { return Err(io::ErrorKind::NotConnected.into()) };
-        // The timer is not read: setting it anew takes back what it has counted.
-        tokio::select! {
-            ready = readiness.readable() => ready?.clear_ready(),
-            fired = self.timer.readable() => fired?.clear_ready(),
+        match &self.readiness {
+            Some(readiness) => readiness.readable().await?.clear_ready(),
+            None => return Err(io::ErrorKind::NotConnected.into()),
         }
         Ok(())
     }
