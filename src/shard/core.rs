@@ -63,9 +63,6 @@ pub struct Shared {
     pub keep: Retention,
 }
 
-/// Turns without a wait between them while completions are there already. The runtime, which accepts, waits meanwhile.
-const TURNS_WITHOUT_WAIT: u32 = 4;
-
 /// Sockets that the runtime accepted for the engine.
 #[derive(Debug, Default)]
 pub struct Accepted {
@@ -172,7 +169,6 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// Runs until drained.
     pub async fn run(mut self) -> io::Result<()> {
-        let mut turns = 0;
         loop {
             let began = self.backend.now();
             let more = self.turn(began)?;
@@ -186,12 +182,6 @@ impl<B: Backend, A: App> Core<B, A> {
             self.busy_us += ended.micros_since(began);
             self.turn_us_max = self.turn_us_max.max(ended.micros_since(began));
             self.histograms.record_turn_us(ended.micros_since(began));
-            turns += 1;
-            if asleep && turns < TURNS_WITHOUT_WAIT && self.backend.has_completions() {
-                self.shared.bells.awake(self.id);
-                continue;
-            }
-            turns = 0;
             let accepted = self.accepted.clone();
             tokio::select! {
                 ready = self.backend.ready() => ready?,

@@ -132,10 +132,6 @@ pub trait Backend {
     /// Collects completions for [`Backend::next`]. Between this and [`Backend::ready`] nothing may be collected, or
     /// its readiness is taken away.
     fn collect(&mut self) -> io::Result<()>;
-    /// Whether [`Backend::collect`] would find something; collects nothing. False if asking costs a system call.
-    fn has_completions(&mut self) -> bool {
-        false
-    }
     /// The next completion that was collected.
     fn next(&mut self) -> Option<Completion>;
     /// The bytes of a buffer.

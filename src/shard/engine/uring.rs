@@ -439,10 +439,6 @@ impl Backend for Uring {
         Ok(())
     }
 
-    fn has_completions(&mut self) -> bool {
-        self.kernel.as_mut().is_some_and(|kernel| !kernel.ring.completion().is_empty())
-    }
-
     fn next(&mut self) -> Option<Completion> {
         self.collected.pop_front()
     }
