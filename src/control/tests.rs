@@ -139,9 +139,8 @@ fn silent_connections_do_not_lock_the_operator_out() {
     let mut begun = TcpStream::connect(control.admin()).unwrap();
     begun.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
     let silent: Vec<_> = (0..200).map(|_| TcpStream::connect(control.admin()).unwrap()).collect();
-    let asked_at = std::time::Instant::now();
+    // Without a place it would be closed at once, not answered later.
     assert!(admin(&control, "/livez", "localhost").starts_with("HTTP/1.1 200"));
-    assert!(asked_at.elapsed() < Duration::from_secs(2), "not only when the silent ones' time was over");
     // The oldest have made room. A reset is an end as well.
     begun.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     assert!(matches!(begun.read(&mut [0; 1]), Ok(0) | Err(_)));

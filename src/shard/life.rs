@@ -12,6 +12,7 @@ use std::time::Duration;
 
 /// How long a closed side waits for the peer's end of stream.
 const LINGER: Duration = Duration::from_secs(2);
+
 impl<B: Backend, A: App> Core<B, A> {
     pub(super) fn take_accepted(&mut self, now: Mono) {
         loop {

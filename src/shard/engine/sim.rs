@@ -214,7 +214,8 @@ impl Slot {
     /// Lets the outstanding send get on, or not.
     fn advance_send(&mut self, pipe: &mut Pipe, rng: &mut Rng) -> Option<Completion> {
         let (key, bytes, taken) = self.send.as_mut()?;
-        // SAFETY: the caller of `send` keeps the bytes in place until the completion is taken.
+        // SAFETY: the caller of `send` keeps the bytes in place until the completion is taken. Where a planted bug breaks
+        // that, `Core::check`, behind the turn that did it and before anything is collected, ends the run.
         let bytes = unsafe { &**bytes };
         let result = if self.aborted || pipe.reset {
             if *taken > 0 { Ok(*taken as u32) } else { Err(libc::ECONNRESET) }
