@@ -403,7 +403,8 @@ fn connections_come_when_they_are_wanted<B: Backend>(mut rig: Rig<B>) {
     let mut addresses: Vec<_> = clients.iter().map(|c| c.local_addr().unwrap()).collect();
     let seen = rig.until("all of them", |seen| accepted(seen).len() == clients.len());
     let mut got = accepted(&seen);
-    (addresses.sort_unstable(), got.sort_unstable());
+    addresses.sort_unstable();
+    got.sort_unstable();
     assert_eq!(got, addresses);
     rig.backend.pause_accept(0);
     let ended = Seen::AcceptEnded(libc::ECANCELED);
