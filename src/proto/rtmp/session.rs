@@ -392,7 +392,7 @@ fn chunk_reason(error: &ChunkError) -> CloseReason {
         ChunkError::Control(_) => CloseReason::MessageSyntax,
         ChunkError::TooManyChunkStreams => CloseReason::TooManyChunkStreams,
         ChunkError::MessageTooLong { .. } => CloseReason::MessageTooLong,
-        ChunkError::TooMuchOutstanding => CloseReason::TooMuchOutstanding,
+        ChunkError::TooManyPartial | ChunkError::TooMuchOutstanding => CloseReason::TooMuchOutstanding,
     }
 }
 
