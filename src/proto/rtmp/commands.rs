@@ -9,6 +9,7 @@ use super::name::StreamName;
 use super::session::{Connected, Phase, ServerSession, ms};
 use super::status::{self, Level};
 use crate::media::Mono;
+use crate::wire::amf::Bounds;
 use crate::wire::amf0::{self, Value};
 use crate::wire::rtmp::{STREAM_ID, csid, type_id};
 
@@ -20,7 +21,7 @@ const CLIENT_CHARS_MAX: usize = 64;
 impl ServerSession {
     /// One command: AMF0 values, the first its name, the second its transaction.
     pub(super) fn command(&mut self, now: Mono, body: &[u8]) {
-        let values = match amf0::decode_all(body) {
+        let values = match amf0::decode_within(body, Bounds::COMMAND) {
             Ok(values) => values,
             Err(error) => return self.close_with(CloseReason::MessageSyntax, error),
         };

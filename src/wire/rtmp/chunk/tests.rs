@@ -173,8 +173,7 @@ fn set_chunk_size(size: u32) -> Vec<u8> {
 
 #[test]
 fn r1_a_huge_chunk_size_is_clamped_and_costs_nothing() {
-    for (told, taken) in
-        [(0x7fff_ffff, 0xff_ffff), (0x0100_0000, 0xff_ffff), (0xff_ffff, 0xff_ffff), (1, 1)]
+    for (told, taken) in [(0x7fff_ffff, 0xff_ffff), (0x0100_0000, 0xff_ffff), (0xff_ffff, 0xff_ffff), (1, 1)]
     {
         let mut reader = ChunkReader::new();
         read_all(&mut reader, &set_chunk_size(told), 100).expect("valid");
