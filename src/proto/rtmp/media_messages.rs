@@ -44,6 +44,9 @@ impl ServerSession {
 
     /// The messages inside an aggregate, each as if it had come alone.
     pub(super) fn aggregate(&mut self, now: Mono, message: Message) {
+        if !self.is_publishing() {
+            return self.count_dropped(); // its items would be copied for nothing
+        }
         for item in AggregateItems::new(message.payload.clone(), message.timestamp_ms) {
             match item {
                 Ok(item) => match item.type_id {
