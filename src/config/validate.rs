@@ -2,7 +2,7 @@
 
 use super::diagnostic::Violation;
 use super::name::{NAME_BYTES_MAX, check_app};
-use super::{Config, DEFAULT_APP};
+use super::{Config, DEFAULT_APP, Flush};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
@@ -24,6 +24,16 @@ pub(super) fn check(config: &Config) -> Result<(), Violation> {
         })?;
     }
     ranges(config)?;
+    let (gathered, lag) = (config.fanout.flush_ms, config.fanout.max_lag_ms);
+    if config.fanout.flush != Flush::Frame && lag <= gathered {
+        return Err(wrong(
+            &["fanout", "max_lag_ms"],
+            format!(
+                "{lag} is not above fanout.flush_ms {gathered}: what gathers in that time is behind already"
+            ),
+            format!("use at least {}, better several times flush_ms", gathered + 1),
+        ));
+    }
     if config.publish.takeover_after_ms > config.publish.silence_timeout_ms {
         return Err(wrong(
             &["publish", "takeover_after_ms"],
