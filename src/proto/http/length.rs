@@ -36,7 +36,7 @@ pub(super) fn message_length(
 fn only_chunked(value: &[u8]) -> Result<(), HttpError> {
     let is_chunked = |coding: &&[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
     let codings: Vec<&[u8]> = value.split(|byte| *byte == b',').collect();
-    match (codings.iter().position(|coding| is_chunked(&coding)), codings.len()) {
+    match (codings.iter().position(is_chunked), codings.len()) {
         (Some(0), 1) => Ok(()),
         (Some(at), count) if at + 1 == count => Err(HttpError::TransferCoding),
         _ => Err(HttpError::Length("Transfer-Encoding does not end with chunked")),
