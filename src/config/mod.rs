@@ -151,7 +151,8 @@ pub struct Fanout {
     pub gop_max_bytes: u64,
     /// Milliseconds that the newest group of pictures may last.
     pub gop_max_ms: u64,
-    /// Milliseconds a subscriber may be behind before it skips to the newest join point.
+    /// Milliseconds a subscriber may be behind before it skips to the newest join point; more than `flush_ms`, unless every
+    /// frame is flushed.
     pub max_lag_ms: u64,
     /// Milliseconds in which a subscriber must have taken one unit, else it is closed.
     pub stall_timeout_ms: u64,
