@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod answers;
+mod attacks;
 mod busy;
 mod codecs;
 mod cores;
