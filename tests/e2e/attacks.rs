@@ -13,10 +13,14 @@ use crate::support::engine::Engine;
 use crate::support::raw::{Raw, Stage};
 use crate::support::server::Config;
 use crate::support::share_machine;
-use crate::support::trial::{Counts, Trial};
+use crate::support::trial::{Counts, MEMORY_BYTES_MAX, Trial};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How often a row is sent.
 const TIMES: u64 = 4;
+
+/// The end of a connection that was handed to the pages: those are no media.
+const NOT_COUNTED: &str = "";
 
 /// One attack.
 struct Row {
@@ -56,16 +60,18 @@ impl Row {
 
     fn counts(&self) -> Counts {
         let protocol = if self.stage == Stage::Http { "http_flv" } else { "rtmp" };
-        let mut counts = Counts::from([(format!("{protocol} {}", self.ends), TIMES)]);
+        let mut counts = Counts::new();
+        if self.ends != NOT_COUNTED {
+            counts.insert(format!("{protocol} {}", self.ends), TIMES);
+        }
         counts.extend(self.dropped.iter().map(|&(why, count)| (format!("dropped {why}"), count * TIMES)));
         counts
     }
 
     /// Sends it once, and stays to the end of the connection. Returns what was heard, unless the connection stays open.
-    fn send(&self, trial: &Trial, number: u64) -> Option<Raw> {
+    fn send(&self, trial: &Trial) -> Option<Raw> {
         let address = if self.stage == Stage::Http { trial.server.http } else { trial.server.rtmp };
-        let name = format!("row-{}-{number}", self.id);
-        let mut raw = Raw::at(self.stage, address, &name);
+        let mut raw = Raw::at(self.stage, address, &own_name());
         raw.write(&self.bytes);
         if self.ends == "client_closed" {
             raw.end();
@@ -76,7 +82,7 @@ impl Row {
     /// Sends it several times and holds the server to what is expected.
     fn judge(&self, trial: &Trial) -> Result<(), String> {
         let mut heard = Vec::new();
-        trial.expect(&self.counts(), || heard.extend((0..TIMES).map(|number| self.send(trial, number))))?;
+        within(trial.expect(&self.counts(), || heard.extend((0..TIMES).map(|_| self.send(trial))))?)?;
         self.hear(heard)
     }
 
@@ -92,11 +98,18 @@ impl Row {
     }
 }
 
+/// A name that nobody else publishes.
+fn own_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("attacker-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Sends all rows at once to one server, and one by one if the sum is not as expected, to say which it was. Returns the
 /// server's log.
 fn send_all(config: Config, rows: &[Row]) -> String {
     // A stream ends with its publisher: attackers' streams are not to wait for them.
-    let trial = Trial::begin(config.set("publish.republish_grace_ms", "0"));
+    let config = config.set("publish.republish_grace_ms", "0").set("fanout.play_wait_ms", "100");
+    let trial = Trial::begin(config);
     if let Err(failed) = at_once(&trial, rows) {
         eprintln!("all at once: {failed}");
         trial.settle();
@@ -113,17 +126,22 @@ fn at_once(trial: &Trial, rows: &[Row]) -> Result<(), String> {
         *expected.entry(reason).or_default() += count;
     }
     let mut said = Ok(());
-    trial.expect(&expected, || {
+    let more = trial.expect(&expected, || {
         said = std::thread::scope(|scope| {
             let send = |row: &Row| {
-                let heard = (0..TIMES).map(|number| row.send(trial, number)).collect();
+                let heard = (0..TIMES).map(|_| row.send(trial)).collect();
                 row.hear(heard).map_err(|why| format!("{} {}: {why}", row.id, row.what))
             };
             let sent: Vec<_> = rows.iter().map(|row| scope.spawn(move || send(row))).collect();
             sent.into_iter().map(|row| row.join().expect("a row's thread")).collect()
         });
     })?;
-    said
+    within(more).and(said)
+}
+
+/// Whether an attack cost no more memory than it may, at any time.
+fn within(more: f64) -> Result<(), String> {
+    if more <= MEMORY_BYTES_MAX { Ok(()) } else { Err(format!("{more} bytes more at the peak")) }
 }
 
 /// Like [`send_all`], to a server on each engine that there is here.

@@ -43,7 +43,7 @@ fn h2_slow_requests() {
     let rows = [
         Row::new("H2", "nothing", Http, "handshake_timeout", "").answered("HTTP/1.1 408 "),
         Row::new("H2", "half a line", Http, "handshake_timeout", "GET /li").answered("HTTP/1.1 408 "),
-        Row::new("H2", "a body that does not come", Http, "not_found", {
+        Row::new("H2", "a body that does not come", Http, "protocol_error", {
             "POST /open/none.flv HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nx"
         })
         .answered("HTTP/1.1 405 "),
@@ -86,5 +86,5 @@ fn h5_junk() {
         Row::new("H5", "CONNECT", Http, "protocol_error", "CONNECT a:22 HTTP/1.1\r\nHost: a:22\r\n\r\n")
             .answered("HTTP/1.1 501 "),
     ];
-    send_all_to_both(|config| config.set("fanout.play_wait_ms", "100"), &rows);
+    send_all_to_both(|config| config, &rows);
 }

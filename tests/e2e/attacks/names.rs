@@ -1,6 +1,6 @@
 //! R6, X7: names and other text of peers, long, strange, or made for whoever reads the log.
 
-use super::{Row, send_all, send_all_to_both};
+use super::{NOT_COUNTED, Row, send_all, send_all_to_both};
 use crate::support::amf::{self, Value};
 use crate::support::engine::Engine;
 use crate::support::raw::Stage::{Connected, Http, Shaken};
@@ -37,8 +37,8 @@ fn r6_names() {
             "GET /live/%2e%2e/%2e%2e/x.flv HTTP/1.1\r\nHost: a\r\n\r\n"
         })
         .answered("HTTP/1.1 400 "),
-        Row::new("R6", "name of 300 bytes on the HTTP port", Http, "not_found", {
-            format!("GET /open/{}.flv HTTP/1.1\r\nHost: a\r\n\r\n", long(300))
+        Row::new("R6", "name of 300 bytes on the HTTP port", Http, NOT_COUNTED, {
+            format!("GET /open/{}.flv HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", long(300))
         })
         .answered("HTTP/1.1 404 "),
     ];
