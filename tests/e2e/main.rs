@@ -13,6 +13,7 @@ mod codecs;
 mod cores;
 mod crowd;
 mod engines;
+mod faults;
 mod flush_rules;
 mod gstreamer;
 mod librtmp;

@@ -34,11 +34,6 @@ pub struct Control {
 
 impl Control {
     /// Starts to publish and to watch; returns once both viewers have media. `token` opens the app `live`, if it needs one.
-    pub fn attach(server: &Server, token: &str) -> Control {
-        Self::attach_at(server.rtmp, server.http, token)
-    }
-
-    /// Like [`Control::attach`], at addresses of the caller's.
     pub fn attach_at(rtmp: SocketAddr, http: SocketAddr, token: &str) -> Control {
         let folder = tempfile::tempdir().unwrap();
         let stop = folder.path().join("stop");
@@ -78,7 +73,7 @@ fn a_control_notices_what_it_loses() {
     }
     let _shared = super::share_machine();
     let server = Server::start();
-    let control = Control::attach(&server, "");
+    let control = Control::attach_at(server.rtmp, server.http, "");
     server.kill();
     assert!(control.complains());
 }

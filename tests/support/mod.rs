@@ -7,6 +7,7 @@ pub mod engine;
 pub mod http;
 pub mod media;
 pub mod metrics;
+pub mod network;
 pub mod process;
 pub mod publisher;
 pub mod raw;

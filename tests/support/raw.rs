@@ -4,6 +4,7 @@ use super::amf::{self, Value};
 use super::rtmp::PATIENCE;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 /// Chunk size before anybody announces another.
 const CHUNK: usize = 128;
@@ -105,13 +106,19 @@ impl Raw {
         Raw { socket, heard: Vec::new() }
     }
 
-    /// Connects a socket whose kernel keeps little for it, and whose reads do not wait.
+    /// A connection whose kernel keeps little for it, and whose reads do not wait.
     pub fn open_narrow(address: SocketAddr) -> Raw {
+        let socket = Self::narrow(address);
+        socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        Raw { socket, heard: Vec::new() }
+    }
+
+    /// A socket whose kernel keeps little for it.
+    pub fn narrow(address: SocketAddr) -> TcpStream {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         socket.connect(&address.into()).expect("connect");
-        socket.set_read_timeout(Some(std::time::Duration::from_millis(1))).unwrap();
-        Raw { socket: socket.into(), heard: Vec::new() }
+        socket.into()
     }
 
     /// Connects to the RTMP port and goes as far as `stage`, in the app `open`; a publisher is called `name`.
@@ -140,6 +147,12 @@ impl Raw {
     /// Reads on until `text` was heard.
     pub fn read_to(&mut self, text: &str) {
         self.read_until(|heard| contains(heard, text.as_bytes()));
+    }
+
+    /// Reads on until one of two texts was heard; whether it was the first.
+    pub fn reads_either(&mut self, one: &str, other: &str) -> bool {
+        self.read_until(|heard| contains(heard, one.as_bytes()) || contains(heard, other.as_bytes()));
+        self.has_heard(one)
     }
 
     fn read_until(&mut self, enough: impl Fn(&[u8]) -> bool) {

@@ -120,19 +120,16 @@ impl Config {
         (Process::spawn("headgate", &mut command), folder)
     }
 
-    /// Starts the server and waits until it is ready.
-    pub fn start(&self) -> Server {
+    /// Starts the server without waiting for it to be ready.
+    pub fn launch(&self) -> Server {
         let (process, folder) = self.spawn();
         let [rtmp, http, admin] = ["rtmp", "http", "admin"].map(|key| self.address(key));
-        let mut server = Server { rtmp, http, admin, process, folder };
-        poll("/readyz", LIMIT, || {
-            if let Some(status) = server.process.wait(Duration::ZERO) {
-                panic!("headgate ended at its start with {status}:\n{}", server.process.output.text());
-            }
-            std::net::TcpStream::connect(admin).ok()?;
-            (http::get(admin, "/readyz").0 == 200).then_some(())
-        });
-        server
+        Server { rtmp, http, admin, process, folder }
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub fn start(&self) -> Server {
+        self.launch().until_ready()
     }
 }
 
@@ -150,6 +147,18 @@ pub struct Server {
 const CONFIG_FILE: &str = "headgate.toml";
 
 impl Server {
+    /// Waits until it is ready.
+    pub fn until_ready(mut self) -> Server {
+        poll("/readyz", LIMIT, || {
+            if let Some(status) = self.process.wait(Duration::ZERO) {
+                panic!("headgate ended at its start with {status}:\n{}", self.process.output.text());
+            }
+            std::net::TcpStream::connect(self.admin).ok()?;
+            (http::get(self.admin, "/readyz").0 == 200).then_some(())
+        });
+        self
+    }
+
     /// With the defaults of [`Config::new`].
     pub fn start() -> Server {
         Config::new().start()

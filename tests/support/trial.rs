@@ -5,6 +5,7 @@ use super::control::Control;
 use super::metrics::{Metrics, label};
 use super::server::{Config, LIMIT, Server};
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -82,10 +83,16 @@ pub struct Trial {
 impl Trial {
     /// Starts both. Whoever publishes or plays in the app `live` must show [`SECRET`]; other apps are open.
     pub fn begin(config: Config) -> Trial {
+        Self::begin_over(config, |server| server.rtmp.ip())
+    }
+
+    /// Like [`Trial::begin`]; the control reaches the server at another address.
+    pub fn begin_over(config: Config, address: impl Fn(&Server) -> IpAddr) -> Trial {
         let key = format!("{SECRET:?}");
         let config = config.set("apps.live.publish_key", &key).set("apps.live.play_token", &key);
         let server = config.start();
-        let control = Control::attach(&server, SECRET);
+        let at = |port: SocketAddr| SocketAddr::new(address(&server), port.port());
+        let control = Control::attach_at(at(server.rtmp), at(server.http), SECRET);
         let trial = Trial { server, control };
         trial.settle();
         trial
