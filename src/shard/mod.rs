@@ -1,4 +1,4 @@
-//! One core: its runtime, its sockets, the streams that live on it and the subscribers it serves.
+//! One core: its thread, its sockets, the streams that live on it and the subscribers it serves.
 //!
 //! [`engine`] moves bytes and knows no stream; [`core`] is the loop that joins it with the fan-out: `publish` has the
 //! streams that live here, `subscribe` who reads which log, `change` how a reader goes to another, `sweep` the sends,
@@ -8,6 +8,7 @@
 //! What must stay true: nothing here blocks, locks or allocates per frame and subscriber; a core's sockets, streams
 //! and subscribers are touched by its own thread only; every connection ends with a reason that is counted.
 
+mod accept;
 pub mod bells;
 mod change;
 #[cfg(test)]
@@ -20,6 +21,8 @@ pub mod mailbox;
 pub mod marks;
 pub(crate) mod planted;
 mod publish;
+mod readers;
+mod reading;
 pub mod runtime;
 mod subscribe;
 mod sweep;
@@ -88,6 +91,8 @@ pub enum PlayRefused {
     NotFound,
     /// Too many variants of the stream are open.
     TooManyVariants,
+    /// Too many players wait for streams that are not there.
+    TooManyWait,
 }
 
 /// What goes in front of a run of entries.
