@@ -58,14 +58,17 @@ impl Network {
         ["ip", "netns", "exec", &self.name]
     }
 
-    /// From here on nothing that comes over the rough link arrives; who sends it is not told. `None` (and a reported
-    /// skip) where that cannot be done.
-    pub fn swallow(&self) -> Option<()> {
+    /// One whose link can [`swallow`](Network::swallow); `None` (and a reported skip) where there is no `nft`.
+    pub fn that_swallows() -> Option<Network> {
         program("nft")?;
+        Self::new()
+    }
+
+    /// From here on nothing that comes over the rough link arrives; who sends it is not told.
+    pub fn swallow(&self) {
         self.inside("nft add table inet cut");
         self.inside("nft add chain inet cut input { type filter hook input priority 0 ; }");
         self.inside("nft add rule inet cut input iifname rough drop");
-        Some(())
     }
 
     /// Pulls the plug of the rough link, or puts it back.

@@ -129,7 +129,7 @@ impl Config {
 
     /// Starts the server and waits until it is ready.
     pub fn start(&self) -> Server {
-        self.launch().until_ready()
+        self.launch().until_ready(LIMIT)
     }
 }
 
@@ -148,8 +148,8 @@ const CONFIG_FILE: &str = "headgate.toml";
 
 impl Server {
     /// Waits until it is ready.
-    pub fn until_ready(mut self) -> Server {
-        poll("/readyz", LIMIT, || {
+    pub fn until_ready(mut self, limit: Duration) -> Server {
+        poll("/readyz", limit, || {
             if let Some(status) = self.process.wait(Duration::ZERO) {
                 panic!("headgate ended at its start with {status}:\n{}", self.process.output.text());
             }

@@ -22,7 +22,7 @@ fn inside(network: &Network, config: Config) -> Config {
 }
 
 fn half_open_peers_are_let_go(config: Config) {
-    let Some(network) = Network::new() else { return };
+    let Some(network) = Network::that_swallows() else { return };
     let config = inside(&network, config)
         .set("publish.silence_timeout_ms", "2000")
         .set("fanout.stall_timeout_ms", "1000")
@@ -44,7 +44,7 @@ fn half_open_peers_are_let_go(config: Config) {
             let mut fat = Publisher::on(Client::connect(trial.server.rtmp, "open", &[]), "fat", FAT);
             fat.burst_until(1);
             let publishing = fat.run_beside(scope, &stop);
-            let lost_publisher =
+            let mut lost_publisher =
                 Publisher::on(Client::connect(rtmp, "open", &[]), "lost", Shape::default());
             let mut lost_player = Client::connect(rtmp, "open", &[]);
             lost_player.play("fat").unwrap();
@@ -52,6 +52,7 @@ fn half_open_peers_are_let_go(config: Config) {
             lost_http.tag().expect("media");
             let count = |reason: &str| trial.server.metrics().sum("headgate_disconnects_total", &[reason]);
             assert_eq!(count("silent") + count("stalled"), 0.0, "before the link is cut");
+            lost_publisher.run_until(|publisher| publisher.video == 10);
             network.swallow();
             let cut = Instant::now();
             poll("both viewers let go", LIMIT, || (count("stalled") >= 2.0).then_some(()));

@@ -7,7 +7,6 @@ use crate::support::rtmp::Client;
 use crate::support::server::{Config, LIMIT};
 use crate::support::trial::{Trial, counts};
 use crate::support::poll;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 engine_tests!(a_process_that_stands_still_for_a_second, killed_and_started_again);
@@ -36,20 +35,14 @@ const LISTENS_WITHIN: Duration = Duration::from_secs(5);
 
 fn killed_and_started_again(config: Config) {
     let shape = Shape::default();
-    let (mut first, mut base) = (None, 0);
+    let mut left = None;
     for round in 0..3 {
         let began = Instant::now();
-        let server = match round {
-            0 => config.start(),
-            _ => {
-                let server = config.launch();
-                poll("it listens", LISTENS_WITHIN, || TcpStream::connect(server.rtmp).ok());
-                println!("listening {:?} behind the kill", began.elapsed());
-                server.until_ready()
-            }
-        };
-        let mut publisher = Publisher::on(Client::connect(server.rtmp, "live", &[]), "again", shape);
-        publisher.base_ms = base;
+        let server = config.launch();
+        let within = if round == 0 { LIMIT } else { LISTENS_WITHIN };
+        let server = server.until_ready(within);
+        println!("round {round}: ready {:?} behind the kill", began.elapsed());
+        let mut publisher = Publisher::start(&server, "again", shape);
         publisher.burst_until(20);
         let mut http = FlvPlayer::open(server.http, "/live/again.flv");
         let mut rtmp = Client::connect(server.rtmp, "live", &[]);
@@ -62,10 +55,9 @@ fn killed_and_started_again(config: Config) {
             }
             assert!(audit.video.is_gapless(), "{:?}", audit.video);
         }
-        base += 1_000_000;
         server.kill();
-        // They are told by the kernel, and keep their sockets over the restart.
-        first = Some((publisher, http, rtmp));
+        // The kernel tells them; their ends of the connections stay over the next start.
+        left = Some((publisher, http, rtmp));
     }
-    drop(first);
+    drop(left);
 }
