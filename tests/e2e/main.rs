@@ -6,6 +6,7 @@
 mod support;
 
 mod access;
+mod accounting;
 mod answers;
 mod attacks;
 mod busy;

@@ -14,8 +14,7 @@ pub const MEMORY_BYTES_MAX: f64 = 16.0 * 1024.0 * 1024.0;
 /// The key that opens the app `live` of a trial; it must never show in the log.
 pub const SECRET: &str = "s3cret-0f-the-trial";
 /// The product's own accounting.
-const MEMORY: [&str; 3] =
-    ["headgate_connection_memory_bytes", "headgate_log_bytes", "headgate_pinned_bytes"];
+const MEMORY: [&str; 3] = ["headgate_connection_memory_bytes", "headgate_log_bytes", "headgate_pinned_bytes"];
 /// What must come back to where it was.
 const PRESENT: [&str; 4] =
     ["headgate_connections", "headgate_streams", "headgate_publishers", "headgate_subscribers"];

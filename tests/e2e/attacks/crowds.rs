@@ -51,11 +51,8 @@ engine_tests!(r10_rivals_and_players_of_nothing, h2_readers_of_single_bytes);
 /// Publishers for a name that is taken, players of names that nobody publishes.
 fn r10_rivals_and_players_of_nothing(config: Config) {
     let trial = Trial::begin(config.set("fanout.play_wait_ms", "1000"));
-    let expected = counts(&[
-        ("rtmp name_taken", CROWD),
-        ("rtmp not_found", CROWD),
-        ("http_flv not_found", CROWD),
-    ]);
+    let expected =
+        counts(&[("rtmp name_taken", CROWD), ("rtmp not_found", CROWD), ("http_flv not_found", CROWD)]);
     let work = || {
         let name = format!("control?token={SECRET}");
         for _ in 0..CROWD {

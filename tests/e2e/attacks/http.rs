@@ -21,7 +21,12 @@ fn h1_requests_with_two_readings() {
         ("length 2^64", "POST", "Content-Length: 18446744073709551616", "HTTP/1.1 400 "),
         ("chunked, identity", "POST", "Transfer-Encoding: chunked, identity", "HTTP/1.1 501 "),
         ("xchunked", "POST", "Transfer-Encoding: xchunked", "HTTP/1.1 501 "),
-        ("chunked twice", "POST", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "HTTP/1.1 400 "),
+        (
+            "chunked twice",
+            "POST",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "HTTP/1.1 400 ",
+        ),
         ("a folded line", "GET", "X: a\r\n b", "HTTP/1.1 400 "),
         ("a bare line feed", "GET", "X: a\nY: b", "HTTP/1.1 400 "),
         ("a bare carriage return", "GET", "X: a\rY: b", "HTTP/1.1 400 "),

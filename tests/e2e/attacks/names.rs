@@ -59,7 +59,8 @@ fn x7_log_lines_of_others() {
     });
     let hello = command(0, "connect", 1.0, &[Value::Object(object.to_vec())]);
     let soft = ask("publish", "soft\u{9b}2J\u{202e}\u{85}name");
-    let agent = |len: usize| format!("GET /x.flv HTTP/1.1\r\nHost: a\r\nUser-Agent: {}\r\n\r\n", "u".repeat(len));
+    let agent =
+        |len: usize| format!("GET /x.flv HTTP/1.1\r\nHost: a\r\nUser-Agent: {}\r\n\r\n", "u".repeat(len));
     let rows = [
         Row::new("X7", "a log line in the name", Connected, "invalid_name", ask("publish", &forged)),
         Row::new("X7", "and in the app", Shaken, "invalid_name", {
@@ -75,7 +76,8 @@ fn x7_log_lines_of_others() {
         Row::new("X7", "and in an HTTP path", Http, "protocol_error", {
             format!("GET /live/a%0d%0a{FORGED}%1b%5b31m.flv HTTP/1.1\r\nHost: a\r\n\r\n")
         }),
-        Row::new("X7", "a user agent of 1 MiB", Http, "protocol_error", agent(1 << 20)).answered("HTTP/1.1 431 "),
+        Row::new("X7", "a user agent of 1 MiB", Http, "protocol_error", agent(1 << 20))
+            .answered("HTTP/1.1 431 "),
         Row::new("X7", "a label in the name", Connected, "client_closed", {
             ask("publish", "a\"} 1 # HELP headgate_forged{x=\"y")
         }),

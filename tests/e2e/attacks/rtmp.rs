@@ -123,10 +123,8 @@ fn r5_handshakes() {
 }
 
 /// Bytes of a whole H.264 sequence header and of a keyframe.
-const AVC: [&[u8]; 2] = [
-    &[0x17, 0, 0, 0, 0, 1, 0x64, 0, 0x0c, 0xff, 0xe1, 0, 0, 1, 0, 0],
-    &[0x17, 1, 0, 0, 0, 0, 0, 0, 1, 0x65],
-];
+const AVC: [&[u8]; 2] =
+    [&[0x17, 0, 0, 0, 0, 1, 0x64, 0, 0x0c, 0xff, 0xe1, 0, 0, 1, 0, 0], &[0x17, 1, 0, 0, 0, 0, 0, 0, 1, 0x65]];
 
 fn at_times(times: &[u32]) -> Vec<u8> {
     let frames = times.iter().map(|&ms| message(6, VIDEO, 1, ms, AVC[1]));

@@ -10,7 +10,8 @@ const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
 
 fn library() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").ok()?;
-    let found = folders.filter_map(|folder| Some(folder.ok()?.path().join(LIBRARY))).find(|file| file.exists());
+    let found =
+        folders.filter_map(|folder| Some(folder.ok()?.path().join(LIBRARY))).find(|file| file.exists());
     if found.is_none() {
         skip("no-faketime", "libfaketime is not installed; `cargo xtask test` installs it");
     }
@@ -19,7 +20,8 @@ fn library() -> Option<PathBuf> {
 
 /// Hours since 1970 of the newest line of the log, by its own stamp (`2026-01-31T12:…`): day of the month, hour.
 fn stamp(log: &str) -> Option<(u32, u32)> {
-    let line = log.lines().rev().find(|line| line.get(10..11) == Some("T") && line.get(13..14) == Some(":"))?;
+    let line =
+        log.lines().rev().find(|line| line.get(10..11) == Some("T") && line.get(13..14) == Some(":"))?;
     Some((line.get(8..10)?.parse().ok()?, line.get(11..13)?.parse().ok()?))
 }
 

@@ -3,11 +3,11 @@
 use crate::support::engine::engine_tests;
 use crate::support::http::FlvPlayer;
 use crate::support::network::Network;
+use crate::support::poll;
 use crate::support::publisher::{Publisher, Raise, Shape};
 use crate::support::rtmp::Client;
 use crate::support::server::{Config, LIMIT};
 use crate::support::trial::{Trial, counts};
-use crate::support::poll;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -56,7 +56,8 @@ fn descriptors_run_out(config: Config) {
     let pid = trial.server.id();
     let open = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let connect = |n: usize| {
-        let mut socket = TcpStream::connect(if n < PAGES { trial.server.http } else { trial.server.rtmp }).unwrap();
+        let mut socket =
+            TcpStream::connect(if n < PAGES { trial.server.http } else { trial.server.rtmp }).unwrap();
         if n < PAGES {
             socket.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         }

@@ -2,12 +2,12 @@
 
 use crate::support::engine::{Engine, engine_tests};
 use crate::support::http::FlvPlayer;
-use crate::support::{own_machine, poll};
 use crate::support::publisher::{Audit, Publisher, Raise, Shape};
 use crate::support::raw::{Raw, Stage, ask, chunk0, connect, hello};
 use crate::support::rtmp::Client;
 use crate::support::server::{Config, LIMIT};
 use crate::support::trial::{Trial, counts};
+use crate::support::{own_machine, poll};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -27,7 +27,8 @@ fn publishers_torn_away_leave_nothing() {
         let Some(config) = engine.config() else { continue };
         // Deadlines of connections that are gone stay in their queue until they are due: the first round fills it.
         let config = config.set("limits.handshake_timeout_ms", "1000");
-        let config = config.set("publish.silence_timeout_ms", "1000").set("publish.takeover_after_ms", "1000");
+        let config =
+            config.set("publish.silence_timeout_ms", "1000").set("publish.takeover_after_ms", "1000");
         let trial = Trial::begin(config.set("log.level", "\"warn\""));
         let gauge = |name: &str| trial.server.metrics().sum(name, &[]);
         let look = || ["process_open_fds", "process_resident_memory_bytes"].map(gauge);
@@ -165,7 +166,8 @@ fn slow_readers_cost_the_others_nothing(config: Config) {
         let viewer = |n: usize| {
             scope.spawn(move || {
                 let slow = n < SLOW;
-                let socket = if slow { Raw::narrow(address) } else { std::net::TcpStream::connect(address).unwrap() };
+                let socket =
+                    if slow { Raw::narrow(address) } else { std::net::TcpStream::connect(address).unwrap() };
                 let player = FlvPlayer::on(socket, address, "/open/mixed.flv");
                 (slow, throttled(player, if slow { SLOW_BYTES_PER_S } else { u64::MAX }, over))
             })

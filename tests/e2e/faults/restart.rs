@@ -2,11 +2,11 @@
 
 use crate::support::engine::engine_tests;
 use crate::support::http::FlvPlayer;
+use crate::support::poll;
 use crate::support::publisher::{Audit, Publisher, Shape};
 use crate::support::rtmp::Client;
 use crate::support::server::{Config, LIMIT};
 use crate::support::trial::{Trial, counts};
-use crate::support::poll;
 use std::time::{Duration, Instant};
 
 engine_tests!(a_process_that_stands_still_for_a_second, killed_and_started_again);
