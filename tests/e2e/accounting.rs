@@ -148,7 +148,7 @@ fn no_gap_without_a_reason(config: Config) {
         let skips = counted(output);
         println!("{output:?}: {gaps} gaps seen, {skips} skips counted");
         assert!(gaps > 0, "the slow viewers of {output:?} kept up");
-        assert!(f64::from(gaps) <= skips, "{gaps} gaps, but {skips} skips counted for {output:?}");
+        assert_eq!(f64::from(gaps), skips, "gaps seen and skips counted, {output:?}");
     }
     server.stop();
 }
