@@ -11,11 +11,13 @@
 
 mod diagnostic;
 mod load;
+pub mod name;
 mod secret;
 mod validate;
 
 pub use diagnostic::{ConfigError, Diagnostic, Violation};
 pub use load::load;
+pub use name::NAME_BYTES_MAX;
 pub use secret::Secret;
 pub use validate::parse_cores;
 
@@ -27,8 +29,6 @@ use std::str::FromStr;
 
 /// The name in `[apps."*"]`: what holds for every application without a table of its own.
 pub const DEFAULT_APP: &str = "*";
-/// Longest app and longest stream name, in bytes each, here and on the wire.
-pub const NAME_BYTES_MAX: usize = 256;
 
 /// The whole configuration. `Config::default()` is what runs without a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
