@@ -16,11 +16,8 @@ use crate::support::share_machine;
 use crate::support::trial::{Counts, MEMORY_BYTES_MAX, Trial};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How often a row is sent.
+/// How often a row is sent, as a rule.
 const TIMES: u64 = 4;
-
-/// The end of a connection that was handed to the pages: those are no media.
-const NOT_COUNTED: &str = "";
 
 /// One attack.
 struct Row {
@@ -37,6 +34,8 @@ struct Row {
     dropped: &'static [(&'static str, u64)],
     /// What must be heard.
     answer: &'static str,
+    /// How often it is sent.
+    times: u64,
 }
 
 impl Row {
@@ -47,11 +46,15 @@ impl Row {
         ends: &'static str,
         bytes: impl Into<Vec<u8>>,
     ) -> Row {
-        Row { id, what, stage, bytes: bytes.into(), ends, dropped: &[], answer: "" }
+        Row { id, what, stage, bytes: bytes.into(), ends, dropped: &[], answer: "", times: TIMES }
     }
 
     fn dropping(self, dropped: &'static [(&'static str, u64)]) -> Row {
         Row { dropped, ..self }
+    }
+
+    fn times(self, times: u64) -> Row {
+        Row { times, ..self }
     }
 
     fn answered(self, answer: &'static str) -> Row {
@@ -60,11 +63,9 @@ impl Row {
 
     fn counts(&self) -> Counts {
         let protocol = if self.stage == Stage::Http { "http_flv" } else { "rtmp" };
-        let mut counts = Counts::new();
-        if self.ends != NOT_COUNTED {
-            counts.insert(format!("{protocol} {}", self.ends), TIMES);
-        }
-        counts.extend(self.dropped.iter().map(|&(why, count)| (format!("dropped {why}"), count * TIMES)));
+        let mut counts = Counts::from([(format!("{protocol} {}", self.ends), self.times)]);
+        counts
+            .extend(self.dropped.iter().map(|&(why, count)| (format!("dropped {why}"), count * self.times)));
         counts
     }
 
@@ -82,7 +83,7 @@ impl Row {
     /// Sends it several times and holds the server to what is expected.
     fn judge(&self, trial: &Trial) -> Result<(), String> {
         let mut heard = Vec::new();
-        within(trial.expect(&self.counts(), || heard.extend((0..TIMES).map(|_| self.send(trial))))?)?;
+        within(trial.expect(&self.counts(), || heard.extend((0..self.times).map(|_| self.send(trial))))?)?;
         self.hear(heard)
     }
 
@@ -129,7 +130,7 @@ fn at_once(trial: &Trial, rows: &[Row]) -> Result<(), String> {
     let more = trial.expect(&expected, || {
         said = std::thread::scope(|scope| {
             let send = |row: &Row| {
-                let heard = (0..TIMES).map(|_| row.send(trial)).collect();
+                let heard = (0..row.times).map(|_| row.send(trial)).collect();
                 row.hear(heard).map_err(|why| format!("{} {}: {why}", row.id, row.what))
             };
             let sent: Vec<_> = rows.iter().map(|row| scope.spawn(move || send(row))).collect();

@@ -41,6 +41,12 @@ fn r2_unfinished_messages() {
         Row::new("R2", "1000 bytes on 65 000", Connected, "input_limit", one_byte_each(65_000, 1000)),
         Row::new("R2", "the same by a publisher", Publishing, "input_limit", one_byte_each(65_000, 1000)),
         Row::new("R2", "1 MiB each by a publisher", Publishing, "input_limit", one_byte_each(60, 1 << 20)),
+        Row::new("R2", "33 messages begun", Publishing, "input_limit", one_byte_each(33, 1000)),
+        Row::new("R2", "32 messages begun", Publishing, "client_closed", one_byte_each(32, 1000)),
+        Row::new("R2", "9 MiB of three messages", Publishing, "input_limit", {
+            let begun = |csid| chunk0(csid, VIDEO, 1, 0, 3 << 20, &vec![0x27; (3 << 20) - 1]);
+            [set_chunk_size((3 << 20) - 1), begun(5), begun(6), begun(7)].concat()
+        }),
     ];
     send_all_to_both(|config| config, &rows);
 }
@@ -98,7 +104,7 @@ fn r4_values_without_end() {
         }),
         // More than a command may be long.
         Row::new("R4", "100 000 properties", Connected, "input_limit", call(&properties(100_000))),
-        Row::new("R4", "8000 properties", Connected, "client_closed", call(&properties(8000))),
+        Row::new("R4", "1100 properties", Connected, "protocol_error", call(&properties(1100))),
     ];
     send_all_to_both(|config| config, &rows);
 }
