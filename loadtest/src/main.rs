@@ -62,9 +62,9 @@ enum Command {
         /// Where to publish: rtmp://host[:port]/app/stream
         #[arg(long)]
         url: Target,
-        /// Where to play; without it, the same URL.
+        /// Where to play; without it, the same URL. Subscribers take turns when it is repeated.
         #[arg(long)]
-        play_url: Option<Target>,
+        play_url: Vec<Target>,
         /// Seconds that subscribers stay behind the last frame, to see that all of them arrive.
         #[arg(long, default_value_t = 2.0)]
         drain: f64,
@@ -250,7 +250,7 @@ impl MediaArgs {
 
 impl PlayArgs {
     /// A plan that begins now; `drain_ns` lies behind the window.
-    fn plan(&self, target: Target, streams: usize, drain_ns: u64) -> play::Plan {
+    fn plan(&self, targets: Vec<Target>, streams: usize, drain_ns: u64) -> play::Plan {
         let opens = now_ns() + clock::seconds(self.count as f64 / self.ramp.max(1e-3) + self.warmup);
         let lengths = if self.phases.is_empty() { std::slice::from_ref(&self.seconds) } else { &self.phases };
         let phases: Vec<u64> = lengths
@@ -262,7 +262,7 @@ impl PlayArgs {
             .collect();
         let closes = phases.last().copied().unwrap_or(opens);
         play::Plan {
-            targets: vec![target],
+            targets,
             from: self.from.clone(),
             streams,
             count: self.count,
@@ -314,7 +314,7 @@ fn run(command: Command) -> Result<()> {
             print(&publish::run(publishers, media.profile(), end_ns, end_ns))
         }
         Command::Play { url, media, play } => {
-            let plan = play.plan(url, media.streams, 0);
+            let plan = play.plan(vec![url], media.streams, 0);
             let players = play::start(&plan)?;
             let window = watch(&plan, &players.live, &play)?;
             print(&Report::new(&plan, &media.profile(), players.finish()?, window, None))
@@ -322,7 +322,8 @@ fn run(command: Command) -> Result<()> {
         Command::Run { url, play_url, drain, media, play } => {
             let profile = media.profile();
             let publishers = publish::connect(&url, media.streams)?;
-            let mut plan = play.plan(play_url.unwrap_or(url), media.streams, clock::seconds(drain));
+            let targets = if play_url.is_empty() { vec![url] } else { play_url };
+            let mut plan = play.plan(targets, media.streams, clock::seconds(drain));
             plan.shift(HEAD_START_NS);
             let (end_ns, hold_ns) = (plan.window.1, plan.end_ns);
             let publisher = std::thread::Builder::new()

@@ -38,7 +38,7 @@ enum Chore {
     /// Check the licence and the source of every dependency against deny.toml.
     Licenses,
     /// Measure the gateway beside the floor, in a network namespace of its own (needs root).
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
 }
 
 fn main() -> ExitCode {
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Chore::Sim(arguments) => sim::run(&arguments),
         Chore::Miri => miri::run(),
         Chore::Licenses => licenses::run(),
-        Chore::Bench(arguments) => bench::run(arguments),
+        Chore::Bench(arguments) => bench::run(*arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
