@@ -23,4 +23,5 @@ mod startup;
 mod storms;
 mod timestamps;
 mod tracks;
+mod visits;
 mod yardstick;
