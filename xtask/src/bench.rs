@@ -343,3 +343,33 @@ fn conditions(args: &BenchArgs, part: Part, commit: &str) -> Value {
     }
     conditions
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        bench: BenchArgs,
+    }
+
+    fn parts(words: &[&str]) -> Vec<Part> {
+        Line::parse_from([&["bench"], words].concat()).bench.parts()
+    }
+
+    #[test]
+    fn what_runs_on_demand_is_asked_for_by_name() {
+        assert_eq!(parts(&[]), [Part::Sweep]);
+        assert_eq!(parts(&["--storm", "--soak"]), [Part::Storm, Part::Soak]);
+        assert_eq!(parts(&["--stalled-1000"]), [Part::Stalled1000]);
+        assert!(parts(&["--all"]).iter().all(|part| !part.is_on_demand()));
+        assert_eq!(parts(&["--all", "--soak"]).last(), Some(&Part::Soak));
+    }
+
+    #[test]
+    fn every_part_has_a_result_with_a_table() {
+        assert!(Part::ALL.iter().all(|part| render::NAMES.contains(&part.name())));
+    }
+}
