@@ -26,4 +26,5 @@ mod startup;
 mod storms;
 mod timestamps;
 mod tracks;
+mod visits;
 mod yardstick;
