@@ -24,6 +24,7 @@ pub use cells::{Counter, Gauge, Ratio};
 pub use core::CoreMetrics;
 pub use histogram::{CoreHistograms, SharedHistograms};
 pub use labels::{
-    CopyStage, DisconnectReason, DropReason, FrameKind, PerProtocol, Protocol, RefuseReason, Stage,
+    CopyStage, DisconnectReason, DropReason, FrameKind, PerProtocol, PerShedCause, Protocol, RefuseReason,
+    ShedCause, Stage,
 };
 pub use registry::{CoreSlot, Registry};
