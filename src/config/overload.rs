@@ -42,14 +42,21 @@ pub(super) fn check(config: &Config) -> Result<(), Violation> {
         per_address("publishers_per_address", limits.publishers_per_address),
         per_address("connections_per_s_per_address", limits.connections_per_s_per_address),
         per_address("connections_burst_per_address", limits.connections_burst_per_address),
-        ("overload", "egress_max_bits_per_s", overload.egress_max_bits_per_s, true, 1000..=1_000_000_000_000_000),
+        (
+            "overload",
+            "egress_max_bits_per_s",
+            overload.egress_max_bits_per_s,
+            true,
+            1000..=1_000_000_000_000_000,
+        ),
         // Below this the process itself, without a stream, would be an overload.
         ("overload", "memory_max_bytes", overload.memory_max_bytes, true, 16 << 20..=1 << 50),
         ("overload", "loop_lag_ms", overload.loop_lag_ms, true, 1..=10_000),
         ("overload", "retry_after_s", overload.retry_after_s.into(), false, 1..=3600),
     ];
     for (section, key, value, or_zero, range) in rows {
-        if !range.contains(&value) && !(or_zero && value == 0) {
+        let good = range.contains(&value) || (or_zero && value == 0);
+        if !good {
             let none = if or_zero { "0, or " } else { "" };
             let hint = format!("use {none}{} to {}", range.start(), range.end());
             return Err(wrong(&[section, key], format!("{value} is out of range"), hint));
@@ -77,12 +84,14 @@ fn admin_hosts(hosts: &[String]) -> Result<(), Violation> {
         return Err(wrong(&path, format!("lists {} names", hosts.len()), hint));
     }
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-    match hosts.iter().find(|host| host.is_empty() || host.len() > HOST_BYTES_MAX || !host.bytes().all(plain)) {
+    match hosts.iter().find(|host| host.is_empty() || host.len() > HOST_BYTES_MAX || !host.bytes().all(plain))
+    {
         None => Ok(()),
         Some(host) => Err(wrong(
             &path,
             format!("{host:?} is not a host name"),
-            "write names without scheme and port: \"headgate.internal\"; addresses are always allowed".to_owned(),
+            "write names without scheme and port: \"headgate.internal\"; addresses are always allowed"
+                .to_owned(),
         )),
     }
 }

@@ -220,7 +220,11 @@ mod tests {
         assert_eq!(counts(&door), [0, 2, 1]);
         first.idle();
         assert_eq!((second.publish(), counts(&door)), (Ok(()), [1, 1, 1]));
-        assert_eq!((second.publish(), third.play(), counts(&door)), (Ok(()), Ok(()), [1, 1, 1]), "twice is once");
+        assert_eq!(
+            (second.publish(), third.play(), counts(&door)),
+            (Ok(()), Ok(()), [1, 1, 1]),
+            "twice is once"
+        );
         drop(visits);
         assert_eq!(counts(&door), [0; 3]);
     }

@@ -43,7 +43,8 @@ const RATE_LOOKS: usize = 5;
 
 impl Rate {
     /// How often to look.
-    pub const EVERY: Duration = Duration::from_micros(RATE_WINDOW.as_micros() as u64 / (RATE_LOOKS as u64 - 1));
+    pub const EVERY: Duration =
+        Duration::from_micros(RATE_WINDOW.as_micros() as u64 / (RATE_LOOKS as u64 - 1));
 
     /// Begins at `count`.
     pub fn new(now: Mono, count: u64) -> Rate {
@@ -69,9 +70,16 @@ mod tests {
     #[test]
     fn lag_meets_the_levels() {
         let bound = Duration::from_millis(50);
-        for (lag_ms, pressure) in
-            [(0, 0.0), (25, 0.425), (50, 0.85), (75, 0.885), (100, 0.92), (175, 0.945), (250, 0.97), (500, 1.0)]
-        {
+        for (lag_ms, pressure) in [
+            (0, 0.0),
+            (25, 0.425),
+            (50, 0.85),
+            (75, 0.885),
+            (100, 0.92),
+            (175, 0.945),
+            (250, 0.97),
+            (500, 1.0),
+        ] {
             let found = of_lag(Duration::from_millis(lag_ms), bound);
             assert!((found - pressure).abs() < 1e-9, "{lag_ms} ms: {found}");
         }

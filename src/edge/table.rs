@@ -111,7 +111,8 @@ impl Table {
         // The low bits choose the chain.
         let index = (hash >> 32) as usize % PARTS;
         let Some(mut part) = self.part(index) else { return Entered::Untracked };
-        let Some(entry) = part.find(hash, block).or_else(|| part.insert(now, hash, block, &self.hasher)) else {
+        let Some(entry) = part.find(hash, block).or_else(|| part.insert(now, hash, block, &self.hasher))
+        else {
             part.untracked += 1;
             return Entered::Untracked;
         };
@@ -141,7 +142,12 @@ impl Table {
         self.change(place, |entry| &mut entry.publishers, |count| count.checked_sub(1));
     }
 
-    fn change(&self, place: Place, cell: fn(&mut Entry) -> &mut u32, to: impl Fn(u32) -> Option<u32>) -> bool {
+    fn change(
+        &self,
+        place: Place,
+        cell: fn(&mut Entry) -> &mut u32,
+        to: impl Fn(u32) -> Option<u32>,
+    ) -> bool {
         let Some(mut part) = self.part(usize::from(place.part)) else { return false };
         let Some(count) = part.entries.get_mut(place.entry as usize).map(cell) else { return false };
         match to(*count) {

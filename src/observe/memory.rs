@@ -125,14 +125,23 @@ mod tests {
                    35 31 0:32 / /sys/fs/cgroup/memory rw shared:3 - cgroup cgroup rw,memory\n\
                    41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
         for (mounts, memberships, expected) in [
-            (host, "0::/system.slice/headgate.service\n", vec!["/sys/fs/cgroup/system.slice/headgate.service", "/sys/fs/cgroup"]),
+            (
+                host,
+                "0::/system.slice/headgate.service\n",
+                vec!["/sys/fs/cgroup/system.slice/headgate.service", "/sys/fs/cgroup"],
+            ),
             (host, "0::/\n", vec!["/sys/fs/cgroup/", "/sys/fs/cgroup"]),
             (container, "0::/docker/ab/x\n", vec!["/sys/fs/cgroup/x", "/sys/fs/cgroup"]),
             (container, "0::/\n", vec!["/sys/fs/cgroup"]),
             (
                 old,
                 "4:memory:/a:b\n3:cpuset:/\n0::/u\n",
-                vec!["/sys/fs/cgroup/memory/a:b", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified/u", "/sys/fs/cgroup/unified"],
+                vec![
+                    "/sys/fs/cgroup/memory/a:b",
+                    "/sys/fs/cgroup/memory",
+                    "/sys/fs/cgroup/unified/u",
+                    "/sys/fs/cgroup/unified",
+                ],
             ),
             ("", "", vec![]),
             ("x - y\n - cgroup2\n", ":\n::\n", vec!["", ""]),

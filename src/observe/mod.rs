@@ -16,8 +16,8 @@ mod core;
 mod door;
 mod families;
 mod histogram;
-mod lag;
 pub mod labels;
+mod lag;
 pub mod log;
 mod memory;
 mod process;
@@ -27,11 +27,11 @@ pub use cells::{Counter, Gauge, Ratio};
 pub use core::CoreMetrics;
 pub use door::DoorMetrics;
 pub use histogram::{CoreHistograms, SharedHistograms};
-pub use lag::LoopLag;
 pub use labels::{
     CopyStage, DisconnectReason, DropReason, FrameKind, PerProtocol, PerShedCause, Protocol, RefuseReason,
     ShedCause, Stage,
 };
+pub use lag::LoopLag;
 pub use memory::MemoryBound;
 pub use process::open_descriptors;
 pub use registry::{CoreSlot, Registry};
