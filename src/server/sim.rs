@@ -18,9 +18,9 @@ use crate::edge::auth::Gate;
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
 use crate::observe::CoreSlot;
-use crate::shard::core::{Accepted, Core, Shared};
+use crate::shard::core::{Core, Shared};
 use crate::shard::engine::Backend;
-use crate::shard::engine::sim::{Rng, Sim, World};
+use crate::shard::engine::sim::{LISTENERS, Rng, Sim, World};
 use crate::shard::mailbox::Command;
 use crate::shard::planted::{Bug, plant};
 use clients::{End, Pace, Publisher, Viewer};
@@ -45,7 +45,6 @@ const TURNS_MAX: u32 = 3_000_000;
 
 struct SimCore {
     core: Core<Sim, Gateway>,
-    accepted: Rc<Accepted>,
     slot: CoreSlot,
     asleep: bool,
 }
@@ -91,11 +90,11 @@ impl Run {
         let surroundings = Arc::new(Surroundings { gate, pages: MediaPages::unserved(), handshake });
         let core = |id: usize| {
             let id = id as CoreId;
-            let (slot, accepted) = (CoreSlot::default(), Rc::new(Accepted::default()));
+            let slot = CoreSlot::default();
             let backend = Sim::new(world.clone(), shared.bells.eventfd(id).expect("an eventfd"));
             let app = Gateway::new(id, surroundings.clone(), shared.clone());
-            let core = Core::new(id, shared.clone(), backend, app, accepted.clone(), slot.clone());
-            SimCore { core, accepted, slot, asleep: false }
+            let core = Core::new(id, shared.clone(), backend, app, LISTENERS, slot.clone());
+            SimCore { core, slot, asleep: false }
         };
         let cores = (0..count).map(core).collect();
         let unborn = cast(world.borrow().now_us, &mut rng);
@@ -108,10 +107,8 @@ impl Run {
         let at = world.rng.within(0..self.cores.len() as u64) as usize;
         let room = world.rng.pick(&[3000, 40_000, 250_000]);
         let (pipe, socket) = world.connect(room).expect("a descriptor");
-        let core = &mut self.cores[at];
-        core.accepted.push(listener, socket, ([127, 0, 0, 1], 1000 + pipe as u16).into());
-        self.shared.bells.awake(at as CoreId);
-        core.asleep = false;
+        let address = ([127, 0, 0, 1], 1000 + pipe as u16).into();
+        self.cores[at].core.backend_mut().connect(listener, socket, address);
         pipe
     }
 
@@ -154,13 +151,15 @@ impl Run {
     fn until(&mut self, end_us: u64) -> Result<(), String> {
         while self.world.borrow().now_us < end_us {
             self.clients()?;
-            let awake = |c: &SimCore| !c.asleep || c.core.backend().is_ready();
+            let now_us = self.world.borrow().now_us;
+            let due = |c: &SimCore| c.core.wakes_at().as_micros() <= now_us;
+            let awake = |c: &SimCore| !c.asleep || due(c) || c.core.backend().is_ready();
             let awake: Vec<usize> = (0..self.cores.len()).filter(|at| awake(&self.cores[*at])).collect();
             if awake.is_empty() {
                 if let Some(at) = self.cores.iter().position(|c| c.core.misses_a_bell()) {
                     return Err(format!("core {at} sleeps on what was left for it"));
                 }
-                let wakes = self.cores.iter().map(|c| c.core.backend().wakes_at().as_micros());
+                let wakes = self.cores.iter().map(|c| c.core.wakes_at().as_micros());
                 let next = wakes.min().unwrap_or(u64::MAX).min(self.next_client()).min(end_us);
                 let mut world = self.world.borrow_mut();
                 world.now_us = next.max(world.now_us);

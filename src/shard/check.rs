@@ -14,6 +14,16 @@ impl<B: Backend, A: App> Core<B, A> {
         &self.backend
     }
 
+    /// See [`Core::backend`].
+    pub(crate) fn backend_mut(&mut self) -> &mut B {
+        &mut self.backend
+    }
+
+    /// When a sleeping core wakes by itself.
+    pub(crate) fn wakes_at(&self) -> Mono {
+        self.timers.next_at()
+    }
+
     /// A sleeping core would miss something that was left for it before this turn's end.
     pub(crate) fn misses_a_bell(&self) -> bool {
         self.shared.bells.pending(self.id) || !self.shared.mailboxes.is_empty(self.id)

@@ -1,4 +1,4 @@
-//! One core: its runtime, its sockets, the streams that live on it and the subscribers it serves.
+//! One core: its thread, its sockets, the streams that live on it and the subscribers it serves.
 //!
 //! [`engine`] moves bytes and knows no stream; [`core`] is the loop that joins it with the fan-out: `publish` has the
 //! streams that live here, `subscribe` who reads which log, `change` how a reader goes to another, `sweep` the sends,
@@ -8,6 +8,7 @@
 //! What must stay true: nothing here blocks, locks or allocates per frame and subscriber; a core's sockets, streams
 //! and subscribers are touched by its own thread only; every connection ends with a reason that is counted.
 
+mod accept;
 pub mod bells;
 mod change;
 #[cfg(test)]
