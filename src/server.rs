@@ -1,6 +1,7 @@
 //! Assembly: from a configuration to running cores, and from a signal to their end.
 
 pub mod gateway;
+mod refusals;
 mod signals;
 #[cfg(test)]
 mod sim;
@@ -112,8 +113,11 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
     .map_err(|error| ListenError { name: "admin", address: config.listen.admin, error })?;
     let surroundings = Arc::new(Surroundings {
         gate,
+        door,
+        limiters,
         pages: control.pages(),
         handshake: Duration::from_millis(config.limits.handshake_timeout_ms),
+        retry_after_s: config.overload.retry_after_s,
     });
 
     let (ended, core_ends) = mpsc::channel();

@@ -13,26 +13,10 @@ use super::shed::Level;
 use super::table::{Entered, Place, Table, TableStats};
 use crate::config::{Limits, Network};
 use crate::media::Mono;
+use crate::observe::{DisconnectReason, RefuseReason};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-
-/// Why somebody is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The address makes connections faster than it may.
-    AddressRate,
-    /// The address has as many viewers as it may.
-    AddressViewers,
-    /// The address has as many publishers as it may.
-    AddressPublishers,
-    /// As many connections as may do so neither publish nor play.
-    Unauthenticated,
-    /// There are as many viewers as there may be; what is left is for publishers.
-    Budget,
-    /// The machine is at its end.
-    Overload,
-}
 
 /// What all cores and the control thread share.
 #[derive(Debug)]
@@ -84,20 +68,20 @@ impl Admission {
     /// A connection of `address` was accepted.
     ///
     /// # Errors
-    /// [`Refusal::Overload`], [`Refusal::Unauthenticated`] or [`Refusal::AddressRate`]: close it.
-    pub fn enter(self: &Arc<Self>, now: Mono, address: IpAddr) -> Result<Visit, Refusal> {
+    /// `Overload`, `Unauthenticated` or `AddressRate`: close it.
+    pub fn enter(self: &Arc<Self>, now: Mono, address: IpAddr) -> Result<Visit, RefuseReason> {
         if self.level() >= Level::StopAccepting {
-            return Err(Refusal::Overload);
+            return Err(RefuseReason::Overload);
         }
         if !self.budget.take(Role::Fresh) {
-            return Err(Refusal::Unauthenticated);
+            return Err(RefuseReason::Unauthenticated);
         }
         let mut visit = Visit { door: self.clone(), place: None, role: Role::Fresh };
         if !self.exempt.iter().any(|network| network.contains(address)) {
             match self.table.enter(now, Block::of(address), self.pace) {
                 Entered::At(place) => visit.place = Some(place),
                 Entered::Untracked => {}
-                Entered::TooFast => return Err(Refusal::AddressRate),
+                Entered::TooFast => return Err(RefuseReason::AddressRate),
             }
         }
         Ok(visit)
@@ -117,23 +101,23 @@ impl Visit {
     /// It wants to play.
     ///
     /// # Errors
-    /// [`Refusal::Overload`], [`Refusal::AddressViewers`] or [`Refusal::Budget`]; it then stays what it was.
-    pub fn play(&mut self) -> Result<(), Refusal> {
+    /// `Overload`, `AddressViewers` or `Budget`; it then stays what it was.
+    pub fn play(&mut self) -> Result<(), DisconnectReason> {
         if self.role == Role::Viewer {
             return Ok(());
         }
         if self.door.level() >= Level::RefuseViewers {
-            return Err(Refusal::Overload);
+            return Err(DisconnectReason::Overload);
         }
         let (door, place) = (&self.door, self.place);
         if place.is_some_and(|place| !door.table.add_viewer(place, door.viewers_per_address)) {
-            return Err(Refusal::AddressViewers);
+            return Err(DisconnectReason::AddressViewers);
         }
         if !door.budget.take(Role::Viewer) {
             if let Some(place) = place {
                 door.table.remove_viewer(place);
             }
-            return Err(Refusal::Budget);
+            return Err(DisconnectReason::Budget);
         }
         self.turn_into(Role::Viewer);
         Ok(())
@@ -142,14 +126,14 @@ impl Visit {
     /// It wants to publish.
     ///
     /// # Errors
-    /// [`Refusal::AddressPublishers`]; it then stays what it was.
-    pub fn publish(&mut self) -> Result<(), Refusal> {
+    /// `AddressPublishers`; it then stays what it was.
+    pub fn publish(&mut self) -> Result<(), DisconnectReason> {
         if self.role == Role::Publisher {
             return Ok(());
         }
         let (door, place) = (&self.door, self.place);
         if place.is_some_and(|place| !door.table.add_publisher(place, door.publishers_per_address)) {
-            return Err(Refusal::AddressPublishers);
+            return Err(DisconnectReason::AddressPublishers);
         }
         // Publishers have no bound of their own: the cores' tables are theirs.
         let _always = door.budget.take(Role::Publisher);
@@ -212,10 +196,10 @@ mod tests {
         let enter = |text: &str| door.enter(NOW, address(text)).unwrap();
         let mut visits = ["2001:db8::1", "2001:db8::2", "2001:db8::3"].map(enter);
         let played: Vec<_> = visits.iter_mut().map(Visit::play).collect();
-        assert_eq!(played, [Ok(()), Ok(()), Err(Refusal::AddressViewers)]);
+        assert_eq!(played, [Ok(()), Ok(()), Err(DisconnectReason::AddressViewers)]);
         assert_eq!(enter("2001:db8:0:1::1").play(), Ok(()), "another network");
         let [first, second, third] = &mut visits;
-        assert_eq!((first.publish(), second.publish()), (Ok(()), Err(Refusal::AddressPublishers)));
+        assert_eq!((first.publish(), second.publish()), (Ok(()), Err(DisconnectReason::AddressPublishers)));
         assert_eq!(third.play(), Ok(()), "who publishes plays no more");
         assert_eq!(counts(&door), [0, 2, 1]);
         first.idle();
@@ -240,7 +224,7 @@ mod tests {
             })
             .collect();
         let mut last = door.enter(NOW, address("::ffff:127.9.9.9")).unwrap();
-        assert_eq!(last.play(), Err(Refusal::Budget));
+        assert_eq!(last.play(), Err(DisconnectReason::Budget));
         assert_eq!((last.publish(), door.table_stats().entries), (Ok(()), 0));
         visits.pop();
         assert_eq!((last.play(), counts(&door)), (Ok(()), [0, 9, 0]));
@@ -259,7 +243,7 @@ mod tests {
         assert_eq!(second.play(), Ok(()));
         let mut third = door.enter(NOW, b).unwrap();
         for _ in 0..3 {
-            assert_eq!(third.play(), Err(Refusal::Budget));
+            assert_eq!(third.play(), Err(DisconnectReason::Budget));
         }
         drop(first);
         assert_eq!(third.play(), Ok(()));
@@ -270,10 +254,10 @@ mod tests {
         let door = Admission::new(&limits(), 20);
         let a = address("192.0.2.1");
         let mut waiting: Vec<Visit> = (0..10).map(|_| door.enter(NOW, a).unwrap()).collect();
-        assert_eq!(door.enter(NOW, a).err(), Some(Refusal::Unauthenticated));
+        assert_eq!(door.enter(NOW, a).err(), Some(RefuseReason::Unauthenticated));
         waiting.clear();
         let refused = (0..100).filter_map(|_| door.enter(NOW, a).err()).collect::<Vec<_>>();
-        assert_eq!(refused, [Refusal::AddressRate; 70], "10 of the burst of 40 are used");
+        assert_eq!(refused, [RefuseReason::AddressRate; 70], "10 of the burst of 40 are used");
         assert_eq!(counts(&door), [0; 3]);
     }
 

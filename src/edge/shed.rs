@@ -22,7 +22,7 @@ pub enum Level {
     Open,
     /// L1: not ready, and new viewers are refused.
     RefuseViewers,
-    /// L2: the slowest viewers are closed, and less is kept of each stream.
+    /// L2: the slowest viewers are closed.
     DropSlowest,
     /// L3: nobody is accepted.
     StopAccepting,

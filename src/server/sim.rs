@@ -14,6 +14,7 @@ use super::gateway::{Gateway, Surroundings};
 use super::shared;
 use crate::config::{Config, Flush};
 use crate::control::MediaPages;
+use crate::edge::admission::Admission;
 use crate::edge::auth::Gate;
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
@@ -86,8 +87,16 @@ impl Run {
         tracing::info!(?config.fanout, ?config.publish, cores = count, "a seed's gateway");
         let shared = Arc::new(shared(&config, count, 1000).expect("eventfds"));
         let handshake = Duration::from_secs(10);
+        let door = Admission::new(&config.limits, 1 << 20);
         let gate = Gate::new(Arc::new(config));
-        let surroundings = Arc::new(Surroundings { gate, pages: MediaPages::unserved(), handshake });
+        let surroundings = Arc::new(Surroundings {
+            gate,
+            door,
+            limiters: Arc::default(),
+            pages: MediaPages::unserved(),
+            handshake,
+            retry_after_s: 5,
+        });
         let core = |id: usize| {
             let id = id as CoreId;
             let slot = CoreSlot::default();
