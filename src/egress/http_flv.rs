@@ -96,6 +96,9 @@ pub fn refused(why: PlayRefused, io: &mut Io) {
         PlayRefused::TooManyVariants => {
             http::error_head(503, Some(RETRY_AFTER_S), "too many variants of this stream are in use")
         }
+        PlayRefused::TooManyWait => {
+            http::error_head(503, Some(RETRY_AFTER_S), "too many players wait for streams that are not live")
+        }
     });
 }
 

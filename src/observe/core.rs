@@ -64,6 +64,8 @@ pub struct CoreMetrics {
     pub connection_memory_bytes: Gauge,
     /// Bytes of evicted segments that slow subscribers of this core keep alive.
     pub pinned_bytes: Gauge,
+    /// Players that wait for names nobody publishes.
+    pub waiting_players: Gauge,
 
     /// Share of the last second that this core was not waiting, 0 to 1.
     pub busy: Ratio,

@@ -146,6 +146,11 @@ impl Registry {
 
     /// Peers: who is there, who came, who left and why.
     fn connections(&self, page: &mut Families) {
+        page.gauge(
+            "headgate_waiting_players",
+            "Players that wait for a stream nobody publishes.",
+            self.level(|m| &m.waiting_players) as f64,
+        );
         page.gauge("headgate_connections", "Open connections.", self.level(|m| &m.connections) as f64);
         page.gauges(
             "headgate_connection_memory_bytes",

@@ -237,7 +237,9 @@ impl Run {
             if !viewer.over && !self.world.borrow().pipes[viewer.pipe].closed {
                 return Err(format!("{who} is never let go"));
             }
-            let Some((publisher, _)) = viewer.audit.last[0].filter(|_| viewer.pace == Pace::Fast) else {
+            let Some((publisher, _)) =
+                viewer.audit.last[0].filter(|_| viewer.pace == Pace::Fast && !viewer.audit.fickle)
+            else {
                 continue;
             };
             let Some(last) = self.publishers.iter().find(|p| p.number == publisher) else { continue };
@@ -308,7 +310,8 @@ fn cast(now_us: u64, rng: &mut Rng) -> (Vec<Publisher>, Vec<Viewer>) {
                 3 => Pace::Resets(later),
                 _ => Pace::Fast,
             };
-            viewers.push(Viewer::new(name, usize::MAX, pace, rng.chance(50), at_us));
+            let viewer = Viewer::new(name, usize::MAX, pace, rng.chance(50), at_us);
+            viewers.push(if rng.chance(25) { viewer.with_whims(rng) } else { viewer });
         }
     }
     publishers.sort_by_key(|p| std::cmp::Reverse(p.next_at()));

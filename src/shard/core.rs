@@ -11,8 +11,8 @@ use super::engine::{Backend, BackendStats, Completion, Key};
 use super::mailbox::{Command, Mailboxes};
 use super::planted::{Bug, is_planted};
 use super::publish::Homes;
+use super::readers::Readers;
 use super::shed::Shedding;
-use super::subscribe::Readers;
 use super::timers::{Timer, Timers};
 use super::{App, Io, Limits, Request};
 use crate::fanout::directory::Directory;
@@ -439,6 +439,7 @@ impl<B: Backend, A: App> Core<B, A> {
         metrics.streams.set(self.homes.len() as i64);
         metrics.log_bytes.set(self.homes.held_bytes() as i64);
         metrics.pinned_bytes.set(self.readers.pinned_bytes() as i64);
+        metrics.waiting_players.set(self.readers.wanted.players() as i64);
         let app = &self.app;
         self.conns.measure(MEASURED_PAGES, |peer| app.heap_bytes(peer));
         let memory = self.conns.bytes() + self.timers.bytes() + self.readers.bytes();

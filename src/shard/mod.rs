@@ -22,6 +22,8 @@ pub mod mailbox;
 pub mod marks;
 pub(crate) mod planted;
 mod publish;
+mod readers;
+mod reading;
 pub mod runtime;
 mod shed;
 mod subscribe;
@@ -92,6 +94,8 @@ pub enum PlayRefused {
     NotFound,
     /// Too many variants of the stream are open.
     TooManyVariants,
+    /// Too many players wait for streams that are not there.
+    TooManyWait,
 }
 
 /// What goes in front of a run of entries.
