@@ -6,6 +6,7 @@
 mod support;
 
 mod access;
+mod admission;
 mod answers;
 mod busy;
 mod codecs;

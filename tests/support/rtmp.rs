@@ -194,7 +194,16 @@ impl Client {
 
     /// Like [`Client::connect`], with the refusal as a value.
     pub fn try_connect(addr: SocketAddr, app: &str, more: &[(&str, Value)]) -> Result<Client, Refused> {
-        let mut socket = TcpStream::connect(addr).expect("connect");
+        Self::try_on(TcpStream::connect(addr).expect("connect"), addr, app, more)
+    }
+
+    /// Like [`Client::try_connect`], on a socket of the caller's.
+    pub fn try_on(
+        mut socket: TcpStream,
+        addr: SocketAddr,
+        app: &str,
+        more: &[(&str, Value)],
+    ) -> Result<Client, Refused> {
         socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
