@@ -3,7 +3,7 @@
 use crate::support::engine::engine_tests;
 use crate::support::http::{self, FlvPlayer};
 use crate::support::poll;
-use crate::support::process::{program, run, static_ffmpeg};
+use crate::support::process::{Process, program, run, static_ffmpeg};
 use crate::support::publisher::{Audit, Publisher, Raise, Shape};
 use crate::support::rtmp::Client;
 use crate::support::server::{Config, LIMIT, Server};
@@ -164,15 +164,19 @@ fn a_full_house_turns_viewers_away_and_loses_nobody(config: Config) {
         let mut player = Client::connect(server.rtmp, "live", &[]);
         assert_eq!(player.play("kept").unwrap_err().code, "NetStream.Play.Failed");
         drop(player);
-        if let Some(ffmpeg) = static_ffmpeg() {
-            let mut play = Command::new(ffmpeg);
-            play.args(["-v", "error", "-i", &server.rtmp_url("kept"), "-f", "null", "-"]);
-            let mut play = crate::support::process::Process::spawn("ffmpeg", &mut play);
+        let url = server.rtmp_url("kept");
+        let mut refused = 2.0;
+        for (player, arguments, shows) in [
+            (static_ffmpeg(), &["-v", "error", "-i", &url, "-f", "null", "-"][..], "takes no player now"),
+            (program("rtmpdump"), &["--live", "-r", &url, "-o", "/dev/null"], "NetStream.Play.Failed"),
+        ] {
+            let Some(player) = player else { continue };
+            let mut play = Process::spawn("player", Command::new(player).args(arguments));
             assert!(play.wait(LIMIT).is_some_and(|status| !status.success()));
             let said = play.output.text();
-            assert!(said.contains("takes no player now"), "ffmpeg shows why:\n{said}");
+            assert!(said.contains(shows), "the player shows why:\n{said}");
+            refused += 1.0;
         }
-        let refused = if static_ffmpeg().is_some() { 3.0 } else { 2.0 };
         await_closed(&server, "overload", refused);
         // A publisher is welcome, and keeps its place while the crowd goes.
         let mut newcomer = Publisher::start(&server, "new", Shape::default());
