@@ -1,6 +1,7 @@
 //! Assembly: from a configuration to running cores, and from a signal to their end.
 
 pub mod gateway;
+mod refusals;
 mod signals;
 #[cfg(test)]
 mod sim;
@@ -9,6 +10,7 @@ mod streams;
 use crate::config::{self, Config, EngineKind, Flush, LogFormat, Overrides};
 use crate::control::{self, Control};
 use crate::demo::Demo;
+use crate::edge::admission::Admission;
 use crate::edge::auth::Gate;
 use crate::fanout::directory::Directory;
 use crate::fanout::flush::{Mode, Rule};
@@ -93,6 +95,9 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
 
     let ready = Arc::new(AtomicBool::new(false));
     let gate = Gate::new(config.clone());
+    let connections_max = shared.limits.connections.saturating_mul(cpus.len() as u32);
+    let door = Admission::new(&config.limits, connections_max);
+    let limiters = Arc::new(observe::log::Limiters::default());
     let control = Control::start(control::Options {
         config: config.clone(),
         gate: gate.clone(),
@@ -100,12 +105,19 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
         registry: registry.clone(),
         streams: Arc::new(Streams::new(shared.clone())),
         ready: ready.clone(),
+        door: door.clone(),
+        limiters: limiters.clone(),
+        descriptors_max: descriptors,
+        connections_max: connections_max.into(),
     })
     .map_err(|error| ListenError { name: "admin", address: config.listen.admin, error })?;
     let surroundings = Arc::new(Surroundings {
         gate,
+        door,
+        limiters,
         pages: control.pages(),
         handshake: Duration::from_millis(config.limits.handshake_timeout_ms),
+        retry_after_s: config.overload.retry_after_s,
     });
 
     let (ended, core_ends) = mpsc::channel();

@@ -34,6 +34,7 @@ pub(super) fn check(config: &Config) -> Result<(), Violation> {
             format!("use at least {}, better several times flush_ms", gathered + 1),
         ));
     }
+    super::overload::check(config)?;
     if config.publish.takeover_after_ms > config.publish.silence_timeout_ms {
         return Err(wrong(
             &["publish", "takeover_after_ms"],
@@ -153,7 +154,7 @@ fn app_name(name: &str) -> Result<(), Violation> {
     ))
 }
 
-fn wrong(path: &[&str], message: String, hint: String) -> Violation {
+pub(super) fn wrong(path: &[&str], message: String, hint: String) -> Violation {
     Violation { path: path.iter().map(|&part| part.to_owned()).collect(), message, hint }
 }
 

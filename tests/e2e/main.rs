@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod accounting;
+mod admission;
 mod answers;
 mod attacks;
 mod busy;
