@@ -283,8 +283,7 @@ fn listen(config: &Config, cores: usize) -> anyhow::Result<Listeners> {
     let mut by_core: Vec<Vec<TcpListener>> = (0..cores).map(|_| Vec::new()).collect();
     let mut bound = |name, address: SocketAddr| -> anyhow::Result<SocketAddr> {
         let fail = |error| ListenError { name, address, error };
-        // A plain bind first: sharing the port must not hide that somebody else has it.
-        drop(TcpListener::bind(address).map_err(fail)?);
+        drop(bind_alone(address).map_err(fail)?);
         let mut actual = address;
         for listeners in &mut by_core {
             let listener = runtime::listen(actual).map_err(fail)?;
@@ -296,6 +295,25 @@ fn listen(config: &Config, cores: usize) -> anyhow::Result<Listeners> {
     let rtmp = bound("rtmp", config.listen.rtmp)?;
     let http = bound("http", config.listen.http)?;
     Ok(Listeners { by_core, rtmp, http })
+}
+
+/// How long a port may be taken by a process that is gone: one that was killed leaves its listeners to the kernel's side
+/// of its ring, which closes them some milliseconds later.
+const PORT_WAIT: Duration = Duration::from_secs(1);
+/// Pause between two tries.
+const PORT_PAUSE: Duration = Duration::from_millis(10);
+
+/// A plain bind, in front of those that share the port: sharing must not hide that somebody else has it.
+fn bind_alone(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = Instant::now() + PORT_WAIT;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(PORT_PAUSE);
+            }
+            done => return done,
+        }
+    }
 }
 
 /// SIGHUP: reads the file again. Keys take effect at once; for the rest it says that a restart is needed.

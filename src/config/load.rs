@@ -138,9 +138,24 @@ fn explain(error: &toml::de::Error, text: &str, origin: &str) -> ConfigError {
             "not a value".to_owned(),
             Some("put text in quotes: \"...\"; write true or false as they are".to_owned()),
         ),
+        _ if too_large(raw) => (
+            format!("{} is too large", raw.split('`').nth(1).unwrap_or("the number")),
+            Some("write a plain number such as 40, without quotes or unit".to_owned()),
+        ),
+        _ if raw.contains("recurs") => {
+            ("nested too deeply".to_owned(), Some("no key stands deeper than in [apps.NAME]".to_owned()))
+        }
         _ => (plain(raw), hint_for(raw)),
     };
     ConfigError::Invalid(Box::new(Diagnostic::new(origin, text, span, message, hint)))
+}
+
+/// Whether `raw` is about a whole number above what the key's type can hold: the parser calls it an invalid value, and
+/// beyond 64 bits one of an invalid type.
+fn too_large(raw: &str) -> bool {
+    let number = raw.split('`').nth(1).unwrap_or_default();
+    let integer = raw.starts_with("invalid value: integer") || raw.contains("` as i128");
+    integer && raw.contains("expected u") && !number.starts_with('-')
 }
 
 /// Whether the line of byte `at` gives a value that begins with a letter: text without quotes, for which the parser
@@ -176,7 +191,7 @@ fn offer(given: &str, known: &[&str]) -> String {
 
 /// The library's message without Rust's type names, in one line.
 fn plain(message: &str) -> String {
-    let one_line = message.lines().map(str::trim).collect::<Vec<_>>().join(", ");
+    let one_line = message.lines().map(str::trim).collect::<Vec<_>>().join(", ").replace("` as i128", "`");
     ["u64", "u32", "u16", "usize"].iter().fold(one_line, |text, name| {
         text.replace(&format!("expected {name}"), "expected a whole number, 0 or more")
     })

@@ -11,6 +11,7 @@
 
 mod diagnostic;
 mod load;
+pub mod name;
 mod network;
 mod overload;
 mod secret;
@@ -18,6 +19,7 @@ mod validate;
 
 pub use diagnostic::{ConfigError, Diagnostic, Violation};
 pub use load::load;
+pub use name::NAME_BYTES_MAX;
 pub use network::Network;
 pub use overload::Overload;
 pub use secret::Secret;
@@ -31,8 +33,6 @@ use std::str::FromStr;
 
 /// The name in `[apps."*"]`: what holds for every application without a table of its own.
 pub const DEFAULT_APP: &str = "*";
-/// Longest app and longest stream name, in bytes each, here and on the wire.
-pub const NAME_BYTES_MAX: usize = 256;
 
 /// The whole configuration. `Config::default()` is what runs without a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -160,7 +160,8 @@ pub struct Fanout {
     pub gop_max_bytes: u64,
     /// Milliseconds that the newest group of pictures may last.
     pub gop_max_ms: u64,
-    /// Milliseconds a subscriber may be behind before it skips to the newest join point.
+    /// Milliseconds a subscriber may be behind before it skips to the newest join point; more than `flush_ms`, unless every
+    /// frame is flushed.
     pub max_lag_ms: u64,
     /// Milliseconds in which a subscriber must have taken one unit, else it is closed.
     pub stall_timeout_ms: u64,

@@ -250,4 +250,23 @@ mod tests {
             assert_eq!(reason.index(), at);
         }
     }
+
+    /// No label value comes from a peer, so none can break the page or make series without end.
+    #[test]
+    fn x7_label_values_come_from_these_lists() {
+        let values = [
+            Protocol::ALL.map(Protocol::as_str).as_slice(),
+            &Stage::ALL.map(Stage::as_str),
+            &FrameKind::ALL.map(FrameKind::as_str),
+            &CopyStage::ALL.map(CopyStage::as_str),
+            &DropReason::ALL.map(DropReason::as_str),
+            &RefuseReason::ALL.map(RefuseReason::as_str),
+            &DisconnectReason::ALL.map(DisconnectReason::as_str),
+        ]
+        .concat();
+        assert!(values.len() > 30);
+        for value in values {
+            assert!(value.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{value}");
+        }
+    }
 }

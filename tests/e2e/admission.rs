@@ -28,7 +28,7 @@ fn from(source: u8, to: SocketAddr) -> TcpStream {
 }
 
 fn rtmp_from(source: u8, server: &Server) -> Client {
-    Client::try_on(from(source, server.rtmp), server.rtmp, "live", &[]).expect("connect")
+    Client::over(from(source, server.rtmp), "live", &[]).expect("connect")
 }
 
 fn watch_from(source: u8, server: &Server, name: &str) -> http::Response {

@@ -194,16 +194,12 @@ impl Client {
 
     /// Like [`Client::connect`], with the refusal as a value.
     pub fn try_connect(addr: SocketAddr, app: &str, more: &[(&str, Value)]) -> Result<Client, Refused> {
-        Self::try_on(TcpStream::connect(addr).expect("connect"), addr, app, more)
+        Self::over(TcpStream::connect(addr).expect("connect"), app, more)
     }
 
     /// Like [`Client::try_connect`], on a socket of the caller's.
-    pub fn try_on(
-        mut socket: TcpStream,
-        addr: SocketAddr,
-        app: &str,
-        more: &[(&str, Value)],
-    ) -> Result<Client, Refused> {
+    pub fn over(mut socket: TcpStream, app: &str, more: &[(&str, Value)]) -> Result<Client, Refused> {
+        let addr = socket.peer_addr().expect("a connected socket");
         socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
