@@ -109,6 +109,10 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
         limiters: limiters.clone(),
         descriptors_max: descriptors,
         connections_max: connections_max.into(),
+        wake: {
+            let shared = shared.clone();
+            Arc::new(move || (0..shared.mailboxes.cores()).for_each(|core| _ = shared.bells.ring(core)))
+        },
     })
     .map_err(|error| ListenError { name: "admin", address: config.listen.admin, error })?;
     let surroundings = Arc::new(Surroundings {

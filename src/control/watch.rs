@@ -29,6 +29,7 @@ pub(super) struct Watch {
     memory: MemoryBound,
     descriptors_max: u64,
     connections_max: u64,
+    wake: Arc<dyn Fn() + Send + Sync>,
     shed: Shed,
     egress: Rate,
     loop_lag: LoopLag,
@@ -52,6 +53,7 @@ impl Watch {
             memory,
             descriptors_max: options.descriptors_max,
             connections_max: options.connections_max,
+            wake: options.wake.clone(),
             shed: Shed::default(),
             egress: Rate::new(now, egress_bytes(&options.registry)),
             loop_lag: LoopLag::default(),
@@ -76,6 +78,7 @@ impl Watch {
         let pressures = self.pressures(now);
         if let Some(change) = self.shed.feed(now, &pressures) {
             self.door.set_level(change.level);
+            (self.wake)();
             let (level, what) = (change.level.number(), describe(change.level));
             match change.cause {
                 Some(cause) => {

@@ -27,4 +27,5 @@ mod startup;
 mod storms;
 mod timestamps;
 mod tracks;
+mod visits;
 mod yardstick;
