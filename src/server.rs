@@ -138,7 +138,6 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
         })?;
     }
     drop(ended);
-    ready.store(true, Ordering::Release);
     let app = config.app(crate::demo::APP);
     let mut warnings = config.warnings();
     let (configured, possible) = (config.limits.connections_per_core, shared.limits.connections);
@@ -170,7 +169,8 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
     // Nobody may be reading, which is no reason to stop.
     let _unread = std::io::stdout().write_all(greeting.as_bytes());
 
-    let failed = signals::wait(&core_ends, || reload(&options, &config, &surroundings))?;
+    let listening = || ready.store(true, Ordering::Release);
+    let failed = signals::wait(&core_ends, listening, || reload(&options, &config, &surroundings))?;
     tracing::info!("stopping");
     ready.store(false, Ordering::Release);
     if let Some(demo) = demo {
