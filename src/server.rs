@@ -109,6 +109,10 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
         limiters: limiters.clone(),
         descriptors_max: descriptors,
         connections_max: connections_max.into(),
+        wake: {
+            let shared = shared.clone();
+            Arc::new(move || (0..shared.mailboxes.cores()).for_each(|core| _ = shared.bells.ring(core)))
+        },
     })
     .map_err(|error| ListenError { name: "admin", address: config.listen.admin, error })?;
     let surroundings = Arc::new(Surroundings {
@@ -134,7 +138,6 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
         })?;
     }
     drop(ended);
-    ready.store(true, Ordering::Release);
     let app = config.app(crate::demo::APP);
     let mut warnings = config.warnings();
     let (configured, possible) = (config.limits.connections_per_core, shared.limits.connections);
@@ -166,7 +169,8 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
     // Nobody may be reading, which is no reason to stop.
     let _unread = std::io::stdout().write_all(greeting.as_bytes());
 
-    let failed = signals::wait(&core_ends, || reload(&options, &config, &surroundings))?;
+    let listening = || ready.store(true, Ordering::Release);
+    let failed = signals::wait(&core_ends, listening, || reload(&options, &config, &surroundings))?;
     tracing::info!("stopping");
     ready.store(false, Ordering::Release);
     if let Some(demo) = demo {

@@ -24,6 +24,7 @@ pub(super) fn check(config: &Config) -> Result<(), Violation> {
         })?;
     }
     ranges(config)?;
+    super::overload::check(config)?;
     let (gathered, lag) = (config.fanout.flush_ms, config.fanout.max_lag_ms);
     if config.fanout.flush != Flush::Frame && lag <= gathered {
         return Err(wrong(
@@ -34,7 +35,6 @@ pub(super) fn check(config: &Config) -> Result<(), Violation> {
             format!("use at least {}, better several times flush_ms", gathered + 1),
         ));
     }
-    super::overload::check(config)?;
     if config.publish.takeover_after_ms > config.publish.silence_timeout_ms {
         return Err(wrong(
             &["publish", "takeover_after_ms"],

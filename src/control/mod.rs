@@ -62,6 +62,8 @@ pub struct Options {
     pub descriptors_max: u64,
     /// Connections that all cores together may have.
     pub connections_max: u64,
+    /// Wakes the cores: the level has changed.
+    pub wake: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// The running control thread.

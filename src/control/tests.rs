@@ -50,6 +50,7 @@ pub(super) fn options() -> Options {
         limiters: Arc::default(),
         descriptors_max: 1 << 20,
         connections_max: 1000,
+        wake: Arc::new(|| {}),
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) struct Watch {
     memory: MemoryBound,
     descriptors_max: u64,
     connections_max: u64,
+    wake: Arc<dyn Fn() + Send + Sync>,
     shed: Shed,
     egress: Rate,
     loop_lag: LoopLag,
@@ -52,6 +53,7 @@ impl Watch {
             memory,
             descriptors_max: options.descriptors_max,
             connections_max: options.connections_max,
+            wake: options.wake.clone(),
             shed: Shed::default(),
             egress: Rate::new(now, egress_bytes(&options.registry)),
             loop_lag: LoopLag::default(),
@@ -76,6 +78,7 @@ impl Watch {
         let pressures = self.pressures(now);
         if let Some(change) = self.shed.feed(now, &pressures) {
             self.door.set_level(change.level);
+            (self.wake)();
             let (level, what) = (change.level.number(), describe(change.level));
             match change.cause {
                 Some(cause) => {
@@ -144,6 +147,7 @@ const fn describe(level: Level) -> &'static str {
 mod tests {
     use super::super::tests::options;
     use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
     #[test]
     fn what_is_used_closes_the_door_and_shows() {
@@ -159,6 +163,9 @@ mod tests {
         options.config = Arc::new(config);
         options.descriptors_max = 1 << 40;
         options.connections_max = 100;
+        let woken = Arc::new(AtomicU32::new(0));
+        let count = woken.clone();
+        options.wake = Arc::new(move || _ = count.fetch_add(1, Relaxed));
         let (registry, door) = (options.registry.clone(), options.door.clone());
         let metrics = &registry.cores[0].metrics;
         let mut now = Mono::from_micros(1_000_000);
@@ -177,5 +184,6 @@ mod tests {
         assert_eq!(look(100_000, 0), (3, 3));
         assert!((registry.door.pressure[ShedCause::Egress].get() - 1.02).abs() < 1e-9);
         assert!((0..64).any(|_| look(0, 0) == (0, 0)), "it recovers");
+        assert_eq!(woken.load(Relaxed), 6, "cores are woken for each change");
     }
 }

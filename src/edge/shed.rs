@@ -2,8 +2,8 @@
 //!
 //! A pressure is a number for each [`ShedCause`]: the part of a resource that is used, where 1 is all of it. The
 //! highest decides. A level begins at once when its threshold is reached. It ends when every pressure has stayed
-//! [`RELEASE`] below that threshold for [`HOLD`] without a break, and then only to the next lower one, where the time
-//! begins anew: viewers who come back all at once when the door opens do not make it swing.
+//! [`RELEASE`] below that threshold for the level's [`Level::hold`] without a break, and then only to the next lower
+//! one, where the time begins anew: viewers who come back all at once when the door opens do not make it swing.
 
 use crate::media::Mono;
 use crate::observe::{PerShedCause, ShedCause};
@@ -11,8 +11,6 @@ use std::time::Duration;
 
 /// How far below its threshold a pressure must be for a level to end: 5 % of the resource.
 const RELEASE: f64 = 0.05;
-/// For how long.
-const HOLD: Duration = Duration::from_secs(5);
 
 /// What is shed; each level includes those before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +52,16 @@ impl Level {
             1 => Level::RefuseViewers,
             2 => Level::DropSlowest,
             _ => Level::StopAccepting,
+        }
+    }
+
+    /// How long it must be calm before the level ends. The highest ends soon: whoever comes then is still turned away
+    /// unless it publishes, and publishers should not wait.
+    pub const fn hold(self) -> Duration {
+        match self {
+            Level::Open => Duration::ZERO,
+            Level::RefuseViewers | Level::DropSlowest => Duration::from_secs(5),
+            Level::StopAccepting => Duration::from_millis(500),
         }
     }
 
@@ -119,7 +127,7 @@ impl Shed {
             return None;
         }
         let since = *self.calm_since.get_or_insert(now);
-        if now.since(since) < HOLD {
+        if now.since(since) < self.level.hold() {
             return None;
         }
         *self = Shed { level: self.level.below(), calm_since: Some(now) };
@@ -164,14 +172,14 @@ mod tests {
 
     #[test]
     fn levels_end_slowly_and_one_by_one() {
-        // 5 s are 20 readings, and one that begins them.
-        check(ShedCause::Egress, &[(1.0, 1, 3), (0.1, 20, 3), (0.1, 1, 2), (0.1, 19, 2), (0.1, 1, 1)]);
+        // Half a second is two readings, five are 20, and one that begins them.
+        check(ShedCause::Egress, &[(1.0, 1, 3), (0.1, 2, 3), (0.1, 1, 2), (0.1, 19, 2), (0.1, 1, 1)]);
         check(ShedCause::Egress, &[(0.85, 1, 1), (0.1, 20, 1), (0.1, 1, 0), (0.1, 100, 0)]);
         // Too close to the threshold is not calm; nor is a calm that is broken.
         check(ShedCause::Egress, &[(0.85, 1, 1), (0.81, 100, 1), (0.79, 20, 1), (0.81, 1, 1), (0.79, 20, 1)]);
         check(ShedCause::Egress, &[(0.93, 1, 2), (0.86, 21, 1), (0.86, 100, 1)]);
         // Up again in the middle.
-        check(ShedCause::Egress, &[(0.97, 1, 3), (0.5, 21, 2), (0.97, 1, 3), (0.5, 20, 3)]);
+        check(ShedCause::Egress, &[(0.97, 1, 3), (0.5, 3, 2), (0.97, 1, 3), (0.5, 2, 3)]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 engine_tests!(a_full_house_turns_viewers_away_and_loses_nobody, at_the_end_nobody_is_accepted_until_it_eases);
 
-/// Levels end one by one, five seconds each.
+/// Levels end one by one, most of them after five seconds.
 const EASE_LIMIT: Duration = Duration::from_secs(90);
 
 /// A connection from a loopback address of the test's choice.
