@@ -9,9 +9,11 @@ use tokio::signal::unix::{SignalKind, signal};
 /// How often the ends of cores are looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Waits for SIGTERM or SIGINT, calling `reload` at each SIGHUP. Returns the core that failed, if one did.
+/// Waits for SIGTERM or SIGINT, calling `reload` at each SIGHUP. Returns the core that failed, if one did. `listening` is
+/// called when signals are heard: one that comes before would end the process on the spot.
 pub fn wait(
     ends: &Receiver<(CoreId, io::Result<()>)>,
+    listening: impl FnOnce(),
     reload: impl Fn(),
 ) -> io::Result<Option<(CoreId, io::Error)>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -20,6 +22,7 @@ pub fn wait(
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;
         let mut look = tokio::time::interval(LOOK);
+        listening();
         loop {
             tokio::select! {
                 _ = terminate.recv() => return Ok(None),

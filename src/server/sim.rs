@@ -14,13 +14,16 @@ use super::gateway::{Gateway, Surroundings};
 use super::shared;
 use crate::config::{Config, Flush};
 use crate::control::MediaPages;
+use crate::edge::admission::Admission;
 use crate::edge::auth::Gate;
+use crate::edge::budget::Role;
+use crate::edge::shed::Level;
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
 use crate::observe::CoreSlot;
-use crate::shard::core::{Accepted, Core, Shared};
+use crate::shard::core::{Core, Shared};
 use crate::shard::engine::Backend;
-use crate::shard::engine::sim::{Rng, Sim, World};
+use crate::shard::engine::sim::{LISTENERS, Rng, Sim, World};
 use crate::shard::mailbox::Command;
 use crate::shard::planted::{Bug, plant};
 use clients::{End, Pace, Publisher, Viewer};
@@ -45,7 +48,6 @@ const TURNS_MAX: u32 = 3_000_000;
 
 struct SimCore {
     core: Core<Sim, Gateway>,
-    accepted: Rc<Accepted>,
     slot: CoreSlot,
     asleep: bool,
 }
@@ -58,6 +60,11 @@ struct Run {
     viewers: Vec<Viewer>,
     /// Who has not begun yet: publishers, viewers.
     unborn: (Vec<Publisher>, Vec<Viewer>),
+    door: Arc<Admission>,
+    /// Levels of overload still to come, the first last; there are none in most runs.
+    levels: Vec<(u64, Level)>,
+    /// Whether there were any.
+    sheds: bool,
     turns: u32,
 }
 
@@ -87,19 +94,29 @@ impl Run {
         tracing::info!(?config.fanout, ?config.publish, cores = count, "a seed's gateway");
         let shared = Arc::new(shared(&config, count, 1000).expect("eventfds"));
         let handshake = Duration::from_secs(10);
+        let door = Admission::new(&config.limits, 1 << 20);
         let gate = Gate::new(Arc::new(config));
-        let surroundings = Arc::new(Surroundings { gate, pages: MediaPages::unserved(), handshake });
+        let surroundings = Arc::new(Surroundings {
+            gate,
+            door: door.clone(),
+            limiters: Arc::default(),
+            pages: MediaPages::unserved(),
+            handshake,
+            retry_after_s: 5,
+        });
         let core = |id: usize| {
             let id = id as CoreId;
-            let (slot, accepted) = (CoreSlot::default(), Rc::new(Accepted::default()));
+            let slot = CoreSlot::default();
             let backend = Sim::new(world.clone(), shared.bells.eventfd(id).expect("an eventfd"));
             let app = Gateway::new(id, surroundings.clone(), shared.clone());
-            let core = Core::new(id, shared.clone(), backend, app, accepted.clone(), slot.clone());
-            SimCore { core, accepted, slot, asleep: false }
+            let core = Core::new(id, shared.clone(), backend, app, LISTENERS, slot.clone());
+            SimCore { core, slot, asleep: false }
         };
         let cores = (0..count).map(core).collect();
-        let unborn = cast(world.borrow().now_us, &mut rng);
-        Run { world, shared, cores, publishers: Vec::new(), viewers: Vec::new(), unborn, turns: 0 }
+        let now_us = world.borrow().now_us;
+        let (unborn, levels) = (cast(now_us, &mut rng), levels(now_us, &mut rng));
+        let (publishers, viewers, sheds) = (Vec::new(), Vec::new(), !levels.is_empty());
+        Run { world, shared, cores, publishers, viewers, unborn, door, levels, sheds, turns: 0 }
     }
 
     /// A connection of core and room by chance, to listener `listener`.
@@ -108,16 +125,18 @@ impl Run {
         let at = world.rng.within(0..self.cores.len() as u64) as usize;
         let room = world.rng.pick(&[3000, 40_000, 250_000]);
         let (pipe, socket) = world.connect(room).expect("a descriptor");
-        let core = &mut self.cores[at];
-        core.accepted.push(listener, socket, ([127, 0, 0, 1], 1000 + pipe as u16).into());
-        self.shared.bells.awake(at as CoreId);
-        core.asleep = false;
+        let address = ([127, 0, 0, 1], 1000 + pipe as u16).into();
+        self.cores[at].core.backend_mut().connect(listener, socket, address);
         pipe
     }
 
     /// Clients whose moment has come.
     fn clients(&mut self) -> Result<(), String> {
         let now_us = self.world.borrow().now_us;
+        while let Some((_, level)) = self.levels.pop_if(|(at_us, _)| *at_us <= now_us) {
+            tracing::info!(now_us, ?level, "overload");
+            self.door.set_level(level);
+        }
         while self.unborn.0.last().is_some_and(|p| p.next_at() <= now_us) {
             let Some(mut publisher) = self.unborn.0.pop() else { break };
             publisher.pipe = self.connect(0);
@@ -147,20 +166,23 @@ impl Run {
             [self.unborn.0.last().map(Publisher::next_at), self.unborn.1.last().map(Viewer::next_at)];
         let born =
             self.publishers.iter().map(Publisher::next_at).chain(self.viewers.iter().map(Viewer::next_at));
-        born.chain(unborn.into_iter().flatten()).min().unwrap_or(u64::MAX)
+        let level = self.levels.last().map(|(at_us, _)| *at_us);
+        born.chain(unborn.into_iter().flatten()).chain(level).min().unwrap_or(u64::MAX)
     }
 
     /// Runs clients and cores up to a moment.
     fn until(&mut self, end_us: u64) -> Result<(), String> {
         while self.world.borrow().now_us < end_us {
             self.clients()?;
-            let awake = |c: &SimCore| !c.asleep || c.core.backend().is_ready();
+            let now_us = self.world.borrow().now_us;
+            let due = |c: &SimCore| c.core.wakes_at().as_micros() <= now_us;
+            let awake = |c: &SimCore| !c.asleep || due(c) || c.core.backend().is_ready();
             let awake: Vec<usize> = (0..self.cores.len()).filter(|at| awake(&self.cores[*at])).collect();
             if awake.is_empty() {
                 if let Some(at) = self.cores.iter().position(|c| c.core.misses_a_bell()) {
                     return Err(format!("core {at} sleeps on what was left for it"));
                 }
-                let wakes = self.cores.iter().map(|c| c.core.backend().wakes_at().as_micros());
+                let wakes = self.cores.iter().map(|c| c.core.wakes_at().as_micros());
                 let next = wakes.min().unwrap_or(u64::MAX).min(self.next_client()).min(end_us);
                 let mut world = self.world.borrow_mut();
                 world.now_us = next.max(world.now_us);
@@ -209,6 +231,10 @@ impl Run {
         for core in &mut self.cores {
             core.core.check_empty()?;
         }
+        let left = [Role::Fresh, Role::Viewer, Role::Publisher].map(|role| self.door.count(role));
+        if left != [0; 3] {
+            return Err(format!("nobody is there, and the door counts {left:?}"));
+        }
         self.check_counters()?;
         for at in 0..self.cores.len() {
             let sent = self.shared.mailboxes.send(at as CoreId, Command::Drain);
@@ -229,7 +255,10 @@ impl Run {
             if !viewer.over && !self.world.borrow().pipes[viewer.pipe].closed {
                 return Err(format!("{who} is never let go"));
             }
-            let Some((publisher, _)) = viewer.audit.last[0].filter(|_| viewer.pace == Pace::Fast) else {
+            // Under overload it may have been closed, and publishers come when the door opens, in any order.
+            let Some((publisher, _)) = viewer.audit.last[0]
+                .filter(|_| viewer.pace == Pace::Fast && !viewer.audit.fickle && !self.sheds)
+            else {
                 continue;
             };
             let Some(last) = self.publishers.iter().find(|p| p.number == publisher) else { continue };
@@ -267,6 +296,19 @@ impl Run {
     }
 }
 
+/// Now and then the machine is said to be at its end, up to four times and for a while, but not for ever.
+fn levels(now_us: u64, rng: &mut Rng) -> Vec<(u64, Level)> {
+    if !rng.chance(25) {
+        return Vec::new();
+    }
+    let mut at_us: Vec<u64> = (0..rng.within(1..5)).map(|_| now_us + rng.within(0..PLAY_US)).collect();
+    at_us.sort_unstable();
+    let some = at_us.into_iter().map(|at_us| (at_us, rng.pick(&Level::ALL)));
+    let mut levels: Vec<_> = some.chain([(now_us + PLAY_US, Level::Open)]).collect();
+    levels.reverse();
+    levels
+}
+
 /// Who comes, the first last.
 fn cast(now_us: u64, rng: &mut Rng) -> (Vec<Publisher>, Vec<Viewer>) {
     let names = &["a", "b"][..rng.within(1..3) as usize];
@@ -300,7 +342,8 @@ fn cast(now_us: u64, rng: &mut Rng) -> (Vec<Publisher>, Vec<Viewer>) {
                 3 => Pace::Resets(later),
                 _ => Pace::Fast,
             };
-            viewers.push(Viewer::new(name, usize::MAX, pace, rng.chance(50), at_us));
+            let viewer = Viewer::new(name, usize::MAX, pace, rng.chance(50), at_us);
+            viewers.push(if rng.chance(25) { viewer.with_whims(rng) } else { viewer });
         }
     }
     publishers.sort_by_key(|p| std::cmp::Reverse(p.next_at()));

@@ -14,6 +14,16 @@ impl<B: Backend, A: App> Core<B, A> {
         &self.backend
     }
 
+    /// See [`Core::backend`].
+    pub(crate) fn backend_mut(&mut self) -> &mut B {
+        &mut self.backend
+    }
+
+    /// When a sleeping core wakes by itself.
+    pub(crate) fn wakes_at(&self) -> Mono {
+        self.timers.next_at()
+    }
+
     /// A sleeping core would miss something that was left for it before this turn's end.
     pub(crate) fn misses_a_bell(&self) -> bool {
         self.shared.bells.pending(self.id) || !self.shared.mailboxes.is_empty(self.id)
@@ -38,7 +48,7 @@ impl<B: Backend, A: App> Core<B, A> {
     /// Nobody is connected and every stream has ended: then nothing is left of them.
     pub(crate) fn check_empty(&mut self) -> Result<(), String> {
         let (connections, streams) = (self.conns.used() as usize, self.homes.len());
-        let [logs, waiting] = [self.readers.open(), self.readers.waiting()];
+        let [logs, waiting] = [self.readers.open(), self.readers.wanted.players()];
         let timers = std::mem::take(&mut self.timers).take_due(Mono::from_micros(u64::MAX - 1));
         let timers = timers.iter().filter(|t| matches!(t, Timer::Stream(_))).count();
         let pinned = self.readers.pinned_bytes() as usize;

@@ -1,17 +1,18 @@
 //! The loop of one core.
 //!
-//! Order of a turn: completions (bytes in, frames appended, sends over), accepted sockets, commands of other cores,
-//! deadlines (flushes among them), then sends, at most 300 us of estimated work. Then the runtime gets its turn:
-//! by a no-op on the engine's own ring, never by `yield_now`, because the runtime submits its own operations (accepts)
-//! only when the thread really waits.
+//! Order of a turn: completions (connections, bytes in, frames appended, sends over), commands of other cores, deadlines
+//! (flushes among them), then sends, at most 300 us of estimated work. A core that has nothing left to do waits in its
+//! backend, and nowhere else.
 
+use super::accept::Accepting;
 use super::bells::Bells;
 use super::conn::{Role, State, Table, hot};
 use super::engine::{Backend, BackendStats, Completion, Key};
 use super::mailbox::{Command, Mailboxes};
 use super::planted::{Bug, is_planted};
 use super::publish::Homes;
-use super::subscribe::Readers;
+use super::readers::Readers;
+use super::shed::Shedding;
 use super::timers::{Timer, Timers};
 use super::{App, Io, Limits, Request};
 use crate::fanout::directory::Directory;
@@ -20,12 +21,8 @@ use crate::fanout::log::{LogId, Retention};
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
 use crate::observe::{CoreHistograms, CoreSlot, DisconnectReason};
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,42 +60,6 @@ pub struct Shared {
     pub keep: Retention,
 }
 
-/// Sockets that the runtime accepted for the engine.
-#[derive(Debug, Default)]
-pub struct Accepted {
-    pub(super) queue: RefCell<VecDeque<(usize, OwnedFd, SocketAddr)>>,
-    notify: tokio::sync::Notify,
-    stopped: std::cell::Cell<bool>,
-    /// Duplicates of the listeners, to wake who waits for an accept when there are to be no more.
-    listeners: RefCell<Vec<OwnedFd>>,
-}
-
-impl Accepted {
-    /// Hands over a socket of listener `listener`.
-    pub fn push(&self, listener: usize, socket: OwnedFd, address: SocketAddr) {
-        self.queue.borrow_mut().push_back((listener, socket, address));
-        self.notify.notify_one();
-    }
-
-    /// A listener that is shut down when the core drains: later clients are refused, not reset.
-    pub(super) fn watch(&self, listener: OwnedFd) {
-        self.listeners.borrow_mut().push(listener);
-    }
-
-    fn stop(&self) {
-        self.stopped.set(true);
-        for listener in self.listeners.borrow_mut().drain(..) {
-            // Fails only on a listener that is gone.
-            let _gone = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both);
-        }
-    }
-
-    /// Whether the core drains and wants no more.
-    pub fn stopped(&self) -> bool {
-        self.stopped.get()
-    }
-}
-
 /// See the module's description.
 pub struct Core<B: Backend, A: App> {
     pub(super) id: CoreId,
@@ -118,30 +79,31 @@ pub struct Core<B: Backend, A: App> {
     pub(super) spare_logs: Vec<LogId>,
     /// Cores to ring at the end of the turn.
     pub(super) to_ring: Vec<CoreId>,
-    pub(super) accepted: Rc<Accepted>,
+    pub(super) accepting: Vec<Accepting>,
     starved: Vec<Key>,
     spare_io: Io,
     backend_stats: BackendStats,
     pub(super) draining: Option<Mono>,
+    pub(super) shedding: Shedding,
     busy_us: u64,
     second_at: Mono,
     turn_us_max: u64,
 }
 
 impl<B: Backend, A: App> Core<B, A> {
-    /// A core without connections.
+    /// A core without connections, whose backend has `listeners` listeners.
     pub fn new(
         id: CoreId,
         shared: Arc<Shared>,
         backend: B,
         app: A,
-        accepted: Rc<Accepted>,
+        listeners: usize,
         observed: CoreSlot,
     ) -> Core<B, A> {
         let now = backend.now();
         let mut timers = Timers::default();
         timers.push(now + Duration::from_secs(1), Timer::Second);
-        Core {
+        let mut core = Core {
             id,
             conns: Table::new(shared.limits.connections),
             homes: Homes::default(),
@@ -156,59 +118,52 @@ impl<B: Backend, A: App> Core<B, A> {
             ended_logs: Vec::new(),
             spare_logs: Vec::new(),
             to_ring: Vec::new(),
-            accepted,
+            accepting: (0..listeners).map(|_| Accepting::default()).collect(),
             starved: Vec::new(),
             spare_io: Io::default(),
             backend_stats: BackendStats::default(),
             draining: None,
+            shedding: Shedding::default(),
             busy_us: 0,
             second_at: now,
             turn_us_max: 0,
-        }
+        };
+        (0..listeners).for_each(|listener| core.accept(listener));
+        core
     }
 
     /// Runs until drained.
-    pub async fn run(mut self) -> io::Result<()> {
+    pub fn run(mut self) -> io::Result<()> {
         loop {
             let began = self.backend.now();
             let more = self.turn(began)?;
             if self.drained(began) {
                 return Ok(());
             }
-            let asleep = self.rest(more);
             // The ring's sends are carried out here.
             self.backend.submit()?;
             let ended = self.backend.now();
             self.busy_us += ended.micros_since(began);
             self.turn_us_max = self.turn_us_max.max(ended.micros_since(began));
             self.histograms.record_turn_us(ended.micros_since(began));
-            let accepted = self.accepted.clone();
-            tokio::select! {
-                ready = self.backend.ready() => ready?,
-                () = accepted.notify.notified() => {}
-            }
-            if asleep {
+            if self.rest(more) {
+                self.backend.wait(self.timers.next_at())?;
                 self.shared.bells.awake(self.id);
             }
         }
     }
 
-    /// Before the core waits: makes sure that it is woken for its next deadline, or at once. Returns whether it sleeps,
-    /// and other cores must ring.
-    pub(crate) fn rest(&mut self, more: bool) -> bool {
+    /// Whether the core is to wait, and others must ring from now on.
+    pub(crate) fn rest(&self, more: bool) -> bool {
         let Shared { bells, mailboxes, .. } = &*self.shared;
-        let asleep = !more && bells.sleep(self.id, || !mailboxes.is_empty(self.id));
-        if asleep {
-            self.backend.wake_at(self.timers.next_at());
-        } else {
-            self.backend.yield_once();
-        }
-        asleep
+        !more && bells.sleep(self.id, || !mailboxes.is_empty(self.id))
     }
 
     /// One turn; returns whether there is more to do at once.
     pub(crate) fn turn(&mut self, now: Mono) -> io::Result<bool> {
         self.backend.collect()?;
+        self.observed.metrics.turns.inc();
+        self.follow_shedding();
         let mut more = false;
         for key in std::mem::take(&mut self.starved) {
             self.receive(key);
@@ -222,7 +177,6 @@ impl<B: Backend, A: App> Core<B, A> {
                 break;
             }
         }
-        self.take_accepted(now);
         for _ in 0..COMMANDS_PER_TURN {
             let Some(command) = self.shared.mailboxes.take(self.id) else { break };
             self.command(now, command);
@@ -232,6 +186,7 @@ impl<B: Backend, A: App> Core<B, A> {
             match timer {
                 Timer::Connection(key) => self.connection_due(now, key),
                 Timer::Stream(id) => self.stream_due(now, id),
+                Timer::Accept(listener) => self.accept(listener),
                 Timer::Second => self.second(now),
             }
         }
@@ -283,6 +238,10 @@ impl<B: Backend, A: App> Core<B, A> {
                 self.release(now, key);
             }
             Completion::Sent { key, result } => self.sent(now, key, result),
+            Completion::Accepted { listener, socket, address } => {
+                self.accepted(now, listener, socket, address)
+            }
+            Completion::AcceptEnded { listener, error } => self.accept_ended(now, listener, error),
             Completion::Woken => {}
         }
     }
@@ -407,7 +366,7 @@ impl<B: Backend, A: App> Core<B, A> {
             Command::Arrive { stream, hosted } => self.arrive(now, stream, hosted),
             Command::Superseded { stream, epoch } => self.superseded(stream, epoch),
             Command::Drain => {
-                self.accepted.stop();
+                self.close_listeners();
                 self.draining = Some(now + DRAIN);
                 for key in self.conns.keys() {
                     self.say_goodbye(key);
@@ -480,11 +439,13 @@ impl<B: Backend, A: App> Core<B, A> {
         metrics.streams.set(self.homes.len() as i64);
         metrics.log_bytes.set(self.homes.held_bytes() as i64);
         metrics.pinned_bytes.set(self.readers.pinned_bytes() as i64);
+        metrics.waiting_players.set(self.readers.wanted.players() as i64);
         let app = &self.app;
         self.conns.measure(MEASURED_PAGES, |peer| app.heap_bytes(peer));
         let memory = self.conns.bytes() + self.timers.bytes() + self.readers.bytes();
         metrics.connection_memory_bytes.set(memory as i64);
         self.enforce_pin_budget(now);
+        self.close_slowest(now);
         self.histograms.publish(&self.observed.histograms);
     }
 }

@@ -1,62 +1,18 @@
-//! The life of a connection: accepted, with deadlines, finished politely or aborted, released when the kernel is done.
+//! The life of a connection: with deadlines, finished politely or aborted, released when the kernel is done.
 
 use super::App;
-use super::conn::{Cold, Flight, Role, State, hot};
+use super::conn::{Flight, Role, State, hot};
 use super::core::Core;
 use super::engine::{Backend, Key};
 use super::timers::Timer;
 use crate::media::Mono;
-use crate::observe::{DisconnectReason, RefuseReason};
-use bytes::Bytes;
+use crate::observe::DisconnectReason;
 use std::time::Duration;
 
 /// How long a closed side waits for the peer's end of stream.
 const LINGER: Duration = Duration::from_secs(2);
 
 impl<B: Backend, A: App> Core<B, A> {
-    pub(super) fn take_accepted(&mut self, now: Mono) {
-        loop {
-            let Some((listener, socket, address)) = self.accepted.queue.borrow_mut().pop_front() else {
-                return;
-            };
-            self.observed.metrics.connections_accepted.inc();
-            if self.draining.is_some() {
-                self.observed.metrics.connections_refused[RefuseReason::Draining].inc();
-                continue;
-            }
-            let peer = self.app.accepted(now, listener, address);
-            let protocol = self.app.protocol(&peer);
-            let cold = Cold {
-                peer,
-                role: Role::None,
-                protocol,
-                out: Vec::new(),
-                preface: None,
-                sending: Bytes::new(),
-                timer_at: Mono::NEVER,
-                linger_until: Mono::NEVER,
-                reason: DisconnectReason::ClientClosed,
-                inbound_since: now,
-                inbound_bytes: 0,
-                detach: None,
-            };
-            let Some(key) = self.conns.insert(cold) else {
-                self.observed.metrics.connections_refused[RefuseReason::Limit].inc();
-                continue;
-            };
-            super::runtime::prepare_socket(&socket, self.shared.limits.notsent_lowat_bytes);
-            if let Err(error) = self.backend.attach(key.slot, socket) {
-                tracing::warn!(%error, peer = %address, "cannot take a connection");
-                self.observed.metrics.connections_refused[RefuseReason::Descriptors].inc();
-                self.conns.remove(key.slot);
-                continue;
-            }
-            self.observed.metrics.connections.inc();
-            self.receive(key);
-            self.arm(key);
-        }
-    }
-
     /// Makes sure that the timer queue has an entry for the connection's next deadline.
     pub(super) fn arm(&mut self, key: Key) {
         let stall = self.shared.limits.stall;

@@ -1,23 +1,18 @@
-//! The thread of a core: pinning, the runtime, listeners, the choice of the engine.
+//! The thread of a core: pinning, listeners, the choice of the engine.
 
 use super::App;
-use super::core::{Accepted, Core, Shared};
-use super::engine::{epoll::Epoll, uring, uring::Uring};
+use super::core::{Core, Shared};
+use super::engine::{Backend, epoll::Epoll, uring, uring::Uring};
 use crate::fanout::stream::CoreId;
 use crate::observe::CoreSlot;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::rc::Rc;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Pause after a failed accept: out of descriptors, which time alone can mend.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
-/// Entries of the runtime's own ring: accepts only.
-const RUNTIME_ENTRIES: u32 = 64;
 /// A peer that acknowledges nothing for this long is gone; longer than any stall timeout that is of use.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Keepalive: first probe, distance, count.
@@ -98,88 +93,24 @@ pub struct Start<F> {
 
 impl<A: App, F: FnOnce() -> A> Start<F> {
     /// Runs the core on this thread until it is drained.
-    pub fn run(self) -> io::Result<()> {
+    pub fn run(mut self) -> io::Result<()> {
         pin(self.cpu)?;
+        let bell = self.shared.bells.eventfd(self.id)?;
+        let listeners: Vec<OwnedFd> = self.listeners.drain(..).map(OwnedFd::from).collect();
+        let count = listeners.len();
         match self.engine {
             Engine::Uring => {
-                let mut ring = tokio_uring::uring_builder();
-                ring.setup_single_issuer().setup_coop_taskrun();
-                tokio_uring::builder().entries(RUNTIME_ENTRIES).uring_builder(&ring).start(self.serve_uring())
+                let uring = Uring::new(self.shared.limits.connections, listeners, bell)?;
+                self.serve(uring, count)
             }
-            Engine::Epoll => {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                tokio::task::LocalSet::new().block_on(&runtime, self.serve_epoll())
-            }
+            Engine::Epoll => self.serve(Epoll::new(listeners, bell)?, count),
         }
     }
 
-    async fn serve_uring(self) -> io::Result<()> {
-        let accepted = Rc::new(Accepted::default());
-        let backend = Uring::new(self.shared.limits.connections, self.shared.bells.eventfd(self.id)?)?;
-        for (index, listener) in self.listeners.into_iter().enumerate() {
-            let (accepted, observed) = (accepted.clone(), self.observed.clone());
-            accepted.watch(listener.try_clone()?.into());
-            tokio_uring::spawn(async move {
-                let listener = tokio_uring::net::TcpListener::from_std(listener);
-                loop {
-                    // The runtime's stream closes its descriptor; the engine's is a duplicate.
-                    let socket = listener.accept().await.and_then(|(stream, address)| {
-                        // SAFETY: `stream` keeps the descriptor open through this expression.
-                        let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
-                        Ok((fd.try_clone_to_owned()?, address))
-                    });
-                    if !take(socket, index, &accepted, &observed).await {
-                        return;
-                    }
-                }
-            });
-        }
+    fn serve(self, backend: impl Backend, listeners: usize) -> io::Result<()> {
         let app = (self.app)();
-        Core::new(self.id, self.shared, backend, app, accepted, self.observed).run().await
+        Core::new(self.id, self.shared, backend, app, listeners, self.observed).run()
     }
-
-    async fn serve_epoll(self) -> io::Result<()> {
-        let accepted = Rc::new(Accepted::default());
-        let backend = Epoll::new(self.shared.bells.eventfd(self.id)?)?;
-        for (index, listener) in self.listeners.into_iter().enumerate() {
-            let (accepted, observed) = (accepted.clone(), self.observed.clone());
-            listener.set_nonblocking(true)?;
-            accepted.watch(listener.try_clone()?.into());
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            tokio::task::spawn_local(async move {
-                loop {
-                    let socket = listener
-                        .accept()
-                        .await
-                        .and_then(|(stream, address)| Ok((OwnedFd::from(stream.into_std()?), address)));
-                    if !take(socket, index, &accepted, &observed).await {
-                        return;
-                    }
-                }
-            });
-        }
-        let app = (self.app)();
-        Core::new(self.id, self.shared, backend, app, accepted, self.observed).run().await
-    }
-}
-
-/// Hands an accepted socket to the engine. Returns whether to go on.
-async fn take(
-    socket: io::Result<(OwnedFd, SocketAddr)>,
-    listener: usize,
-    accepted: &Accepted,
-    observed: &CoreSlot,
-) -> bool {
-    match socket {
-        Ok((socket, address)) => accepted.push(listener, socket, address),
-        Err(_) if accepted.stopped() => {}
-        Err(error) => {
-            observed.metrics.accept_errors.inc();
-            tracing::warn!(%error, "accept failed; pausing");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-        }
-    }
-    !accepted.stopped()
 }
 
 /// The CPUs this process may use.

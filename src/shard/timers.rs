@@ -12,6 +12,8 @@ use std::collections::BinaryHeap;
 pub(super) enum Timer {
     Connection(Key),
     Stream(StreamId),
+    /// A listener that is to be tried again.
+    Accept(usize),
     Second,
 }
 

@@ -173,6 +173,13 @@ impl Publisher {
         }
     }
 
+    /// Sends the sound that belongs in front of the next video frame.
+    pub fn sound_up_to_video(&mut self) {
+        while self.shape.audio && self.audio_ms() < self.video_ms() {
+            self.step().expect("publish");
+        }
+    }
+
     /// Runs in its own thread until the flag rises; then ends properly and returns itself.
     pub fn run_beside<'scope>(
         mut self,

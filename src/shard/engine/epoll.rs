@@ -3,19 +3,23 @@
 //! A send or receive is tried at once; what would block is remembered and tried again when epoll says so. Its
 //! completions queue up like the ring's, so the engine cannot tell the difference.
 
-use super::{Backend, BackendStats, Buffer, Completion, Key, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
+use super::{
+    Backend, BackendStats, Buffer, Completion, Key, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, peer_address,
+};
 use crate::media::Mono;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use tokio::io::unix::AsyncFd;
 
 /// Events taken by one look.
 const EVENTS: usize = 256;
-/// `EventData` of the bell and of the timer; slots are smaller.
+/// `EventData` of the bell, of the timer and of the first listener; slots are smaller.
 const BELL: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
+const LISTENER: u64 = 1 << 32;
+/// Connections taken from one listener in a row.
+const ACCEPTS_IN_A_ROW: u32 = 64;
 /// Reads of one socket in a row, so that one publisher cannot starve the others.
 const READS_IN_A_ROW: u32 = 4;
 
@@ -44,7 +48,8 @@ struct Place {
 
 /// See the module's description.
 pub struct Epoll {
-    readiness: AsyncFd<OwnedFd>,
+    poll: OwnedFd,
+    listeners: Vec<Listener>,
     bell: OwnedFd,
     timer: OwnedFd,
     armed: Mono,
@@ -54,26 +59,32 @@ pub struct Epoll {
     buffers: Vec<Box<[u8]>>,
     free: Vec<u16>,
     collected: VecDeque<Completion>,
-    /// The last look was full: epoll may have more to say, and from outside only new edges are seen.
-    unseen: bool,
-    /// The next wait is only a turn for the runtime.
-    yielded: bool,
+    /// A wait has looked already.
+    looked: bool,
     events: Vec<epoll::Event>,
 }
 
+struct Listener {
+    socket: OwnedFd,
+    accepting: bool,
+}
+
 impl Epoll {
-    /// A backend without sockets. Must be called inside a tokio runtime.
-    pub fn new(bell: OwnedFd) -> io::Result<Epoll> {
+    /// A backend without sockets; `bell` is the eventfd that other cores ring.
+    pub fn new(listeners: Vec<OwnedFd>, bell: OwnedFd) -> io::Result<Epoll> {
         use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
         let poll = epoll::create(CreateFlags::CLOEXEC)?;
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         epoll::add(&poll, &bell, EventData::new_u64(BELL), EventFlags::IN)?;
         epoll::add(&poll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
-        // SAFETY: the `AsyncFd` owns the descriptor: it stays open as long as it is registered.
-        let readiness = unsafe { AsyncFd::register_with_interest(poll, tokio::io::Interest::READABLE)? };
+        for (data, socket) in (LISTENER..).zip(&listeners) {
+            rustix::io::ioctl_fionbio(socket, true)?;
+            epoll::add(&poll, socket, EventData::new_u64(data), EventFlags::empty())?;
+        }
         Ok(Epoll {
-            readiness,
+            poll,
+            listeners: listeners.into_iter().map(|socket| Listener { socket, accepting: false }).collect(),
             bell,
             timer,
             armed: Mono::NEVER,
@@ -82,8 +93,7 @@ impl Epoll {
             buffers: Vec::new(),
             free: Vec::new(),
             collected: VecDeque::new(),
-            unseen: false,
-            yielded: false,
+            looked: false,
             events: Vec::with_capacity(EVENTS),
         })
     }
@@ -109,7 +119,8 @@ impl Epoll {
     /// Tells epoll what `slot` waits for.
     fn watch(&mut self, slot: u32) {
         let Some(Some(place)) = self.places.get_mut(slot as usize) else { return };
-        let mut want = EventFlags::empty();
+        // By edges: a socket that is broken would otherwise be told of for ever, also when nothing is asked of it.
+        let mut want = EventFlags::ET;
         want.set(EventFlags::IN, place.receive != Receive::No);
         want.set(EventFlags::OUT, place.send.is_some());
         if want == place.interest {
@@ -117,7 +128,7 @@ impl Epoll {
         }
         place.interest = want;
         let data = EventData::new_u64(u64::from(slot));
-        if let Err(error) = epoll::modify(self.readiness.get_ref(), &place.socket, data, want) {
+        if let Err(error) = epoll::modify(&self.poll, &place.socket, data, want) {
             tracing::warn!(%error, slot, "cannot watch a socket");
         }
     }
@@ -176,8 +187,8 @@ impl Epoll {
                         place.receive = Receive::No;
                     }
                     self.collected.push_back(Completion::Received { key, buffer, last });
-                    // A short read is no sign that nothing is left: the end of stream may stand behind it, and epoll,
-                    // seen by edges from outside, has told of both already.
+                    // A short read is no sign that nothing is left: the end of stream may stand behind it, and epoll has
+                    // told of both already.
                     if last {
                         return self.watch(slot);
                     }
@@ -195,25 +206,67 @@ impl Epoll {
                 }
             }
         }
-        // More may wait, and epoll, watched by edges from outside, need not say so again.
+        // More may wait, and epoll, which tells of edges, need not say so again.
         self.queue(slot);
     }
 
-    /// One look only: what it reports stays reported until it is read, which happens behind it, so a loop until
-    /// nothing is left would not end.
-    fn look(&mut self) -> io::Result<()> {
+    /// Looks once, waiting for something to see until `wait` is over, for ever if there is none.
+    fn look(&mut self, wait: Option<&rustix::event::Timespec>) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
         events.clear();
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        let spare = rustix::buffer::spare_capacity(&mut events);
-        match epoll::wait(self.readiness.get_ref(), spare, Some(&now)) {
+        match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), wait) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        self.unseen = events.len() == EVENTS;
         self.take_events(&events);
         self.events = events;
         Ok(())
+    }
+
+    fn try_accept(&mut self, listener: usize) {
+        let Some(Listener { socket, accepting: true }) = self.listeners.get(listener) else { return };
+        for _ in 0..ACCEPTS_IN_A_ROW {
+            match rustix::net::accept_with(socket, rustix::net::SocketFlags::CLOEXEC) {
+                Ok(socket) => {
+                    let address = peer_address(&socket);
+                    self.collected.push_back(Completion::Accepted { listener, socket, address });
+                }
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+                Err(error) => return self.end_accept(listener, error.raw_os_error()),
+            }
+        }
+    }
+
+    fn end_accept(&mut self, listener: usize, error: i32) {
+        if let Some(place) = self.listeners.get_mut(listener)
+            && std::mem::take(&mut place.accepting)
+        {
+            self.watch_listener(listener, EventFlags::empty());
+            self.collected.push_back(Completion::AcceptEnded { listener, error });
+        }
+    }
+
+    /// By levels: what is left in the queue is told of again.
+    fn watch_listener(&self, listener: usize, want: EventFlags) {
+        let Some(place) = self.listeners.get(listener) else { return };
+        let data = EventData::new_u64(LISTENER + listener as u64);
+        if let Err(error) = epoll::modify(&self.poll, &place.socket, data, want) {
+            tracing::error!(%error, listener, "cannot watch a listener");
+        }
+    }
+
+    fn set_timer(&mut self, at: Mono) {
+        use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
+        if at >= self.armed || at == Mono::NEVER {
+            return;
+        }
+        self.armed = at;
+        let us = at.as_micros();
+        let value = Timespec { tv_sec: (us / 1_000_000) as i64, tv_nsec: (us % 1_000_000 * 1000) as _ };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+        if let Err(error) = timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once) {
+            tracing::error!(%error, fd = self.timer.as_raw_fd(), "cannot set the core's timer");
+        }
     }
 
     fn take_events(&mut self, events: &[epoll::Event]) {
@@ -224,10 +277,14 @@ impl Epoll {
                 let mut word = [0; 8];
                 // Read only to silence it; nothing to read means somebody did.
                 let _already = rustix::io::read(source, &mut word);
-                if data == TIMER {
-                    self.armed = Mono::NEVER;
+                match data {
+                    TIMER => self.armed = Mono::NEVER,
+                    _ => self.collected.push_back(Completion::Woken),
                 }
-                self.collected.push_back(Completion::Woken);
+                continue;
+            }
+            if data >= LISTENER {
+                self.try_accept((data - LISTENER) as usize);
                 continue;
             }
             let slot = data as u32;
@@ -244,8 +301,8 @@ impl Epoll {
 
 impl Backend for Epoll {
     fn attach(&mut self, slot: u32, socket: OwnedFd) -> io::Result<()> {
-        let interest = EventFlags::empty();
-        epoll::add(self.readiness.get_ref(), &socket, EventData::new_u64(u64::from(slot)), interest)?;
+        let interest = EventFlags::ET;
+        epoll::add(&self.poll, &socket, EventData::new_u64(u64::from(slot)), interest)?;
         let at = slot as usize;
         if self.places.len() <= at {
             self.places.resize_with(at + 1, || None);
@@ -259,7 +316,7 @@ impl Backend for Epoll {
 
     fn detach(&mut self, slot: u32) -> Option<OwnedFd> {
         let place = self.places.get_mut(slot as usize)?.take()?;
-        if let Err(error) = epoll::delete(self.readiness.get_ref(), &place.socket) {
+        if let Err(error) = epoll::delete(&self.poll, &place.socket) {
             tracing::warn!(%error, slot, "cannot forget a socket");
         }
         Some(place.socket)
@@ -293,33 +350,43 @@ impl Backend for Epoll {
         self.queue(key.slot);
     }
 
-    fn wake_at(&mut self, at: Mono) {
-        use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
-        if at >= self.armed || at == Mono::NEVER {
-            return;
-        }
-        self.armed = at;
-        let us = at.as_micros();
-        let value = Timespec { tv_sec: (us / 1_000_000) as i64, tv_nsec: (us % 1_000_000 * 1000) as _ };
-        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
-        if let Err(error) = timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once) {
-            tracing::error!(%error, fd = self.timer.as_raw_fd(), "cannot set the core's timer");
+    fn accept(&mut self, listener: usize) {
+        if let Some(place) = self.listeners.get_mut(listener) {
+            place.accepting = true;
+            self.watch_listener(listener, EventFlags::IN);
         }
     }
 
-    fn yield_once(&mut self) {
-        self.yielded = true;
+    fn pause_accept(&mut self, listener: usize) {
+        self.end_accept(listener, libc::ECANCELED);
+    }
+
+    fn close_listener(&mut self, listener: usize) {
+        self.end_accept(listener, libc::ECANCELED);
+        if let Some(place) = self.listeners.get(listener) {
+            // Both fail only on a listener that is gone. Forgotten first: a closed one would be told of for ever.
+            let _gone = epoll::delete(&self.poll, &place.socket);
+            let _gone = rustix::net::shutdown(&place.socket, rustix::net::Shutdown::Both);
+        }
     }
 
     fn submit(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    fn collect(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.yielded) {
-            self.collected.push_back(Completion::Woken);
+    fn wait(&mut self, until: Mono) -> io::Result<()> {
+        if !self.collected.is_empty() || !self.receivable.is_empty() {
+            return Ok(());
         }
-        self.look()?;
+        self.set_timer(until);
+        self.looked = true;
+        self.look(None)
+    }
+
+    fn collect(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.looked) {
+            self.look(Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        }
         for _ in 0..self.receivable.len() {
             if let Some(slot) = self.receivable.pop_front() {
                 if let Some(Some(place)) = self.places.get_mut(slot as usize) {
@@ -342,16 +409,6 @@ impl Backend for Epoll {
 
     fn recycle(&mut self, buffer: Buffer) {
         self.free.push(buffer.id);
-    }
-
-    async fn ready(&self) -> io::Result<()> {
-        if self.yielded || self.unseen || !self.collected.is_empty() || !self.receivable.is_empty() {
-            // The epoll driver gets its turn; nothing here is starved by a task that is always ready.
-            tokio::task::yield_now().await;
-            return Ok(());
-        }
-        self.readiness.readable().await?.clear_ready();
-        Ok(())
     }
 
     fn stats(&self) -> BackendStats {

@@ -16,6 +16,7 @@ pub mod uring;
 
 use crate::media::Mono;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 /// Receive buffers of a core; they return in the turn that filled them, so few serve many sockets.
@@ -73,7 +74,23 @@ pub enum Completion {
         /// Fewer bytes than asked for only if the socket failed in between.
         result: Result<u32, i32>,
     },
-    /// Another core rang, the timer fired or a yield came back: look around.
+    /// A connection came.
+    Accepted {
+        /// Index of the listener.
+        listener: usize,
+        /// The connection.
+        socket: OwnedFd,
+        /// The peer's; unspecified if it was gone before anybody asked.
+        address: SocketAddr,
+    },
+    /// No connections are taken from this listener any more, until it is asked for again.
+    AcceptEnded {
+        /// Index of the listener.
+        listener: usize,
+        /// The error number: `ECANCELED` if told to stop.
+        error: i32,
+    },
+    /// Another core rang: look around.
     Woken,
 }
 
@@ -84,6 +101,15 @@ pub struct BackendStats {
     pub submission_full: u64,
     /// Times that completions did not fit their queue and the kernel had to keep some aside.
     pub completion_overflow: u64,
+}
+
+/// The address of a connection's peer, IPv4 as such also where it came to an IPv6 socket.
+fn peer_address(socket: &OwnedFd) -> SocketAddr {
+    let address =
+        rustix::net::getpeername(socket).ok().flatten().and_then(|any| SocketAddr::try_from(any).ok());
+    let mut address = address.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into());
+    address.set_ip(address.ip().to_canonical());
+    address
 }
 
 /// Microseconds of CLOCK_MONOTONIC.
@@ -123,14 +149,18 @@ pub trait Backend {
     }
     /// Ends both directions: outstanding operations complete soon.
     fn abort(&mut self, key: Key);
-    /// Makes sure that [`Completion::Woken`] comes at `at`.
-    fn wake_at(&mut self, at: Mono);
-    /// Makes sure that [`Completion::Woken`] comes at once, after the runtime had its turn.
-    fn yield_once(&mut self);
+    /// Takes connections from listener `listener`, whose [`Completion::AcceptEnded`] was seen if it was asked before,
+    /// until told otherwise.
+    fn accept(&mut self, listener: usize);
+    /// Leaves connections of `listener` in its queue.
+    fn pause_accept(&mut self, listener: usize);
+    /// Lets nobody connect to `listener` any more.
+    fn close_listener(&mut self, listener: usize);
     /// Hands what was asked for to the kernel.
     fn submit(&mut self) -> io::Result<()>;
-    /// Collects completions for [`Backend::next`]. Between this and [`Backend::ready`] nothing may be collected, or
-    /// its readiness is taken away.
+    /// Waits until there are completions, but not beyond `until`. Returns at once if some wait already.
+    fn wait(&mut self, until: Mono) -> io::Result<()>;
+    /// Collects completions for [`Backend::next`].
     fn collect(&mut self) -> io::Result<()>;
     /// The next completion that was collected.
     fn next(&mut self) -> Option<Completion>;
@@ -138,8 +168,6 @@ pub trait Backend {
     fn bytes(&self, buffer: &Buffer) -> &[u8];
     /// Gives a buffer back.
     fn recycle(&mut self, buffer: Buffer);
-    /// Waits until completions can be collected. Cancel safe.
-    fn ready(&self) -> impl Future<Output = io::Result<()>>;
     /// See [`BackendStats`].
     fn stats(&self) -> BackendStats;
 }

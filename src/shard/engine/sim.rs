@@ -9,11 +9,15 @@ use crate::media::Mono;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 /// Receive buffers of a simulated core: few, so that they run out.
 const BUFFERS: u16 = 4;
+
+/// Listeners of a simulated core.
+pub(crate) const LISTENERS: usize = 2;
 
 /// Numbers that follow from a seed (splitmix64).
 #[derive(Debug)]
@@ -112,8 +116,8 @@ pub(crate) struct Sim {
     collected: VecDeque<Completion>,
     buffers: Vec<Vec<u8>>,
     free: Vec<u16>,
-    wake_at: Mono,
-    yielded: bool,
+    /// By listener: whether connections are taken, and those that wait.
+    listeners: [(bool, VecDeque<(OwnedFd, SocketAddr)>); LISTENERS],
     bell: OwnedFd,
 }
 
@@ -125,15 +129,14 @@ impl Sim {
             collected: VecDeque::new(),
             buffers: vec![Vec::new(); usize::from(BUFFERS)],
             free: (0..BUFFERS).collect(),
-            wake_at: Mono::NEVER,
-            yielded: false,
+            listeners: Default::default(),
             bell,
         }
     }
 
-    /// When the core asked to be woken.
-    pub(crate) fn wakes_at(&self) -> Mono {
-        self.wake_at
+    /// A connection comes to `listener`.
+    pub(crate) fn connect(&mut self, listener: usize, socket: OwnedFd, address: SocketAddr) {
+        self.listeners[listener].1.push_back((socket, address));
     }
 
     /// Whether a sleeping core would be woken now.
@@ -141,8 +144,8 @@ impl Sim {
         let world = self.world.borrow();
         let slots = self.slots.iter().flatten();
         let moves = |slot: &Slot| world.pipes.get(slot.pipe).is_some_and(|pipe| slot.moves(pipe));
-        self.yielded
-            || world.now_us >= self.wake_at.as_micros()
+        !self.collected.is_empty()
+            || self.listeners.iter().any(|(taken, waiting)| *taken && !waiting.is_empty())
             || bell_is_rung(&self.bell)
             || slots.into_iter().any(moves)
     }
@@ -296,33 +299,48 @@ impl Backend for Sim {
         }
     }
 
-    fn wake_at(&mut self, at: Mono) {
-        self.wake_at = self.wake_at.min(at);
+    fn accept(&mut self, listener: usize) {
+        let taken = std::mem::replace(&mut self.listeners[listener].0, true);
+        assert!(!taken, "two accepts");
     }
 
-    fn yield_once(&mut self) {
-        self.yielded = true;
+    fn pause_accept(&mut self, listener: usize) {
+        if std::mem::take(&mut self.listeners[listener].0) {
+            let error = libc::ECANCELED;
+            self.collected.push_back(Completion::AcceptEnded { listener, error });
+        }
+    }
+
+    fn close_listener(&mut self, listener: usize) {
+        self.pause_accept(listener);
     }
 
     fn submit(&mut self) -> io::Result<()> {
         Ok(())
     }
 
+    fn wait(&mut self, _until: Mono) -> io::Result<()> {
+        Ok(())
+    }
+
     fn collect(&mut self) -> io::Result<()> {
         let mut world = self.world.borrow_mut();
-        let World { now_us, rng, pipes, .. } = &mut *world;
+        let World { rng, pipes, .. } = &mut *world;
         let mut came = Vec::new();
+        for (listener, (taken, waiting)) in self.listeners.iter_mut().enumerate().filter(|(_, l)| l.0) {
+            // Out of descriptors now and then.
+            if !waiting.is_empty() && rng.chance(10) {
+                *taken = false;
+                came.push(Completion::AcceptEnded { listener, error: libc::EMFILE });
+                continue;
+            }
+            let accepted = |(socket, address)| Completion::Accepted { listener, socket, address };
+            came.extend(waiting.drain(..).map(accepted));
+        }
         for slot in self.slots.iter_mut().flatten() {
             let pipe = &mut pipes[slot.pipe];
             came.extend(slot.advance_receive(pipe, rng, &mut self.buffers, &mut self.free));
             came.extend(slot.advance_send(pipe, rng));
-        }
-        if *now_us >= self.wake_at.as_micros() {
-            self.wake_at = Mono::NEVER;
-            came.push(Completion::Woken);
-        }
-        if std::mem::take(&mut self.yielded) {
-            came.push(Completion::Woken);
         }
         if bell_is_rung(&self.bell) {
             let mut word = [0; 8];
@@ -347,10 +365,6 @@ impl Backend for Sim {
     fn recycle(&mut self, buffer: Buffer) {
         self.buffers[usize::from(buffer.id)] = Vec::new();
         self.free.push(buffer.id);
-    }
-
-    async fn ready(&self) -> io::Result<()> {
-        Ok(())
     }
 
     fn stats(&self) -> BackendStats {

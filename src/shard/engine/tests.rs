@@ -8,7 +8,7 @@ use super::uring::{self, Uring};
 use super::{Backend, Completion, Key, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
 use crate::media::Mono;
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -24,6 +24,8 @@ struct Rig<B> {
     backend: B,
     far: UnixStream,
     bell: OwnedFd,
+    /// Of its listener.
+    address: SocketAddr,
 }
 
 /// A completion without its buffer.
@@ -33,6 +35,8 @@ enum Seen {
     Ended { key: Key, error: Option<i32> },
     Starved(Key),
     Sent { key: Key, result: Result<u32, i32> },
+    Accepted(SocketAddr),
+    AcceptEnded(i32),
     Woken,
 }
 
@@ -68,32 +72,36 @@ impl<B: Backend> Rig<B> {
             Completion::ReceiveEnded { key, error } => Seen::Ended { key, error },
             Completion::ReceiveStarved { key } => Seen::Starved(key),
             Completion::Sent { key, result } => Seen::Sent { key, result },
+            Completion::Accepted { listener: 0, address, .. } => Seen::Accepted(address),
+            Completion::AcceptEnded { listener: 0, error } => Seen::AcceptEnded(error),
+            Completion::Accepted { .. } | Completion::AcceptEnded { .. } => panic!("no such listener"),
             Completion::Woken => Seen::Woken,
         }
     }
 
     /// Turns, waiting in between as the core does, until `enough` of all that was seen.
-    async fn until(&mut self, what: &str, enough: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
+    fn until(&mut self, what: &str, enough: impl Fn(&[Seen]) -> bool) -> Vec<Seen> {
+        let give_up = super::clock() + GUARD;
         let mut seen = self.turn();
         while !enough(&seen) {
-            let ready = tokio::time::timeout(GUARD, self.backend.ready());
-            ready.await.unwrap_or_else(|_| panic!("{what}: after {seen:?}")).unwrap();
+            assert!(super::clock() < give_up, "{what}: after {seen:?}");
+            self.backend.wait(give_up).unwrap();
             seen.extend(self.turn());
         }
         seen
     }
 
     /// The next completions, at least one, wake-ups not counted.
-    async fn some(&mut self, what: &str) -> Vec<Seen> {
-        let mut seen = self.until(what, |seen| seen.iter().any(|s| *s != Seen::Woken)).await;
+    fn some(&mut self, what: &str) -> Vec<Seen> {
+        let mut seen = self.until(what, |seen| seen.iter().any(|s| *s != Seen::Woken));
         seen.retain(|s| *s != Seen::Woken);
         seen
     }
 
     /// Rings the bell and waits for it: whatever was on its way before has come by then.
-    async fn settle(&mut self) -> Vec<Seen> {
+    fn settle(&mut self) -> Vec<Seen> {
         rustix::io::write(&self.bell, &1u64.to_ne_bytes()).unwrap();
-        let mut seen = self.until("the bell", |seen| seen.contains(&Seen::Woken)).await;
+        let mut seen = self.until("the bell", |seen| seen.contains(&Seen::Woken));
         seen.retain(|s| *s != Seen::Woken);
         seen
     }
@@ -114,31 +122,31 @@ fn ended(seen: &[Seen]) -> bool {
     seen.last().is_some_and(|s| matches!(s, Seen::Ended { .. }))
 }
 
-async fn one_receive_ends_with_one_buffer<B: Backend>(mut rig: Rig<B>) {
+fn one_receive_ends_with_one_buffer<B: Backend>(mut rig: Rig<B>) {
     let sent = pattern(3 * RECEIVE_BUFFER_BYTES / 2);
     rig.far.write_all(&sent).unwrap();
     rig.backend.receive_once(KEY);
-    let first = rig.some("a buffer").await;
+    let first = rig.some("a buffer");
     let [Seen::Bytes { key: KEY, bytes, last: true }] = &first[..] else { panic!("{first:?}") };
     assert!(bytes.len() <= RECEIVE_BUFFER_BYTES && sent.starts_with(bytes));
     // What nobody asks for stays in the socket.
-    assert_eq!(rig.settle().await, []);
+    assert_eq!(rig.settle(), []);
     rig.backend.receive_once(KEY);
-    let rest = rig.some("the rest").await;
+    let rest = rig.some("the rest");
     assert!(matches!(rest[..], [Seen::Bytes { last: true, .. }]), "{rest:?}");
     assert!([&first[..], &rest[..]].map(bytes_of).concat() == sent);
     rig.backend.receive_once(KEY);
-    assert_eq!(rig.settle().await, []);
+    assert_eq!(rig.settle(), []);
     rig.far.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(rig.some("the end").await, [Seen::Ended { key: KEY, error: None }]);
+    assert_eq!(rig.some("the end"), [Seen::Ended { key: KEY, error: None }]);
 }
 
-async fn a_lasting_receive_brings_everything_and_one_end<B: Backend>(mut rig: Rig<B>) {
+fn a_lasting_receive_brings_everything_and_one_end<B: Backend>(mut rig: Rig<B>) {
     rig.backend.receive_many(KEY);
-    assert_eq!(rig.settle().await, []);
+    assert_eq!(rig.settle(), []);
     for n in 1..=3u8 {
         rig.far.write_all(&[n; 3]).unwrap();
-        assert_eq!(rig.some("three bytes").await, [Seen::Bytes { key: KEY, bytes: vec![n; 3], last: false }]);
+        assert_eq!(rig.some("three bytes"), [Seen::Bytes { key: KEY, bytes: vec![n; 3], last: false }]);
     }
     // Many buffers' worth, of which the kernel holds only a part at a time.
     let sent = pattern(100 * RECEIVE_BUFFER_BYTES + 5);
@@ -152,7 +160,7 @@ async fn a_lasting_receive_brings_everything_and_one_end<B: Backend>(mut rig: Ri
     });
     let mut all = Vec::new();
     while !ended(&all) {
-        for seen in rig.some("bytes or the end").await {
+        for seen in rig.some("bytes or the end") {
             // The kernel may end a receive early; asking again is the core's part.
             if let Seen::Bytes { last: true, .. } | Seen::Starved(_) = seen {
                 rig.backend.receive_many(KEY);
@@ -163,34 +171,34 @@ async fn a_lasting_receive_brings_everything_and_one_end<B: Backend>(mut rig: Ri
     writer.join().unwrap();
     assert!(bytes_of(&all) == sent);
     assert_eq!(all.iter().filter(|s| matches!(s, Seen::Ended { .. })).count(), 1);
-    assert_eq!(rig.settle().await, []);
+    assert_eq!(rig.settle(), []);
 }
 
 /// Last words and the end of stream in one: the end must not wait for another event on the socket.
-async fn bytes_and_the_end_at_once<B: Backend>(mut rig: Rig<B>) {
+fn bytes_and_the_end_at_once<B: Backend>(mut rig: Rig<B>) {
     rig.backend.receive_many(KEY);
-    assert_eq!(rig.settle().await, []);
+    assert_eq!(rig.settle(), []);
     rig.far.write_all(b"bye").unwrap();
     rig.far.shutdown(Shutdown::Write).unwrap();
-    let seen = rig.until("the end", ended).await;
+    let seen = rig.until("the end", ended);
     assert_eq!(bytes_of(&seen), b"bye");
     assert_eq!(seen.last(), Some(&Seen::Ended { key: KEY, error: None }));
 }
 
 /// More sockets readable at once than a core has buffers, or epoll events in one look.
-async fn many_sockets_at_once<B: Backend>(mut rig: Rig<B>) {
+fn many_sockets_at_once<B: Backend>(mut rig: Rig<B>) {
     let count = 2 * u32::from(RECEIVE_BUFFERS) + 50;
     let mut fars: Vec<_> = (1..=count).map(|slot| rig.attach(slot)).collect();
     for slot in 1..=count {
         rig.backend.receive_many(Key { slot, generation: slot });
     }
-    assert_eq!(rig.settle().await, []);
+    assert_eq!(rig.settle(), []);
     for (at, far) in fars.iter_mut().enumerate() {
         far.write_all(&(at as u32 + 1).to_be_bytes()).unwrap();
     }
     let mut got = vec![0; fars.len()];
     while got.contains(&0) {
-        for seen in rig.some("every socket's bytes").await {
+        for seen in rig.some("every socket's bytes") {
             match seen {
                 Seen::Bytes { key, bytes, .. } => {
                     assert_eq!((bytes, key.generation), (key.slot.to_be_bytes().to_vec(), key.slot));
@@ -205,7 +213,7 @@ async fn many_sockets_at_once<B: Backend>(mut rig: Rig<B>) {
 }
 
 /// Buffers that are not given back: the others wait, nothing is lost.
-async fn without_buffers_nothing_is_lost<B: Backend>(mut rig: Rig<B>) {
+fn without_buffers_nothing_is_lost<B: Backend>(mut rig: Rig<B>) {
     let count = u32::from(RECEIVE_BUFFERS) + 44;
     let mut fars: Vec<_> = (1..=count).map(|slot| rig.attach(slot)).collect();
     for (at, far) in fars.iter_mut().enumerate() {
@@ -226,7 +234,7 @@ async fn without_buffers_nothing_is_lost<B: Backend>(mut rig: Rig<B>) {
             }
         }
         if held.len() < usize::from(RECEIVE_BUFFERS) {
-            tokio::time::timeout(GUARD, rig.backend.ready()).await.expect("buffers").unwrap();
+            rig.backend.wait(super::clock() + GUARD).unwrap();
         }
     }
     let mut slots: Vec<u32> = held.iter().map(|(key, _)| key.slot).collect();
@@ -237,7 +245,7 @@ async fn without_buffers_nothing_is_lost<B: Backend>(mut rig: Rig<B>) {
         for key in starved.drain(..) {
             rig.backend.receive_once(key);
         }
-        for seen in rig.some("the sockets that waited").await {
+        for seen in rig.some("the sockets that waited") {
             match seen {
                 Seen::Bytes { key, bytes, last: true } => {
                     assert_eq!(bytes, key.slot.to_be_bytes());
@@ -253,11 +261,11 @@ async fn without_buffers_nothing_is_lost<B: Backend>(mut rig: Rig<B>) {
     assert!(slots.into_iter().eq(1..=count));
 }
 
-async fn a_send_larger_than_the_socket_waits_for_its_reader<B: Backend>(mut rig: Rig<B>) {
+fn a_send_larger_than_the_socket_waits_for_its_reader<B: Backend>(mut rig: Rig<B>) {
     let sent = pattern(3 << 20);
     // SAFETY: `sent` outlives the backend's use: its completion is awaited below.
     unsafe { rig.backend.send(KEY, &raw const sent[..]) };
-    assert_eq!(rig.settle().await, [], "nobody reads yet");
+    assert_eq!(rig.settle(), [], "nobody reads yet");
     let mut far = rig.far.try_clone().unwrap();
     let len = sent.len();
     // Small reads, so that the send is resumed often.
@@ -270,13 +278,13 @@ async fn a_send_larger_than_the_socket_waits_for_its_reader<B: Backend>(mut rig:
         }
         got
     });
-    let seen = rig.some("the send").await;
+    let seen = rig.some("the send");
     assert_eq!(seen, [Seen::Sent { key: KEY, result: Ok(sent.len() as u32) }]);
     assert!(reader.join().unwrap() == sent);
-    assert_eq!(rig.settle().await, []);
+    assert_eq!(rig.settle(), []);
 }
 
-async fn sends_and_receives_do_not_mix<B: Backend>(mut rig: Rig<B>) {
+fn sends_and_receives_do_not_mix<B: Backend>(mut rig: Rig<B>) {
     rig.backend.receive_many(KEY);
     for n in 0..20u8 {
         let sent = vec![n; 1000];
@@ -285,35 +293,35 @@ async fn sends_and_receives_do_not_mix<B: Backend>(mut rig: Rig<B>) {
         let mut got = [0; 1000];
         rig.far.write_all(&[n; 10]).unwrap();
         let is_sent = |s: &Seen| *s == Seen::Sent { key: KEY, result: Ok(1000) };
-        let seen = rig.until("both", |seen| seen.iter().any(is_sent) && bytes_of(seen).len() == 10).await;
+        let seen = rig.until("both", |seen| seen.iter().any(is_sent) && bytes_of(seen).len() == 10);
         assert_eq!((bytes_of(&seen), seen.iter().filter(|s| is_sent(s)).count()), (vec![n; 10], 1));
         rig.far.read_exact(&mut got).unwrap();
         assert_eq!(got, [n; 1000]);
     }
 }
 
-async fn a_send_to_nobody_fails<B: Backend>(mut rig: Rig<B>) {
+fn a_send_to_nobody_fails<B: Backend>(mut rig: Rig<B>) {
     rig.far.shutdown(Shutdown::Both).unwrap();
     let sent = [1; 10];
     // SAFETY: `sent` lives until its completion was taken.
     unsafe { rig.backend.send(KEY, &raw const sent[..]) };
-    assert_eq!(rig.some("the send").await, [Seen::Sent { key: KEY, result: Err(libc::EPIPE) }]);
+    assert_eq!(rig.some("the send"), [Seen::Sent { key: KEY, result: Err(libc::EPIPE) }]);
 }
 
-async fn abort_ends_each_operation_once<B: Backend>(mut rig: Rig<B>) {
+fn abort_ends_each_operation_once<B: Backend>(mut rig: Rig<B>) {
     let sent = pattern(3 << 20);
     rig.backend.receive_many(KEY);
     // SAFETY: `sent` lives until its completion was taken.
     unsafe { rig.backend.send(KEY, &raw const sent[..]) };
-    assert_eq!(rig.settle().await, []);
+    assert_eq!(rig.settle(), []);
     rig.backend.abort(KEY);
     let over = |seen: &[Seen]| {
         let sends = seen.iter().filter(|s| matches!(s, Seen::Sent { .. })).count();
         let ends = seen.iter().filter(|s| matches!(s, Seen::Ended { .. })).count();
         (sends, ends)
     };
-    let mut seen = rig.until("both ends", |seen| over(seen).0 >= 1 && over(seen).1 >= 1).await;
-    seen.extend(rig.settle().await);
+    let mut seen = rig.until("both ends", |seen| over(seen).0 >= 1 && over(seen).1 >= 1);
+    seen.extend(rig.settle());
     assert_eq!(over(&seen), (1, 1), "{seen:?}");
     for seen in &seen {
         match seen {
@@ -330,15 +338,15 @@ async fn abort_ends_each_operation_once<B: Backend>(mut rig: Rig<B>) {
     rig.far = rig.attach(KEY.slot);
     let next = Key { generation: KEY.generation + 1, ..KEY };
     rig.backend.receive_once(next);
-    assert_eq!(rig.settle().await, []);
+    assert_eq!(rig.settle(), []);
     rig.far.write_all(b"new").unwrap();
-    assert_eq!(rig.some("its bytes").await, [Seen::Bytes { key: next, bytes: b"new".to_vec(), last: true }]);
+    assert_eq!(rig.some("its bytes"), [Seen::Bytes { key: next, bytes: b"new".to_vec(), last: true }]);
 }
 
-async fn detach_gives_the_socket_back<B: Backend>(mut rig: Rig<B>) {
+fn detach_gives_the_socket_back<B: Backend>(mut rig: Rig<B>) {
     rig.backend.receive_once(KEY);
     rig.far.write_all(b"head and more").unwrap();
-    assert_eq!(bytes_of(&rig.some("bytes").await), b"head and more");
+    assert_eq!(bytes_of(&rig.some("bytes")), b"head and more");
     let fd = rig.backend.socket(KEY.slot).map(|s| s.as_raw_fd());
     let socket = rig.backend.detach(KEY.slot).expect("the socket");
     assert_eq!(fd, Some(socket.as_raw_fd()));
@@ -349,53 +357,70 @@ async fn detach_gives_the_socket_back<B: Backend>(mut rig: Rig<B>) {
     let mut got = [0; 6];
     rig.far.read_exact(&mut got).unwrap();
     rig.far.write_all(b"question").unwrap();
-    assert_eq!(rig.settle().await, []);
+    assert_eq!(rig.settle(), []);
     let mut got = [0; 8];
     socket.read_exact(&mut got).unwrap();
     assert_eq!(&got, b"question");
 }
 
-async fn the_timer_wakes_at_the_earliest_time<B: Backend>(mut rig: Rig<B>) {
-    let clock = super::clock;
-    let woken = |seen: &[Seen]| seen.contains(&Seen::Woken);
-    // Far, then near: the near one counts.
-    rig.backend.wake_at(clock() + Duration::from_secs(3600));
-    let near = clock() + Duration::from_millis(20);
-    rig.backend.wake_at(near);
-    rig.until("the near one", woken).await;
-    assert!(clock() >= near, "too early");
-    // It can be set again, also to what is past; never means never.
-    rig.backend.wake_at(Mono::NEVER);
-    for _ in 0..3 {
-        rig.backend.wake_at(Mono::from_micros(1));
-        rig.until("what is past", woken).await;
+fn a_wait_ends_at_its_time_and_not_before<B: Backend>(mut rig: Rig<B>) {
+    assert_eq!(rig.settle(), []);
+    for us in [0, 1, 400, 20_000, 5000] {
+        let until = super::clock() + Duration::from_micros(us);
+        // It may end early, for nothing.
+        while super::clock() < until {
+            rig.backend.wait(until).unwrap();
+            assert_eq!(rig.turn(), []);
+        }
     }
-    let later = clock() + Duration::from_millis(5);
-    rig.backend.wake_at(later);
-    rig.until("a later one", woken).await;
-    assert!(clock() >= later, "too early");
+    // What is past, and what is far with something on its way.
+    rig.backend.wait(Mono::from_micros(1)).unwrap();
+    rig.backend.receive_once(KEY);
+    rig.backend.submit().unwrap();
+    let mut far = rig.far.try_clone().unwrap();
+    let writer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        far.write_all(b"x").unwrap();
+    });
+    rig.backend.wait(super::clock() + Duration::from_secs(3600)).unwrap();
+    assert_eq!(bytes_of(&rig.some("a byte")), b"x");
+    writer.join().unwrap();
 }
 
-/// The runtime's own work, another task's included, gets its turn between two yields, however many follow.
-async fn a_yield_comes_back_behind_the_runtime<B: Backend>(mut rig: Rig<B>) {
-    let (mut left, right) = UnixStream::pair().unwrap();
-    right.set_nonblocking(true).unwrap();
-    let right = tokio::net::UnixStream::from_std(right).unwrap();
-    let other = tokio::task::spawn_local(async move { right.readable().await.unwrap() });
-    left.write_all(b"x").unwrap();
-    let mut turns = 0;
-    while !other.is_finished() {
-        rig.backend.yield_once();
-        rig.backend.submit().unwrap();
-        tokio::time::timeout(GUARD, rig.backend.ready()).await.expect("the yield").unwrap();
-        assert_eq!(rig.turn(), [Seen::Woken]);
-        turns += 1;
-        assert!(turns < 10_000, "the runtime never had its turn");
-    }
+/// Connections come, wait while nobody wants them, and are refused once the listener is closed.
+fn connections_come_when_they_are_wanted<B: Backend>(mut rig: Rig<B>) {
+    use std::net::TcpStream;
+    let accepted = |seen: &[Seen]| {
+        let from = |s: &Seen| if let Seen::Accepted(address) = s { Some(*address) } else { None };
+        seen.iter().filter_map(from).collect::<Vec<_>>()
+    };
+    let address = rig.address;
+    let connect = || TcpStream::connect(address).unwrap();
+    let early = connect();
+    assert_eq!(rig.settle(), [], "nobody asked");
+    rig.backend.accept(0);
+    let clients: Vec<TcpStream> = std::iter::once(early).chain((0..100).map(|_| connect())).collect();
+    let mut addresses: Vec<_> = clients.iter().map(|c| c.local_addr().unwrap()).collect();
+    let seen = rig.until("all of them", |seen| accepted(seen).len() == clients.len());
+    let mut got = accepted(&seen);
+    addresses.sort_unstable();
+    got.sort_unstable();
+    assert_eq!(got, addresses);
+    rig.backend.pause_accept(0);
+    let ended = Seen::AcceptEnded(libc::ECANCELED);
+    assert_eq!(rig.some("the pause"), [ended]);
+    let waits = TcpStream::connect(rig.address).unwrap();
+    assert_eq!(rig.settle(), []);
+    rig.backend.accept(0);
+    assert_eq!(rig.some("who waited"), [Seen::Accepted(waits.local_addr().unwrap())]);
+    rig.backend.close_listener(0);
+    assert!(matches!(rig.some("the end")[..], [Seen::AcceptEnded(_)]));
+    assert!(TcpStream::connect(rig.address).is_err(), "refused");
+    assert_eq!(rig.settle(), []);
 }
 
 /// What a turn's budget left, and nobody else will tell of, brings the next turn.
-async fn what_a_turn_leaves_wakes_the_next<B: Backend>(mut rig: Rig<B>) {
+fn what_a_turn_leaves_wakes_the_next<B: Backend>(mut rig: Rig<B>) {
     let mut others: Vec<UnixStream> = (1..=3).map(|slot| rig.attach(slot)).collect();
     for (slot, far) in (1..).zip(&mut others) {
         rig.backend.receive_once(Key { slot, generation: 1 });
@@ -411,37 +436,10 @@ async fn what_a_turn_leaves_wakes_the_next<B: Backend>(mut rig: Rig<B>) {
         }
         if got < others.len() {
             rig.backend.submit().unwrap();
-            tokio::time::timeout(GUARD, rig.backend.ready()).await.expect("what is left").unwrap();
+            rig.backend.wait(Mono::NEVER).unwrap();
             rig.backend.collect().unwrap();
         }
     }
-}
-
-thread_local! {
-    /// How often this thread's runtime truly waited; what tokio-uring has for the kernel it submits only then.
-    static PARKS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
-}
-
-/// A core that always has completions left must let the runtime wait between two turns.
-#[test]
-fn what_a_turn_leaves_does_not_keep_the_runtime_from_waiting() {
-    if skip_without_io_uring() {
-        return;
-    }
-    run(
-        |bell| Uring::new(SLOTS, bell),
-        async |mut rig| {
-            for turn in 0..10 {
-                rig.backend.yield_once();
-                rig.backend.submit().unwrap();
-                rig.backend.collect().unwrap();
-                let parks = PARKS.get();
-                rig.backend.submit().unwrap();
-                tokio::time::timeout(GUARD, rig.backend.ready()).await.expect("what is left").unwrap();
-                assert!(PARKS.get() > parks, "turn {turn}");
-            }
-        },
-    );
 }
 
 /// Completions beyond the queue's size are kept aside by the kernel, counted, and come later.
@@ -450,16 +448,30 @@ fn completions_that_do_not_fit_are_counted_and_none_is_lost() {
     if skip_without_io_uring() {
         return;
     }
-    run(
-        |bell| Uring::new(SLOTS, bell),
-        async |mut rig| {
-            let count = 40_000;
-            (0..count).for_each(|_| rig.backend.yield_once());
-            let seen = rig.until("all", |seen| seen.len() == count).await;
-            assert!(seen.iter().all(|s| *s == Seen::Woken));
-            assert!(rig.backend.stats().completion_overflow > 0);
-        },
-    );
+    run(new_uring, |mut rig| {
+        let count = 40_000;
+        let sent = [1];
+        let mut fars: Vec<_> = (1..=500).map(|slot| rig.attach(slot)).collect();
+        let mut swallow = [0; 200];
+        let (mut asked, mut over) = (0, 0);
+        let is_sent = |s: &Seen| matches!(s, Seen::Sent { result: Ok(1), .. });
+        // As if the core did not look for a while: each round is submitted as the queue fills, and taken once.
+        while asked < count {
+            for round in 0..50 {
+                for slot in 1..=fars.len() as u32 {
+                    // SAFETY: `sent` lives until all completions were taken.
+                    unsafe { rig.backend.send(Key { slot, generation: round }, &raw const sent[..]) };
+                    asked += 1;
+                }
+            }
+            let wanted = asked - over;
+            let seen = rig.until("all", |seen| seen.iter().filter(|s| is_sent(s)).count() == wanted);
+            over += seen.iter().filter(|s| is_sent(s)).count();
+            fars.iter_mut().for_each(|far| assert!(far.read(&mut swallow).unwrap() > 0));
+        }
+        assert_eq!(over, asked);
+        assert!(rig.backend.stats().completion_overflow > 0);
+    });
 }
 
 /// Counts a test that cannot run, as `tests/support` does for the others.
@@ -474,26 +486,31 @@ fn skip_without_io_uring() -> bool {
     true
 }
 
-/// Runs a case on the runtime a core has, in a thread of its own: a backend that loops for ever must fail, not hang.
-fn run<B: Backend, F: Future<Output = ()>>(
-    make: impl FnOnce(OwnedFd) -> std::io::Result<B> + Send + 'static,
-    case: impl FnOnce(Rig<B>) -> F + Send + 'static,
+fn new_uring(listener: OwnedFd, bell: OwnedFd) -> std::io::Result<Uring> {
+    Uring::new(SLOTS, vec![listener], bell)
+}
+
+fn new_epoll(listener: OwnedFd, bell: OwnedFd) -> std::io::Result<Epoll> {
+    Epoll::new(vec![listener], bell)
+}
+
+/// Runs a case in a thread of its own: a backend that loops for ever must fail, not hang.
+fn run<B: Backend>(
+    make: impl FnOnce(OwnedFd, OwnedFd) -> std::io::Result<B> + Send + 'static,
+    case: impl FnOnce(Rig<B>) + Send + 'static,
 ) {
     use rustix::event::{EventfdFlags, eventfd};
     let (done, is_done) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         // Dropped when the case ends, by a panic too.
         let _done: std::sync::mpsc::Sender<()> = done;
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_all().on_thread_park(|| PARKS.set(PARKS.get() + 1));
-        let runtime = builder.build().unwrap();
-        tokio::task::LocalSet::new().block_on(&runtime, async {
-            let bell = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-            let mut backend = make(bell.try_clone().unwrap()).unwrap();
-            let (near, far) = UnixStream::pair().unwrap();
-            backend.attach(KEY.slot, near.into()).unwrap();
-            case(Rig { backend, far, bell }).await;
-        });
+        let bell = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut backend = make(listener.into(), bell.try_clone().unwrap()).unwrap();
+        let (near, far) = UnixStream::pair().unwrap();
+        backend.attach(KEY.slot, near.into()).unwrap();
+        case(Rig { backend, far, bell, address });
     });
     let ended = is_done.recv_timeout(2 * GUARD);
     assert_ne!(ended, Err(std::sync::mpsc::RecvTimeoutError::Timeout), "the backend does not come back");
@@ -507,14 +524,14 @@ macro_rules! table {
             $(#[test]
             fn $case() {
                 if !super::skip_without_io_uring() {
-                    super::run(|bell| super::Uring::new(super::SLOTS, bell), super::$case);
+                    super::run(super::new_uring, super::$case);
                 }
             })+
         }
         mod on_epoll {
             $(#[test]
             fn $case() {
-                super::run(super::Epoll::new, super::$case);
+                super::run(super::new_epoll, super::$case);
             })+
         }
     };
@@ -531,7 +548,7 @@ table!(
     a_send_to_nobody_fails,
     abort_ends_each_operation_once,
     detach_gives_the_socket_back,
-    the_timer_wakes_at_the_earliest_time,
-    a_yield_comes_back_behind_the_runtime,
+    a_wait_ends_at_its_time_and_not_before,
+    connections_come_when_they_are_wanted,
     what_a_turn_leaves_wakes_the_next,
 );

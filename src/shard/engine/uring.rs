@@ -1,28 +1,26 @@
 //! The io_uring backend: a ring of its own on the core's thread, beside the runtime's.
 //!
-//! Registered sockets, multishot receives into a provided buffer ring, sends with `MSG_WAITALL` (the kernel retries a
-//! short send itself, so a subscriber costs one completion a send). The ring's descriptor sits in an `AsyncFd`:
-//! readiness is cleared first and completions drained after, so none is missed. `DEFER_TASKRUN` would hang there: its
-//! completions are only posted by a wait with GETEVENTS, which epoll never makes.
+//! The core's thread waits in this ring and nowhere else: connections, bytes, sends over, other cores' bells and the
+//! next deadline all end the one wait. Registered sockets, multishot accepts, multishot receives into a provided buffer
+//! ring, sends with `MSG_WAITALL` (the kernel retries a short send itself, so a subscriber costs one completion a send).
 //!
 //! Unsafe, and why it is sound: (1) the buffer ring and its buffers are mapped for the ring's life and unmapped after
 //! the ring is closed; a buffer's bytes are read only between its completion and its recycling. (2) Submission
-//! entries name memory that outlives them: send bytes by the caller's contract, the timer's `Timespec` and the bell's
-//! word because they are boxed here and dropped after the ring. (3) On drop everything is cancelled and reaped; if
-//! that does not end, the process aborts: nothing is freed under the kernel.
+//! entries name memory that outlives them: the bytes of sends, by the caller's contract. (3) On drop everything is
+//! cancelled and reaped; if that does not end, the process aborts: nothing is freed under the kernel.
 
 use super::{
     Backend, BackendStats, Buffer, Completion, GENERATION_BITS, Key, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
+    clock, peer_address,
 };
 use crate::media::Mono;
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, TimeoutFlags, Timespec};
+use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
-use tokio::io::unix::AsyncFd;
 
 /// Entries of the submission queue: a batch of sends with room to spare.
 const SUBMISSION_ENTRIES: u32 = 1024;
@@ -36,14 +34,17 @@ const BUFFER_GROUP: u16 = 0;
 mod kind {
     pub const RECEIVE: u8 = 1;
     pub const SEND: u8 = 2;
-    pub const TIMER: u8 = 3;
+    pub const ACCEPT: u8 = 3;
     pub const BELL: u8 = 4;
-    pub const YIELD: u8 = 5;
-    pub const CANCEL: u8 = 6;
+    pub const CANCEL: u8 = 5;
 }
 
 fn user_data(key: Key, kind: u8) -> u64 {
     (u64::from(key.slot) << 32) | (u64::from(key.generation) << 8) | u64::from(kind)
+}
+
+fn accept_data(listener: usize) -> u64 {
+    user_data(Key { slot: listener as u32, generation: 0 }, kind::ACCEPT)
 }
 
 fn key_of(user_data: u64) -> Key {
@@ -125,42 +126,37 @@ impl Buffers {
     }
 }
 
-/// The ring's descriptor, for `AsyncFd`; closed by the ring, not by this.
-struct RingFd(RawFd);
-
-impl AsRawFd for RingFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
-}
-
 /// What the kernel may still use; dropped together, or leaked together.
 struct Kernel {
+    /// First, so that it is closed before its buffers are unmapped.
     ring: IoUring,
     buffers: Buffers,
-    timer: Box<Timespec>,
-    bell_word: Box<u64>,
 }
 
 /// See the module's description.
 pub struct Uring {
-    /// Dropped before the ring.
-    readiness: Option<AsyncFd<RingFd>>,
     kernel: Option<Box<Kernel>>,
     sockets: Vec<Option<OwnedFd>>,
+    listeners: Vec<Listener>,
+    bell: OwnedFd,
     collected: VecDeque<Completion>,
     outstanding: u64,
-    bell: OwnedFd,
-    /// The bell's read has completed and is to be asked for again.
-    bell_rung: bool,
-    /// Timeouts in the kernel, with their numbers, the earliest last.
-    timers: Vec<(Mono, u32)>,
-    timer_number: u32,
-    /// A no-op is under way that will be told as a wake.
-    yielding: bool,
+    /// What the kernel ended by itself and is asked for again: listeners, the bell.
+    ended: Vec<Ended>,
     /// Completions that the kernel keeps aside were seen at the last look.
     overflowing: bool,
     stats: BackendStats,
+}
+
+struct Listener {
+    socket: OwnedFd,
+    wanted: bool,
+}
+
+/// A lasting request that the kernel ended without an error.
+enum Ended {
+    Bell,
+    Accept(usize),
 }
 
 /// Whether this kernel and its policy allow what the backend needs, with the reason if not.
@@ -172,15 +168,25 @@ pub fn probe() -> io::Result<()> {
     register(&mut ring, &mut buffers)?;
     let mut probe = io_uring::Probe::new();
     ring.submitter().register_probe(&mut probe)?;
-    let needed = [opcode::Recv::CODE, opcode::Send::CODE, opcode::Timeout::CODE, opcode::AsyncCancel2::CODE];
+    let needed = [
+        opcode::Recv::CODE,
+        opcode::Send::CODE,
+        opcode::Accept::CODE,
+        opcode::PollAdd::CODE,
+        opcode::AsyncCancel2::CODE,
+    ];
     if !needed.iter().all(|code| probe.is_supported(*code)) {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel's io_uring lacks an operation"));
     }
     Ok(())
 }
 
+/// A ring whose completions are posted when its thread asks for them (Linux 6.1), or at least not by interrupting it.
 fn build(submission: u32, completion: u32) -> io::Result<IoUring> {
-    IoUring::builder().setup_single_issuer().setup_coop_taskrun().setup_cqsize(completion).build(submission)
+    let mut builder = IoUring::builder();
+    builder.setup_single_issuer().setup_taskrun_flag().setup_cqsize(completion);
+    let deferred = builder.clone().setup_defer_taskrun().build(submission);
+    deferred.or_else(|_| builder.setup_coop_taskrun().build(submission))
 }
 
 fn register(ring: &mut IoUring, buffers: &mut Buffers) -> io::Result<()> {
@@ -200,29 +206,22 @@ fn register(ring: &mut IoUring, buffers: &mut Buffers) -> io::Result<()> {
 }
 
 impl Uring {
-    /// A ring for at most `slots` sockets; `bell` is the eventfd that other cores ring. Must be called inside a
-    /// tokio runtime of this thread.
-    pub fn new(slots: u32, bell: OwnedFd) -> io::Result<Uring> {
+    /// A ring of this thread for at most `slots` sockets; `bell` is the eventfd that other cores ring.
+    pub fn new(slots: u32, listeners: Vec<OwnedFd>, bell: OwnedFd) -> io::Result<Uring> {
         // In this order: see `probe`.
         let mut buffers = Buffers::new()?;
         let mut ring = build(SUBMISSION_ENTRIES, COMPLETION_ENTRIES)?;
         ring.submitter().register_files_sparse(slots)?;
         register(&mut ring, &mut buffers)?;
-        let fd = RingFd(ring.as_raw_fd());
-        // SAFETY: the ring, which owns the descriptor, is closed after this registration is dropped (`drop`).
-        let readiness = Some(unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE)? });
-        let kernel = Kernel { ring, buffers, timer: Box::new(Timespec::new()), bell_word: Box::new(0) };
+        let listeners = listeners.into_iter().map(|socket| Listener { socket, wanted: false }).collect();
         let mut uring = Uring {
-            readiness,
-            kernel: Some(Box::new(kernel)),
+            kernel: Some(Box::new(Kernel { ring, buffers })),
             sockets: Vec::new(),
+            listeners,
+            bell,
             collected: VecDeque::new(),
             outstanding: 0,
-            bell,
-            bell_rung: false,
-            timers: Vec::new(),
-            timer_number: 0,
-            yielding: false,
+            ended: Vec::new(),
             overflowing: false,
             stats: BackendStats::default(),
         };
@@ -230,11 +229,10 @@ impl Uring {
         Ok(uring)
     }
 
+    /// Each ring completes the poll once more; nobody reads the eventfd, whose count has room for 2^64 rings.
     fn arm_bell(&mut self) {
-        let Some(kernel) = &mut self.kernel else { return };
-        let word: *mut u64 = &mut *kernel.bell_word;
-        let read = opcode::Read::new(Fd(self.bell.as_raw_fd()), word.cast(), size_of::<u64>() as u32);
-        self.push(read.build().user_data(u64::from(kind::BELL)));
+        let poll = opcode::PollAdd::new(Fd(self.bell.as_raw_fd()), libc::POLLIN as u32).multi(true);
+        self.push(poll.build().user_data(u64::from(kind::BELL)));
     }
 
     /// Every entry names memory that lives until its completion: see the module's point 2.
@@ -311,16 +309,23 @@ impl Uring {
                     result: if result < 0 { Err(-result) } else { Ok(result as u32) },
                 },
                 kind::BELL => {
-                    self.bell_rung = true;
+                    if last {
+                        self.ended.push(Ended::Bell);
+                    }
                     Completion::Woken
                 }
-                kind::TIMER => {
-                    self.timers.retain(|(_, number)| *number != key.slot);
-                    Completion::Woken
-                }
-                kind::YIELD => {
-                    self.yielding = false;
-                    Completion::Woken
+                kind::ACCEPT => {
+                    let listener = key.slot as usize;
+                    if result < 0 {
+                        Completion::AcceptEnded { listener, error: -result }
+                    } else {
+                        if last {
+                            self.ended.push(Ended::Accept(listener));
+                        }
+                        // SAFETY: the kernel made this descriptor for us; nobody else knows it.
+                        let socket = unsafe { OwnedFd::from_raw_fd(result) };
+                        Completion::Accepted { listener, address: peer_address(&socket), socket }
+                    }
                 }
                 _ => continue,
             };
@@ -391,50 +396,70 @@ impl Backend for Uring {
         self.push(cancel.user_data(user_data(key, kind::CANCEL)));
     }
 
-    fn wake_at(&mut self, at: Mono) {
-        // One that is earlier serves as well; a later one stays for its own time.
-        if at == Mono::NEVER || self.timers.last().is_some_and(|(earliest, _)| *earliest <= at) {
-            return;
-        }
-        let Some(kernel) = &mut self.kernel else { return };
-        let us = at.as_micros();
-        // The kernel copies the time when it takes the entry. If the box is written again before that, both timers
-        // fire at the newer time, which is the earlier one.
-        *kernel.timer = Timespec::new().sec(us / 1_000_000).nsec((us % 1_000_000) as u32 * 1000);
-        let timeout = opcode::Timeout::new(&*kernel.timer).flags(TimeoutFlags::ABS).build();
-        self.timer_number = self.timer_number.wrapping_add(1);
-        self.timers.push((at, self.timer_number));
-        let number = Key { slot: self.timer_number, generation: 0 };
-        self.push(timeout.user_data(user_data(number, kind::TIMER)));
+    fn accept(&mut self, listener: usize) {
+        let Some(place) = self.listeners.get_mut(listener) else { return };
+        place.wanted = true;
+        let accept = opcode::AcceptMulti::new(Fd(place.socket.as_raw_fd())).flags(libc::SOCK_CLOEXEC);
+        self.push(accept.build().user_data(accept_data(listener)));
     }
 
-    fn yield_once(&mut self) {
-        self.yielding = true;
-        self.push(opcode::Nop::new().build().user_data(u64::from(kind::YIELD)));
+    fn pause_accept(&mut self, listener: usize) {
+        let Some(place) = self.listeners.get_mut(listener) else { return };
+        place.wanted = false;
+        let cancel = opcode::AsyncCancel2::new(CancelBuilder::user_data(accept_data(listener))).build();
+        self.push(cancel.user_data(u64::from(kind::CANCEL)));
+    }
+
+    fn close_listener(&mut self, listener: usize) {
+        self.pause_accept(listener);
+        if let Some(place) = self.listeners.get(listener) {
+            // Fails only on a listener that is gone.
+            let _gone = rustix::net::shutdown(&place.socket, rustix::net::Shutdown::Both);
+        }
     }
 
     fn submit(&mut self) -> io::Result<()> {
-        if !self.collected.is_empty() && !self.yielding {
-            // Taken early, by a full submission queue, or left by a turn: no readiness will tell of them.
-            self.yield_once();
-        }
         let overflowing = self.overflows();
-        if let Some(kernel) = &mut self.kernel {
-            let waiting = !kernel.ring.submission().is_empty();
-            if (waiting || overflowing)
-                && let Err(error) = kernel.ring.submit()
-                && !passing(&error)
-            {
-                return Err(error);
-            }
+        let Some(kernel) = &mut self.kernel else { return Ok(()) };
+        let submission = kernel.ring.submission();
+        let asked = !submission.is_empty() || submission.taskrun() || overflowing;
+        drop(submission);
+        if asked
+            && let Err(error) = kernel.ring.submit()
+            && !passing(&error)
+        {
+            return Err(error);
         }
         Ok(())
     }
 
+    fn wait(&mut self, until: Mono) -> io::Result<()> {
+        let Some(kernel) = &mut self.kernel else { return Ok(()) };
+        if !self.collected.is_empty() || !self.ended.is_empty() || !kernel.ring.completion().is_empty() {
+            return Ok(());
+        }
+        let pause = Timespec::from(Duration::from_micros(until.micros_since(clock())));
+        let args = if until == Mono::NEVER { SubmitArgs::new() } else { SubmitArgs::new().timespec(&pause) };
+        match kernel.ring.submitter().submit_with_args(1, &args) {
+            Err(error) if error.raw_os_error() != Some(libc::ETIME) && !passing(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn collect(&mut self) -> io::Result<()> {
         self.drain();
-        if std::mem::take(&mut self.bell_rung) {
-            self.arm_bell();
+        for ended in std::mem::take(&mut self.ended) {
+            match ended {
+                Ended::Bell => self.arm_bell(),
+                Ended::Accept(listener) if self.listeners.get(listener).is_some_and(|l| l.wanted) => {
+                    self.accept(listener);
+                }
+                // Told to stop when the kernel had ended it already.
+                Ended::Accept(listener) => {
+                    let error = libc::ECANCELED;
+                    self.collected.push_back(Completion::AcceptEnded { listener, error });
+                }
+            }
         }
         Ok(())
     }
@@ -460,16 +485,6 @@ impl Backend for Uring {
         }
     }
 
-    async fn ready(&self) -> io::Result<()> {
-        // Never by `yield_now`: the runtime's own ring submits only when the thread truly waits. What was collected already
-        // is told of by the no-op of `submit`.
-        match &self.readiness {
-            Some(readiness) => readiness.readable().await?.clear_ready(),
-            None => return Err(io::ErrorKind::NotConnected.into()),
-        }
-        Ok(())
-    }
-
     fn stats(&self) -> BackendStats {
         self.stats
     }
@@ -478,12 +493,11 @@ impl Backend for Uring {
 impl Drop for Uring {
     fn drop(&mut self) {
         self.push(opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(u64::from(kind::CANCEL)));
-        self.readiness = None;
         let Some(mut kernel) = self.kernel.take() else { return };
         let deadline = Instant::now() + REAP_TIMEOUT;
         while self.outstanding > 0 && Instant::now() < deadline {
             let pause = Timespec::from(Duration::from_millis(50));
-            let args = io_uring::types::SubmitArgs::new().timespec(&pause);
+            let args = SubmitArgs::new().timespec(&pause);
             if let Err(error) = kernel.ring.submitter().submit_with_args(1, &args)
                 && !matches!(
                     error.raw_os_error(),

@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
 
-/// Ports inside the namespace.
-const RTMP_PORT: u16 = 1935;
-const HTTP_PORT: u16 = 8080;
+/// The port of RTMP inside the namespace.
+pub const RTMP_PORT: u16 = 1935;
+/// The port of HTTP-FLV.
+pub const HTTP_PORT: u16 = 8080;
 /// Where the gateway answers with its own numbers.
 pub const METRICS_URL: &str = "http://127.0.0.1:1985/metrics";
 /// Stolen time above which a run says nothing.
@@ -103,12 +104,22 @@ pub struct Load {
     pub both_cores: bool,
     /// Further arguments of headgate-load.
     pub extra: Vec<String>,
+    /// Further lines of the gateway's configuration, the first of them in `[fanout]`.
+    pub config: String,
 }
 
 impl Load {
     /// The usual stream for so many subscribers.
     pub fn new(flush: Flush, subscribers: usize, seconds: f64) -> Self {
-        Self { flush, subscribers, equal_frames: false, seconds, both_cores: false, extra: Vec::new() }
+        Self {
+            flush,
+            subscribers,
+            equal_frames: false,
+            seconds,
+            both_cores: false,
+            extra: Vec::new(),
+            config: String::new(),
+        }
     }
 
     /// What a run takes, roughly: the server's start and end, the ramp, the window, and what lies around it.
@@ -241,7 +252,8 @@ pub fn start(lab: &Lab, contender: Contender, load: &Load) -> Result<Server> {
                 &config,
                 format!(
                     "[listen]\nrtmp = \"127.0.0.1:{RTMP_PORT}\"\nhttp = \"127.0.0.1:{HTTP_PORT}\"\n\
-                     admin = \"127.0.0.1:1985\"\n\n[fanout]\nflush = \"{mode}\"\nflush_ms = {ms}\n"
+                     admin = \"127.0.0.1:1985\"\n\n[fanout]\nflush = \"{mode}\"\nflush_ms = {ms}\n{}",
+                    load.config
                 ),
             )?;
             let (config, cores) = (config.to_string_lossy(), lab.server_cpus(load.both_cores));
