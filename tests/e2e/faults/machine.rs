@@ -7,7 +7,6 @@ use crate::support::rtmp::Client;
 use crate::support::server::{Config, LIMIT};
 use crate::support::trial::Trial;
 use crate::support::{poll, skip};
-use std::io::Write;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -45,25 +44,24 @@ fn processor(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// Pages kept open beside the idle connections: together more than there are descriptors.
-const PAGES: usize = 200;
+/// Descriptors that are left when the limit is lowered, and connections that want one then.
+const LEFT: usize = 20;
+const WANTED: usize = 100;
 
-/// Pages and idle connections take every descriptor: the kernel refuses accepts.
+/// The kernel refuses accepts. The limit falls while the process runs: its own bounds, which follow the limit that it was
+/// started with, would come first.
 fn descriptors_run_out(config: Config) {
-    let limit = format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}");
     let config = config.set("limits.handshake_timeout_ms", "60_000");
-    let trial = Trial::begin(config.wrapped(&["prlimit", &limit]));
+    let trial = Trial::begin(config);
     let pid = trial.server.id();
     let open = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    let connect = |n: usize| {
-        let mut socket =
-            TcpStream::connect(if n < PAGES { trial.server.http } else { trial.server.rtmp }).unwrap();
-        if n < PAGES {
-            socket.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        }
-        socket
-    };
-    let crowd: Vec<TcpStream> = (0..PAGES + TRIED).map(connect).collect();
+    let lowered = (open() + LEFT) as libc::rlim_t;
+    let limit = libc::rlimit { rlim_cur: lowered, rlim_max: lowered };
+    // SAFETY: a live limit to be read, and none to be written.
+    let done =
+        unsafe { libc::prlimit(pid as libc::pid_t, libc::RLIMIT_NOFILE, &limit, std::ptr::null_mut()) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    let crowd: Vec<TcpStream> = (0..WANTED).map(|_| TcpStream::connect(trial.server.rtmp).unwrap()).collect();
     poll("an accept to fail", LIMIT, || trial.server.log().contains("accept failed").then_some(()));
     let (spent, pause) = (processor(pid), Duration::from_secs(2));
     std::thread::sleep(pause);
