@@ -44,25 +44,21 @@ fn processor(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// Descriptors that are left when the limit is lowered, and connections that want one then.
-const LEFT: usize = 20;
-const WANTED: usize = 100;
+/// Descriptors that the process finds open at its start, whoever opened them. Its bounds do not know of them: with these, what
+/// may neither publish nor play takes the last.
+const INHERITED: &str = "for n in {100..249}; do eval \"exec $n</dev/null\"; done; exec \"$@\"";
 
-/// The kernel refuses accepts. The limit falls while the process runs: its own bounds, which follow the limit that it was
-/// started with, would come first.
+/// Idle connections take every descriptor: the kernel refuses accepts, or, before that, the process stops asking.
 fn descriptors_run_out(config: Config) {
+    let limit = format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}");
     let config = config.set("limits.handshake_timeout_ms", "60_000");
-    let trial = Trial::begin(config);
+    let trial = Trial::begin(config.wrapped(&["bash", "-c", INHERITED, "bash", "prlimit", &limit]));
     let pid = trial.server.id();
     let open = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    let lowered = (open() + LEFT) as libc::rlim_t;
-    let limit = libc::rlimit { rlim_cur: lowered, rlim_max: lowered };
-    // SAFETY: a live limit to be read, and none to be written.
-    let done =
-        unsafe { libc::prlimit(pid as libc::pid_t, libc::RLIMIT_NOFILE, &limit, std::ptr::null_mut()) };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
-    let crowd: Vec<TcpStream> = (0..WANTED).map(|_| TcpStream::connect(trial.server.rtmp).unwrap()).collect();
-    poll("an accept to fail", LIMIT, || trial.server.log().contains("accept failed").then_some(()));
+    let crowd: Vec<TcpStream> = (0..TRIED).map(|_| TcpStream::connect(trial.server.rtmp).unwrap()).collect();
+    let ran_out =
+        || ["accept failed", "cause=descriptors"].iter().any(|line| trial.server.log().contains(line));
+    poll("descriptors to run out", LIMIT, || ran_out().then_some(()));
     let (spent, pause) = (processor(pid), Duration::from_secs(2));
     std::thread::sleep(pause);
     let spent = processor(pid) - spent;
@@ -72,7 +68,6 @@ fn descriptors_run_out(config: Config) {
     let closed = Instant::now();
     Client::connect(trial.server.rtmp, "open", &[]);
     println!("served {:?} behind the close", closed.elapsed());
-    assert!(trial.server.metrics().sum("headgate_accept_errors_total", &[]) > 0.0);
     trial.finish();
 }
 
