@@ -80,8 +80,9 @@ impl ListenError {
 /// How long a stop waits for the cores, which say goodbye to their connections first.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
-/// Runs the gateway until it is told to stop.
-pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
+/// Runs the gateway until it is told to stop. `give_back` is called now and then, on a thread with time to spare, to give
+/// the allocator's unused memory back to the system.
+pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Result<()> {
     let _log = observe::log::init(config.log.level.into(), config.log.format == LogFormat::Json)
         .context("cannot start the thread that writes the log")?;
     let config = Arc::new(config);
@@ -170,7 +171,8 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
     let _unread = std::io::stdout().write_all(greeting.as_bytes());
 
     let listening = || ready.store(true, Ordering::Release);
-    let failed = signals::wait(&core_ends, listening, || reload(&options, &config, &surroundings))?;
+    let reload = || reload(&options, &config, &surroundings);
+    let failed = signals::wait(&core_ends, listening, reload, give_back)?;
     tracing::info!("stopping");
     ready.store(false, Ordering::Release);
     if let Some(demo) = demo {

@@ -23,6 +23,7 @@ const STREAM: [&str; 4] = ["--bitrate", "500k", "--audio-bitrate", "48k"];
 
 fn load(subscribers: usize, stalled: bool) -> Load {
     let mut load = Load::new(Flush::Video, subscribers, SETTLE_S + 1.0);
+    load.small_pages = true;
     let words = ["--warmup", "0", "--drain", "0"].into_iter().chain(STREAM);
     load.extra = words.map(str::to_owned).collect();
     if stalled {
