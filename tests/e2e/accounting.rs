@@ -102,7 +102,7 @@ fn successor(server: &Server, before: &Publisher, base_ms: u32) -> Publisher {
 
 fn no_gap_without_a_reason(config: Config) {
     let server = config
-        .set("fanout.max_lag_ms", "700")
+        .set("fanout.max_lag_ms", "2500")
         .set("fanout.stall_timeout_ms", "60_000")
         .set("publish.republish_grace_ms", "5000")
         .set("publish.takeover_after_ms", "500")

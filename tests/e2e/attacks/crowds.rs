@@ -22,7 +22,7 @@ fn r5_ten_thousand_half_handshakes() {
     for engine in [Engine::Uring, Engine::Epoll] {
         let Some(config) = engine.config() else { continue };
         // The last of them comes before the first one's time is over.
-        let trial = Trial::begin(config.set("limits.handshake_timeout_ms", "10_000"));
+        let trial = Trial::begin(config.set("limits.handshake_timeout_ms", "6000"));
         let half = &hello()[..1000];
         let expected = counts(&[("rtmp handshake_timeout", HALVES)]);
         let more = trial

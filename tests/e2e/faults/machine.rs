@@ -7,7 +7,6 @@ use crate::support::rtmp::Client;
 use crate::support::server::{Config, LIMIT};
 use crate::support::trial::Trial;
 use crate::support::{poll, skip};
-use std::io::Write;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -45,25 +44,23 @@ fn processor(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// Pages kept open beside the idle connections: together more than there are descriptors.
-const PAGES: usize = 200;
+/// Idle connections to the admin port: more than the reserve, less than the port takes.
+const ADMINS: usize = 60;
 
-/// Pages and idle connections take every descriptor: the kernel refuses accepts.
+/// Connections up to their limit and an admin port full of idle ones take every descriptor: the kernel refuses accepts.
 fn descriptors_run_out(config: Config) {
     let limit = format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}");
     let config = config.set("limits.handshake_timeout_ms", "60_000");
     let trial = Trial::begin(config.wrapped(&["prlimit", &limit]));
     let pid = trial.server.id();
     let open = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    let connect = |n: usize| {
-        let mut socket =
-            TcpStream::connect(if n < PAGES { trial.server.http } else { trial.server.rtmp }).unwrap();
-        if n < PAGES {
-            socket.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        }
-        socket
-    };
-    let crowd: Vec<TcpStream> = (0..PAGES + TRIED).map(connect).collect();
+    let connect = |address| TcpStream::connect(address).unwrap();
+    let mut crowd: Vec<TcpStream> = (0..TRIED).map(|_| connect(trial.server.rtmp)).collect();
+    let refused = || trial.server.metrics().sum("headgate_connections_refused_total", &[]);
+    poll("refusals", LIMIT, || (refused() > 0.0).then_some(()));
+    crowd.extend((0..ADMINS).map(|_| connect(trial.server.admin)));
+    poll("every descriptor taken", LIMIT, || (open() >= DESCRIPTORS - 1).then_some(()));
+    crowd.extend((0..TRIED).map(|_| connect(trial.server.rtmp)));
     poll("an accept to fail", LIMIT, || trial.server.log().contains("accept failed").then_some(()));
     let (spent, pause) = (processor(pid), Duration::from_secs(2));
     std::thread::sleep(pause);
