@@ -3,7 +3,7 @@
 use crate::support::engine::{Engine, engine_tests};
 use crate::support::http::FlvPlayer;
 use crate::support::publisher::{Audit, Publisher, Raise, Shape};
-use crate::support::raw::{Raw, Stage, ask, chunk0, connect, hello};
+use crate::support::raw::{Raw, ask, chunk0, connect, hello};
 use crate::support::rtmp::Client;
 use crate::support::server::{Config, LIMIT};
 use crate::support::trial::{Trial, counts};
