@@ -116,6 +116,12 @@ fn errors_name_place_and_remedy() {
         ("[fanout]\nflush = \"video\"\n[fanout]\n", "f.toml:3:2:", ""),
         ("[fanout\nflush = 1\n", "f.toml:1:8:", ""),
         ("[log]\nlevel = \"info\nformat = 1", "f.toml:2:", ""),
+        ("[limits]\nexempt = [\"10.0.0.1/8\"]\n", "f.toml:2:10:", "`10.0.0.0/8`"),
+        ("[limits]\nexempt = [\"office\"]\n", "f.toml:2:10:", "\"2001:db8::/32\""),
+        ("[limits]\nviewers_per_address = 0\n", "f.toml:2:23:", "use 1 to 1000000"),
+        ("[overload]\negress_max_bits_per_s = 10\n", "f.toml:2:25:", "use 0, or 1000 to"),
+        ("[overload]\nretry_after_s = 0\n", "f.toml:2:17:", "use 1 to 3600"),
+        ("[listen]\nadmin_hosts = [\"http://a:1\"]\n", "f.toml:2:15:", "without scheme and port"),
         ("[log]\nlevel = info\n", "f.toml:2:9:", "quotes"),
     ] {
         let message = refused(text);

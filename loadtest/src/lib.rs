@@ -5,11 +5,12 @@
 //!
 //! In the order of the layers:
 //! - [`clock`], [`stamp`]: one monotonic clock; the 32 bytes in every frame that say who it is and when it was sent.
+//! - [`arrivals`], [`setup`]: when connections should begin, and what became of each from that moment on.
 //! - [`media`]: what a publisher sends and when, as sizes and due times; frames as reusable templates.
 //! - [`target`], [`http`], [`flv`], [`amf`], [`rtmp`]: addresses and the wire, as pure parsers and writers.
 //! - [`meter`]: exact accounting of one subscriber, totals and latency of many.
 //! - [`publish`], [`play`]: the two sides that own sockets.
-//! - [`watch`], [`scrape`], [`report`]: processor time of the server and of ourselves; the server's own numbers; the JSON
+//! - [`watch`], [`scrape`], [`report`]: processor time, memory and descriptors of the server; its own numbers; the JSON
 //!   that a run ends with.
 //!
 //! Latency is the publisher's write to the subscriber's read of the last byte of the same frame, both on
@@ -17,6 +18,7 @@
 #![warn(missing_docs)]
 
 pub mod amf;
+pub mod arrivals;
 pub mod clock;
 pub mod flv;
 pub mod http;
@@ -27,6 +29,7 @@ pub mod publish;
 pub mod report;
 pub mod rtmp;
 pub mod scrape;
+pub mod setup;
 pub mod stamp;
 pub mod target;
 pub mod watch;

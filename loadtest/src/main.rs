@@ -4,11 +4,14 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use headgate_load::clock::{self, SECOND_NS, now_ns};
 use headgate_load::media::Profile;
-use headgate_load::report::{LiveLine, Report};
-use headgate_load::scrape::{self, Pages};
+use headgate_load::report::{LiveLine, Report, Storm, Watched};
+use headgate_load::scrape::{self, Pages, sums};
 use headgate_load::target::Target;
-use headgate_load::watch::{Sample, Window};
+use headgate_load::watch::{Holdings, Sample, process_cpu_ns};
 use headgate_load::{play, publish};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 /// Time between the publishers' first frames and the first subscriber, so that there is something to join.
@@ -16,6 +19,9 @@ const HEAD_START_NS: u64 = SECOND_NS / 2;
 
 /// How long before the window its first page is read: a busy server takes its time, which must not shift the window.
 const SCRAPE_AHEAD_NS: u64 = 3 * SECOND_NS / 10;
+
+/// How long a storm lasts beyond its last connection's patience, so that the last visits end by themselves.
+const STORM_MARGIN_NS: u64 = SECOND_NS;
 
 /// Load for live media servers: synthetic publishers, thousands of subscribers, and what they really got.
 ///
@@ -56,9 +62,9 @@ enum Command {
         /// Where to publish: rtmp://host[:port]/app/stream
         #[arg(long)]
         url: Target,
-        /// Where to play; without it, the same URL.
+        /// Where to play; without it, the same URL. Subscribers take turns when it is repeated.
         #[arg(long)]
-        play_url: Option<Target>,
+        play_url: Vec<Target>,
         /// Seconds that subscribers stay behind the last frame, to see that all of them arrive.
         #[arg(long, default_value_t = 2.0)]
         drain: f64,
@@ -66,6 +72,28 @@ enum Command {
         media: MediaArgs,
         #[command(flatten)]
         play: PlayArgs,
+    },
+    /// Connections that come at a fixed pace, wait for their first frame, stay a while and leave.
+    ///
+    /// The pace is kept whatever the server does, and set-up counts from the moment when a connection should have begun.
+    Storm(StormArgs),
+    /// Print what a server holds as a line of JSON, again and again: memory, descriptors, processor time, its own numbers.
+    Sample {
+        /// Its page of metrics: http://host[:port]/metrics
+        #[arg(long)]
+        url: Target,
+        /// Its process.
+        #[arg(long)]
+        pid: u32,
+        /// A metric, summed over its labels; may be repeated.
+        #[arg(long, value_name = "METRIC")]
+        sum: Vec<String>,
+        /// Seconds from line to line.
+        #[arg(long, default_value_t = 1.0)]
+        every: f64,
+        /// How long.
+        #[arg(long)]
+        seconds: f64,
     },
     /// Print a server's page of metrics as JSON, and end.
     Scrape {
@@ -115,8 +143,14 @@ struct PlayArgs {
     #[arg(long, default_value_t = 3.0)]
     warmup: f64,
     /// Length of the measured window.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, conflicts_with = "phases")]
     seconds: f64,
+    /// Lengths of parts of the window that are reported apart; the window is as long as all of them.
+    #[arg(long, value_delimiter = ',')]
+    phases: Vec<f64>,
+    /// Local addresses to connect from, in turn.
+    #[arg(long, value_delimiter = ',')]
+    from: Vec<IpAddr>,
     /// Subscribers whose every byte is checked.
     #[arg(long, default_value_t = 0)]
     verify: usize,
@@ -143,6 +177,64 @@ struct PlayArgs {
     scrape: Option<Target>,
 }
 
+#[derive(Args)]
+struct StormArgs {
+    /// rtmp://host[:port]/app/stream or http://host[:port]/path.flv; connections take turns when it is repeated.
+    #[arg(long, required = true)]
+    url: Vec<Target>,
+    /// Connections begun per second.
+    #[arg(long, default_value_t = 1000.0)]
+    rate: f64,
+    /// For how long connections begin.
+    #[arg(long, default_value_t = 30.0)]
+    seconds: f64,
+    /// Seconds that each stays behind its first video frame.
+    #[arg(long, default_value_t = 2.0)]
+    life: f64,
+    /// Seconds that each waits for that frame.
+    #[arg(long, default_value_t = 10.0)]
+    patience: f64,
+    /// Local addresses to connect from, in turn.
+    #[arg(long, value_delimiter = ',')]
+    from: Vec<IpAddr>,
+    /// Threads, each with its own ring.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Process whose processor time is reported (the server's).
+    #[arg(long)]
+    watch_pid: Option<u32>,
+}
+
+impl StormArgs {
+    /// A plan that begins now.
+    fn plan(&self) -> play::Plan {
+        let visit =
+            play::Visit { life_ns: clock::seconds(self.life), patience_ns: clock::seconds(self.patience) };
+        let count = (self.rate * self.seconds).round().max(0.0) as usize;
+        let start = now_ns();
+        let end = start
+            + clock::seconds(count as f64 / self.rate.max(1e-3))
+            + visit.patience_ns
+            + visit.life_ns
+            + STORM_MARGIN_NS;
+        play::Plan {
+            targets: self.url.clone(),
+            from: self.from.clone(),
+            streams: 1,
+            count,
+            ramp_per_s: self.rate,
+            visit: Some(visit),
+            verify: 0,
+            stalled: (0, 0),
+            slow: (0, 0.0),
+            threads: self.threads,
+            window: (start, end),
+            phases: vec![end],
+            end_ns: end,
+        }
+    }
+}
+
 impl MediaArgs {
     fn profile(&self) -> Profile {
         Profile {
@@ -158,19 +250,30 @@ impl MediaArgs {
 
 impl PlayArgs {
     /// A plan that begins now; `drain_ns` lies behind the window.
-    fn plan(&self, target: Target, streams: usize, drain_ns: u64) -> play::Plan {
+    fn plan(&self, targets: Vec<Target>, streams: usize, drain_ns: u64) -> play::Plan {
         let opens = now_ns() + clock::seconds(self.count as f64 / self.ramp.max(1e-3) + self.warmup);
-        let closes = opens + clock::seconds(self.seconds);
+        let lengths = if self.phases.is_empty() { std::slice::from_ref(&self.seconds) } else { &self.phases };
+        let phases: Vec<u64> = lengths
+            .iter()
+            .scan(opens, |at, &length| {
+                *at += clock::seconds(length);
+                Some(*at)
+            })
+            .collect();
+        let closes = phases.last().copied().unwrap_or(opens);
         play::Plan {
-            target,
+            targets,
+            from: self.from.clone(),
             streams,
             count: self.count,
             ramp_per_s: self.ramp,
+            visit: None,
             verify: self.verify,
             stalled: (self.stall, clock::seconds(self.stall_after)),
             slow: (self.slow, self.read_rate),
             threads: self.threads,
             window: (opens, closes),
+            phases,
             end_ns: closes + drain_ns,
         }
     }
@@ -211,7 +314,7 @@ fn run(command: Command) -> Result<()> {
             print(&publish::run(publishers, media.profile(), end_ns, end_ns))
         }
         Command::Play { url, media, play } => {
-            let plan = play.plan(url, media.streams, 0);
+            let plan = play.plan(vec![url], media.streams, 0);
             let players = play::start(&plan)?;
             let window = watch(&plan, &players.live, &play)?;
             print(&Report::new(&plan, &media.profile(), players.finish()?, window, None))
@@ -219,9 +322,9 @@ fn run(command: Command) -> Result<()> {
         Command::Run { url, play_url, drain, media, play } => {
             let profile = media.profile();
             let publishers = publish::connect(&url, media.streams)?;
-            let mut plan = play.plan(play_url.unwrap_or(url), media.streams, clock::seconds(drain));
-            plan.window = (plan.window.0 + HEAD_START_NS, plan.window.1 + HEAD_START_NS);
-            plan.end_ns += HEAD_START_NS;
+            let targets = if play_url.is_empty() { vec![url] } else { play_url };
+            let mut plan = play.plan(targets, media.streams, clock::seconds(drain));
+            plan.shift(HEAD_START_NS);
             let (end_ns, hold_ns) = (plan.window.1, plan.end_ns);
             let publisher = std::thread::Builder::new()
                 .name("publish".to_owned())
@@ -234,48 +337,100 @@ fn run(command: Command) -> Result<()> {
             let sent = publisher.join().map_err(|_| anyhow::anyhow!("the publishers' thread panicked"))?;
             print(&Report::new(&plan, &profile, outcome, window, Some(sent)))
         }
+        Command::Storm(args) => storm(&args),
+        Command::Sample { url, pid, sum, every, seconds } => sample(&url, pid, &sum, every, seconds),
         Command::Scrape { url } => print(&scrape::page(&url)?),
     }
 }
 
-/// Prints a line per second until the plan's end and takes the samples at the window's borders.
-fn watch(plan: &play::Plan, live: &play::Live, args: &PlayArgs) -> Result<(Window, Option<Pages>)> {
+/// Runs a storm with a line per second until everybody has left.
+fn storm(args: &StormArgs) -> Result<()> {
+    let plan = args.plan();
+    let players = play::start(&plan)?;
+    let first = Sample::take(args.watch_pid);
+    let mut line = LiveLine::new();
+    let mut next_line = now_ns() + SECOND_NS;
+    while !players.are_gone() {
+        clock::sleep_until(next_line.min(now_ns() + SECOND_NS / 20));
+        if now_ns() >= next_line {
+            eprintln!("{}", line.next(&players.live, "storm"));
+            next_line += SECOND_NS;
+        }
+    }
+    let window = Sample::take(args.watch_pid).since(&first);
+    let outcome = players.finish()?;
+    print(&Storm::new(&plan, &outcome, window))
+}
+
+/// A line of what the process holds at every tick, until the time is over or the process is.
+fn sample(url: &Target, pid: u32, names: &[String], every: f64, seconds: f64) -> Result<()> {
+    let start = now_ns();
+    let every = clock::seconds(every.max(0.01));
+    let mut out = std::io::stdout().lock();
+    for due in (0..=clock::seconds(seconds) / every).map(|tick| start + tick * every) {
+        clock::sleep_until(due);
+        let Some(holdings) = Holdings::of(pid) else { return Ok(()) };
+        // A page that does not come leaves a hole; how often, the reader sees.
+        let page = scrape::page(url).ok();
+        let own: BTreeMap<&String, Option<f64>> =
+            names.iter().map(|name| (name, page.as_ref().and_then(|page| sums(page, name)))).collect();
+        let line = serde_json::json!({
+            "at_s": (now_ns() - start) as f64 / SECOND_NS as f64,
+            "resident_bytes": holdings.resident_bytes,
+            "descriptors": holdings.descriptors,
+            "cpu_s": process_cpu_ns(pid).map(|(ran, _)| ran as f64 / SECOND_NS as f64),
+            "own": own,
+        });
+        // Whoever reads has gone.
+        if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Prints a line per second until the plan's end and takes the samples at the borders of the window and its phases.
+fn watch(plan: &play::Plan, live: &play::Live, args: &PlayArgs) -> Result<(Watched, Option<Pages>)> {
     let (opens, closes) = plan.window;
     let page = || args.scrape.as_ref().map(scrape::page).transpose();
     let mut line = LiveLine::new();
     let mut next_line = now_ns() + SECOND_NS;
-    let (mut before, mut first, mut last) = (None, None, None);
+    let borders: Vec<u64> = std::iter::once(opens).chain(plan.phases.iter().copied()).collect();
+    let mut samples: Vec<Sample> = Vec::new();
+    let (mut before, mut after) = (None, None);
     loop {
         let now = now_ns();
         if before.is_none() && now >= opens.saturating_sub(SCRAPE_AHEAD_NS) {
             before = Some(page()?);
         }
-        if first.is_none() && now >= opens {
-            first = Some(Sample::take(args.watch_pid));
+        while borders.get(samples.len()).is_some_and(|&at| now_ns() >= at) {
+            samples.push(Sample::take(args.watch_pid));
         }
-        if last.is_none() && now >= closes {
-            last = Some((Sample::take(args.watch_pid), page()?));
+        if after.is_none() && samples.len() == borders.len() {
+            after = Some(page()?);
         }
         if now >= plan.end_ns
-            && let (Some(first), Some((last, after))) = (&first, &mut last)
+            && let ([first, .., last], Some(after)) = (&samples[..], &mut after)
         {
             let pages = match (before.flatten(), after.take(), page()?) {
                 (Some(opens), Some(closes), Some(end)) => Some(Pages { opens, closes, end }),
                 _ => None,
             };
-            return Ok((last.since(first), pages));
+            let phases = samples.windows(2).map(|pair| pair[1].since(&pair[0]));
+            let phases = if samples.len() > 2 { phases.collect() } else { Vec::new() };
+            return Ok((Watched { whole: last.since(first), phases }, pages));
         }
         if now >= next_line {
-            let phase = match (&first, &last) {
-                (None, _) => "warm-up",
-                (_, None) => "window",
+            let phase = match now {
+                now if now < opens => "warm-up",
+                now if now < closes => "window",
                 _ => "drain",
             };
             eprintln!("{}", line.next(live, phase));
             next_line += SECOND_NS;
         }
-        let borders = [opens.saturating_sub(SCRAPE_AHEAD_NS), opens, closes, plan.end_ns];
-        let border = borders.into_iter().find(|&at| at > now).unwrap_or(now);
+        let borders = borders.iter().copied().chain([opens.saturating_sub(SCRAPE_AHEAD_NS), plan.end_ns]);
+        let border = borders.filter(|&at| at > now).min().unwrap_or(now);
         clock::sleep_until(next_line.min(border));
     }
 }

@@ -5,7 +5,8 @@ use crate::meter::Faults;
 use crate::play::{Live, Outcome, Plan};
 use crate::publish;
 use crate::scrape::Pages;
-use crate::target::Protocol;
+use crate::setup::{Ends, Setups};
+use crate::target::Target;
 use crate::watch;
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -53,6 +54,86 @@ pub struct Delivered {
     pub wire_bytes: u64,
 }
 
+/// One part of the window.
+#[derive(Debug, Serialize)]
+pub struct Phase {
+    /// Processor time and steal.
+    pub window: watch::Window,
+    /// Video latency, us.
+    pub video_latency_us: Quantiles,
+    /// Audio latency, us.
+    pub audio_latency_us: Quantiles,
+    /// Messages over what the profile sends in that time.
+    pub delivered_ratio: f64,
+}
+
+/// The connections to one address.
+#[derive(Debug, Serialize)]
+pub struct Setup {
+    /// What was played: `rtmp`, `http-flv`; `all` for all addresses together.
+    pub protocol: &'static str,
+    /// From when a connection should have begun to its first video frame, us.
+    pub setup_us: Quantiles,
+    /// What of that went by before connect(2): the load's own lateness, us.
+    pub late_us: Quantiles,
+    /// Connections begun.
+    pub begun: u64,
+    /// Those that got a frame, and left when their time was over.
+    pub served: u64,
+    /// Those that ended otherwise before the end, by reason.
+    pub errors: BTreeMap<String, u64>,
+}
+
+impl Setup {
+    fn new(protocol: &'static str, setups: &Setups) -> Self {
+        Self {
+            protocol,
+            setup_us: (&setups.setup_us).into(),
+            late_us: (&setups.late_us).into(),
+            begun: setups.begun,
+            served: setups.served,
+            errors: setups.errors.clone(),
+        }
+    }
+}
+
+/// What a run of `storm` found.
+#[derive(Debug, Serialize)]
+pub struct Storm {
+    /// Connections begun per second.
+    pub rate_per_s: f64,
+    /// Local addresses they came from; 0 when the kernel chose.
+    pub addresses: usize,
+    /// Every connection's end.
+    pub connections: Ends,
+    /// All connections, then by address.
+    pub setups: Vec<Setup>,
+    /// What was wrong with the frames they got.
+    pub faults: Faults,
+    /// Processor time and steal, from the first arrival to the last departure.
+    pub window: watch::Window,
+    /// Bytes read.
+    pub wire_bytes: u64,
+}
+
+impl Storm {
+    /// Puts a storm together.
+    pub fn new(plan: &Plan, outcome: &Outcome, window: watch::Window) -> Self {
+        let all = outcome.all_setups();
+        let each = plan.targets.iter().map(Target::protocol_name).zip(&outcome.setups);
+        let setups = [("all", &all)].into_iter().chain(each);
+        Self {
+            rate_per_s: plan.ramp_per_s,
+            addresses: plan.from.len(),
+            connections: Ends::new(plan.count as u64, &all),
+            setups: setups.map(|(protocol, setups)| Setup::new(protocol, setups)).collect(),
+            faults: outcome.faults,
+            window,
+            wire_bytes: outcome.wire_bytes,
+        }
+    }
+}
+
 /// Subscribers that lacked frames when everybody left, long after the last frame was sent.
 #[derive(Debug, Serialize)]
 pub struct Incomplete {
@@ -60,6 +141,14 @@ pub struct Incomplete {
     pub subscribers: u64,
     /// Frames they lacked.
     pub messages: u64,
+}
+
+/// What the watched process needed: over the window, and over its phases if it has more than one.
+pub struct Watched {
+    /// The window.
+    pub whole: watch::Window,
+    /// Its phases.
+    pub phases: Vec<watch::Window>,
 }
 
 /// What one run of `play` or `run` found.
@@ -77,13 +166,15 @@ pub struct Report {
     pub messages_per_second: f64,
     /// Processor time and steal in the measured window.
     pub window: watch::Window,
+    /// The window's parts, if it has more than one.
+    pub phases: Vec<Phase>,
     /// Messages in the window.
     pub delivered: Delivered,
     /// Publisher's write to subscriber's read, video, us.
     pub video_latency_us: Quantiles,
     /// The same for audio.
     pub audio_latency_us: Quantiles,
-    /// Begin of connecting to first video frame, all subscribers, us.
+    /// From when a connection should have begun to its first video frame, all subscribers, us.
     pub first_frame_us: Quantiles,
     /// Subscribers that got one gapless run from a keyframe.
     pub clean_subscribers: u64,
@@ -95,7 +186,9 @@ pub struct Report {
     pub verified_faults: Faults,
     /// Compared with what the publishers sent; absent without publishers in this process.
     pub incomplete: Option<Incomplete>,
-    /// Subscribers that ended early, by reason, all.
+    /// Every connection's end.
+    pub connections: Ends,
+    /// Subscribers that never came or ended early, by reason, all.
     pub disconnects: BTreeMap<String, u64>,
     /// Times the receive buffers ran out.
     pub buffer_shortages: u64,
@@ -111,15 +204,25 @@ impl Report {
         plan: &Plan,
         profile: &Profile,
         outcome: Outcome,
-        (window, metrics): (watch::Window, Option<Pages>),
+        (windows, metrics): (Watched, Option<Pages>),
         publisher: Option<publish::Report>,
     ) -> Self {
-        let totals = &outcome.totals;
+        let (totals, setups) = (outcome.totals(), outcome.all_setups());
         let total = totals.video + totals.audio;
-        let expected = plan.healthy() as f64 * profile.messages_per_second() * window.seconds;
+        let Watched { whole: window, phases } = windows;
+        let ratio = |messages: u64, seconds: f64| {
+            let expected = plan.healthy() as f64 * profile.messages_per_second() * seconds;
+            if expected > 0.0 { messages as f64 / expected } else { 0.0 }
+        };
+        let phases = phases.into_iter().zip(&outcome.phases).map(|(window, totals)| Phase {
+            video_latency_us: (&totals.video_us).into(),
+            audio_latency_us: (&totals.audio_us).into(),
+            delivered_ratio: ratio(totals.video + totals.audio, window.seconds),
+            window,
+        });
         let incomplete = publisher.as_ref().map(|publisher| incomplete(&outcome, &publisher.sent));
         Self {
-            protocol: if plan.target.protocol == Protocol::Rtmp { "rtmp" } else { "http-flv" },
+            protocol: plan.targets.first().map_or("", Target::protocol_name),
             subscribers: plan.count,
             healthy: plan.healthy(),
             streams: plan.streams,
@@ -128,20 +231,22 @@ impl Report {
                 video: totals.video,
                 audio: totals.audio,
                 total,
-                ratio: if expected > 0.0 { total as f64 / expected } else { 0.0 },
+                ratio: ratio(total, window.seconds),
                 payload_bytes: totals.payload_bytes,
                 wire_bytes: outcome.wire_bytes,
             },
             window,
+            phases: phases.collect(),
             video_latency_us: (&totals.video_us).into(),
             audio_latency_us: (&totals.audio_us).into(),
-            first_frame_us: (&outcome.first_frame_us).into(),
+            first_frame_us: (&setups.setup_us).into(),
             clean_subscribers: outcome.clean.0,
             faults: outcome.faults,
             verified_subscribers: plan.verify.min(plan.healthy()),
             verified_faults: outcome.verified,
             incomplete,
-            disconnects: outcome.disconnects,
+            connections: Ends::new(plan.count as u64, &setups),
+            disconnects: setups.errors,
             buffer_shortages: outcome.buffer_shortages,
             publisher,
             metrics,

@@ -62,6 +62,12 @@ pub fn page(url: &Target) -> Result<Series> {
     Ok(series)
 }
 
+/// Sum of all series of `name` on a page; `None` when there is none.
+pub fn sums(page: &Series, name: &str) -> Option<f64> {
+    let of = |series: &str| series.split('{').next() == Some(name);
+    page.iter().filter(|(series, _)| of(series)).map(|(_, value)| *value).reduce(|sum, value| sum + value)
+}
+
 /// Series and values of a page in Prometheus' text format; what is neither is passed over.
 fn parse(page: &str) -> Series {
     let lines = page.lines().filter(|line| !line.starts_with('#'));
@@ -85,5 +91,6 @@ mod tests {
         assert_eq!(series.len(), 2);
         assert_eq!(series["a{le=\"0.1\",x=\"y z\"}"], 3.0);
         assert_eq!(series["b"], 1500.0);
+        assert_eq!([sums(&series, "a"), sums(&series, "c")], [Some(3.0), None]);
     }
 }

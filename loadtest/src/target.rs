@@ -65,6 +65,14 @@ impl Target {
             .with_context(|| format!("{} has no address", self.authority))
     }
 
+    /// The protocol's name in reports.
+    pub fn protocol_name(&self) -> &'static str {
+        match self.protocol {
+            Protocol::Rtmp => "rtmp",
+            Protocol::HttpFlv => "http-flv",
+        }
+    }
+
     /// RTMP's application and stream name: everything before and behind the last slash (in front of any query).
     pub fn app_and_name(&self) -> (&str, &str) {
         let query = self.path.find('?').unwrap_or(self.path.len());

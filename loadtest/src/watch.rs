@@ -1,4 +1,5 @@
-//! What the measured window costs: processor time of a watched process and of ourselves, and how much of the machine was stolen.
+//! What the measured window costs: processor time of a watched process and of ourselves, and how much of the machine was
+//! stolen; and what the process holds at one moment.
 
 use crate::clock::now_ns;
 use serde::Serialize;
@@ -99,6 +100,33 @@ impl Sample {
     }
 }
 
+/// What a process holds at one moment.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Holdings {
+    /// Anonymous and shared memory that is resident: everything but file pages, bytes.
+    pub resident_bytes: u64,
+    /// Open descriptors.
+    pub descriptors: usize,
+}
+
+impl Holdings {
+    /// Those of process `pid`; `None` when it is gone or may not be looked at.
+    pub fn of(pid: u32) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
+        Some(Self { resident_bytes: resident_bytes(&status)?, descriptors })
+    }
+}
+
+/// RssAnon and RssShmem of `/proc/PID/status`.
+fn resident_bytes(status: &str) -> Option<u64> {
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some((field("RssAnon:")? + field("RssShmem:").unwrap_or(0)) * 1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +135,21 @@ mod tests {
     fn ticks_of_each_processor() {
         let stat = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\ncpu1 0 0 0 10 0 0 0 0 0 0\nintr 5\n";
         assert_eq!(parse_ticks(stat), [(36, 27, 8), (10, 0, 0)]);
+    }
+
+    #[test]
+    fn file_pages_are_not_counted() {
+        let status = "VmRSS:\t 900 kB\nRssAnon:\t     300 kB\nRssFile:\t 500 kB\nRssShmem:\t 100 kB\n";
+        assert_eq!(resident_bytes(status), Some(400 * 1024));
+        assert_eq!(resident_bytes("VmRSS: 1 kB\n"), None);
+    }
+
+    #[test]
+    fn an_open_file_is_a_descriptor() {
+        let pid = std::process::id();
+        let files: Vec<_> = (0..100).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        // Other tests open and close theirs at the same time.
+        assert!(Holdings::of(pid).unwrap().descriptors > files.len());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::diagnostic::{ConfigError, Diagnostic, Violation, is_below_apps, line_holds_secret};
 use super::secret::SecretEntry;
-use super::{App, Config, Fanout, Limits, Listen, Log, Publish, Runtime, levels, validate};
+use super::{App, Config, Fanout, Limits, Listen, Log, Overload, Publish, Runtime, levels, validate};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -25,6 +25,7 @@ struct File {
     publish: Publish,
     apps: BTreeMap<String, AppEntry>,
     limits: Limits,
+    overload: Overload,
     log: Log,
 }
 
@@ -75,8 +76,8 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 pub(super) fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
     let file: File = toml::from_str(text).map_err(|error| explain(&error, text, origin))?;
     let apps = file.apps.keys().map(|name| (name.clone(), AppEntry::resolve(&file.apps, name))).collect();
-    let File { listen, runtime, fanout, publish, limits, log, .. } = file;
-    let config = Config { listen, runtime, fanout, publish, apps, limits, log };
+    let File { listen, runtime, fanout, publish, limits, overload, log, .. } = file;
+    let config = Config { listen, runtime, fanout, publish, apps, limits, overload, log };
     validate::check(&config).map_err(|violation| place(violation, text, origin))?;
     Ok(config)
 }
@@ -198,6 +199,9 @@ fn plain(message: &str) -> String {
 
 fn hint_for(message: &str) -> Option<String> {
     let hint = match message {
+        m if m.contains("network") || m.contains("a length of") => {
+            "write networks as in [\"10.0.0.0/8\", \"2001:db8::/32\"]"
+        }
         m if m.contains("socket address") => "write address and port: \"0.0.0.0:1935\", \"[::]:1935\"",
         m if m.starts_with("duplicate key") => "each key and each [section] may stand once",
         m if m.contains("expected a boolean") => "write true or false, without quotes",

@@ -24,6 +24,7 @@ pub(super) fn check(config: &Config) -> Result<(), Violation> {
         })?;
     }
     ranges(config)?;
+    super::overload::check(config)?;
     let (gathered, lag) = (config.fanout.flush_ms, config.fanout.max_lag_ms);
     if config.fanout.flush != Flush::Frame && lag <= gathered {
         return Err(wrong(
@@ -153,7 +154,7 @@ fn app_name(name: &str) -> Result<(), Violation> {
     ))
 }
 
-fn wrong(path: &[&str], message: String, hint: String) -> Violation {
+pub(super) fn wrong(path: &[&str], message: String, hint: String) -> Violation {
     Violation { path: path.iter().map(|&part| part.to_owned()).collect(), message, hint }
 }
 

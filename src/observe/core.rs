@@ -32,6 +32,9 @@ pub struct CoreMetrics {
     /// Times a track's timestamps jumped and were joined to what went before; a returning publisher's are not counted.
     pub timestamps_rebased: Counter,
 
+    /// Turns of the loop; at least one a second while the core is alive.
+    pub turns: Counter,
+
     /// Connections accepted.
     pub connections_accepted: Counter,
     /// Failed accepts.

@@ -3,8 +3,10 @@
 //! Nobody who logs waits for standard error: lines go through a bounded queue to a thread of their own.
 
 mod fields;
+mod limiter;
 mod queue;
 
+pub use limiter::{Limiter, Limiters, suppressed_lines};
 use queue::{LINES_MAX, Queue, Shape};
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};

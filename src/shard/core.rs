@@ -12,6 +12,7 @@ use super::mailbox::{Command, Mailboxes};
 use super::planted::{Bug, is_planted};
 use super::publish::Homes;
 use super::readers::Readers;
+use super::shed::Shedding;
 use super::timers::{Timer, Timers};
 use super::{App, Io, Limits, Request};
 use crate::fanout::directory::Directory;
@@ -83,6 +84,7 @@ pub struct Core<B: Backend, A: App> {
     spare_io: Io,
     backend_stats: BackendStats,
     pub(super) draining: Option<Mono>,
+    pub(super) shedding: Shedding,
     busy_us: u64,
     second_at: Mono,
     turn_us_max: u64,
@@ -121,6 +123,7 @@ impl<B: Backend, A: App> Core<B, A> {
             spare_io: Io::default(),
             backend_stats: BackendStats::default(),
             draining: None,
+            shedding: Shedding::default(),
             busy_us: 0,
             second_at: now,
             turn_us_max: 0,
@@ -159,6 +162,8 @@ impl<B: Backend, A: App> Core<B, A> {
     /// One turn; returns whether there is more to do at once.
     pub(crate) fn turn(&mut self, now: Mono) -> io::Result<bool> {
         self.backend.collect()?;
+        self.observed.metrics.turns.inc();
+        self.follow_shedding();
         let mut more = false;
         for key in std::mem::take(&mut self.starved) {
             self.receive(key);
@@ -440,6 +445,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let memory = self.conns.bytes() + self.timers.bytes() + self.readers.bytes();
         metrics.connection_memory_bytes.set(memory as i64);
         self.enforce_pin_budget(now);
+        self.close_slowest(now);
         self.histograms.publish(&self.observed.histograms);
     }
 }

@@ -277,7 +277,7 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// Readers whose slow members hold more evicted memory than the budget lose the slowest of them.
     pub(super) fn enforce_pin_budget(&mut self, now: Mono) {
-        let budget = self.shared.limits.pin_budget_bytes;
+        let budget = self.pin_budget_bytes();
         if self.readers.pinned_bytes() <= budget {
             return;
         }

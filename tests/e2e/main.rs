@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod accounting;
+mod admission;
 mod answers;
 mod attacks;
 mod busy;
@@ -26,4 +27,5 @@ mod startup;
 mod storms;
 mod timestamps;
 mod tracks;
+mod visits;
 mod yardstick;

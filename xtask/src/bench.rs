@@ -2,20 +2,26 @@
 //!
 //! Everything runs in a network namespace whose loopback has an Ethernet's MTU; the server is pinned to one processor and the
 //! load to another. Numbers are ratios within one run; absolute ones belong to the machine that is named with them. What the
-//! gates are stands in `table` and `table_extras`; what a run is, in `run`.
+//! gates are stands in `table`, `table_extras` and `table_load`; what a run is, in `run`.
 
 mod extras;
 mod lab;
 mod memory;
 mod plot;
+mod plot_soak;
 mod product;
 mod progress;
 mod render;
 mod run;
+mod samples;
 mod scale;
+mod soak;
+mod stalled_many;
+mod storm;
 mod sweep;
 mod table;
 mod table_extras;
+mod table_load;
 
 use anyhow::{Result, bail, ensure};
 use lab::{Binaries, Lab};
@@ -25,10 +31,14 @@ use std::fs;
 use std::path::PathBuf;
 use sweep::{Cell, Rounds};
 
+/// Minutes of a soak, and of a thousand stalled readers, unless told otherwise.
+const SOAK_MINUTES: f64 = 30.0;
+const STALLED_MINUTES: f64 = 5.0;
+
 /// What to measure. Without a choice: the sweep.
 #[derive(Clone, Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Everything below and the sweep: some 40 minutes. Each result is written as soon as it is there.
+    /// Everything below and the sweep, but what runs on demand: some 40 minutes. Each result is written as soon as it is there.
     #[arg(long)]
     all: bool,
     /// A short sweep, to see that everything runs; writes nothing to docs.
@@ -52,6 +62,21 @@ pub struct BenchArgs {
     /// 6000 subscribers on one core, two cores beside one, copies at 1 and at 1000 subscribers.
     #[arg(long)]
     scale: bool,
+    /// On demand: 1000 connections a second for 30 s (--storm-seconds), beside viewers that stay.
+    #[arg(long)]
+    storm: bool,
+    /// How long connections begin.
+    #[arg(long, default_value_t = 30.0)]
+    storm_seconds: f64,
+    /// On demand: 1000 readers that stop for 5 minutes (--minutes), beside 900 that read; 8 minutes a protocol.
+    #[arg(long)]
+    stalled_1000: bool,
+    /// On demand: 30 minutes (--minutes) of viewers and publishers that come and go, and readers that are slow or stop.
+    #[arg(long)]
+    soak: bool,
+    /// Length of --soak and --stalled-1000 in minutes.
+    #[arg(long)]
+    minutes: Option<f64>,
     /// Only the floor (and nginx): for work on the instrument itself.
     #[arg(long)]
     no_server: bool,
@@ -96,11 +121,14 @@ enum Part {
     IdleStreams,
     Scale,
     Sweep,
+    Storm,
+    Stalled1000,
+    Soak,
 }
 
 impl Part {
     /// Short ones first: an interrupted run keeps what it has.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 10] = [
         Self::Nginx,
         Self::Memory,
         Self::Stalled,
@@ -108,7 +136,15 @@ impl Part {
         Self::IdleStreams,
         Self::Scale,
         Self::Sweep,
+        Self::Storm,
+        Self::Stalled1000,
+        Self::Soak,
     ];
+
+    /// Whether it must be asked for by name: what the server bears is measured when that may have changed, and takes long.
+    fn is_on_demand(self) -> bool {
+        matches!(self, Self::Storm | Self::Stalled1000 | Self::Soak)
+    }
 
     /// Its result among [`render::NAMES`].
     fn name(self) -> &'static str {
@@ -119,6 +155,9 @@ impl Part {
             Self::Streams | Self::IdleStreams => "streams",
             Self::Scale => "scale",
             Self::Sweep => "sweep",
+            Self::Storm => "storm",
+            Self::Stalled1000 => "stalled-1000",
+            Self::Soak => "soak",
         }
     }
 }
@@ -142,6 +181,11 @@ impl BenchArgs {
         self.rounds.max(1)
     }
 
+    /// Minutes of a part that lasts so long.
+    fn minutes(&self, part: Part) -> f64 {
+        self.minutes.unwrap_or(if part == Part::Soak { SOAK_MINUTES } else { STALLED_MINUTES })
+    }
+
     fn parts(&self) -> Vec<Part> {
         let chosen = |part: &Part| match part {
             Part::Nginx => self.against.is_some(),
@@ -151,8 +195,12 @@ impl BenchArgs {
             Part::IdleStreams => self.idle_streams,
             Part::Scale => self.scale,
             Part::Sweep => false,
+            Part::Storm => self.storm,
+            Part::Stalled1000 => self.stalled_1000,
+            Part::Soak => self.soak,
         };
-        let parts: Vec<Part> = Part::ALL.into_iter().filter(|part| self.all || chosen(part)).collect();
+        let wanted = |part: &Part| chosen(part) || self.all && !part.is_on_demand();
+        let parts: Vec<Part> = Part::ALL.into_iter().filter(wanted).collect();
         if parts.is_empty() { vec![Part::Sweep] } else { parts }
     }
 
@@ -163,8 +211,9 @@ impl BenchArgs {
             Part::Sweep => &[FloorUring, FloorSend, Rtmp, HttpFlv],
             Part::Scale => &[FloorUring, Rtmp, HttpFlv],
             Part::Nginx => &[FloorUring, Rtmp, Nginx],
-            Part::IdleStreams => &[Rtmp],
-            Part::Memory | Part::Stalled | Part::Streams => &[Rtmp, HttpFlv],
+            // Both protocols at once.
+            Part::IdleStreams | Part::Storm | Part::Soak => &[Rtmp],
+            Part::Stalled1000 | Part::Memory | Part::Stalled | Part::Streams => &[Rtmp, HttpFlv],
         };
         let mut chosen: Vec<Contender> =
             all.iter().copied().filter(|c| !(self.no_server && c.is_gateway())).collect();
@@ -196,6 +245,9 @@ impl BenchArgs {
                 extras::idle_loads(self.seconds).iter().map(|(_, l)| l.planned_seconds()).sum()
             }
             Part::Scale => seconds(&scale::loads(*contender, self.seconds, self.rounds())),
+            Part::Storm => storm::planned_seconds(self.storm_seconds),
+            Part::Stalled1000 => stalled_many::planned_seconds(self.minutes(part) * 60.0),
+            Part::Soak => soak::planned_seconds(self.minutes(part)),
         };
         contenders.iter().map(each).sum()
     }
@@ -241,7 +293,7 @@ fn measure(args: &BenchArgs, lab: &Lab, part: Part) -> Result<()> {
     let contenders = args.contenders(part);
     let (seconds, rounds) = (args.seconds, args.rounds());
     let sweep_rounds = Rounds { all: rounds, missed: args.repeat_missed };
-    let conditions = conditions(args, &lab.commit);
+    let conditions = conditions(args, part, &lab.commit);
     let out = args.out();
     let store = |rows: &[Value]| match &out {
         Some(out) => render::store(out, part.name(), &conditions, rows),
@@ -255,6 +307,9 @@ fn measure(args: &BenchArgs, lab: &Lab, part: Part) -> Result<()> {
         Part::Streams => extras::streams(lab, &contenders, seconds)?,
         Part::IdleStreams => extras::idle_streams(lab, contenders[0], seconds)?,
         Part::Scale => scale::scale(lab, &contenders, seconds, rounds)?,
+        Part::Storm => storm::storm(lab, args.storm_seconds)?,
+        Part::Stalled1000 => stalled_many::stalled_many(lab, &contenders, args.minutes(part) * 60.0)?,
+        Part::Soak => soak::soak(lab, args.minutes(part))?,
     };
     store(&rows)?;
     let shown = out.clone().unwrap_or_default();
@@ -263,13 +318,13 @@ fn measure(args: &BenchArgs, lab: &Lab, part: Part) -> Result<()> {
 }
 
 /// What a reader needs to know to judge the numbers.
-fn conditions(args: &BenchArgs, commit: &str) -> Value {
+fn conditions(args: &BenchArgs, part: Part, commit: &str) -> Value {
     let first = |file: &str, start: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();
         let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_default().to_owned();
         line.split_once(':').map_or(line.clone(), |(_, value)| value.trim().to_owned())
     };
-    json!({
+    let mut conditions = json!({
         "processor": first("/proc/cpuinfo", "model name"),
         "kernel": first("/proc/sys/kernel/osrelease", ""),
         "processors": fs::read_to_string("/proc/cpuinfo").map_or(0, |t| t.matches("processor\t").count()),
@@ -278,10 +333,43 @@ fn conditions(args: &BenchArgs, commit: &str) -> Value {
         "load_cpu": args.load_cpu,
         "loopback_mtu": 1500,
         "congestion_control": lab::CONGESTION,
-        "load": "2.5 Mbit/s, 30 fps, GOP 60, AAC 46.875 frames/s: 76.9 messages/s",
-        "window_seconds": args.seconds,
-        "rounds": args.rounds(),
-        "repeat_missed": args.repeat_missed,
-        "steal_max": run::STEAL_MAX,
-    })
+    });
+    if !part.is_on_demand() {
+        conditions["load"] = json!("2.5 Mbit/s, 30 fps, GOP 60, AAC 46.875 frames/s: 76.9 messages/s");
+        conditions["window_seconds"] = json!(args.seconds);
+        conditions["rounds"] = json!(args.rounds());
+        conditions["repeat_missed"] = json!(args.repeat_missed);
+        conditions["steal_max"] = json!(run::STEAL_MAX);
+    }
+    conditions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        bench: BenchArgs,
+    }
+
+    fn parts(words: &[&str]) -> Vec<Part> {
+        Line::parse_from([&["bench"], words].concat()).bench.parts()
+    }
+
+    #[test]
+    fn what_runs_on_demand_is_asked_for_by_name() {
+        assert_eq!(parts(&[]), [Part::Sweep]);
+        assert_eq!(parts(&["--storm", "--soak"]), [Part::Storm, Part::Soak]);
+        assert_eq!(parts(&["--stalled-1000"]), [Part::Stalled1000]);
+        assert!(parts(&["--all"]).iter().all(|part| !part.is_on_demand()));
+        assert_eq!(parts(&["--all", "--soak"]).last(), Some(&Part::Soak));
+    }
+
+    #[test]
+    fn every_part_has_a_result_with_a_table() {
+        assert!(Part::ALL.iter().all(|part| render::NAMES.contains(&part.name())));
+    }
 }

@@ -42,7 +42,7 @@ enum Chore {
     /// Check the licence and the source of every dependency against deny.toml.
     Licenses,
     /// Measure the gateway beside the floor, in a network namespace of its own (needs root).
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
 }
 
 fn main() -> ExitCode {
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
         Chore::Miri => miri::run(),
         Chore::Licenses => licenses::run(),
-        Chore::Bench(arguments) => bench::run(arguments),
+        Chore::Bench(arguments) => bench::run(*arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

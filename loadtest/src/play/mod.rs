@@ -7,12 +7,13 @@ mod ring;
 mod subscriber;
 mod worker;
 
+use crate::arrivals::Arrivals;
 use crate::clock::now_ns;
 use crate::meter::{Faults, Totals};
+use crate::setup::Setups;
 use crate::target::Target;
-use anyhow::{Context, Result};
-use hdrhistogram::Histogram;
-use std::collections::BTreeMap;
+use anyhow::{Context, Result, ensure};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -28,17 +29,30 @@ pub enum Pace {
     Stalls(u64),
 }
 
+/// A subscriber that comes and goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Visit {
+    /// How long it stays behind its first video frame, ns.
+    pub life_ns: u64,
+    /// How long it waits for that frame, counted from when it should have begun, ns.
+    pub patience_ns: u64,
+}
+
 /// What to do.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where to play.
-    pub target: Target,
+    /// Where to play; subscribers take turns.
+    pub targets: Vec<Target>,
+    /// Local addresses to connect from, in turn; the kernel's choice without any.
+    pub from: Vec<IpAddr>,
     /// Streams that the subscribers share evenly; with more than one, stream names are numbered.
     pub streams: usize,
     /// Subscribers.
     pub count: usize,
-    /// Connections begun per second.
+    /// Connections begun per second, whatever becomes of those before.
     pub ramp_per_s: f64,
+    /// Whether they leave by themselves; without it all stay until the end.
+    pub visit: Option<Visit>,
     /// How many healthy ones are verified byte by byte.
     pub verify: usize,
     /// How many stall, and after how many ns.
@@ -49,6 +63,8 @@ pub struct Plan {
     pub threads: usize,
     /// The measured window, ns of the clock.
     pub window: (u64, u64),
+    /// Parts of the window with totals of their own: when each ends, ascending, the last where the window closes.
+    pub phases: Vec<u64>,
     /// When everybody leaves.
     pub end_ns: u64,
 }
@@ -62,6 +78,28 @@ impl Plan {
             i if i < stalled + slow => Pace::Slow(rate),
             _ => Pace::Healthy,
         }
+    }
+
+    /// Moves the window, its phases and the end `by_ns` later.
+    pub fn shift(&mut self, by_ns: u64) {
+        self.window = (self.window.0 + by_ns, self.window.1 + by_ns);
+        self.phases.iter_mut().for_each(|ends| *ends += by_ns);
+        self.end_ns += by_ns;
+    }
+
+    /// The phase of the window that `now` lies in.
+    fn phase(&self, now: u64) -> Option<usize> {
+        if now < self.window.0 {
+            return None;
+        }
+        self.phases.iter().position(|&ends| now < ends)
+    }
+
+    /// Which target subscriber `number` plays, and from which local address.
+    fn route(&self, number: usize) -> (usize, Option<IpAddr>) {
+        let targets = self.targets.len().max(1);
+        // Every target is played from every address.
+        (number % targets, self.from.get(number / targets % self.from.len().max(1)).copied())
     }
 
     /// Subscribers that read as fast as they can.
@@ -90,9 +128,10 @@ impl Live {
 }
 
 /// What the subscribers got.
+#[derive(Default)]
 pub struct Outcome {
-    /// Messages and latency within the window, healthy subscribers only.
-    pub totals: Totals,
+    /// Messages and latency within each phase of the window, healthy subscribers only.
+    pub phases: Vec<Totals>,
     /// Faults of healthy subscribers, whole run.
     pub faults: Faults,
     /// Healthy subscribers that got frames without any fault, and all others.
@@ -101,44 +140,44 @@ pub struct Outcome {
     pub verified: Faults,
     /// Bytes received within the window, protocol included, by all.
     pub wire_bytes: u64,
-    /// Begin of connecting to first video frame, us.
-    pub first_frame_us: Histogram<u64>,
-    /// Subscribers that ended before their time, by reason.
-    pub disconnects: BTreeMap<String, u64>,
+    /// What became of all connections, by target.
+    pub setups: Vec<Setups>,
     /// Times the provided buffers ran out; costs a turn, loses nothing.
     pub buffer_shortages: u64,
-    /// Of every healthy subscriber: stream, next video and next audio sequence.
+    /// Of every healthy subscriber that stayed: stream, next video and next audio sequence.
     pub ends: Vec<(u32, Option<u32>, Option<u32>)>,
 }
 
-impl Default for Outcome {
-    fn default() -> Self {
+impl Outcome {
+    fn new(plan: &Plan) -> Self {
         Self {
-            totals: Totals::default(),
-            faults: Faults::default(),
-            clean: (0, 0),
-            verified: Faults::default(),
-            wire_bytes: 0,
-            first_frame_us: Histogram::new_with_bounds(1, 60_000_000, 3).expect("constant bounds are valid"),
-            disconnects: BTreeMap::new(),
-            buffer_shortages: 0,
-            ends: Vec::new(),
+            phases: plan.phases.iter().map(|_| Totals::default()).collect(),
+            setups: plan.targets.iter().map(|_| Setups::default()).collect(),
+            ..Self::default()
         }
     }
-}
 
-impl Outcome {
+    /// All phases of the window together.
+    pub fn totals(&self) -> Totals {
+        let mut whole = Totals::default();
+        self.phases.iter().for_each(|phase| whole.add(phase));
+        whole
+    }
+
+    /// The connections of all targets together.
+    pub fn all_setups(&self) -> Setups {
+        let mut all = Setups::default();
+        self.setups.iter().for_each(|setups| all.add(setups));
+        all
+    }
+
     fn add(&mut self, other: Outcome) {
-        self.totals.add(&other.totals);
+        self.phases.iter_mut().zip(&other.phases).for_each(|(mine, theirs)| mine.add(theirs));
+        self.setups.iter_mut().zip(&other.setups).for_each(|(mine, theirs)| mine.add(theirs));
         self.faults.add(&other.faults);
         self.verified.add(&other.verified);
         self.clean = (self.clean.0 + other.clean.0, self.clean.1 + other.clean.1);
         self.wire_bytes += other.wire_bytes;
-        // Both were made with the same bounds.
-        let _ = self.first_frame_us.add(&other.first_frame_us);
-        for (reason, count) in other.disconnects {
-            *self.disconnects.entry(reason).or_default() += count;
-        }
         self.buffer_shortages += other.buffer_shortages;
         self.ends.extend(other.ends);
     }
@@ -146,6 +185,7 @@ impl Outcome {
 
 /// Running subscribers.
 pub struct Players {
+    outcome: Outcome,
     threads: Vec<JoinHandle<Result<Outcome>>>,
     /// Counters of the moment.
     pub live: Arc<Live>,
@@ -153,29 +193,83 @@ pub struct Players {
 
 /// Starts the plan's subscribers now.
 pub fn start(plan: &Plan) -> Result<Players> {
+    ensure!(!plan.targets.is_empty(), "there is nothing to play");
     let live = Arc::new(Live::default());
-    let address = plan.target.resolve()?;
-    let start_ns = now_ns();
+    let addresses = plan.targets.iter().map(Target::resolve).collect::<Result<Vec<_>>>()?;
+    let arrivals = Arrivals::new(now_ns(), plan.ramp_per_s, plan.count);
     let threads = (0..plan.threads.max(1))
         .map(|thread| {
-            let (plan, live) = (plan.clone(), live.clone());
+            let (plan, live, addresses) = (plan.clone(), live.clone(), addresses.clone());
             std::thread::Builder::new()
                 .name(format!("play-{thread}"))
-                .spawn(move || worker::run(&plan, thread, address, start_ns, &live))
+                .spawn(move || worker::run(&plan, thread, &addresses, arrivals, &live))
                 .context("cannot start a thread")
         })
         .collect::<Result<_>>()?;
-    Ok(Players { threads, live })
+    Ok(Players { outcome: Outcome::new(plan), threads, live })
 }
 
 impl Players {
+    /// Whether all of them have come and gone.
+    pub fn are_gone(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
     /// Waits for the plan's end and adds up what everybody got.
-    pub fn finish(self) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
+    pub fn finish(mut self) -> Result<Outcome> {
         for thread in self.threads {
             let part = thread.join().map_err(|_| anyhow::anyhow!("a subscriber thread panicked"))??;
-            outcome.add(part);
+            self.outcome.add(part);
         }
-        Ok(outcome)
+        Ok(self.outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn plan() -> Plan {
+        let target = |url: &str| url.parse().unwrap();
+        Plan {
+            targets: vec![target("rtmp://h/live/s"), target("http://h/live/s.flv")],
+            from: (2..5).map(|last| IpAddr::from([127, 0, 0, last])).collect(),
+            streams: 1,
+            count: 100,
+            ramp_per_s: 1.0,
+            visit: None,
+            verify: 0,
+            stalled: (0, 0),
+            slow: (0, 0.0),
+            threads: 1,
+            window: (10, 40),
+            phases: vec![20, 35, 40],
+            end_ns: 50,
+        }
+    }
+
+    #[test]
+    fn half_of_them_play_each_target_and_each_from_every_address() {
+        let plan = plan();
+        let pairs: BTreeSet<_> = (0..6).map(|number| plan.route(number)).collect();
+        assert_eq!(pairs.len(), 6);
+        assert_eq!((0..100).filter(|&number| plan.route(number).0 == 0).count(), 50);
+        assert_eq!(Plan { from: Vec::new(), ..plan }.route(7), (1, None));
+    }
+
+    #[test]
+    fn phases_fill_the_window() {
+        let plan = plan();
+        let rows = [
+            (9, None),
+            (10, Some(0)),
+            (19, Some(0)),
+            (20, Some(1)),
+            (35, Some(2)),
+            (39, Some(2)),
+            (40, None),
+        ];
+        rows.iter().for_each(|&(now, phase)| assert_eq!(plan.phase(now), phase, "at {now}"));
     }
 }

@@ -337,7 +337,6 @@ impl ChunkReader {
                 self.streams.len() - 1
             }
         };
-        let partial = self.streams.iter().filter(|s| s.partial).count();
         let stream = &mut self.streams[index];
         if stream.partial {
             if fmt < 2 && (header.length, header.type_id) != (stream.length, stream.type_id) {
@@ -351,10 +350,10 @@ impl ChunkReader {
             if stream.length == 0 {
                 return Ok(Some(stream.message(Bytes::new())));
             }
-            if partial >= self.limits.partial_messages {
+            stream.partial = true;
+            if self.streams.iter().filter(|s| s.partial).count() > self.limits.partial_messages {
                 return Err(ChunkError::TooManyPartial);
             }
-            stream.partial = true;
         }
         let stream = &self.streams[index];
         let left = (stream.length - stream.payload.len() as u32).min(self.chunk_size);

@@ -116,6 +116,16 @@ impl Running {
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// When it says that it failed.
+    pub fn finish(&mut self) -> Result<()> {
+        let status = self.child.wait().with_context(|| format!("cannot wait for {}", self.name))?;
+        ensure!(status.success(), "{} failed: {status}", self.name);
+        Ok(())
+    }
 }
 
 impl Drop for Running {
@@ -253,6 +263,29 @@ impl Lab {
         let mut command = self.command(&self.load_cpu.to_string(), &self.load);
         command.args(args).stdout(Stdio::piped()).stderr(File::create(self.dir.join("load.err"))?);
         command.spawn().context("cannot start headgate-load")
+    }
+
+    /// Starts headgate-load on the load's processor, to run beside others; what it prints comes with [`Self::printed`] and
+    /// [`Self::result`] under `name`.
+    pub fn load(&self, name: &str, args: &[String]) -> Result<Running> {
+        let file = |kind: &str| File::create(self.dir.join(format!("{name}.{kind}")));
+        let mut command = self.command(&self.load_cpu.to_string(), &self.load);
+        command.args(args).stdout(file("json")?).stderr(file("err")?);
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        Ok(Running { child, name: name.to_owned() })
+    }
+
+    /// What the load of this name has printed so far.
+    pub fn printed(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.join(format!("{name}.json"))).unwrap_or_default()
+    }
+
+    /// The JSON that the load of this name ended with.
+    ///
+    /// # Errors
+    /// When it printed none.
+    pub fn result(&self, name: &str) -> Result<serde_json::Value> {
+        serde_json::from_str(&self.printed(name)).with_context(|| format!("{name} printed no JSON"))
     }
 
     /// The gateway's page of metrics now, as headgate-load reads it.

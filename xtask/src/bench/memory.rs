@@ -1,4 +1,4 @@
-//! Memory per subscriber: a small run and a large one under the same load, and what the difference costs.
+//! Memory per subscriber: a small run and a large one against one server under the same load, and what the difference costs.
 
 use super::lab::Lab;
 use super::product::Page;
@@ -23,6 +23,7 @@ const STREAM: [&str; 4] = ["--bitrate", "500k", "--audio-bitrate", "48k"];
 
 fn load(subscribers: usize, stalled: bool) -> Load {
     let mut load = Load::new(Flush::Video, subscribers, SETTLE_S + 1.0);
+    load.small_pages = true;
     let words = ["--warmup", "0", "--drain", "0"].into_iter().chain(STREAM);
     load.extra = words.map(str::to_owned).collect();
     if stalled {
@@ -42,8 +43,10 @@ pub fn memory(lab: &Lab, contenders: &[Contender]) -> Result<Vec<Value>> {
     let mut rows = Vec::new();
     for &contender in contenders {
         for stalled in [false, true] {
-            let few = footprint(lab, contender, &load(FEW, stalled))?;
-            let many = footprint(lab, contender, &load(MANY, stalled))?;
+            // One process for both: two that differ in nothing hold up to 2 MB more or less than each other.
+            let server = start(lab, contender, &load(FEW, stalled))?;
+            let few = footprint(lab, contender, &server, &load(FEW, stalled))?;
+            let many = footprint(lab, contender, &server, &load(MANY, stalled))?;
             let each = |now: f64, then: f64| (now - then) / (MANY - FEW) as f64;
             let own = many.accounted.zip(few.accounted).map(|(now, then)| each(now, then));
             rows.push(json!({
@@ -79,14 +82,13 @@ struct Footprint {
     disconnects: f64,
 }
 
-fn footprint(lab: &Lab, contender: Contender, load: &Load) -> Result<Footprint> {
-    let server = start(lab, contender, load)?;
-    let child = lab.start_load(&load_arguments(contender, &server, load))?;
+fn footprint(lab: &Lab, contender: Contender, server: &Server, load: &Load) -> Result<Footprint> {
+    let child = lab.start_load(&load_arguments(contender, server, load))?;
     let ramp = load.subscribers as f64 / RAMP_PER_S;
     std::thread::sleep(Duration::from_secs_f64(HEAD_START_S + ramp + SETTLE_S));
     let user_bytes = user_bytes(server.running.pid())? as f64;
     let page = if contender.is_gateway() { lab.scrape(METRICS_URL)? } else { Value::Null };
-    let kernel = kernel_bytes(lab, &server)?;
+    let kernel = kernel_bytes(lab, server, "")?;
     let sockstat = sockstat(lab)? as f64;
     let report = lab.finish_load(child)?;
     let page = Page::new(&page);
@@ -125,12 +127,28 @@ fn user_bytes(pid: u32) -> Result<u64> {
     Ok(kib * 1024)
 }
 
-/// Kernel memory of every established socket on the server's side of its port.
-fn kernel_bytes(lab: &Lab, server: &Server) -> Result<Vec<u64>> {
-    let filter = format!("sport = :{}", server.port);
-    let output = lab.inside("ss").args(["-Htnmi", "state", "established", &filter]).output()?;
+/// Kernel memory of every established socket on the server's side of its port, as far as `ss` keeps it with `filter` (all
+/// when it is empty).
+pub fn kernel_bytes(lab: &Lab, server: &Server, filter: &str) -> Result<Vec<u64>> {
+    Ok(parse_skmem(&sockets(lab, server, filter)?))
+}
+
+/// How many of them hold bytes that their peer does not take.
+pub fn stuck(lab: &Lab, server: &Server, filter: &str) -> Result<usize> {
+    Ok(count_stuck(&sockets(lab, server, filter)?))
+}
+
+fn sockets(lab: &Lab, server: &Server, filter: &str) -> Result<String> {
+    let filter = format!("sport = :{} {filter}", server.port);
+    let output = lab.inside("ss").args(["-OHtnmi", "state", "established", filter.trim_end()]).output()?;
     ensure!(output.status.success(), "ss failed");
-    Ok(parse_skmem(&String::from_utf8_lossy(&output.stdout)))
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Lines whose Send-Q, the second column, is not empty.
+fn count_stuck(text: &str) -> usize {
+    let queued = |line: &&str| line.split_whitespace().nth(1).is_some_and(|queued| queued != "0");
+    text.lines().filter(queued).count()
 }
 
 /// Memory per `skmem:(r…,rb…,t…,tb…,f…,w…,o…,bl…,d…)`: received, queued to be written, reserved in advance, options, backlog.
@@ -170,6 +188,12 @@ mod tests {
         let text = "0 0 127.0.0.1:1935 127.0.0.1:4000\n\t skmem:(r1,rb131072,t5,tb2626560,f20,w300,o4000,bl50000,d7) cubic\n\
                     0 0 a b skmem:(r0,rb1,t0,tb1,f4096,w0,o0,bl0,d0)\n";
         assert_eq!(parse_skmem(text), [54321, 4096]);
+    }
+
+    #[test]
+    fn a_socket_with_unsent_bytes_is_stuck() {
+        let text = "0 26000 127.0.0.1:1935 127.0.0.9:4000 skmem:(r0)\n0 0 127.0.0.1:1935 127.0.0.9:4001 skmem:(r0)\n";
+        assert_eq!(count_stuck(text), 1);
     }
 
     #[test]

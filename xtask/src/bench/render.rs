@@ -1,22 +1,27 @@
 //! Results on disk: JSON as measured, tables and plot made of it, and the page that shows them.
 
-use super::{plot, table, table_extras};
+use super::{plot, plot_soak, table, table_extras, table_load};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every result: `NAME.json`, `NAME.md`, and a region of the page.
-pub const NAMES: [&str; 6] = ["sweep", "nginx", "memory", "stalled", "streams", "scale"];
+/// Every result: `NAME.json`, `NAME.md`, and a region of its page.
+pub const NAMES: [&str; 9] =
+    ["sweep", "nginx", "memory", "stalled", "streams", "scale", "storm", "stalled-1000", "soak"];
 
 /// Where results go unless told otherwise.
 pub fn docs() -> PathBuf {
     crate::root().join("docs/bench")
 }
 
-/// The page whose regions hold the tables of [`docs`].
-fn page() -> PathBuf {
-    crate::root().join("docs/performance.md")
+/// The page whose region holds the table of a result in [`docs`]: how fast it is, or what it bears.
+fn page(name: &str) -> PathBuf {
+    let page = match name {
+        "storm" | "stalled-1000" | "soak" => "docs/reliability-load.md",
+        _ => "docs/performance.md",
+    };
+    crate::root().join(page)
 }
 
 /// Writes `rows` as `NAME.json` in `out`. Rows of a `kind` that was not measured now stay as they are in the file.
@@ -64,20 +69,26 @@ pub fn table(out: &Path, name: &str, conditions: &Value, rows: &[Value]) -> Stri
         "memory" => table_extras::memory(rows),
         "stalled" => table_extras::stalled(rows),
         "streams" => table_extras::streams(rows),
+        "storm" => table_load::storm(rows),
+        "stalled-1000" => table_load::stalled_many(rows),
+        "soak" => table_load::soak(rows),
         _ => {
             let sweep = load(out, "sweep").map(|(_, rows)| rows).unwrap_or_default();
             table_extras::scale(rows, &sweep)
         }
     };
     let text = |field: &str| conditions[field].as_str().unwrap_or("unknown");
+    // What lasts as long as it says has no windows and rounds.
+    let windows = match conditions["window_seconds"].as_f64() {
+        Some(seconds) => format!("; windows of {seconds:?} s, {} round(s)", conditions["rounds"]),
+        None => String::new(),
+    };
     format!(
-        "{}, {} processors, Linux {}, commit {}; windows of {} s, {} round(s).\n\n{table}",
+        "{}, {} processors, Linux {}, commit {}{windows}.\n\n{table}",
         text("processor"),
         conditions["processors"],
         text("kernel"),
         text("commit"),
-        conditions["window_seconds"],
-        conditions["rounds"],
     )
 }
 
@@ -89,8 +100,14 @@ fn render_one(out: &Path, name: &str) -> Result<bool> {
         fs::write(out.join("sweep.svg"), plot::sweep(&rows))?;
         markdown.push_str("\n![CPU per message and p99 by flush mode and subscribers](bench/sweep.svg)\n");
     }
+    if name == "soak"
+        && let Some(row) = rows.last()
+    {
+        fs::write(out.join("soak.svg"), plot_soak::soak(row))?;
+        markdown.push_str("\n![Memory and descriptors over a soak](bench/soak.svg)\n");
+    }
     if out == docs() {
-        let page = page();
+        let page = page(name);
         let old = fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
         fs::write(&page, fill(&old, name, &markdown)?)?;
     }
@@ -112,14 +129,14 @@ mod tests {
 
     #[test]
     fn the_page_has_a_region_for_every_result() {
-        let page = fs::read_to_string(page()).unwrap();
         for name in NAMES {
+            let page = fs::read_to_string(page(name)).unwrap();
             let filled = fill(&page, name, "TABLE\n").unwrap();
             let again = fill(&filled, name, "TABLE\n").unwrap();
             assert_eq!(filled, again, "filling twice is filling once");
             assert!(filled.contains("TABLE"));
+            assert!(fill(&page, "nothing", "").is_err());
         }
-        assert!(fill(&page, "nothing", "").is_err());
     }
 
     #[test]

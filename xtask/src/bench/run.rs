@@ -2,14 +2,15 @@
 
 use super::lab::{Lab, Running};
 use super::product;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
 
-/// Ports inside the namespace.
-const RTMP_PORT: u16 = 1935;
-const HTTP_PORT: u16 = 8080;
+/// The port of RTMP inside the namespace.
+pub const RTMP_PORT: u16 = 1935;
+/// The port of HTTP-FLV.
+pub const HTTP_PORT: u16 = 8080;
 /// Where the gateway answers with its own numbers.
 pub const METRICS_URL: &str = "http://127.0.0.1:1985/metrics";
 /// Stolen time above which a run says nothing.
@@ -103,12 +104,25 @@ pub struct Load {
     pub both_cores: bool,
     /// Further arguments of headgate-load.
     pub extra: Vec<String>,
+    /// Further lines of the gateway's configuration, the first of them in `[fanout]`.
+    pub config: String,
+    /// The gateway's heap is kept from huge pages, which round its resident size to 2 MiB.
+    pub small_pages: bool,
 }
 
 impl Load {
     /// The usual stream for so many subscribers.
     pub fn new(flush: Flush, subscribers: usize, seconds: f64) -> Self {
-        Self { flush, subscribers, equal_frames: false, seconds, both_cores: false, extra: Vec::new() }
+        Self {
+            flush,
+            subscribers,
+            equal_frames: false,
+            seconds,
+            both_cores: false,
+            extra: Vec::new(),
+            config: String::new(),
+            small_pages: false,
+        }
     }
 
     /// What a run takes, roughly: the server's start and end, the ramp, the window, and what lies around it.
@@ -241,12 +255,20 @@ pub fn start(lab: &Lab, contender: Contender, load: &Load) -> Result<Server> {
                 &config,
                 format!(
                     "[listen]\nrtmp = \"127.0.0.1:{RTMP_PORT}\"\nhttp = \"127.0.0.1:{HTTP_PORT}\"\n\
-                     admin = \"127.0.0.1:1985\"\n\n[fanout]\nflush = \"{mode}\"\nflush_ms = {ms}\n"
+                     admin = \"127.0.0.1:1985\"\n\n[fanout]\nflush = \"{mode}\"\nflush_ms = {ms}\n{}",
+                    load.config
                 ),
             )?;
             let (config, cores) = (config.to_string_lossy(), lab.server_cpus(load.both_cores));
-            let args = ["run", "-c", &config, "--cores", &cores];
-            let running = lab.serve("headgate", lab.server()?, &args, RTMP_PORT, &cores)?;
+            let mut args = vec!["run", "-c", &config, "--cores", &cores];
+            let (server, env) = (lab.server()?, Path::new("env"));
+            let program = if load.small_pages {
+                args.splice(0..0, ["MIMALLOC_ALLOW_THP=0", server.to_str().context("the server's path")?]);
+                env
+            } else {
+                server
+            };
+            let running = lab.serve("headgate", program, &args, RTMP_PORT, &cores)?;
             if contender == Contender::Rtmp {
                 Server { running, arguments: text(&["run", "--url", &rtmp]), port: RTMP_PORT }
             } else {

@@ -5,18 +5,19 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// Gate: user memory of a subscriber beyond the shared log, bytes.
-const USER_BYTES_MAX: [(&str, f64); 2] = [("rtmp", 2048.0), ("http-flv", 1024.0)];
+pub const USER_BYTES_MAX: [(&str, f64); 2] = [("rtmp", 2048.0), ("http-flv", 1024.0)];
 /// Gate: kernel memory of a stalled subscriber, bytes.
-const KERNEL_BYTES_MAX: f64 = 32.0 * 1024.0;
+pub const KERNEL_BYTES_MAX: f64 = 32.0 * 1024.0;
 /// Gate: p99 of healthy subscribers beside stalled ones over their p99 among themselves.
-const STALLED_RATIO_MAX: f64 = 1.10;
+pub const STALLED_RATIO_MAX: f64 = 1.10;
 /// Gate: CPU per message on two cores over that on one.
 const CORES_RATIO_MAX: f64 = 1.1;
 /// Copied bytes over payload bytes may differ so much from a whole number: a log's copy holds the message's header too, and
 /// sequence headers are frames that the load does not count.
 const COPIES_TOLERANCE: f64 = 0.02;
 
-fn text<'a>(row: &'a Value, field: &str) -> &'a str {
+/// A field's text; empty when it is none.
+pub fn text<'a>(row: &'a Value, field: &str) -> &'a str {
     row[field].as_str().unwrap_or_default()
 }
 

@@ -1,0 +1,73 @@
+//! Connections that come at a fixed pace, stay for a moment and leave: everybody is served, and nothing is left of them.
+//!
+//! The storm of the benches (`cargo xtask bench --storm`) in small, with its own tool; how long set-up takes is measured there.
+
+use crate::support::engine::engine_tests;
+use crate::support::server::{Config, Server};
+use headgate_load::clock::{SECOND_NS, now_ns};
+use headgate_load::media::Profile;
+use headgate_load::play::{Outcome, Plan, Visit, start};
+use headgate_load::publish;
+use std::net::IpAddr;
+
+engine_tests!(a_storm_is_served_and_leaves_nothing, visitors_of_nothing_are_counted_by_reason);
+
+const VISITORS: usize = 200;
+
+/// 200 a second from three addresses, half of them over each protocol.
+fn visit(server: &Server, name: &str, count: usize, visit: Visit) -> Outcome {
+    let end_ns = now_ns() + 60 * SECOND_NS;
+    let plan = Plan {
+        targets: [server.rtmp_url(name), server.flv_url(name)].map(|url| url.parse().unwrap()).to_vec(),
+        from: (2..5).map(|last| IpAddr::from([127, 0, 0, last])).collect(),
+        streams: 1,
+        count,
+        ramp_per_s: 200.0,
+        visit: Some(visit),
+        verify: count,
+        stalled: (0, 0),
+        slow: (0, 0.0),
+        threads: 1,
+        window: (0, end_ns),
+        phases: vec![end_ns],
+        end_ns,
+    };
+    start(&plan).unwrap().finish().unwrap()
+}
+
+fn a_storm_is_served_and_leaves_nothing(config: Config) {
+    let server = config.start();
+    let profile = Profile { bitrate_bps: 300e3, ..Profile::default() };
+    let publishers = publish::connect(&server.rtmp_url("visited").parse().unwrap(), 1).unwrap();
+    let end_ns = now_ns() + 3600 * SECOND_NS;
+    // It publishes until the server ends.
+    let publisher = std::thread::spawn(move || publish::run(publishers, profile, end_ns, 0));
+    server.await_metrics("a keyframe", |m| m.sum("headgate_frames_total", &["kind=\"video\""]) >= 1.0);
+    let held = |m: &crate::support::metrics::Metrics| {
+        (m.sum("headgate_connections", &[]), m.sum("process_open_fds", &[]))
+    };
+    let before = held(&server.metrics());
+    let outcome =
+        visit(&server, "visited", VISITORS, Visit { life_ns: SECOND_NS / 5, patience_ns: 20 * SECOND_NS });
+    let ends = outcome.all_setups();
+    assert_eq!((ends.begun, ends.served), (VISITORS as u64, VISITORS as u64), "{:?}", ends.errors);
+    assert!(ends.errors.is_empty(), "{:?}", ends.errors);
+    assert_eq!(ends.setup_us.len(), VISITORS as u64);
+    for setups in &outcome.setups {
+        assert_eq!(setups.served, VISITORS as u64 / 2, "half of them over each protocol");
+    }
+    assert!(outcome.faults.is_clean(), "{:?}", outcome.faults);
+    server.await_metrics("everybody is gone", |m| held(m) == before);
+    server.stop();
+    publisher.join().unwrap();
+}
+
+fn visitors_of_nothing_are_counted_by_reason(config: Config) {
+    let server = config.start();
+    let visits = Visit { life_ns: 0, patience_ns: SECOND_NS / 2 };
+    let ends = visit(&server, "nobody-publishes-this", 20, visits).all_setups();
+    assert_eq!((ends.begun, ends.served, ends.setup_us.len()), (20, 0, 0));
+    assert_eq!(ends.errors.into_iter().collect::<Vec<_>>(), [("no frame in time".to_owned(), 20)]);
+    server.await_metrics("everybody is gone", |m| m.sum("headgate_connections", &[]) == 0.0);
+    server.stop();
+}
