@@ -44,24 +44,21 @@ fn processor(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// Idle connections to the admin port: more than the reserve, less than the port takes.
-const ADMINS: usize = 60;
+/// Descriptors that the process finds open at its start, whoever opened them. Its bounds do not know of them: with these, what
+/// may neither publish nor play takes the last.
+const INHERITED: &str = "for n in {100..249}; do eval \"exec $n</dev/null\"; done; exec \"$@\"";
 
-/// Connections up to their limit and an admin port full of idle ones take every descriptor: the kernel refuses accepts.
+/// Idle connections take every descriptor: the kernel refuses accepts, or, before that, the process stops asking.
 fn descriptors_run_out(config: Config) {
     let limit = format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}");
     let config = config.set("limits.handshake_timeout_ms", "60_000");
-    let trial = Trial::begin(config.wrapped(&["prlimit", &limit]));
+    let trial = Trial::begin(config.wrapped(&["bash", "-c", INHERITED, "bash", "prlimit", &limit]));
     let pid = trial.server.id();
     let open = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    let connect = |address| TcpStream::connect(address).unwrap();
-    let mut crowd: Vec<TcpStream> = (0..TRIED).map(|_| connect(trial.server.rtmp)).collect();
-    let refused = || trial.server.metrics().sum("headgate_connections_refused_total", &[]);
-    poll("refusals", LIMIT, || (refused() > 0.0).then_some(()));
-    crowd.extend((0..ADMINS).map(|_| connect(trial.server.admin)));
-    poll("every descriptor taken", LIMIT, || (open() >= DESCRIPTORS - 1).then_some(()));
-    crowd.extend((0..TRIED).map(|_| connect(trial.server.rtmp)));
-    poll("an accept to fail", LIMIT, || trial.server.log().contains("accept failed").then_some(()));
+    let crowd: Vec<TcpStream> = (0..TRIED).map(|_| TcpStream::connect(trial.server.rtmp).unwrap()).collect();
+    let ran_out =
+        || ["accept failed", "cause=descriptors"].iter().any(|line| trial.server.log().contains(line));
+    poll("descriptors to run out", LIMIT, || ran_out().then_some(()));
     let (spent, pause) = (processor(pid), Duration::from_secs(2));
     std::thread::sleep(pause);
     let spent = processor(pid) - spent;
@@ -71,7 +68,6 @@ fn descriptors_run_out(config: Config) {
     let closed = Instant::now();
     Client::connect(trial.server.rtmp, "open", &[]);
     println!("served {:?} behind the close", closed.elapsed());
-    assert!(trial.server.metrics().sum("headgate_accept_errors_total", &[]) > 0.0);
     trial.finish();
 }
 
