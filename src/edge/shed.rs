@@ -55,13 +55,12 @@ impl Level {
         }
     }
 
-    /// How long it must be calm before the level ends. The highest ends soon: whoever comes then is still turned away
-    /// unless it publishes, and publishers should not wait.
+    /// How long it must be calm before the level ends. The highest ends at once: whoever comes then is still turned
+    /// away unless it publishes, and publishers should not wait.
     pub const fn hold(self) -> Duration {
         match self {
-            Level::Open => Duration::ZERO,
+            Level::Open | Level::StopAccepting => Duration::ZERO,
             Level::RefuseViewers | Level::DropSlowest => Duration::from_secs(5),
-            Level::StopAccepting => Duration::from_millis(500),
         }
     }
 
@@ -130,7 +129,7 @@ impl Shed {
         if now.since(since) < self.level.hold() {
             return None;
         }
-        *self = Shed { level: self.level.below(), calm_since: Some(now) };
+        *self = Shed { level: self.level.below(), calm_since: None };
         Some(Change { level: self.level, cause: None })
     }
 }
@@ -172,14 +171,16 @@ mod tests {
 
     #[test]
     fn levels_end_slowly_and_one_by_one() {
-        // Half a second is two readings, five are 20, and one that begins them.
-        check(ShedCause::Egress, &[(1.0, 1, 3), (0.1, 2, 3), (0.1, 1, 2), (0.1, 19, 2), (0.1, 1, 1)]);
+        // The highest at the first calm reading. Five seconds are 20 readings, and one that begins them.
+        check(ShedCause::Egress, &[(1.0, 1, 3), (0.93, 9, 3), (0.91, 1, 2), (0.91, 40, 2)]);
+        let down = [(0.1, 1, 2), (0.1, 20, 2), (0.1, 1, 1), (0.1, 20, 1), (0.1, 1, 0)];
+        check(ShedCause::Egress, &[&[(1.0, 1, 3)], &down[..]].concat());
         check(ShedCause::Egress, &[(0.85, 1, 1), (0.1, 20, 1), (0.1, 1, 0), (0.1, 100, 0)]);
         // Too close to the threshold is not calm; nor is a calm that is broken.
         check(ShedCause::Egress, &[(0.85, 1, 1), (0.81, 100, 1), (0.79, 20, 1), (0.81, 1, 1), (0.79, 20, 1)]);
         check(ShedCause::Egress, &[(0.93, 1, 2), (0.86, 21, 1), (0.86, 100, 1)]);
         // Up again in the middle.
-        check(ShedCause::Egress, &[(0.97, 1, 3), (0.5, 3, 2), (0.97, 1, 3), (0.5, 2, 3)]);
+        check(ShedCause::Egress, &[(0.97, 1, 3), (0.5, 9, 2), (0.97, 1, 3), (0.5, 21, 2), (0.5, 1, 1)]);
     }
 
     #[test]
