@@ -3,7 +3,10 @@
 //! The storm of the benches (`cargo xtask bench --storm`) in small, with its own tool; how long set-up takes is measured there.
 
 use crate::support::engine::engine_tests;
+use crate::support::metrics::Metrics;
+use crate::support::sandbox::io_uring_works;
 use crate::support::server::{Config, Server};
+use crate::support::skip;
 use headgate_load::clock::{SECOND_NS, now_ns};
 use headgate_load::media::Profile;
 use headgate_load::play::{Outcome, Plan, Visit, start};
@@ -13,6 +16,15 @@ use std::net::IpAddr;
 engine_tests!(a_storm_is_served_and_leaves_nothing, visitors_of_nothing_are_counted_by_reason);
 
 const VISITORS: usize = 200;
+
+/// Whether the load, which knows no other way, can run here, whichever engine the server has.
+fn load_works() -> bool {
+    let works = io_uring_works();
+    if !works {
+        skip("no-io-uring", "the kernel refuses io_uring to the load");
+    }
+    works
+}
 
 /// 200 a second from three addresses, half of them over each protocol.
 fn visit(server: &Server, name: &str, count: usize, visit: Visit) -> Outcome {
@@ -36,6 +48,9 @@ fn visit(server: &Server, name: &str, count: usize, visit: Visit) -> Outcome {
 }
 
 fn a_storm_is_served_and_leaves_nothing(config: Config) {
+    if !load_works() {
+        return;
+    }
     let server = config.start();
     let profile = Profile { bitrate_bps: 300e3, ..Profile::default() };
     let publishers = publish::connect(&server.rtmp_url("visited").parse().unwrap(), 1).unwrap();
@@ -43,9 +58,7 @@ fn a_storm_is_served_and_leaves_nothing(config: Config) {
     // It publishes until the server ends.
     let publisher = std::thread::spawn(move || publish::run(publishers, profile, end_ns, 0));
     server.await_metrics("a keyframe", |m| m.sum("headgate_frames_total", &["kind=\"video\""]) >= 1.0);
-    let held = |m: &crate::support::metrics::Metrics| {
-        (m.sum("headgate_connections", &[]), m.sum("process_open_fds", &[]))
-    };
+    let held = |m: &Metrics| (m.sum("headgate_connections", &[]), m.sum("process_open_fds", &[]));
     let before = held(&server.metrics());
     let outcome =
         visit(&server, "visited", VISITORS, Visit { life_ns: SECOND_NS / 5, patience_ns: 20 * SECOND_NS });
@@ -63,6 +76,9 @@ fn a_storm_is_served_and_leaves_nothing(config: Config) {
 }
 
 fn visitors_of_nothing_are_counted_by_reason(config: Config) {
+    if !load_works() {
+        return;
+    }
     let server = config.start();
     let visits = Visit { life_ns: 0, patience_ns: SECOND_NS / 2 };
     let ends = visit(&server, "nobody-publishes-this", 20, visits).all_setups();

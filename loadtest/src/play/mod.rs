@@ -4,6 +4,7 @@
 //! the rest, so that receiving costs little more than the kernel's copy. Only verified subscribers hash payloads.
 
 mod ring;
+mod socket;
 mod subscriber;
 mod worker;
 
