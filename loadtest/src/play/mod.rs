@@ -26,7 +26,7 @@ pub enum Pace {
     Healthy,
     /// At most so many bytes per second.
     Slow(f64),
-    /// Stops reading for good so many ns after its first bytes.
+    /// Stops reading for good so many ns after it should have begun, but not before its first frame.
     Stalls(u64),
 }
 

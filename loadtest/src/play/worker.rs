@@ -112,7 +112,7 @@ impl Worker<'_> {
                 self.visits.pop();
                 self.visit_ends(place, now);
             }
-            let all_gone = self.plan.visit.is_some() && next.is_none() && self.occupied == 0;
+            let all_gone = next.is_none() && self.occupied == 0;
             if now >= self.plan.end_ns || all_gone {
                 return self.account_rest(arrivals);
             }
@@ -312,7 +312,12 @@ impl Worker<'_> {
                 self.reads.push(Reverse((now + wait as u64, place)));
                 Ok(())
             }
-            Pace::Stalls(after) if now < seat.subscriber.begun_ns + after => self.arm(place),
+            Pace::Stalls(after)
+                if now < seat.subscriber.begun_ns + after || seat.subscriber.meter.frames == (0, 0) =>
+            {
+                self.arm(place)
+            }
+            // Nor will it learn that it was closed: that news waits behind the bytes that it does not read.
             Pace::Stalls(_) => Ok(()),
         }
     }
