@@ -95,6 +95,16 @@ for name, text in {
     write("tag_inspect", name, b"\x09" + body)
     write("track_table", name, (b"\x09" + len(body).to_bytes(2, "big") + body) * 2)
 
+FLV_HEAD = b"FLV\x01\x05\0\0\0\x09\0\0\0\0"
+for name, stream in {
+    "empty-tags": FLV_HEAD + b"".join(bytes([t]) + bytes(10) + b"\0\0\0\x0b" for t in (8, 9, 18)),
+    "huge-tag": FLV_HEAD + b"\x09\xff\xff\xff" + bytes(7) + b"abc",
+    "encrypted": FLV_HEAD + b"\x29" + bytes(14),
+    "long-head": b"FLV\x01\x01\0\0\0\x0c" + bytes(3 + 4) + b"\x09\0\0\x01" + bytes(7) + b"a\0\0\0\x0c",
+    "not-flv": b"GIF89a",
+}.items():
+    write("flv_reader", name, b"\x03" + stream)
+
 for name, head in {"old-version": b"\x02", "rtmpe": b"\x06", "http": b"GET / HTTP/1.1", "half": b"\x03" + bytes(1000)}.items():
     write("handshake", name, b"\x01" + head)
 

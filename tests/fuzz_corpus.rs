@@ -51,6 +51,36 @@ fn targets_folders_and_binaries_are_the_same() {
     }
 }
 
+/// What the session of a seed tells, with everything granted.
+fn session(seed: &str) -> Vec<&'static str> {
+    use headgate::media::Mono;
+    use headgate::proto::rtmp::{Event, ServerSession, SessionConfig};
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/rtmp_session").join(seed);
+    let mut session = ServerSession::new(SessionConfig::default(), Mono::ZERO, [7; 32]);
+    session.handle_input(Mono::ZERO, &[&[3][..], &[0; 2 * 1536]].concat());
+    session.handle_input(Mono::ZERO, &fs::read(file).unwrap()[1..]);
+    let mut told = Vec::new();
+    while let Some(event) = session.poll_event() {
+        told.push(match event {
+            Event::Publish(_) => {
+                session.accept_publish(Mono::ZERO);
+                "publish"
+            }
+            Event::Play(_) => {
+                session.accept_play(Mono::ZERO);
+                "play"
+            }
+            Event::Frame(_) => "frame",
+            Event::Unpublish(_) => "unpublish",
+            Event::PlayStopped(_) => "stop",
+            Event::Pause { .. } => "pause",
+            Event::ReceiveAudio(_) | Event::ReceiveVideo(_) => "receive",
+            Event::Closed(_) => "closed",
+        });
+    }
+    told
+}
+
 /// Broken seeds must reach the error paths and whole ones the success paths, or the corpus tests nothing.
 #[test]
 fn seeds_are_what_their_names_say() {
@@ -74,6 +104,10 @@ fn seeds_are_what_their_names_say() {
         assert!(values.as_ref().is_ok_and(|values| !values.is_empty()), "{seed}: {values:?}");
     }
     assert!(headgate::wire::amf3::decode_all(&read("amf3/self-reference")).is_err());
+    assert_eq!(session("publish-again"), ["publish", "frame", "unpublish", "publish", "frame"]);
+    assert_eq!(session("play"), ["play", "pause", "stop"]);
+    assert_eq!(session("bad-name"), ["closed"]);
+    assert_eq!(session("aggregate"), ["publish", "frame"]);
     for (seed, whole) in [("rtmp_ff_extts", true), ("rtmp_gst_rtmp2", true), ("half", false)] {
         let mut server = headgate::wire::rtmp::handshake::ServerHandshake::new([1; 32]);
         let done = server.read(0, &read(&format!("handshake/{seed}"))[1..], &mut Vec::new());

@@ -246,11 +246,12 @@ mod tests {
 
     #[test]
     fn x7_plain_values_stand_plainly() {
-        let log =
-            || tracing::info!(peer = %"127.0.0.1:1", why = ?Some(1), stream = "a b", error = %"no way", "m");
+        let log = || tracing::info!(peer = %"127.0.0.1:1", why = ?Some(1), stream = "a b", error = %"no way", detail = %"", "m");
         let line = lines(Shape::Text { colour: false }, log);
         assert!(
-            line.ends_with("INFO m peer=127.0.0.1:1 why=Some(1) stream=\"a b\" error=\"no way\"\n"),
+            line.ends_with(
+                "INFO m peer=127.0.0.1:1 why=Some(1) stream=\"a b\" error=\"no way\" detail=\"\"\n"
+            ),
             "{line}"
         );
         let coloured = lines(Shape::Text { colour: true }, log);

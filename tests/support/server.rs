@@ -64,6 +64,15 @@ impl Config {
         self
     }
 
+    /// Like [`Config::set`], unless the key is set already.
+    pub fn or_set(self, path: &str, value: &str) -> Config {
+        let (section, key) = path.rsplit_once('.').expect("section.key");
+        match self.sections.get(section).is_some_and(|keys| keys.contains_key(key)) {
+            true => self,
+            false => self.set(path, value),
+        }
+    }
+
     /// Adds command-line arguments.
     pub fn arguments(mut self, arguments: &[&str]) -> Config {
         self.arguments.extend(arguments.iter().map(|&a| a.to_owned()));

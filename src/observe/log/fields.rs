@@ -24,7 +24,7 @@ pub(super) fn write(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -
     let cut = write!(text, "{value:?}").is_err();
     let text = text.text;
     let plain = |c: char| harmless(c) && !c.is_whitespace() && !matches!(c, '"' | '\\' | '=');
-    if !cut && text.chars().all(plain) {
+    if !cut && !text.is_empty() && text.chars().all(plain) {
         return writer.write_str(&text);
     }
     // What Debug has made of a text is escaped and ends in its quote, unless it was cut.

@@ -25,7 +25,7 @@ fn r5_ten_thousand_half_handshakes() {
     for engine in [Engine::Uring, Engine::Epoll] {
         let Some(config) = engine.config() else { continue };
         // The last of them comes before the first one's time is over.
-        let config = config.arguments(&["--cores", "0"]).set("limits.handshake_timeout_ms", "10_000");
+        let config = config.arguments(&["--cores", "0"]).set("limits.handshake_timeout_ms", "6000");
         let trial = Trial::begin(config.set("limits.connections_per_core", &ROOM.to_string()));
         let half = &hello()[..1000];
         let expected =

@@ -3,7 +3,7 @@
 use crate::support::engine::{Engine, engine_tests};
 use crate::support::http::FlvPlayer;
 use crate::support::publisher::{Audit, Publisher, Raise, Shape};
-use crate::support::raw::{Raw, Stage, ask, chunk0, connect, hello};
+use crate::support::raw::{Raw, ask, chunk0, connect, hello};
 use crate::support::rtmp::Client;
 use crate::support::server::{Config, LIMIT};
 use crate::support::trial::{Trial, counts};
@@ -12,18 +12,20 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Publishers torn away, by so many threads beside each other.
-const REPEATS: u64 = 10_000;
+/// Publishers torn away on each engine.
+const REPEATS: [(Engine, u64); 2] = [(Engine::Uring, 10_000), (Engine::Epoll, 2000)];
+/// By so many threads beside each other.
 const THREADS: u64 = 4;
-/// The smallest leak that must show, in bytes a publisher.
+/// The smallest leak that must show, in bytes a publisher, beyond what a queue of deadlines may grow in one step.
 const LEAK_BYTES: f64 = 32.0;
+const GROWTH_BYTES: f64 = 128.0 * 1024.0;
 /// How long a name may stay taken; ten times what docs/reliability.md holds it to.
 const NAME_FREE_WITHIN: Duration = Duration::from_secs(1);
 
 #[test]
 fn publishers_torn_away_leave_nothing() {
     let _alone = own_machine();
-    for engine in [Engine::Uring, Engine::Epoll] {
+    for (engine, repeats) in REPEATS {
         let Some(config) = engine.config() else { continue };
         // Deadlines of connections that are gone stay in their queue until they are due: the first round fills it.
         let config = config.set("limits.handshake_timeout_ms", "1000");
@@ -33,11 +35,11 @@ fn publishers_torn_away_leave_nothing() {
         let gauge = |name: &str| trial.server.metrics().sum(name, &[]);
         let look = || ["process_open_fds", "process_resident_memory_bytes"].map(gauge);
         let connections = || gauge("headgate_connection_memory_bytes") + gauge("headgate_pinned_bytes");
-        tear(&trial, REPEATS / 4);
+        tear(&trial, repeats / 4);
         trial.settle();
         let before = look();
         let held = measured(connections);
-        let waits = tear(&trial, REPEATS);
+        let waits = tear(&trial, repeats);
         trial.settle();
         let after = look();
         println!("{engine:?}: a name is free after {waits}");
@@ -45,7 +47,7 @@ fn publishers_torn_away_leave_nothing() {
         assert_eq!(before[0], after[0], "descriptors");
         let more = measured(connections) - held;
         println!("{engine:?}: {held} bytes of connections, then {more} more");
-        assert!(more < REPEATS as f64 * LEAK_BYTES, "{more} bytes more");
+        assert!(more < repeats as f64 * LEAK_BYTES + GROWTH_BYTES, "{more} bytes more");
         trial.finish();
     }
 }
@@ -138,8 +140,8 @@ const VIEWERS: usize = 20;
 /// One in five reads at a tenth of the rate.
 const SLOW: usize = 4;
 const SLOW_BYTES_PER_S: u64 = 35_000;
-/// Frames that are published: five seconds.
-const FRAMES: u32 = 125;
+/// Frames that are published: eight seconds, more than who is slow may be behind.
+const FRAMES: u32 = 200;
 
 /// A viewer's audit, read at `bytes_per_s` at most until the flag rises.
 fn throttled(mut player: FlvPlayer, bytes_per_s: u64, over: &AtomicBool) -> Audit {
@@ -154,7 +156,7 @@ fn throttled(mut player: FlvPlayer, bytes_per_s: u64, over: &AtomicBool) -> Audi
 }
 
 fn slow_readers_cost_the_others_nothing(config: Config) {
-    let config = config.set("fanout.max_lag_ms", "1000").set("publish.republish_grace_ms", "0");
+    let config = config.set("fanout.max_lag_ms", "5000").set("publish.republish_grace_ms", "0");
     let trial = Trial::begin(config.set("fanout.stall_timeout_ms", "60_000"));
     let before = trial.server.metrics();
     let over = AtomicBool::new(false);
