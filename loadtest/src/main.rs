@@ -1,16 +1,17 @@
 //! headgate-load: puts load on a live media server and measures what its viewers get.
 
+mod commands;
+
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use commands::{sample, storm};
 use headgate_load::clock::{self, SECOND_NS, now_ns};
 use headgate_load::media::Profile;
-use headgate_load::report::{LiveLine, Report, Storm, Watched};
-use headgate_load::scrape::{self, Pages, sums};
+use headgate_load::report::{LiveLine, Report, Watched};
+use headgate_load::scrape::{self, Pages};
 use headgate_load::target::Target;
-use headgate_load::watch::{Holdings, Sample, process_cpu_ns};
+use headgate_load::watch::Sample;
 use headgate_load::{play, publish};
-use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
@@ -19,9 +20,6 @@ const HEAD_START_NS: u64 = SECOND_NS / 2;
 
 /// How long before the window its first page is read: a busy server takes its time, which must not shift the window.
 const SCRAPE_AHEAD_NS: u64 = 3 * SECOND_NS / 10;
-
-/// How long a storm lasts beyond its last connection's patience, so that the last visits end by themselves.
-const STORM_MARGIN_NS: u64 = SECOND_NS;
 
 /// Load for live media servers: synthetic publishers, thousands of subscribers, and what they really got.
 ///
@@ -76,25 +74,9 @@ enum Command {
     /// Connections that come at a fixed pace, wait for their first frame, stay a while and leave.
     ///
     /// The pace is kept whatever the server does, and set-up counts from the moment when a connection should have begun.
-    Storm(StormArgs),
+    Storm(storm::StormArgs),
     /// Print what a server holds as a line of JSON, again and again: memory, descriptors, processor time, its own numbers.
-    Sample {
-        /// Its page of metrics: http://host[:port]/metrics
-        #[arg(long)]
-        url: Target,
-        /// Its process.
-        #[arg(long)]
-        pid: u32,
-        /// A metric, summed over its labels; may be repeated.
-        #[arg(long, value_name = "METRIC")]
-        sum: Vec<String>,
-        /// Seconds from line to line.
-        #[arg(long, default_value_t = 1.0)]
-        every: f64,
-        /// How long.
-        #[arg(long)]
-        seconds: f64,
-    },
+    Sample(sample::SampleArgs),
     /// Print a server's page of metrics as JSON, and end.
     Scrape {
         /// http://host[:port]/metrics
@@ -175,64 +157,6 @@ struct PlayArgs {
     /// The server's page of metrics, read around the window and at the end: http://host[:port]/metrics
     #[arg(long, value_name = "URL")]
     scrape: Option<Target>,
-}
-
-#[derive(Args)]
-struct StormArgs {
-    /// rtmp://host[:port]/app/stream or http://host[:port]/path.flv; connections take turns when it is repeated.
-    #[arg(long, required = true)]
-    url: Vec<Target>,
-    /// Connections begun per second.
-    #[arg(long, default_value_t = 1000.0)]
-    rate: f64,
-    /// For how long connections begin.
-    #[arg(long, default_value_t = 30.0)]
-    seconds: f64,
-    /// Seconds that each stays behind its first video frame.
-    #[arg(long, default_value_t = 2.0)]
-    life: f64,
-    /// Seconds that each waits for that frame.
-    #[arg(long, default_value_t = 10.0)]
-    patience: f64,
-    /// Local addresses to connect from, in turn.
-    #[arg(long, value_delimiter = ',')]
-    from: Vec<IpAddr>,
-    /// Threads, each with its own ring.
-    #[arg(long, default_value_t = 1)]
-    threads: usize,
-    /// Process whose processor time is reported (the server's).
-    #[arg(long)]
-    watch_pid: Option<u32>,
-}
-
-impl StormArgs {
-    /// A plan that begins now.
-    fn plan(&self) -> play::Plan {
-        let visit =
-            play::Visit { life_ns: clock::seconds(self.life), patience_ns: clock::seconds(self.patience) };
-        let count = (self.rate * self.seconds).round().max(0.0) as usize;
-        let start = now_ns();
-        let end = start
-            + clock::seconds(count as f64 / self.rate.max(1e-3))
-            + visit.patience_ns
-            + visit.life_ns
-            + STORM_MARGIN_NS;
-        play::Plan {
-            targets: self.url.clone(),
-            from: self.from.clone(),
-            streams: 1,
-            count,
-            ramp_per_s: self.rate,
-            visit: Some(visit),
-            verify: 0,
-            stalled: (0, 0),
-            slow: (0, 0.0),
-            threads: self.threads,
-            window: (start, end),
-            phases: vec![end],
-            end_ns: end,
-        }
-    }
 }
 
 impl MediaArgs {
@@ -337,56 +261,13 @@ fn run(command: Command) -> Result<()> {
             let sent = publisher.join().map_err(|_| anyhow::anyhow!("the publishers' thread panicked"))?;
             print(&Report::new(&plan, &profile, outcome, window, Some(sent)))
         }
-        Command::Storm(args) => storm(&args),
-        Command::Sample { url, pid, sum, every, seconds } => sample(&url, pid, &sum, every, seconds),
+        Command::Storm(args) => storm::run(&args),
+        Command::Sample(args) => {
+            sample::run(&args);
+            Ok(())
+        }
         Command::Scrape { url } => print(&scrape::page(&url)?),
     }
-}
-
-/// Runs a storm with a line per second until everybody has left.
-fn storm(args: &StormArgs) -> Result<()> {
-    let plan = args.plan();
-    let players = play::start(&plan)?;
-    let first = Sample::take(args.watch_pid);
-    let mut line = LiveLine::new();
-    let mut next_line = now_ns() + SECOND_NS;
-    while !players.are_gone() {
-        clock::sleep_until(next_line.min(now_ns() + SECOND_NS / 20));
-        if now_ns() >= next_line {
-            eprintln!("{}", line.next(&players.live, "storm"));
-            next_line += SECOND_NS;
-        }
-    }
-    let window = Sample::take(args.watch_pid).since(&first);
-    let outcome = players.finish()?;
-    print(&Storm::new(&plan, &outcome, window))
-}
-
-/// A line of what the process holds at every tick, until the time is over or the process is.
-fn sample(url: &Target, pid: u32, names: &[String], every: f64, seconds: f64) -> Result<()> {
-    let start = now_ns();
-    let every = clock::seconds(every.max(0.01));
-    let mut out = std::io::stdout().lock();
-    for due in (0..=clock::seconds(seconds) / every).map(|tick| start + tick * every) {
-        clock::sleep_until(due);
-        let Some(holdings) = Holdings::of(pid) else { return Ok(()) };
-        // A page that does not come leaves a hole; how often, the reader sees.
-        let page = scrape::page(url).ok();
-        let own: BTreeMap<&String, Option<f64>> =
-            names.iter().map(|name| (name, page.as_ref().and_then(|page| sums(page, name)))).collect();
-        let line = serde_json::json!({
-            "at_s": (now_ns() - start) as f64 / SECOND_NS as f64,
-            "resident_bytes": holdings.resident_bytes,
-            "descriptors": holdings.descriptors,
-            "cpu_s": process_cpu_ns(pid).map(|(ran, _)| ran as f64 / SECOND_NS as f64),
-            "own": own,
-        });
-        // Whoever reads has gone.
-        if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-            return Ok(());
-        }
-    }
-    Ok(())
 }
 
 /// Prints a line per second until the plan's end and takes the samples at the borders of the window and its phases.

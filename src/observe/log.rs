@@ -249,7 +249,9 @@ mod tests {
         let log = || tracing::info!(peer = %"127.0.0.1:1", why = ?Some(1), stream = "a b", error = %"no way", detail = %"", "m");
         let line = lines(Shape::Text { colour: false }, log);
         assert!(
-            line.ends_with("INFO m peer=127.0.0.1:1 why=Some(1) stream=\"a b\" error=\"no way\" detail=\"\"\n"),
+            line.ends_with(
+                "INFO m peer=127.0.0.1:1 why=Some(1) stream=\"a b\" error=\"no way\" detail=\"\"\n"
+            ),
             "{line}"
         );
         let coloured = lines(Shape::Text { colour: true }, log);

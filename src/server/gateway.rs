@@ -13,7 +13,7 @@ use crate::ingest;
 use crate::media::Mono;
 use crate::observe::log::{Limiters, clean};
 use crate::observe::{DisconnectReason, Protocol, RefuseReason};
-use crate::proto::http::{self, Route};
+use crate::proto::http::{self, HeadReader, HttpError, Route};
 use crate::proto::rtmp::{CloseReason, Event, Fault, ServerSession, SessionConfig};
 use crate::shard::{Answer, App, Io, Preface, Request, Shedding, connection_bytes};
 use bytes::Bytes;
@@ -71,8 +71,8 @@ pub(super) struct Guest {
 #[derive(Debug)]
 enum Speech {
     Rtmp(Box<Rtmp>),
-    /// The head of a request, not complete.
-    HttpHead(Vec<u8>),
+    /// The head of a request, not complete. Boxed, because viewers do not need it any more.
+    HttpHead(Box<HeadReader>),
     /// Its request is answered, or on the way to be; it has nothing more to say.
     HttpDone,
 }
@@ -206,11 +206,10 @@ impl Gateway {
     }
 
     fn http(&self, guest: &mut Guest, speech: &mut Speech, bytes: &[u8], now: Mono, io: &mut Io) {
-        let Speech::HttpHead(head) = speech else { return };
-        head.extend(bytes);
-        match http::parse(head) {
+        let Speech::HttpHead(reader) = speech else { return };
+        match reader.read(bytes) {
             Ok(None) => {}
-            Ok(Some((request, _))) => match request.route() {
+            Ok(Some(request)) => match request.route() {
                 Route::Flv { app, stream, .. } => {
                     let Surroundings { gate, retry_after_s, .. } = &*self.surroundings;
                     let directory = &self.shared.directory;
@@ -223,14 +222,18 @@ impl Gateway {
                     *speech = Speech::HttpDone;
                 }
                 Route::Page => {
-                    let read = std::mem::take(head);
+                    let read = std::mem::take(reader).into_bytes();
                     *speech = Speech::HttpDone;
                     io.ask(Request::Detach(read.into()));
                 }
             },
             Err(error) => {
+                tracing::debug!(conn = guest.id, peer = %guest.address, %error, "request refused");
                 io.out.extend(http::error_head(error.status(), None, &error.to_string()));
-                io.ask(Request::Close(DisconnectReason::ProtocolError));
+                io.ask(Request::Close(match error {
+                    HttpError::Name(_) => DisconnectReason::InvalidName,
+                    _ => DisconnectReason::ProtocolError,
+                }));
                 *speech = Speech::HttpDone;
             }
         }
@@ -292,7 +295,7 @@ impl App for Gateway {
                     refused: None,
                 }))
             }
-            _ => Speech::HttpHead(Vec::new()),
+            _ => Speech::HttpHead(Box::default()),
         };
         tracing::debug!(conn = id, peer = %address, "accepted");
         Ok(Peer { guest: Guest { id, address, visit }, since: now, speech })
@@ -391,7 +394,7 @@ impl App for Gateway {
                 let player = rtmp.player.as_ref().map_or(0, egress::rtmp::Player::heap_bytes);
                 size_of::<Rtmp>() + rtmp.session.heap_bytes() + player
             }
-            Speech::HttpHead(head) => head.capacity(),
+            Speech::HttpHead(reader) => size_of::<HeadReader>() + reader.heap_bytes(),
             Speech::HttpDone => 0,
         }
     }

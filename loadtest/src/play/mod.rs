@@ -4,6 +4,7 @@
 //! the rest, so that receiving costs little more than the kernel's copy. Only verified subscribers hash payloads.
 
 mod ring;
+mod socket;
 mod subscriber;
 mod worker;
 
@@ -25,7 +26,7 @@ pub enum Pace {
     Healthy,
     /// At most so many bytes per second.
     Slow(f64),
-    /// Stops reading for good so many ns after its first bytes.
+    /// Stops reading for good so many ns after it should have begun, but not before its first frame.
     Stalls(u64),
 }
 

@@ -2,16 +2,16 @@
 
 use super::ring::{Done, Ring};
 use super::subscriber::Subscriber;
-use super::{Live, Outcome, Pace, Plan};
+use super::{Live, Outcome, Pace, Plan, socket};
 use crate::arrivals::Arrivals;
 use crate::clock::{SECOND_NS, exact_timers, now_ns};
 use crate::setup::NOT_BEGUN;
 use anyhow::Result;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{SockAddr, Socket};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -19,9 +19,6 @@ use std::time::Duration;
 const TURN_MAX_NS: u64 = 5_000_000;
 /// Bytes a paced subscriber reads at once, at most.
 const PACED_READ: u32 = 16 * 1024;
-/// Receive buffer of a subscriber that will stall: the kernel grows that of a reading one to megabytes, and a stall that
-/// begins then reaches the server a minute later.
-const STALLED_RECEIVE_BYTES: usize = 32 * 1024;
 /// How long the kernel may take to give back its last buffers.
 const LEAVE_NS: u64 = 2 * SECOND_NS;
 
@@ -115,7 +112,7 @@ impl Worker<'_> {
                 self.visits.pop();
                 self.visit_ends(place, now);
             }
-            let all_gone = self.plan.visit.is_some() && next.is_none() && self.occupied == 0;
+            let all_gone = next.is_none() && self.occupied == 0;
             if now >= self.plan.end_ns || all_gone {
                 return self.account_rest(arrivals);
             }
@@ -180,7 +177,7 @@ impl Worker<'_> {
         let pace = self.plan.pace(number);
         self.seats.push(None);
         self.outcome.setups[target].begin(due, now_ns());
-        let socket = match open(&self.addresses[target], from, pace) {
+        let socket = match socket::open(&self.addresses[target], from, pace) {
             Ok(socket) => socket,
             // Out of descriptors or addresses: counted like every other failure, whoever is to blame.
             Err(error) => {
@@ -315,7 +312,12 @@ impl Worker<'_> {
                 self.reads.push(Reverse((now + wait as u64, place)));
                 Ok(())
             }
-            Pace::Stalls(after) if now < seat.subscriber.begun_ns + after => self.arm(place),
+            Pace::Stalls(after)
+                if now < seat.subscriber.begun_ns + after || seat.subscriber.meter.frames == (0, 0) =>
+            {
+                self.arm(place)
+            }
+            // Nor will it learn that it was closed: that news waits behind the bytes that it does not read.
             Pace::Stalls(_) => Ok(()),
         }
     }
@@ -382,39 +384,6 @@ impl Worker<'_> {
         }
         Ok(true)
     }
-}
-
-/// A socket that can connect to `address`, bound to `from` if that is given.
-fn open(address: &SockAddr, from: Option<IpAddr>, pace: Pace) -> io::Result<Socket> {
-    let domain = if address.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
-    // Blocking on purpose: io_uring waits by itself, and would return EAGAIN on a non-blocking socket.
-    let socket = Socket::new(domain, Type::STREAM, None)?;
-    socket.set_tcp_nodelay(true)?;
-    if matches!(pace, Pace::Stalls(_)) {
-        socket.set_recv_buffer_size(STALLED_RECEIVE_BYTES)?;
-    }
-    if let Some(from) = from {
-        port_at_connect(&socket)?;
-        socket.bind(&SocketAddr::new(from, 0).into())?;
-    }
-    Ok(socket)
-}
-
-/// Lets the kernel choose the port at connect(2), where it knows the peer (IP_BIND_ADDRESS_NO_PORT, ip(7)): at bind(2) a
-/// port must be free towards everybody, and an address would have no more than 28 000 connections, old ones included.
-fn port_at_connect(socket: &Socket) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the descriptor is open, and the option's value is an int that lives through the call.
-    let rc = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            (&raw const on).cast(),
-            size_of_val(&on) as libc::socklen_t,
-        )
-    };
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Adds one subscriber's account to all others'; `to_the_end` when it should have had the last frame.
