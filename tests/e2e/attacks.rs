@@ -134,7 +134,7 @@ fn at_once(trial: &Trial, rows: &[Row]) -> Result<(), String> {
                 row.hear(heard).map_err(|why| format!("{} {}: {why}", row.id, row.what))
             };
             let sent: Vec<_> = rows.iter().map(|row| scope.spawn(move || send(row))).collect();
-            sent.into_iter().map(|row| row.join().expect("a row's thread")).collect()
+            sent.into_iter().try_for_each(|row| row.join().expect("a row's thread"))
         });
     })?;
     within(more).and(said)

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Chunk size before anybody announces another.
 const CHUNK: usize = 128;
+/// Bytes of S0, S1 and S2.
+const ANSWER: usize = 1 + 2 * 1536;
 
 /// C0, C1 and a C2 that echoes nothing.
 pub fn hello() -> Vec<u8> {
@@ -126,7 +128,7 @@ impl Raw {
         let mut raw = Raw::open(rtmp);
         if matches!(stage, Stage::Shaken | Stage::Connected | Stage::Publishing) {
             raw.write(&hello());
-            raw.read_until(|heard| heard.len() >= 1 + 2 * 1536);
+            raw.read_until(|heard| heard.len() >= ANSWER);
         }
         if matches!(stage, Stage::Connected | Stage::Publishing) {
             raw.write(&connect("open"));

@@ -6,7 +6,7 @@ use crate::support::raw::Stage::Connected;
 use crate::support::raw::{Raw, ask, hello};
 use crate::support::rtmp::Client;
 use crate::support::server::{Config, LIMIT};
-use crate::support::trial::{SECRET, Trial, counts};
+use crate::support::trial::{MEMORY_BYTES_MAX, SECRET, Trial, counts};
 use crate::support::{own_machine, poll};
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +47,38 @@ fn r5_ten_thousand_half_handshakes() {
             })
             .unwrap();
         println!("{engine:?}: {HALVES} half handshakes took {more:.0} bytes");
+        assert!(more <= MEMORY_BYTES_MAX, "{more} bytes more at the peak");
+        trial.finish();
+    }
+}
+
+/// Players that may wait for streams at the same time, and those that come beyond.
+const WAITING: u64 = 10_000;
+const BEYOND: u64 = 200;
+
+#[test]
+fn r10_more_players_of_nothing_than_may_wait() {
+    let _alone = own_machine();
+    for engine in [Engine::Uring, Engine::Epoll] {
+        let Some(config) = engine.config() else { continue };
+        // The last of them comes before the first one's time is over.
+        let trial = Trial::begin(config.set("fanout.play_wait_ms", "6000"));
+        let expected = counts(&[("http_flv not_found", WAITING), ("http_flv limit", BEYOND)]);
+        let more = trial
+            .expect(&expected, || {
+                let ask = |n| {
+                    let mut raw = Raw::open(trial.server.http);
+                    raw.write(format!("GET /open/none-{n}.flv HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+                    raw
+                };
+                let crowd: Vec<Raw> = (0..WAITING + BEYOND).map(ask).collect();
+                for mut raw in crowd {
+                    assert!(raw.read_to_end(), "a player of nothing without an end");
+                }
+            })
+            .unwrap();
+        println!("{engine:?}: {WAITING} waiting players took {more:.0} bytes");
+        assert!(more <= MEMORY_BYTES_MAX, "{more} bytes more at the peak");
         trial.finish();
     }
 }

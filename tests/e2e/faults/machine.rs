@@ -29,6 +29,8 @@ fn a_small_table_of_descriptors_keeps_a_reserve(config: Config) {
     let refused = || trial.server.metrics().sum("headgate_connections_refused_total", &[]);
     poll("refusals", LIMIT, || (refused() > 0.0).then_some(()));
     assert_eq!(http::get(trial.server.admin, "/livez").0, 200);
+    let failed = trial.server.metrics().sum("headgate_accept_errors_total", &[]);
+    assert_eq!(failed, 0.0, "accepts failed: the kernel's limit was reached before ours");
     drop(crowd);
     trial.settle();
     Client::connect(trial.server.rtmp, "open", &[]);
