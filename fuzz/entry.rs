@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use headgate::{
+    config::NAME_BYTES_MAX,
     media::{Frame, Kind, Mono, Packet, Tag, TrackTable, tag},
     proto::{
         http,
@@ -11,6 +12,7 @@ use headgate::{
     },
     wire::{
         aac::AacConfig,
+        amf::Bounds,
         amf0, amf3,
         av1::Av1Config,
         flac::StreamInfo,
@@ -18,7 +20,10 @@ use headgate::{
         h264,
         h265::HevcConfig,
         opus,
-        rtmp::chunk::{ChunkReader, Message},
+        rtmp::{
+            chunk::{ChunkReader, Limits, Message},
+            handshake::{ClientHandshake, PACKET_BYTES, ServerHandshake},
+        },
         vp9::VpConfig,
     },
 };
@@ -29,9 +34,11 @@ pub type Entry = fn(&[u8]);
 
 /// All targets by the name of their corpus folder.
 pub const TARGETS: &[(&str, Entry)] = &[
-    ("amf", amf),
+    ("amf0", amf0),
+    ("amf3", amf3),
     ("codec_config", codec_config),
     ("flv_reader", flv_reader),
+    ("handshake", handshake),
     ("http_head", http_head),
     ("rtmp_chunk", rtmp_chunk),
     ("rtmp_session", rtmp_session),
@@ -39,18 +46,86 @@ pub const TARGETS: &[(&str, Entry)] = &[
     ("track_table", track_table),
 ];
 
-/// AMF0 and AMF3 values. What AMF0 reads it must be able to write and read again.
-pub fn amf(data: &[u8]) {
-    let _ = amf3::decode_all(data);
-    let Ok(values) = amf0::decode_all(data) else { return };
+/// The most that decoding a body may leave in memory, in bytes, as a multiple of what it was allowed to cost.
+const VALUE_BYTES_MAX: usize = 128;
+
+/// AMF0 values, and AMF3 ones inside them. What is read must be writable and readable again.
+pub fn amf0(data: &[u8]) {
+    // A command's bounds allow less than those of data, and nothing else.
+    let values = amf0::decode_all(data);
+    if let Ok(command) = amf0::decode_within(data, Bounds::COMMAND) {
+        assert_eq!(Ok(command.len()), values.as_ref().map(Vec::len));
+        assert!(command.len() <= Bounds::COMMAND.elements as usize);
+    }
+    match values {
+        Ok(values) => round_trip(&values),
+        Err(error) => assert!(error.offset <= data.len()),
+    }
+}
+
+/// AMF3 values.
+pub fn amf3(data: &[u8]) {
+    if let Ok(command) = amf3::decode_within(data, Bounds::COMMAND) {
+        assert!(command.len() <= Bounds::COMMAND.elements as usize);
+    }
+    match amf3::decode_all(data) {
+        Ok(values) => round_trip(&values),
+        Err(error) => assert!(error.offset <= data.len()),
+    }
+}
+
+fn round_trip(values: &[amf0::Value]) {
     let mut encoded = Vec::new();
-    for value in &values {
+    for value in values {
         value.encode(&mut encoded);
     }
-    // References expand, so the second reading may meet a bound that the first did not.
+    let bounds = Bounds::DATA;
+    assert!(encoded.len() <= bounds.text_bytes + VALUE_BYTES_MAX * bounds.elements as usize);
+    // References and short forms expand, so the second reading may meet a bound that the first did not.
     if let Ok(again) = amf0::decode_all(&encoded) {
         assert_eq!(again.len(), values.len());
     }
+}
+
+/// What a peer sends first, read as a server and as a client; the first byte is the size of the pieces it comes in. The
+/// cut must not matter.
+pub fn handshake(data: &[u8]) {
+    let Some((&piece, stream)) = data.split_first() else { return };
+    let server = |piece: usize| {
+        let (mut server, mut out) = (ServerHandshake::new([7; 32]), Vec::new());
+        let outcome = feed(stream, piece, |bytes| server.read(5, bytes, &mut out));
+        assert!(out.is_empty() || out.len() == 1 + 2 * PACKET_BYTES, "answered once, in full");
+        assert!(server.heap_bytes() <= 4 * PACKET_BYTES);
+        assert!(outcome.is_err() || out.is_empty() == (stream.len() <= PACKET_BYTES));
+        (outcome, out, server.schema())
+    };
+    assert_eq!(server(usize::from(piece)), server(stream.len()));
+    let client = |piece: usize| {
+        let mut out = Vec::new();
+        let mut client = ClientHandshake::new(1, [3; 32], &mut out);
+        let outcome = feed(stream, piece, |bytes| client.read(5, bytes, &mut out));
+        assert!([1, 2].contains(&(out.len() / PACKET_BYTES)));
+        (outcome, out)
+    };
+    assert_eq!(client(usize::from(piece)), client(stream.len()));
+}
+
+/// Feeds `stream` in pieces; how many bytes were taken when the handshake was complete, `None` if it was not.
+fn feed<E>(
+    stream: &[u8],
+    piece: usize,
+    mut read: impl FnMut(&[u8]) -> Result<(usize, bool), E>,
+) -> Result<Option<usize>, E> {
+    let mut taken = 0;
+    for bytes in stream.chunks(piece.max(1)) {
+        let (used, done) = read(bytes)?;
+        taken += used;
+        if done {
+            return Ok(Some(taken));
+        }
+        assert_eq!(used, bytes.len(), "before the end everything is taken");
+    }
+    Ok(None)
 }
 
 /// Decoder configuration records; the first byte chooses the codec.
@@ -93,14 +168,24 @@ pub fn flv_reader(data: &[u8]) {
     }
 }
 
-/// An HTTP request head.
+/// An HTTP request head; a reader that gets it in pieces must come to the same.
 pub fn http_head(data: &[u8]) {
-    match http::parse(data) {
+    let whole = http::parse(data);
+    for piece in [1, 7, 1000] {
+        let mut reader = http::HeadReader::new();
+        let outcome =
+            data.chunks(piece).map(|bytes| reader.read(bytes)).find(|done| !matches!(done, Ok(None)));
+        assert_eq!(outcome.unwrap_or(Ok(None)), whole.clone().map(|done| done.map(|(head, _)| head)));
+    }
+    match whole {
         Ok(Some((head, used))) => {
             assert!(used <= data.len().min(http::HEAD_BYTES_MAX));
             assert!(!head.path.chars().any(char::is_control));
             assert!(!head.path.split('/').any(|segment| segment == ".."));
-            head.route();
+            if let http::Route::Flv { app, stream, .. } = head.route() {
+                assert!(app.len() <= NAME_BYTES_MAX && stream.len() <= NAME_BYTES_MAX);
+                assert!(!stream.contains(['/', '\\', '?', '#']) && !stream.is_empty());
+            }
             head.query_param("token");
             assert!(!head.chunked || head.content_length.is_none());
             // Without its last byte it is not there yet, and it does not depend on what follows.
@@ -112,15 +197,22 @@ pub fn http_head(data: &[u8]) {
     }
 }
 
+/// The most that a chunk reader holds besides payloads, in bytes: its chunk streams.
+const READER_BYTES_MAX: usize = 16 << 10;
+
 /// An RTMP chunk stream after the handshake; the first byte is the size of the pieces it comes in.
 pub fn rtmp_chunk(data: &[u8]) {
     let Some((&piece, stream)) = data.split_first() else { return };
+    // Who sends it, is in the size as well: large messages belong to publishers.
+    let limits = [Limits::STRANGER, Limits::PUBLISHER, Limits::PLAYER][usize::from(piece % 3)];
     let read = |piece: usize| -> (Vec<Message>, bool) {
         let (mut reader, mut messages) = (ChunkReader::new(), Vec::new());
+        reader.set_limits(limits);
         for mut bytes in stream.chunks(piece.max(1)) {
             while !bytes.is_empty() {
                 let Ok((used, message)) = reader.read(0, bytes) else { return (messages, false) };
                 bytes = &bytes[used..];
+                assert!(reader.heap_bytes() <= limits.outstanding_bytes + READER_BYTES_MAX);
                 match message {
                     Some(message) => messages.push(message),
                     None => assert!(bytes.is_empty(), "without a message all input is consumed"),
@@ -132,17 +224,25 @@ pub fn rtmp_chunk(data: &[u8]) {
     assert_eq!(read(usize::from(piece)), read(stream.len()));
 }
 
-/// Everything a client sends from C0 on; the first byte is the size of the pieces it comes in. Whatever the client asks
-/// for is granted, a millisecond passes with each piece, and at the end all deadlines do.
+/// The most that a session holds between two pieces, in bytes: an accepted publisher's unfinished messages, answers that
+/// wait, and little else.
+const SESSION_BYTES_MAX: usize = (8 << 20) + (128 << 10);
+
+/// Everything a client sends behind its handshake; the first byte is the size of the pieces it comes in. Whatever the client
+/// asks for is granted, a millisecond passes with each piece, and at the end all deadlines do.
 pub fn rtmp_session(data: &[u8]) {
     let Some((&piece, stream)) = data.split_first() else { return };
     let mut now = Mono::ZERO;
     let mut session = ServerSession::new(SessionConfig::default(), now, [7; 32]);
     let mut output = Vec::new();
+    let mut hello = [0; 1 + 2 * PACKET_BYTES];
+    hello[0] = 3;
+    session.handle_input(now, &hello);
     for bytes in stream.chunks(usize::from(piece).max(1)) {
         now = now + Duration::from_millis(1);
         session.handle_input(now, bytes);
         drain(&mut session, now, &mut output);
+        assert!(session.heap_bytes() <= SESSION_BYTES_MAX);
     }
     while session.deadline() != Mono::NEVER {
         assert!(session.deadline() > now, "a deadline that is handled moves");

@@ -5,13 +5,14 @@ Usage: python3 fuzz/make_seeds.py [VECTORS]. Deterministic; removes nothing. Inp
 
 import json
 import pathlib
+import struct
 import sys
 
 HERE = pathlib.Path(__file__).parent
 VECTORS = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent / "tests" / "vectors"
 HANDSHAKE_BYTES = 1 + 1536 + 1536
 CHUNK_PREFIX_BYTES = 4096  # reaches past connect, publish and the sequence headers
-SESSION_PREFIX_BYTES = 7168
+SESSION_PREFIX_BYTES = 4096
 TAG_BYTES = 600
 CONFIG_SELECTOR = {b"avc": 0, b"hvc1": 1, b"av01": 2, b"vp09": 3, b"aac": 4, b"Opus": 5, b"fLaC": 6}
 
@@ -61,7 +62,10 @@ for path in sorted(VECTORS.glob("rtmp_*.c2s.bin")):
     # GStreamer stays at chunks of 128 bytes and librtmp plays: the two most different from ffmpeg's.
     if stem in ("rtmp_ff_multitrack", "rtmp_ff_extts", "rtmp_gst_rtmp2", "rtmp_rd_rtmp"):
         write("rtmp_chunk", stem, b"\x61" + stream[HANDSHAKE_BYTES:][:CHUNK_PREFIX_BYTES])
-        write("rtmp_session", stem, b"\x61" + stream[:SESSION_PREFIX_BYTES])
+        write("rtmp_session", stem, b"\x61" + stream[HANDSHAKE_BYTES:][:SESSION_PREFIX_BYTES])
+        write("handshake", stem, b"\x61" + stream[: HANDSHAKE_BYTES + 4])
+        answer = (VECTORS / f"{stem}.s2c.bin").read_bytes()
+        write("handshake", f"{stem}-answer", b"\xff" + answer[: HANDSHAKE_BYTES + 4])
     media = [(tag_type, body[:TAG_BYTES]) for tag_type, body in tags(stem)]
     for index, (tag_type, body) in enumerate(media):
         if body[:20] in seen:
@@ -91,14 +95,88 @@ for name, text in {
     write("tag_inspect", name, b"\x09" + body)
     write("track_table", name, (b"\x09" + len(body).to_bytes(2, "big") + body) * 2)
 
+FLV_HEAD = b"FLV\x01\x05\0\0\0\x09\0\0\0\0"
+for name, stream in {
+    "empty-tags": FLV_HEAD + b"".join(bytes([t]) + bytes(10) + b"\0\0\0\x0b" for t in (8, 9, 18)),
+    "huge-tag": FLV_HEAD + b"\x09\xff\xff\xff" + bytes(7) + b"abc",
+    "encrypted": FLV_HEAD + b"\x29" + bytes(14),
+    "long-head": b"FLV\x01\x01\0\0\0\x0c" + bytes(3 + 4) + b"\x09\0\0\x01" + bytes(7) + b"a\0\0\0\x0c",
+    "not-flv": b"GIF89a",
+}.items():
+    write("flv_reader", name, b"\x03" + stream)
+
+for name, head in {"old-version": b"\x02", "rtmpe": b"\x06", "http": b"GET / HTTP/1.1", "half": b"\x03" + bytes(1000)}.items():
+    write("handshake", name, b"\x01" + head)
+
+
+def chunk(csid, length, body=b"x", tag_type=9, fmt=0):
+    """A chunk with a header of type 0 or 1 on a chunk stream of the one-byte form."""
+    header = bytes([fmt << 6 | csid, 0, 0, 0]) + length.to_bytes(3, "big") + bytes([tag_type])
+    return header + (bytes([1, 0, 0, 0]) if fmt == 0 else b"") + body
+
+
+CHUNK_SIZE_1 = chunk(2, 4, b"\0\0\0\x01", 1)
+for name, stream in {
+    "chunk-size-huge": chunk(2, 4, b"\x7f\xff\xff\xff", 1) + chunk(6, 1),
+    "chunk-size-0": chunk(2, 4, bytes(4), 1),
+    "chunk-size-bit-31": chunk(2, 4, b"\x80\0\0\x01", 1),
+    "many-open": CHUNK_SIZE_1 + b"".join(chunk(csid, 60000) for csid in range(3, 40)),
+    "length-changes": CHUNK_SIZE_1 + chunk(6, 5) + chunk(6, 6, fmt=1),
+    "abort": CHUNK_SIZE_1 + chunk(6, 5) + b"\x02" + bytes(5) + b"\x04\x02" + bytes(4) + b"\0\xc2\0\xc2\0\xc2\x06\xc6xyz",
+}.items():
+    for piece in (b"\x03", b"\x04"):  # as a stranger, as a publisher
+        write("rtmp_chunk", f"{name}-{piece[0]}", piece + stream)
+
+
+
+def command(name, transaction, *values):
+    """A command in one chunk: texts, None, and a connect object for a dict."""
+    text = lambda value: len(value).to_bytes(2, "big") + value.encode()
+    body = b"\x02" + text(name) + b"\0" + struct.pack(">d", transaction)
+    for value in values:
+        if isinstance(value, dict):
+            body += b"\x03" + b"".join(text(key) + b"\x02" + text(item) for key, item in value.items()) + b"\0\0\x09"
+        else:
+            body += b"\x05" if value is None else b"\x02" + text(value)
+    return chunk(3, len(body), body, 20)
+
+
+CONNECT = command("connect", 1, {"app": "live", "flashVer": "seed"})
+PUBLISH = command("publish", 5, None, "cam?key=k", "live")
+KEYFRAME = chunk(6, 7, b"\x17\x01\0\0\0ab")
+for name, stream in {
+    "publish-again": CONNECT + PUBLISH + KEYFRAME + command("deleteStream", 0, None) + PUBLISH + KEYFRAME,
+    "play": CONNECT + command("play", 4, None, "cam") + command("pause", 0, None) + command("closeStream", 0, None),
+    "bad-name": CONNECT + command("publish", 5, None, "%2e%2e"),
+    "aggregate": CONNECT + PUBLISH + chunk(4, 16, b"\x08\0\0\x01" + bytes(7) + b"a\0\0\0\x0c", 22),
+}.items():
+    write("rtmp_session", name, b"\x25" + stream)
+
 META = b"\x02\0\x0aonMetaData\x08\0\0\0\x02\0\x05width\0\x40\x74\0\0\0\0\0\0\0\x06stereo\x01\x01\0\0\x09"
-write("amf", "on-meta-data", META)
-write("amf", "all-markers", bytes.fromhex("0a00000002 05 06 0b 0000000000000000 0000 0c00000001 61 0f00000000 0d 10000161 000009"))
-write("amf", "reference", bytes.fromhex("03 000161 05 000009 070000"))
-write("amf", "self-reference", bytes.fromhex("03 000161 070000 000009 0a00000001 070001"))
 AMF3_OBJECT = bytes.fromhex("0a0b01 0361 0403 01")
-write("amf", "amf3-object", AMF3_OBJECT)
-write("amf", "avm-plus", b"\x11" + AMF3_OBJECT)
+for name, body in {
+    "on-meta-data": META,
+    "all-markers": bytes.fromhex("0a00000002 05 06 0b 0000000000000000 0000 0c00000001 61 0f00000000 0d 10000161 000009"),
+    "reference": bytes.fromhex("03 000161 05 000009 070000"),
+    "self-reference": bytes.fromhex("03 000161 070000 000009 0a00000001 070001"),
+    "doubling": bytes.fromhex("0a00000000") + b"".join(bytes.fromhex(f"0a00000002 0700{n:02x} 0700{n:02x}") for n in range(9)),
+    "deep": b"\x03\0\x01a" * 40,
+    "wide": b"\x08\xff\xff\xff\xff" + b"\0\x01a\x05" * 1100,
+    "avm-plus": b"\x11" + AMF3_OBJECT,
+}.items():
+    write("amf0", name, body)
+for name, body in {
+    "object": AMF3_OBJECT,
+    "simple": bytes.fromhex("00 01 02 03 0481 00 053ff0000000000000 06 05 6869 06 00"),
+    "class-twice": bytes.fromhex("0a13 0343 036d 0401 0a01 0402"),
+    "reference": bytes.fromhex("09030109 0101 0900 0c0307 0c04"),
+    "self-reference": bytes.fromhex("090301 0900"),
+    "vectors": bytes.fromhex("0d0300ffffffff 0e0300ffffffff 0f03003ff0000000000000 10030001 0401 1103000103"),
+    "date-xml": bytes.fromhex("08013ff0000000000000 0b05 3c61 07 03 62"),
+    "doubling": bytes.fromhex("090101") + b"".join(bytes.fromhex(f"090501 09{n << 1:02x} 09{n << 1:02x}") for n in range(9)),
+    "members-announced": bytes.fromhex("0afffffff3 01 0101010101"),
+}.items():
+    write("amf3", name, body)
 
 HOST = b"HTTP/1.1\r\nHost: example.org\r\n"
 for name, head in {
@@ -109,5 +187,11 @@ for name, head in {
     "smuggle": b"POST / " + HOST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     "fold": b"GET / " + HOST + b"A: b\r\n c\r\n\r\n",
     "dots": b"GET /a/%2e%2e/b " + HOST + b"\r\n",
+    "name-in-layers": b"GET /live/%252e%252e.flv " + HOST + b"\r\n",
+    "codings": b"POST / " + HOST + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
+    "identity": b"POST / " + HOST + b"Transfer-Encoding: chunked, identity\r\n\r\n",
+    "ranges": b"GET /live/cam.flv " + HOST + b"Range: bytes=" + b"0-0," * 200 + b"1-\r\nIf-Range: \"\r\n\r\n",
+    "second": b"GET /live/cam.flv " + HOST + b"\r\nGET /live/secret.flv " + HOST + b"\r\n",
+    "bare-feed": b"GET / HTTP/1.1\nHost: a\n\n",
 }.items():
     write("http_head", name, head)

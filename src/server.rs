@@ -1,6 +1,7 @@
 //! Assembly: from a configuration to running cores, and from a signal to their end.
 
 pub mod gateway;
+mod refusals;
 mod signals;
 #[cfg(test)]
 mod sim;
@@ -9,6 +10,7 @@ mod streams;
 use crate::config::{self, Config, EngineKind, Flush, LogFormat, Overrides};
 use crate::control::{self, Control};
 use crate::demo::Demo;
+use crate::edge::admission::Admission;
 use crate::edge::auth::Gate;
 use crate::fanout::directory::Directory;
 use crate::fanout::flush::{Mode, Rule};
@@ -78,8 +80,9 @@ impl ListenError {
 /// How long a stop waits for the cores, which say goodbye to their connections first.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
-/// Runs the gateway until it is told to stop.
-pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
+/// Runs the gateway until it is told to stop. `give_back` is called now and then, on a thread with time to spare, to give
+/// the allocator's unused memory back to the system.
+pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Result<()> {
     let _log = observe::log::init(config.log.level.into(), config.log.format == LogFormat::Json)
         .context("cannot start the thread that writes the log")?;
     let config = Arc::new(config);
@@ -93,6 +96,9 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
 
     let ready = Arc::new(AtomicBool::new(false));
     let gate = Gate::new(config.clone());
+    let connections_max = shared.limits.connections.saturating_mul(cpus.len() as u32);
+    let door = Admission::new(&config.limits, connections_max);
+    let limiters = Arc::new(observe::log::Limiters::default());
     let control = Control::start(control::Options {
         config: config.clone(),
         gate: gate.clone(),
@@ -100,12 +106,23 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
         registry: registry.clone(),
         streams: Arc::new(Streams::new(shared.clone())),
         ready: ready.clone(),
+        door: door.clone(),
+        limiters: limiters.clone(),
+        descriptors_max: descriptors,
+        connections_max: connections_max.into(),
+        wake: {
+            let shared = shared.clone();
+            Arc::new(move || (0..shared.mailboxes.cores()).for_each(|core| _ = shared.bells.ring(core)))
+        },
     })
     .map_err(|error| ListenError { name: "admin", address: config.listen.admin, error })?;
     let surroundings = Arc::new(Surroundings {
         gate,
+        door,
+        limiters,
         pages: control.pages(),
         handshake: Duration::from_millis(config.limits.handshake_timeout_ms),
+        retry_after_s: config.overload.retry_after_s,
     });
 
     let (ended, core_ends) = mpsc::channel();
@@ -122,7 +139,6 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
         })?;
     }
     drop(ended);
-    ready.store(true, Ordering::Release);
     let app = config.app(crate::demo::APP);
     let mut warnings = config.warnings();
     let (configured, possible) = (config.limits.connections_per_core, shared.limits.connections);
@@ -154,7 +170,9 @@ pub fn run(config: Config, options: RunOptions) -> anyhow::Result<()> {
     // Nobody may be reading, which is no reason to stop.
     let _unread = std::io::stdout().write_all(greeting.as_bytes());
 
-    let failed = signals::wait(&core_ends, || reload(&options, &config, &surroundings))?;
+    let listening = || ready.store(true, Ordering::Release);
+    let reload = || reload(&options, &config, &surroundings);
+    let failed = signals::wait(&core_ends, listening, reload, give_back)?;
     tracing::info!("stopping");
     ready.store(false, Ordering::Release);
     if let Some(demo) = demo {
@@ -271,8 +289,7 @@ fn listen(config: &Config, cores: usize) -> anyhow::Result<Listeners> {
     let mut by_core: Vec<Vec<TcpListener>> = (0..cores).map(|_| Vec::new()).collect();
     let mut bound = |name, address: SocketAddr| -> anyhow::Result<SocketAddr> {
         let fail = |error| ListenError { name, address, error };
-        // A plain bind first: sharing the port must not hide that somebody else has it.
-        drop(TcpListener::bind(address).map_err(fail)?);
+        drop(bind_alone(address).map_err(fail)?);
         let mut actual = address;
         for listeners in &mut by_core {
             let listener = runtime::listen(actual).map_err(fail)?;
@@ -284,6 +301,25 @@ fn listen(config: &Config, cores: usize) -> anyhow::Result<Listeners> {
     let rtmp = bound("rtmp", config.listen.rtmp)?;
     let http = bound("http", config.listen.http)?;
     Ok(Listeners { by_core, rtmp, http })
+}
+
+/// How long a port may be taken by a process that is gone: one that was killed leaves its listeners to the kernel's side
+/// of its ring, which closes them some milliseconds later.
+const PORT_WAIT: Duration = Duration::from_secs(1);
+/// Pause between two tries.
+const PORT_PAUSE: Duration = Duration::from_millis(10);
+
+/// A plain bind, in front of those that share the port: sharing must not hide that somebody else has it.
+fn bind_alone(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = Instant::now() + PORT_WAIT;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(PORT_PAUSE);
+            }
+            done => return done,
+        }
+    }
 }
 
 /// SIGHUP: reads the file again. Keys take effect at once; for the rest it says that a restart is needed.

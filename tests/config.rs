@@ -111,11 +111,17 @@ fn errors_name_place_and_remedy() {
         ("[apps.live]\npublish_kye = \"a\"\n", "f.toml:2:1:", "did you mean `publish_key`?"),
         ("[apps.live]\npublish_key = \"a b\"\n", "f.toml:2:15:", "A-Z a-z"),
         ("[apps.\"a//b\"]\n", "f.toml:1:7:", "/ only inside"),
-        ("[apps.\"a/../b\"]\n", "f.toml:1:7:", "1 to 256 bytes"),
-        ("[apps.\"a/b/\"]\n", "f.toml:1:7:", "1 to 256 bytes"),
+        ("[apps.\"a/../b\"]\n", "f.toml:1:7:", "1 to 255 bytes"),
+        ("[apps.\"a/b/\"]\n", "f.toml:1:7:", "1 to 255 bytes"),
         ("[fanout]\nflush = \"video\"\n[fanout]\n", "f.toml:3:2:", ""),
         ("[fanout\nflush = 1\n", "f.toml:1:8:", ""),
         ("[log]\nlevel = \"info\nformat = 1", "f.toml:2:", ""),
+        ("[limits]\nexempt = [\"10.0.0.1/8\"]\n", "f.toml:2:10:", "`10.0.0.0/8`"),
+        ("[limits]\nexempt = [\"office\"]\n", "f.toml:2:10:", "\"2001:db8::/32\""),
+        ("[limits]\nviewers_per_address = 0\n", "f.toml:2:23:", "use 1 to 1000000"),
+        ("[overload]\negress_max_bits_per_s = 10\n", "f.toml:2:25:", "use 0, or 1000 to"),
+        ("[overload]\nretry_after_s = 0\n", "f.toml:2:17:", "use 1 to 3600"),
+        ("[listen]\nadmin_hosts = [\"http://a:1\"]\n", "f.toml:2:15:", "without scheme and port"),
         ("[log]\nlevel = info\n", "f.toml:2:9:", "quotes"),
     ] {
         let message = refused(text);
@@ -222,4 +228,95 @@ fn flags_win_over_the_file() {
     let clash = Overrides { http: flags.rtmp, ..flags };
     let message = Config::default().with_overrides(clash).unwrap_err().to_string();
     assert!(message.contains("listen.http") && message.contains("help"), "{message}");
+}
+
+/// Attacks on whoever reads the file, and mistakes that look like them: refused at their place, quickly, in a message that
+/// a terminal survives.
+#[test]
+fn x4_absurd_values_are_refused_at_their_place() {
+    let nested = |open: &str, close: &str| {
+        format!("[runtime]\ncores = {}1{}\n", open.repeat(100_000), close.repeat(100_000))
+    };
+    for (text, place, say) in [
+        ("[fanout]\nflush_ms = 99999999999999999999\n".to_owned(), "f.toml:2:12:", "is too large"),
+        ("[fanout]\nflush_ms = 9223372036854775808\n".to_owned(), "f.toml:2:12:", "out of range"),
+        ("[fanout]\nflush_ms = 0xffffffffffffffffff\n".to_owned(), "f.toml:2:12:", "is too large"),
+        (
+            "[limits]\nconnections_per_core = 4294967296\n".to_owned(),
+            "f.toml:2:24:",
+            "4294967296 is too large",
+        ),
+        (
+            "[limits]\nconnections_per_core = 4294967297\n".to_owned(),
+            "f.toml:2:24:",
+            "4294967297 is too large",
+        ),
+        ("[limits]\nconnections_per_core = -1\n".to_owned(), "f.toml:2:24:", "0 or more"),
+        ("[fanout]\nflush_ms = -9223372036854775809\n".to_owned(), "f.toml:2:12:", "0 or more"),
+        ("[fanout]\nmax_lag_ms = 1e3\n".to_owned(), "f.toml:2:14:", "0 or more"),
+        ("[fanout]\nmax_lag_ms = inf\n".to_owned(), "f.toml:2:14:", "0 or more"),
+        ("[fanout]\nmax_lag_ms = 3s\n".to_owned(), "f.toml:2:14:", "quote"),
+        ("[fanout]\nmax_lag_ms = \"3s\"\n".to_owned(), "f.toml:2:14:", "without quotes or unit"),
+        ("[runtime]\ncores = [-1]\n".to_owned(), "f.toml:2:10:", "0 or more"),
+        ("[runtime]\ncores = [99999999999999999999]\n".to_owned(), "f.toml:2:10:", "is too large"),
+        ("[listen]\nrtmp = \"0.0.0.0:65536\"\n".to_owned(), "f.toml:2:8:", "0.0.0.0:1935"),
+        (nested("[", "]"), "f.toml:2:", "nested too deeply"),
+        (nested("{a=", "}"), "f.toml:2:", "nested too deeply"),
+        (format!("{}a = 1\n", "a.".repeat(100_000)), "f.toml:1:", "nested too deeply"),
+        (format!("[apps.{}a]\n", "a.".repeat(100_000)), "f.toml:1:", "nested too deeply"),
+        (format!("[log]\nlevel = \"{}\"\n", "x".repeat(500_000)), "f.toml:2:9:", "unknown value"),
+        (format!("[log]\n{} = 1\n", "x".repeat(500_000)), "f.toml:2:1:", "unknown key"),
+        (format!("[apps.{}]\n", "x".repeat(500_000)), "f.toml:1:7:", "1 to 255 bytes"),
+        ("[log]\n\"a\\u001b[31m\" = 1\n".to_owned(), "f.toml:2:1:", "unknown key `a\\u{1b}[31m`"),
+        ("[\"a\\nb\"]\n".to_owned(), "f.toml:1:2:", "unknown key `a\\nb`"),
+        ("[apps.\"a\\u001b[31mb\"]\n".to_owned(), "f.toml:1:7:", "a\\u{1b}[31mb"),
+    ] {
+        let message = refused(&text);
+        let start = &text[..text.len().min(60)];
+        assert!(message.starts_with(place) && message.contains(say), "{start}\n{message}");
+        assert!(message.contains('^') && message.len() < 1200, "{start}: {} bytes", message.len());
+        assert!(!message.contains(|c: char| c.is_control() && c != '\n'), "{start}\n{message}");
+        assert!(
+            !message.contains("128") && !message.contains("u32"),
+            "no word of the implementation: {message}"
+        );
+    }
+}
+
+#[test]
+fn x4_a_file_without_end_is_not_read_to_it() {
+    let path = std::env::temp_dir().join(format!("headgate-x4-{}.toml", std::process::id()));
+    std::fs::write(&path, "#".repeat((1 << 20) + 1)).unwrap();
+    let endless = [path.as_path(), std::path::Path::new("/dev/zero")];
+    let messages = endless.map(|path| headgate::config::load(path).unwrap_err().to_string());
+    std::fs::remove_file(&path).unwrap();
+    for message in messages {
+        assert!(message.contains("at most 1 MiB") && message.contains("help"), "{message}");
+    }
+}
+
+/// A viewer is behind by what has gathered for it, and must not be skipped ahead for that.
+#[test]
+fn x4_lag_is_longer_than_what_gathers() {
+    let config = |flush: &str, flush_ms: u64, lag_ms: u64| {
+        parse(&format!("[fanout]\nflush = \"{flush}\"\nflush_ms = {flush_ms}\nmax_lag_ms = {lag_ms}\n"))
+    };
+    for (flush, flush_ms, lag_ms, valid) in [
+        ("interval", 350, 350, false),
+        ("interval", 350, 351, true),
+        ("interval", 1000, 100, false),
+        ("video", 500, 400, false), // sound without pictures gathers for flush_ms too
+        ("video", 40, 100, true),
+        ("frame", 1000, 100, true),
+    ] {
+        match config(flush, flush_ms, lag_ms) {
+            Ok(_) => assert!(valid, "{flush} {flush_ms} {lag_ms}"),
+            Err(error) => {
+                let message = error.to_string();
+                assert!(!valid, "{message}");
+                let hint = format!("use at least {}", flush_ms + 1);
+                assert!(message.starts_with("f.toml:4:14:") && message.contains(&hint), "{message}");
+            }
+        }
+    }
 }

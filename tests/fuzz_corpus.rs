@@ -5,6 +5,9 @@ use std::{collections::BTreeSet, fs, path::Path};
 #[path = "../fuzz/entry.rs"]
 mod entry;
 
+/// Files of one corpus: enough for seeds and regressions, few enough to be read by people.
+const FILES_MAX: usize = 100;
+
 fn names(folder: &Path) -> BTreeSet<String> {
     let listing = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     listing
@@ -25,6 +28,7 @@ fn every_corpus_file_passes() {
             println!("{target}/{file}");
             entry(&fs::read(folder.join(file)).unwrap());
         }
+        assert!(names(&folder).len() <= FILES_MAX, "{}: keep what finds something new", folder.display());
     }
 }
 
@@ -47,6 +51,36 @@ fn targets_folders_and_binaries_are_the_same() {
     }
 }
 
+/// What the session of a seed tells, with everything granted.
+fn session(seed: &str) -> Vec<&'static str> {
+    use headgate::media::Mono;
+    use headgate::proto::rtmp::{Event, ServerSession, SessionConfig};
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/rtmp_session").join(seed);
+    let mut session = ServerSession::new(SessionConfig::default(), Mono::ZERO, [7; 32]);
+    session.handle_input(Mono::ZERO, &[&[3][..], &[0; 2 * 1536]].concat());
+    session.handle_input(Mono::ZERO, &fs::read(file).unwrap()[1..]);
+    let mut told = Vec::new();
+    while let Some(event) = session.poll_event() {
+        told.push(match event {
+            Event::Publish(_) => {
+                session.accept_publish(Mono::ZERO);
+                "publish"
+            }
+            Event::Play(_) => {
+                session.accept_play(Mono::ZERO);
+                "play"
+            }
+            Event::Frame(_) => "frame",
+            Event::Unpublish(_) => "unpublish",
+            Event::PlayStopped(_) => "stop",
+            Event::Pause { .. } => "pause",
+            Event::ReceiveAudio(_) | Event::ReceiveVideo(_) => "receive",
+            Event::Closed(_) => "closed",
+        });
+    }
+    told
+}
+
 /// Broken seeds must reach the error paths and whole ones the success paths, or the corpus tests nothing.
 #[test]
 fn seeds_are_what_their_names_say() {
@@ -61,9 +95,22 @@ fn seeds_are_what_their_names_say() {
     assert!(inspect("tag_inspect/many-tracks").is_ok_and(|tag| tag.multitrack.is_some()));
     assert!(inspect("tag_inspect/size-lies").is_err());
     for seed in ["on-meta-data", "all-markers", "reference", "avm-plus"] {
-        let values = headgate::wire::amf0::decode_all(&read(&format!("amf/{seed}")));
+        let values = headgate::wire::amf0::decode_all(&read(&format!("amf0/{seed}")));
         assert!(values.as_ref().is_ok_and(|values| !values.is_empty()), "{seed}: {values:?}");
     }
-    assert!(headgate::wire::amf0::decode_all(&read("amf/self-reference")).is_err());
-    assert!(headgate::wire::amf3::decode_all(&read("amf/amf3-object")).is_ok());
+    assert!(headgate::wire::amf0::decode_all(&read("amf0/self-reference")).is_err());
+    for seed in ["object", "simple", "class-twice", "reference", "vectors", "date-xml"] {
+        let values = headgate::wire::amf3::decode_all(&read(&format!("amf3/{seed}")));
+        assert!(values.as_ref().is_ok_and(|values| !values.is_empty()), "{seed}: {values:?}");
+    }
+    assert!(headgate::wire::amf3::decode_all(&read("amf3/self-reference")).is_err());
+    assert_eq!(session("publish-again"), ["publish", "frame", "unpublish", "publish", "frame"]);
+    assert_eq!(session("play"), ["play", "pause", "stop"]);
+    assert_eq!(session("bad-name"), ["closed"]);
+    assert_eq!(session("aggregate"), ["publish", "frame"]);
+    for (seed, whole) in [("rtmp_ff_extts", true), ("rtmp_gst_rtmp2", true), ("half", false)] {
+        let mut server = headgate::wire::rtmp::handshake::ServerHandshake::new([1; 32]);
+        let done = server.read(0, &read(&format!("handshake/{seed}"))[1..], &mut Vec::new());
+        assert_eq!(done.map(|(_, done)| done), Ok(whole), "{seed}");
+    }
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 /// Characters of a source line that are shown; longer ones are cut around the caret.
 const LINE_SHOWN_CHARS: usize = 120;
+/// Characters of a message, which may repeat a word of the file; the line itself stands below it.
+const MESSAGE_SHOWN_CHARS: usize = 160;
 /// Keys whose values never appear in a message.
 const SECRET_KEYS: [&str; 2] = ["publish_key", "play_token"];
 /// The table below which no value appears: a misspelt key may hold a secret as well.
@@ -113,7 +115,7 @@ impl Diagnostic {
             origin: origin.to_owned(),
             line: text[..line_start].matches('\n').count() + 1,
             column: before + 1,
-            message,
+            message: in_one_line(&message),
             hint,
             shown,
             caret: (before - cut, marked.min(LINE_SHOWN_CHARS - (before - cut))),
@@ -136,6 +138,21 @@ impl fmt::Display for Diagnostic {
         }
         Ok(())
     }
+}
+
+/// A message as a terminal may get it: in one line, no longer than [`MESSAGE_SHOWN_CHARS`].
+fn in_one_line(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars().take(MESSAGE_SHOWN_CHARS) {
+        match c.is_control() {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    if text.chars().nth(MESSAGE_SHOWN_CHARS).is_some() {
+        out.push('…');
+    }
+    out
 }
 
 /// Whether the line that holds byte `at` of `text` gives a secret.

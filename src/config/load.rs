@@ -2,7 +2,7 @@
 
 use super::diagnostic::{ConfigError, Diagnostic, Violation, is_below_apps, line_holds_secret};
 use super::secret::SecretEntry;
-use super::{App, Config, Fanout, Limits, Listen, Log, Publish, Runtime, levels, validate};
+use super::{App, Config, Fanout, Limits, Listen, Log, Overload, Publish, Runtime, levels, validate};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -25,6 +25,7 @@ struct File {
     publish: Publish,
     apps: BTreeMap<String, AppEntry>,
     limits: Limits,
+    overload: Overload,
     log: Log,
 }
 
@@ -75,8 +76,8 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 pub(super) fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
     let file: File = toml::from_str(text).map_err(|error| explain(&error, text, origin))?;
     let apps = file.apps.keys().map(|name| (name.clone(), AppEntry::resolve(&file.apps, name))).collect();
-    let File { listen, runtime, fanout, publish, limits, log, .. } = file;
-    let config = Config { listen, runtime, fanout, publish, apps, limits, log };
+    let File { listen, runtime, fanout, publish, limits, overload, log, .. } = file;
+    let config = Config { listen, runtime, fanout, publish, apps, limits, overload, log };
     validate::check(&config).map_err(|violation| place(violation, text, origin))?;
     Ok(config)
 }
@@ -137,9 +138,24 @@ fn explain(error: &toml::de::Error, text: &str, origin: &str) -> ConfigError {
             "not a value".to_owned(),
             Some("put text in quotes: \"...\"; write true or false as they are".to_owned()),
         ),
+        _ if too_large(raw) => (
+            format!("{} is too large", raw.split('`').nth(1).unwrap_or("the number")),
+            Some("write a plain number such as 40, without quotes or unit".to_owned()),
+        ),
+        _ if raw.contains("recurs") => {
+            ("nested too deeply".to_owned(), Some("no key stands deeper than in [apps.NAME]".to_owned()))
+        }
         _ => (plain(raw), hint_for(raw)),
     };
     ConfigError::Invalid(Box::new(Diagnostic::new(origin, text, span, message, hint)))
+}
+
+/// Whether `raw` is about a whole number above what the key's type can hold: the parser calls it an invalid value, and
+/// beyond 64 bits one of an invalid type.
+fn too_large(raw: &str) -> bool {
+    let number = raw.split('`').nth(1).unwrap_or_default();
+    let integer = raw.starts_with("invalid value: integer") || raw.contains("` as i128");
+    integer && raw.contains("expected u") && !number.starts_with('-')
 }
 
 /// Whether the line of byte `at` gives a value that begins with a letter: text without quotes, for which the parser
@@ -175,7 +191,7 @@ fn offer(given: &str, known: &[&str]) -> String {
 
 /// The library's message without Rust's type names, in one line.
 fn plain(message: &str) -> String {
-    let one_line = message.lines().map(str::trim).collect::<Vec<_>>().join(", ");
+    let one_line = message.lines().map(str::trim).collect::<Vec<_>>().join(", ").replace("` as i128", "`");
     ["u64", "u32", "u16", "usize"].iter().fold(one_line, |text, name| {
         text.replace(&format!("expected {name}"), "expected a whole number, 0 or more")
     })
@@ -183,6 +199,9 @@ fn plain(message: &str) -> String {
 
 fn hint_for(message: &str) -> Option<String> {
     let hint = match message {
+        m if m.contains("network") || m.contains("a length of") => {
+            "write networks as in [\"10.0.0.0/8\", \"2001:db8::/32\"]"
+        }
         m if m.contains("socket address") => "write address and port: \"0.0.0.0:1935\", \"[::]:1935\"",
         m if m.starts_with("duplicate key") => "each key and each [section] may stand once",
         m if m.contains("expected a boolean") => "write true or false, without quotes",

@@ -11,11 +11,17 @@
 
 mod diagnostic;
 mod load;
+pub mod name;
+mod network;
+mod overload;
 mod secret;
 mod validate;
 
 pub use diagnostic::{ConfigError, Diagnostic, Violation};
 pub use load::load;
+pub use name::NAME_BYTES_MAX;
+pub use network::Network;
+pub use overload::Overload;
 pub use secret::Secret;
 pub use validate::parse_cores;
 
@@ -27,8 +33,6 @@ use std::str::FromStr;
 
 /// The name in `[apps."*"]`: what holds for every application without a table of its own.
 pub const DEFAULT_APP: &str = "*";
-/// Longest app and longest stream name, in bytes each, here and on the wire.
-pub const NAME_BYTES_MAX: usize = 256;
 
 /// The whole configuration. `Config::default()` is what runs without a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,8 +47,10 @@ pub struct Config {
     pub publish: Publish,
     /// Applications by name, already completed from [`DEFAULT_APP`]; ask with [`Config::app`].
     pub apps: BTreeMap<String, App>,
-    /// Bounds of the whole process.
+    /// Bounds of the whole process and of each address.
     pub limits: Limits,
+    /// When the process sheds load.
+    pub overload: Overload,
     /// Log lines.
     pub log: Log,
 }
@@ -59,6 +65,8 @@ pub struct Listen {
     pub http: SocketAddr,
     /// Health, metrics and the API; not for the public.
     pub admin: SocketAddr,
+    /// Host names under which the admin port answers, beside `localhost` and addresses.
+    pub admin_hosts: Vec<String>,
 }
 
 impl Default for Listen {
@@ -67,6 +75,7 @@ impl Default for Listen {
             rtmp: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1935)),
             http: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 1985)),
+            admin_hosts: Vec::new(),
         }
     }
 }
@@ -151,7 +160,8 @@ pub struct Fanout {
     pub gop_max_bytes: u64,
     /// Milliseconds that the newest group of pictures may last.
     pub gop_max_ms: u64,
-    /// Milliseconds a subscriber may be behind before it skips to the newest join point.
+    /// Milliseconds a subscriber may be behind before it skips to the newest join point; more than `flush_ms`, unless every
+    /// frame is flushed.
     pub max_lag_ms: u64,
     /// Milliseconds in which a subscriber must have taken one unit, else it is closed.
     pub stall_timeout_ms: u64,
@@ -224,6 +234,16 @@ pub struct Limits {
     pub handshake_timeout_ms: u64,
     /// Bytes of evicted log, per core, that slow subscribers may keep alive.
     pub pin_budget_bytes: u64,
+    /// Viewers of one address at once.
+    pub viewers_per_address: u32,
+    /// Publishers of one address at once.
+    pub publishers_per_address: u32,
+    /// New connections a second that one address may make in the long run.
+    pub connections_per_s_per_address: u32,
+    /// New connections that one address may make at once, after a while without any.
+    pub connections_burst_per_address: u32,
+    /// Networks whose addresses the four limits above do not concern.
+    pub exempt: Vec<Network>,
 }
 
 impl Default for Limits {
@@ -234,6 +254,11 @@ impl Default for Limits {
             inbound_bytes_per_10s: 64 << 10,
             handshake_timeout_ms: 10_000,
             pin_budget_bytes: 64 << 20,
+            viewers_per_address: 64,
+            publishers_per_address: 8,
+            connections_per_s_per_address: 20,
+            connections_burst_per_address: 40,
+            exempt: vec![Network::LOOPBACK_V4, Network::LOOPBACK_V6],
         }
     }
 }
@@ -338,6 +363,7 @@ impl Config {
             ("fanout", self.fanout != other.fanout),
             ("publish", self.publish != other.publish),
             ("limits", self.limits != other.limits),
+            ("overload", self.overload != other.overload),
             ("log", self.log != other.log),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()

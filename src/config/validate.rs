@@ -1,7 +1,8 @@
 //! The rules that types cannot say. Each names its key, so that the loader can point at it.
 
 use super::diagnostic::Violation;
-use super::{Config, DEFAULT_APP, NAME_BYTES_MAX};
+use super::name::{NAME_BYTES_MAX, check_app};
+use super::{Config, DEFAULT_APP, Flush};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
@@ -23,6 +24,17 @@ pub(super) fn check(config: &Config) -> Result<(), Violation> {
         })?;
     }
     ranges(config)?;
+    super::overload::check(config)?;
+    let (gathered, lag) = (config.fanout.flush_ms, config.fanout.max_lag_ms);
+    if config.fanout.flush != Flush::Frame && lag <= gathered {
+        return Err(wrong(
+            &["fanout", "max_lag_ms"],
+            format!(
+                "{lag} is not above fanout.flush_ms {gathered}: what gathers in that time is behind already"
+            ),
+            format!("use at least {}, better several times flush_ms", gathered + 1),
+        ));
+    }
     if config.publish.takeover_after_ms > config.publish.silence_timeout_ms {
         return Err(wrong(
             &["publish", "takeover_after_ms"],
@@ -127,24 +139,22 @@ fn ranges(config: &Config) -> Result<(), Violation> {
     Ok(())
 }
 
+/// A table for a name that nobody can come with would never hold.
 fn app_name(name: &str) -> Result<(), Violation> {
-    let plain = |c: char| !c.is_control() && !c.is_whitespace() && !"?#&*\\\"<>".contains(c);
-    // As the wire divides paths: nobody can come to an empty level, or to one that points upwards.
-    let level = |level: &str| !["", ".", ".."].contains(&level) && level.chars().all(plain);
-    if name == DEFAULT_APP || (name.len() <= NAME_BYTES_MAX && name.split('/').all(level)) {
+    if name == DEFAULT_APP || check_app(name).is_ok() {
         return Ok(());
     }
     Err(wrong(
         &["apps", name],
         "is not a name that a publisher could use".to_owned(),
         format!(
-            "1 to {NAME_BYTES_MAX} bytes without blanks, quotes, ? # & < >, with / only inside; \"*\" alone means all \
-             others"
+            "1 to {NAME_BYTES_MAX} bytes without \\ ? # * < > and control characters, with / only inside; \"*\" alone \
+             means all others"
         ),
     ))
 }
 
-fn wrong(path: &[&str], message: String, hint: String) -> Violation {
+pub(super) fn wrong(path: &[&str], message: String, hint: String) -> Violation {
     Violation { path: path.iter().map(|&part| part.to_owned()).collect(), message, hint }
 }
 

@@ -1,32 +1,30 @@
 //! The admin port: health, metrics, the API.
 
 use super::Options;
+use super::health::Health;
 use super::page::json;
+use crate::shard::engine::clock;
 use axum::Router;
-use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::Ordering;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Prometheus' text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Routes of the admin port that is bound to `address`.
-pub(super) fn routes(options: &Options, address: SocketAddr) -> Router {
-    let (ready, registry, streams) =
-        (options.ready.clone(), options.registry.clone(), options.streams.clone());
-    let routes = Router::new()
-        .route("/livez", get(async || "ok\n"))
-        .route(
-            "/readyz",
-            get(async move || match ready.load(Ordering::Acquire) {
-                true => (StatusCode::OK, "ready\n"),
-                false => (StatusCode::SERVICE_UNAVAILABLE, "not ready: starting or draining\n"),
-            }),
-        )
+/// Routes of the admin port.
+pub(super) fn routes(options: &Options, health: Arc<Health>) -> Router {
+    let (registry, streams) = (options.registry.clone(), options.streams.clone());
+    let (live, ready, started) = (health.clone(), health.clone(), health);
+    let names: Names = options.config.listen.admin_hosts.as_slice().into();
+    Router::new()
+        .route("/livez", get(async move |uri: Uri| live.live(clock(), verbose(&uri))))
+        .route("/readyz", get(async move |uri: Uri| ready.ready(verbose(&uri))))
+        .route("/startupz", get(async move |uri: Uri| started.started(clock(), verbose(&uri))))
         .route("/metrics", get(async move || ([(header::CONTENT_TYPE, METRICS_TYPE)], registry.render())))
         .route(
             "/api/v1/streams",
@@ -35,24 +33,34 @@ pub(super) fn routes(options: &Options, address: SocketAddr) -> Router {
                 streams.sort_unstable_by(|a, b| (&a.app, &a.name).cmp(&(&b.app, &b.name)));
                 json(&serde_json::json!({ "streams": streams }))
             }),
-        );
-    match address.ip().is_loopback() {
-        true => routes.layer(middleware::from_fn(only_local_names)),
-        false => routes,
-    }
+        )
+        .layer(from_fn_with_state(names, only_known_names))
 }
 
-/// Refuses requests whose Host is a foreign name. On a loopback port these come from a browser on this machine whose
-/// page has pointed its own name at 127.0.0.1 (DNS rebinding). On other addresses any name may be the right one.
-async fn only_local_names(request: Request, next: Next) -> Response {
-    match host_is_local(request.headers()) {
+/// Whether a probe is to list its checks.
+fn verbose(uri: &Uri) -> bool {
+    let query = uri.query().unwrap_or_default();
+    query.split('&').any(|pair| pair.split('=').next() == Some("verbose"))
+}
+
+/// `listen.admin_hosts`.
+type Names = Arc<[String]>;
+
+/// Refuses requests whose Host is a name that nobody has listed: they come from a browser whose page has pointed a name
+/// of its own at this address (DNS rebinding). The port asks for no password, so the name is what tells them apart.
+async fn only_known_names(State(names): State<Names>, request: Request, next: Next) -> Response {
+    match host_is_known(request.headers(), &names) {
         true => next.run(request).await,
-        false => (StatusCode::MISDIRECTED_REQUEST, "use localhost or an address as host\n").into_response(),
+        false => (
+            StatusCode::MISDIRECTED_REQUEST,
+            "use localhost or an address as host, or list it in listen.admin_hosts\n",
+        )
+            .into_response(),
     }
 }
 
-/// Whether Host is absent (not a browser), an address, or localhost.
-fn host_is_local(headers: &HeaderMap) -> bool {
+/// Whether Host is absent (not a browser), an address, localhost, or one of `names`.
+fn host_is_known(headers: &HeaderMap, names: &[String]) -> bool {
     let Some(host) = headers.get(header::HOST) else { return true };
     let Ok(host) = host.to_str() else { return false };
     let name = match host.rsplit_once(':') {
@@ -60,7 +68,11 @@ fn host_is_local(headers: &HeaderMap) -> bool {
         _ => host,
     };
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    bare.parse::<IpAddr>().is_ok() || name == "localhost" || name.ends_with(".localhost")
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    bare.parse::<IpAddr>().is_ok()
+        || name == "localhost"
+        || name.ends_with(".localhost")
+        || names.iter().any(|known| known.eq_ignore_ascii_case(&name))
 }
 
 #[cfg(test)]
@@ -69,6 +81,7 @@ mod tests {
 
     #[test]
     fn hosts() {
+        let names = ["headgate.internal".to_owned()];
         for (host, local) in [
             ("127.0.0.1:1985", true),
             ("localhost:1985", true),
@@ -80,11 +93,14 @@ mod tests {
             ("evil.example", false),
             ("localhost.evil.example", false),
             ("127.0.0.1.evil.example", false),
+            ("headgate.internal:1985", true),
+            ("HeadGate.internal.", true),
+            ("evil.headgate.internal", false),
             ("", false),
         ] {
             let headers = HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]);
-            assert_eq!(host_is_local(&headers), local, "{host}");
+            assert_eq!(host_is_known(&headers, &names), local, "{host}");
         }
-        assert!(host_is_local(&HeaderMap::new()));
+        assert!(host_is_known(&HeaderMap::new(), &[]));
     }
 }

@@ -1,6 +1,7 @@
 //! HTTP connections of the control thread: accepted here or handed over by a core; one request each, bounded in
 //! number and time.
 
+use crate::proto::http::HEAD_BYTES_MAX;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -25,8 +26,8 @@ const QUEUE_MAX: usize = 64;
 const PAGES_MAX: usize = 256;
 /// Open connections of the admin port: scrapers and people.
 const ADMIN_MAX: usize = 64;
-/// Bytes of a request head; the least that hyper accepts.
-const HEAD_MAX_BYTES: usize = 8192;
+/// Bytes of a request head: what a core hands over fits.
+const HEAD_MAX_BYTES: usize = HEAD_BYTES_MAX;
 /// Time for a complete request head on the media port, whose viewers may be far away.
 const PAGE_HEAD_DEADLINE: Duration = Duration::from_secs(5);
 /// The same on the admin port, whose clients are near.

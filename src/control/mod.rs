@@ -4,9 +4,12 @@
 //! What it shows it asks from a [`StreamSource`] and the metrics [`Registry`]; it holds no state of its own.
 //!
 //! Two doors, never mixed:
-//! - the **admin** listener (`listen.admin`): `/livez`, `/readyz`, `/metrics`, `/api/v1/streams`;
+//! - the **admin** listener (`listen.admin`): `/livez`, `/readyz`, `/startupz`, `/metrics`, `/api/v1/streams`;
 //! - the **media** HTTP port: a core that reads a request it has no medium for hands the connection over with
 //!   [`MediaPages::serve`]; there are `/` and `/api/streams` only.
+//!
+//! Beside them it keeps watch (`watch`): a few times a second it looks at what is used of the machine and sets the
+//! level of the door.
 //!
 //! Every connection serves one request: on the media port the next one may be for a core, and without keep-alive no
 //! idle connection can be collected. Connections are bounded in number and in time.
@@ -14,21 +17,28 @@
 
 mod admin;
 mod connection;
+mod health;
 mod page;
 mod summary;
+mod watch;
 
 pub use connection::MediaPages;
 pub use summary::{StreamSource, StreamState, StreamSummary, TrackSummary};
 
 use crate::config::Config;
+use crate::edge::admission::Admission;
 use crate::edge::auth::Gate;
 use crate::observe::Registry;
+use crate::observe::log::Limiters;
+use crate::shard::engine::clock;
+use health::Health;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
+use watch::Watch;
 
 /// What the control thread needs to know.
 pub struct Options {
@@ -44,6 +54,16 @@ pub struct Options {
     pub streams: Arc<dyn StreamSource>,
     /// What `/readyz` answers: true from the moment all cores listen until draining begins.
     pub ready: Arc<AtomicBool>,
+    /// The door whose level the watch sets.
+    pub door: Arc<Admission>,
+    /// What the cores leave out of the log, to be mentioned.
+    pub limiters: Arc<Limiters>,
+    /// File descriptors that the process may have.
+    pub descriptors_max: u64,
+    /// Connections that all cores together may have.
+    pub connections_max: u64,
+    /// Wakes the cores: the level has changed.
+    pub wake: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// The running control thread.
@@ -69,11 +89,15 @@ impl Control {
             tokio::net::TcpListener::from_std(listener)?
         };
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-            let (routes, page) = (admin::routes(&options, admin), page::routes(&options));
+            let (registry, door, ready) = (&options.registry, &options.door, &options.ready);
+            let health = Arc::new(Health::new(registry.clone(), door.clone(), ready.clone(), clock()));
+            let watch = Watch::new(&options, health.clone(), clock());
+            let (routes, page) = (admin::routes(&options, health), page::routes(&options));
             runtime.block_on(async {
                 tokio::select! {
                     () = connection::accept(listener, routes) => {}
                     () = connection::take_over(queue, page) => {}
+                    () = watch.run() => {}
                     _ = stopped => {}
                 }
             });

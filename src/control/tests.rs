@@ -33,19 +33,31 @@ fn start() -> (Control, Arc<AtomicBool>) {
     start_behind(Gate::new(Arc::default()))
 }
 
-fn start_behind(gate: Gate) -> (Control, Arc<AtomicBool>) {
+/// What a control thread needs, on a free port.
+pub(super) fn options() -> Options {
     let mut config = Config::default();
     config.listen.admin = "127.0.0.1:0".parse().unwrap();
-    let ready = Arc::new(AtomicBool::new(false));
-    let control = Control::start(Options {
+    // The machine that runs the tests may be busy.
+    config.overload.loop_lag_ms = 0;
+    Options {
         config: Arc::new(config),
-        gate,
+        gate: Gate::new(Arc::default()),
         rtmp_port: 1935,
         registry: Registry::new(&[0]),
         streams: Arc::new(Fixed),
-        ready: ready.clone(),
-    });
-    (control.unwrap(), ready)
+        ready: Arc::default(),
+        door: Admission::new(&crate::config::Limits::default(), 1000),
+        limiters: Arc::default(),
+        descriptors_max: 1 << 20,
+        connections_max: 1000,
+        wake: Arc::new(|| {}),
+    }
+}
+
+fn start_behind(gate: Gate) -> (Control, Arc<AtomicBool>) {
+    let options = Options { gate, ..options() };
+    let ready = options.ready.clone();
+    (Control::start(options).unwrap(), ready)
 }
 
 fn read_all(mut stream: TcpStream) -> String {
@@ -80,6 +92,10 @@ fn the_admin_port() {
     assert!(admin(&control, "/readyz", "localhost").starts_with("HTTP/1.1 503"));
     ready.store(true, Ordering::Release);
     assert!(admin(&control, "/readyz", "localhost").starts_with("HTTP/1.1 200"));
+    assert!(admin(&control, "/startupz", "localhost").starts_with("HTTP/1.1 200"));
+    let verbose = admin(&control, "/readyz?verbose", "localhost");
+    assert!(verbose.contains("[+] serving\n[+] load\nready\n"), "{verbose}");
+    assert!(admin(&control, "/livez?verbose=1", "localhost").contains("[+] core 0\nok\n"));
     let metrics = admin(&control, "/metrics", "127.0.0.1");
     assert!(
         metrics.contains("text/plain; version=0.0.4") && metrics.contains("\nheadgate_streams 0\n"),
@@ -110,7 +126,7 @@ fn the_media_port_has_the_page_and_nothing_else() {
     assert_eq!(value["streams"].as_array().unwrap().len(), 1, "waiting streams are not shown");
     assert_eq!(value["streams"][0]["name"], "b</script>");
     assert!(list.contains("connection: close"), "{list}");
-    for admin_only in ["/metrics", "/livez", "/readyz", "/api/v1/streams"] {
+    for admin_only in ["/metrics", "/livez", "/readyz", "/startupz", "/api/v1/streams"] {
         assert!(page(&control, admin_only, 3).starts_with("HTTP/1.1 404"), "{admin_only}");
     }
     control.stop();
@@ -153,14 +169,7 @@ fn a_busy_port_is_an_error() {
     let (first, _) = start();
     let mut config = Config::default();
     config.listen.admin = first.admin();
-    let second = Control::start(Options {
-        config: Arc::new(config),
-        gate: Gate::new(Arc::default()),
-        rtmp_port: 1935,
-        registry: Registry::new(&[0]),
-        streams: Arc::new(Fixed),
-        ready: Arc::default(),
-    });
+    let second = Control::start(Options { config: Arc::new(config), ..options() });
     assert_eq!(second.err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
     first.stop();
 }

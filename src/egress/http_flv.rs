@@ -1,6 +1,7 @@
 //! HTTP-FLV viewers: one request, one close-delimited response.
 
 use super::wanted;
+use crate::edge::admission::Visit;
 use crate::edge::auth::Gate;
 use crate::fanout::directory::{Directory, StreamName};
 use crate::fanout::log::Format;
@@ -14,29 +15,54 @@ use bytes::Bytes;
 /// When a client whose stream is not there may ask again, in seconds.
 const RETRY_AFTER_S: u32 = 5;
 
+/// What a request is held against.
+#[derive(Debug)]
+pub struct Terms<'a> {
+    /// Who may.
+    pub gate: &'a Gate,
+    /// What there is.
+    pub directory: &'a Directory,
+    /// When a viewer for whom there is no room may ask again, in seconds.
+    pub retry_after_s: u32,
+}
+
 /// Answers a request for `/APP/STREAM.flv`.
-pub fn request(head: &RequestHead, app: &str, stream: &str, gate: &Gate, directory: &Directory, io: &mut Io) {
-    let name = StreamName::new(app, stream);
+///
+/// # Errors
+/// A viewer is refused at once; the connection ends with this reason.
+pub fn request(
+    head: &RequestHead,
+    app: &str,
+    stream: &str,
+    terms: &Terms<'_>,
+    visit: &mut Visit,
+    io: &mut Io,
+) -> Result<(), DisconnectReason> {
+    let (gate, name) = (terms.gate, StreamName::new(app, stream));
     if head.method == Method::Options {
         io.out.extend(http::options_head());
-        return io.ask(Request::Close(DisconnectReason::ClientClosed));
+        io.ask(Request::Close(DisconnectReason::ClientClosed));
+        return Ok(());
     }
     if !gate.may_play(app, &head.query) {
-        return refuse(
-            head,
-            403,
-            None,
-            "a play token is needed: ?token=...",
-            DisconnectReason::Unauthorized,
-            io,
-        );
+        let reason = DisconnectReason::Unauthorized;
+        refuse(head, 403, None, "a play token is needed: ?token=...", reason, io);
+        return Err(reason);
     }
     match head.method {
         Method::Get => {
+            if let Err(reason) = visit.play() {
+                let (status, hint) = match reason {
+                    DisconnectReason::AddressViewers => (429, "too many viewers at your address"),
+                    _ => (503, "no room for more viewers, try again later"),
+                };
+                refuse(head, status, Some(terms.retry_after_s), hint, reason, io);
+                return Err(reason);
+            }
             let (key, first) = wanted(Format::Flv, app, &head.query, gate);
             io.ask(Request::Play { name, key, first });
         }
-        Method::Head if directory.find(&name).is_some() => {
+        Method::Head if terms.directory.find(&name).is_some() => {
             io.out.extend(http::flv_head());
             io.ask(Request::Close(DisconnectReason::ClientClosed));
         }
@@ -45,6 +71,7 @@ pub fn request(head: &RequestHead, app: &str, stream: &str, gate: &Gate, directo
         }
         _ => refuse(head, 405, None, "watch with GET", DisconnectReason::ProtocolError, io),
     }
+    Ok(())
 }
 
 fn refuse(
@@ -68,6 +95,9 @@ pub fn refused(why: PlayRefused, io: &mut Io) {
         }
         PlayRefused::TooManyVariants => {
             http::error_head(503, Some(RETRY_AFTER_S), "too many variants of this stream are in use")
+        }
+        PlayRefused::TooManyWait => {
+            http::error_head(503, Some(RETRY_AFTER_S), "too many players wait for streams that are not live")
         }
     });
 }

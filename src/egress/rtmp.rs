@@ -1,12 +1,14 @@
 //! RTMP players: may they, which log, and the status messages around it.
 
 use super::wanted;
+use crate::edge::admission::Visit;
 use crate::edge::auth::Gate;
 use crate::fanout::directory::StreamName;
 use crate::fanout::log::{Format, LogKey};
 use crate::fanout::packager;
 use crate::media::config_set::ConfigSet;
 use crate::media::{Codec, Kind, Mono};
+use crate::observe::DisconnectReason;
 use crate::proto::rtmp::{PlayRefusal, PlayRequest, PlayerCapabilities, ServerSession, status};
 use crate::shard::{Io, PlayRefused, Preface, Request};
 use bytes::Bytes;
@@ -46,18 +48,26 @@ pub struct Player {
 }
 
 impl Player {
-    /// A play request: asks the core for the log, or refuses at once.
+    /// A play request: asks the core for the log.
+    ///
+    /// # Errors
+    /// It is refused at once; the connection ends with this reason.
     pub fn play(
         request: PlayRequest,
         receive: Receive,
         gate: &Gate,
+        visit: &mut Visit,
         session: &mut ServerSession,
         now: Mono,
         io: &mut Io,
-    ) -> Option<Player> {
+    ) -> Result<Player, DisconnectReason> {
         if !gate.may_play(&request.app, &request.query) {
             session.reject_play(now, PlayRefusal::Unauthorized);
-            return None;
+            return Err(DisconnectReason::Unauthorized);
+        }
+        if let Err(reason) = visit.play() {
+            session.reject_play(now, PlayRefusal::Busy);
+            return Err(reason);
         }
         let name = StreamName::new(&request.app, &request.stream);
         let (mut key, first) = wanted(Format::Rtmp, &request.app, &request.query, gate);
@@ -69,7 +79,7 @@ impl Player {
             io.ask(Request::Pause(true));
         }
         let capabilities = request.capabilities.is_enhanced().then(|| Box::new(request.capabilities));
-        Some(Player { name, key, receive, paused: false, capabilities })
+        Ok(Player { name, key, receive, paused: false, capabilities })
     }
 
     /// Bytes held on the heap, the shared name not counted.
@@ -134,7 +144,7 @@ fn is_legacy(codec: Codec) -> bool {
 pub fn refused(why: PlayRefused, session: &mut ServerSession, now: Mono) {
     let refusal = match why {
         PlayRefused::NotFound => PlayRefusal::StreamNotFound,
-        PlayRefused::TooManyVariants => PlayRefusal::Busy,
+        PlayRefused::TooManyVariants | PlayRefused::TooManyWait => PlayRefusal::Busy,
     };
     session.reject_play(now, refusal);
 }

@@ -198,6 +198,22 @@ mod tests {
     }
 
     #[test]
+    fn r8_any_clock_becomes_one_line() {
+        const HALF: u32 = 1 << 31;
+        let ms = |raw: &[u32]| {
+            let rows: Vec<_> = raw.iter().zip(0..).map(|(raw, n)| (n * 40, Video, *raw)).collect();
+            run(&mut Timeline::default(), &rows)
+        };
+        // wraps, jumps back, jumps by half the circle, stands still, runs backwards
+        assert_eq!(ms(&[u32::MAX - 39, 0, 40, 80]), [0, 40, 80, 120]);
+        assert_eq!(ms(&[1_000_000, 0, 40, 80]), [0, 40, 80, 120]);
+        assert_eq!(ms(&[0, HALF, HALF + 40, 0]), [0, 40, 80, 120]);
+        assert_eq!(ms(&[HALF, 0, HALF, 0]), [0, 40, 80, 120]);
+        assert_eq!(ms(&[7, 7, 7, 7]), [0; 4]);
+        assert_eq!(ms(&[120, 80, 40, 0]), [0; 4]);
+    }
+
+    #[test]
     fn a_returning_publisher_continues_behind_the_gap() {
         let mut timeline = Timeline::default();
         run(&mut timeline, &[(0, Video, 0), (40, Video, 40)]);

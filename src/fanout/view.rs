@@ -195,6 +195,16 @@ impl View {
         step
     }
 
+    /// How far behind a reader at `cursor` is, in microseconds: how much older than the newest frame is the oldest that
+    /// it has not got. `u64::MAX` if that is evicted.
+    pub fn lag_us(&self, cursor: Cursor) -> u64 {
+        match self.decide(cursor, self.limit, u64::MAX) {
+            Step::Send(run) => self.head.micros_since(run.oldest),
+            Step::Idle => 0,
+            Step::Skip(_) | Step::Wait => u64::MAX,
+        }
+    }
+
     /// The same for a subscriber that leaves this log at `limit`, or with a lag bound of its own; nothing is kept.
     pub fn decide(&self, cursor: Cursor, limit: Pos, lag_max_us: u64) -> Step {
         let pos = self.normalise(cursor.pos);

@@ -1,26 +1,36 @@
 //! RTMP publishers: may they, under which name, and what the session hears of the answer.
 
+use crate::edge::admission::Visit;
 use crate::edge::auth::Gate;
 use crate::fanout::directory::{Refused, StreamName};
 use crate::media::Mono;
+use crate::observe::DisconnectReason;
 use crate::proto::rtmp::{PublishRefusal, PublishRequest, ServerSession};
 use crate::shard::{Io, Request};
 
-/// A publish request: asks the core for the name, or refuses at once. Returns the name that was asked for.
+/// A publish request: asks the core for the name, and returns it.
+///
+/// # Errors
+/// It is refused at once; the connection ends with this reason.
 pub fn publish(
     request: &PublishRequest,
     gate: &Gate,
+    visit: &mut Visit,
     session: &mut ServerSession,
     now: Mono,
     io: &mut Io,
-) -> Option<StreamName> {
+) -> Result<StreamName, DisconnectReason> {
     if !gate.may_publish(&request.app, &request.query) {
         session.reject_publish(now, PublishRefusal::Unauthorized);
-        return None;
+        return Err(DisconnectReason::Unauthorized);
+    }
+    if let Err(reason) = visit.publish() {
+        session.reject_publish(now, PublishRefusal::Unavailable);
+        return Err(reason);
     }
     let name = StreamName::new(&request.app, &request.stream);
     io.ask(Request::Publish(name.clone()));
-    Some(name)
+    Ok(name)
 }
 
 /// The core could not give the name.

@@ -32,6 +32,9 @@ pub struct CoreMetrics {
     /// Times a track's timestamps jumped and were joined to what went before; a returning publisher's are not counted.
     pub timestamps_rebased: Counter,
 
+    /// Turns of the loop; at least one a second while the core is alive.
+    pub turns: Counter,
+
     /// Connections accepted.
     pub connections_accepted: Counter,
     /// Failed accepts.
@@ -61,6 +64,8 @@ pub struct CoreMetrics {
     pub connection_memory_bytes: Gauge,
     /// Bytes of evicted segments that slow subscribers of this core keep alive.
     pub pinned_bytes: Gauge,
+    /// Players that wait for names nobody publishes.
+    pub waiting_players: Gauge,
 
     /// Share of the last second that this core was not waiting, 0 to 1.
     pub busy: Ratio,

@@ -47,6 +47,26 @@ impl Times {
         }
     }
 
+    /// What was recorded after `earlier`, an older state of the same totals.
+    pub(super) fn since(&self, earlier: &Times) -> Times {
+        let mut times = self.clone();
+        // Equal bounds on both sides, and a total never falls: the library has nothing to refuse.
+        if times.histogram.subtract(&earlier.histogram).is_ok() {
+            times.sum_us = times.sum_us.wrapping_sub(earlier.sum_us);
+        }
+        times
+    }
+
+    /// Microseconds that the slowest hundredth took at least, `values_min` values however; 0 if there are fewer.
+    pub(super) fn slowest_us(&self, values_min: u64) -> u64 {
+        let count = self.histogram.len();
+        let slowest = (count / 100).max(values_min);
+        match count.checked_sub(slowest) {
+            Some(quicker) => self.histogram.value_at_quantile((quicker + 1) as f64 / count.max(1) as f64),
+            None => 0,
+        }
+    }
+
     /// Recorded values.
     pub(super) fn count(&self) -> u64 {
         self.histogram.len()

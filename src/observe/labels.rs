@@ -144,6 +144,22 @@ labels! {
 }
 
 labels! {
+    /// What load is shed for: a resource that comes to its end.
+    ShedCause in PerShedCause {
+        /// `overload.egress_max_bits_per_s`.
+        Egress = "egress",
+        /// `overload.memory_max_bytes`, or the control group's limit.
+        Memory = "memory",
+        /// `overload.loop_lag_ms`.
+        LoopLag = "loop_lag",
+        /// The process's file descriptors.
+        Descriptors = "descriptors",
+        /// `limits.connections_per_core`, over all cores.
+        Connections = "connections",
+    }
+}
+
+labels! {
     /// Why a connection was refused before it was served.
     RefuseReason in PerRefuseReason {
         /// `limits.connections_per_core` reached.
@@ -154,6 +170,12 @@ labels! {
         Draining = "draining",
         /// Too many requests for pages at once.
         Pages = "pages",
+        /// The address made connections faster than `limits.connections_per_s_per_address`.
+        AddressRate = "address_rate",
+        /// Too many connections that neither publish nor play.
+        Unauthenticated = "unauthenticated",
+        /// Load is shed: nobody is accepted.
+        Overload = "overload",
     }
 }
 
@@ -198,6 +220,16 @@ labels! {
         Shutdown = "shutdown",
         /// A subscriber sent more than `limits.inbound_bytes_per_10s`.
         InboundFlood = "inbound_flood",
+        /// The address had `limits.viewers_per_address` viewers.
+        AddressViewers = "address_viewers",
+        /// The address had `limits.publishers_per_address` publishers.
+        AddressPublishers = "address_publishers",
+        /// There were as many viewers as there may be; the rest is for publishers.
+        Budget = "budget",
+        /// Load is shed: a new viewer was refused.
+        Overload = "overload",
+        /// Load is shed: it was among the slowest viewers.
+        Slowest = "slowest",
     }
 }
 
@@ -216,6 +248,25 @@ mod tests {
         assert_eq!(serde_json::to_string(&table).unwrap(), r#"{"rtmp":"rtmp","http_flv":"changed"}"#);
         for (at, reason) in DisconnectReason::ALL.into_iter().enumerate() {
             assert_eq!(reason.index(), at);
+        }
+    }
+
+    /// No label value comes from a peer, so none can break the page or make series without end.
+    #[test]
+    fn x7_label_values_come_from_these_lists() {
+        let values = [
+            Protocol::ALL.map(Protocol::as_str).as_slice(),
+            &Stage::ALL.map(Stage::as_str),
+            &FrameKind::ALL.map(FrameKind::as_str),
+            &CopyStage::ALL.map(CopyStage::as_str),
+            &DropReason::ALL.map(DropReason::as_str),
+            &RefuseReason::ALL.map(RefuseReason::as_str),
+            &DisconnectReason::ALL.map(DisconnectReason::as_str),
+        ]
+        .concat();
+        assert!(values.len() > 30);
+        for value in values {
+            assert!(value.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{value}");
         }
     }
 }

@@ -2,15 +2,21 @@
 //!
 //! Nobody who logs waits for standard error: lines go through a bounded queue to a thread of their own.
 
+mod fields;
+mod limiter;
 mod queue;
 
+pub use limiter::{Limiter, Limiters, suppressed_lines};
 use queue::{LINES_MAX, Queue, Shape};
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tracing::Dispatch;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::{MakeWriter, format::debug_fn};
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Characters of one foreign text that a line repeats: enough to recognise it, too little to flood a log.
 const SHOWN_CHARS: usize = 128;
@@ -40,16 +46,7 @@ impl Drop for Guard {
 pub fn init(level: LevelFilter, json: bool) -> io::Result<Guard> {
     let colour = !json && io::stderr().is_terminal();
     let queue = Arc::new(Queue::new(LINES_MAX, if json { Shape::Json } else { Shape::Text { colour } }));
-    let lines = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(Lines(queue.clone()))
-        .with_target(false)
-        // The writer's own news would be about a line that it could not make.
-        .log_internal_errors(false);
-    let installed = match json {
-        true => lines.json().flatten_event(true).try_init(),
-        false => lines.with_ansi(colour).try_init(),
-    };
+    let installed = dispatch(level, &queue).try_init();
     // Fails only when a subscriber is installed already, which then stays.
     if installed.is_err() || QUEUE.set(queue.clone()).is_err() {
         return Ok(Guard(()));
@@ -65,6 +62,22 @@ pub fn init(level: LevelFilter, json: bool) -> io::Result<Guard> {
         earlier(panic);
     }));
     Ok(Guard(()))
+}
+
+/// Formats events for `queue`, in its shape.
+fn dispatch(level: LevelFilter, queue: &Arc<Queue>) -> Dispatch {
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(Lines(queue.clone()))
+        .with_target(false)
+        // The writer's own news would be about a line that it could not make.
+        .log_internal_errors(false);
+    match queue.shape() {
+        Shape::Json => lines.json().flatten_event(true).into(),
+        Shape::Text { colour } => {
+            lines.with_ansi(colour).fmt_fields(debug_fn(fields::write).delimited(" ")).into()
+        }
+    }
 }
 
 /// Log lines that were dropped because standard error took them too slowly.
@@ -91,7 +104,10 @@ impl<'a> MakeWriter<'a> for Lines {
 
 impl Write for &Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line);
+        match (self.0.shape(), std::str::from_utf8(line)) {
+            (Shape::Json, Ok(text)) => self.0.push(fields::tame_json(text).as_bytes()),
+            _ => self.0.push(line),
+        }
         Ok(line.len())
     }
 
@@ -128,7 +144,8 @@ pub fn clean(text: &str) -> Cow<'_, str> {
 /// Whether `c` leaves the line, the terminal and the reading order alone.
 fn harmless(c: char) -> bool {
     !c.is_control()
-        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        && !matches!(c, '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        && !matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -138,12 +155,7 @@ mod tests {
     /// The lines that `log` leaves in a queue of `shape`.
     fn lines(shape: Shape, log: impl FnOnce()) -> String {
         let queue = Arc::new(Queue::new(8, shape));
-        let lines =
-            tracing_subscriber::fmt().with_writer(Lines(queue.clone())).with_target(false).with_ansi(false);
-        match shape {
-            Shape::Json => tracing::subscriber::with_default(lines.json().flatten_event(true).finish(), log),
-            Shape::Text { .. } => tracing::subscriber::with_default(lines.finish(), log),
-        }
+        tracing::dispatcher::with_default(&dispatch(LevelFilter::TRACE, &queue), log);
         queue.take_all()
     }
 
@@ -151,12 +163,12 @@ mod tests {
     fn a_line_an_event_with_its_fields() {
         let log = || {
             tracing::info!(conn = 7, peer = "a\nb", "publish");
-            tracing::warn!(long = "x".repeat(8000), "much");
+            tracing::warn!(long = "x".repeat(8000), "{}", "much ".repeat(1000));
         };
         let text = lines(Shape::Text { colour: false }, log);
         let [first, second] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
         assert!(first.ends_with("INFO publish conn=7 peer=\"a\\nb\""), "{first}");
-        assert!(second.contains("WARN much long=\"xxx") && second.ends_with("(cut)"), "{second}");
+        assert!(second.contains("WARN much much") && second.ends_with("(cut)"), "{second}");
         let objects = lines(Shape::Json, log);
         let objects: Vec<serde_json::Value> =
             objects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -164,6 +176,86 @@ mod tests {
         assert_eq!((&first["conn"], &first["peer"]), (&7.into(), &"a\nb".into()));
         assert_eq!((&first["message"], &first["level"]), (&"publish".into(), &"INFO".into()));
         assert!(second["cut"].as_str().is_some_and(|line| line.contains("much")), "{second}");
+    }
+
+    /// What a peer may say, logged by somebody who has forgotten to clean it.
+    #[test]
+    fn x7_nothing_that_a_peer_says_leaves_its_place() {
+        let said = [
+            "a\r\n2026-01-01T00:00:00Z ERROR forged".to_owned(),
+            "\u{1b}[31mred\u{1b}]0;title\u{7}\u{9b}2J".to_owned(),
+            "a level=error reason=\"forged\"".to_owned(),
+            "\" level=error reason=\"forged".to_owned(),
+            "\"a\" level=error \"b\"".to_owned(),
+            "\"a\\".to_owned(),
+            "\\\" level=error".to_owned(),
+            "\u{202e}gnp.exe\u{2028}\u{feff}".to_owned(),
+            "\0\u{7f}\u{85}".to_owned(),
+            "Mozilla".repeat((1 << 20) / 7),
+            "\\\"\n".repeat(1 << 18),
+        ];
+        for said in &said {
+            let log = || {
+                tracing::warn!(conn = 7, shown = %said, text = said, debug = ?said, clean = %clean(said), "said");
+            };
+            for colour in [false, true] {
+                let line = lines(Shape::Text { colour }, log);
+                let text = line.strip_suffix('\n').unwrap();
+                let (start, end) = (&said[..said.len().min(20)], text.len().min(300));
+                assert!(
+                    text.len() < queue::LINE_BYTES_MAX && !text.contains("(cut)"),
+                    "{start:?}: {}",
+                    text.len()
+                );
+                let ours = ["\u{1b}[0m", "\u{1b}[2m", "\u{1b}[3m", "\u{1b}[33m"];
+                let text = ours.iter().fold(text.to_owned(), |text, sign| text.replace(sign, ""));
+                assert!(text.chars().all(harmless), "{start:?}: {:?}", &text[..end.min(text.len())]);
+                // Behind each name stands one value; in between are no words that could be fields.
+                let fields = |text: &str| unquoted(text).split(' ').filter(|word| word.contains('=')).count();
+                assert_eq!(fields(&text), 5, "{text}");
+            }
+            let line = lines(Shape::Json, log);
+            assert_eq!(line.matches('\n').count(), 1);
+            assert!(line.len() <= queue::LINE_BYTES_MAX && line.trim_end().chars().all(harmless));
+            let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+            match object.get("cut") {
+                Some(_) => assert!(said.len() > 1000),
+                None => {
+                    assert_eq!((&object["shown"], &object["level"]), (&said.as_str().into(), &"WARN".into()));
+                    assert_eq!(object["clean"], clean(said).as_ref());
+                }
+            }
+        }
+    }
+
+    /// `text` without what stands in quotes, escaped quotes inside included.
+    fn unquoted(text: &str) -> String {
+        let (mut out, mut inside, mut escaped) = (String::new(), false, false);
+        for c in text.chars() {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' if inside => escaped = true,
+                '"' => inside = !inside,
+                c if !inside => out.push(c),
+                _ => {}
+            }
+        }
+        assert!(!inside, "a quote stays open: {text}");
+        out
+    }
+
+    #[test]
+    fn x7_plain_values_stand_plainly() {
+        let log = || tracing::info!(peer = %"127.0.0.1:1", why = ?Some(1), stream = "a b", error = %"no way", detail = %"", "m");
+        let line = lines(Shape::Text { colour: false }, log);
+        assert!(
+            line.ends_with(
+                "INFO m peer=127.0.0.1:1 why=Some(1) stream=\"a b\" error=\"no way\" detail=\"\"\n"
+            ),
+            "{line}"
+        );
+        let coloured = lines(Shape::Text { colour: true }, log);
+        assert!(coloured.contains("\u{1b}[3mpeer\u{1b}[0m\u{1b}[2m=\u{1b}[0m127.0.0.1:1 "), "{coloured:?}");
     }
 
     #[test]
@@ -178,6 +270,7 @@ mod tests {
             ("x?token=secret", "x?…"),
             ("?key", "?…"),
             ("\u{202e}evil\u{2028}", "\\u{202e}evil\\u{2028}"),
+            ("\u{e0041}\u{61c}\u{fff9}", "\\u{e0041}\\u{61c}\\u{fff9}"),
             ("", ""),
             (&long, &cut),
         ] {

@@ -13,17 +13,25 @@
 pub mod banner;
 mod cells;
 mod core;
+mod door;
 mod families;
 mod histogram;
 pub mod labels;
+mod lag;
 pub mod log;
+mod memory;
 mod process;
 mod registry;
 
 pub use cells::{Counter, Gauge, Ratio};
 pub use core::CoreMetrics;
+pub use door::DoorMetrics;
 pub use histogram::{CoreHistograms, SharedHistograms};
 pub use labels::{
-    CopyStage, DisconnectReason, DropReason, FrameKind, PerProtocol, Protocol, RefuseReason, Stage,
+    CopyStage, DisconnectReason, DropReason, FrameKind, PerProtocol, PerShedCause, Protocol, RefuseReason,
+    ShedCause, Stage,
 };
+pub use lag::LoopLag;
+pub use memory::MemoryBound;
+pub use process::open_descriptors;
 pub use registry::{CoreSlot, Registry};

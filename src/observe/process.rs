@@ -26,19 +26,33 @@ pub(super) fn collect(families: &mut Families, started: SystemTime) {
         let help = "Total user and system CPU time spent in seconds.";
         families.counters("process_cpu_seconds_total", help, [(vec![], seconds)]);
     }
-    // The handle that lists the folder is one of its entries.
-    if let Ok(entries) = fs::read_dir("/proc/self/fd") {
-        let open = entries.count().saturating_sub(1) as f64;
-        families.gauge("process_open_fds", "Number of open file descriptors.", open);
-    }
+    families.gauge("process_open_fds", "Number of open file descriptors.", open_descriptors() as f64);
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     if let Some(max) = field(&limits, "Max open files") {
         families.gauge("process_max_fds", "Maximum number of open file descriptors.", max);
     }
 }
 
+/// Resident memory in bytes.
+pub(super) fn resident_bytes() -> Option<f64> {
+    Some(field(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")? * 1024.0)
+}
+
+/// Open file descriptors. Kernels since 6.2 say how many there are as the folder's size; before, they are counted one
+/// by one.
+pub fn open_descriptors() -> u64 {
+    const FOLDER: &str = "/proc/self/fd";
+    match fs::metadata(FOLDER).map(|folder| folder.len()) {
+        Ok(0) | Err(_) => {
+            // The handle that lists the folder is one of its entries.
+            fs::read_dir(FOLDER).map_or(0, |entries| (entries.count() as u64).saturating_sub(1))
+        }
+        Ok(count) => count,
+    }
+}
+
 /// The first number after `name` at the start of a line.
-fn field(text: &str, name: &str) -> Option<f64> {
+pub(super) fn field(text: &str, name: &str) -> Option<f64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
     rest.split_whitespace().next()?.parse().ok()
 }

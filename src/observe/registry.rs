@@ -2,6 +2,7 @@
 
 use super::cells::{Counter, Gauge, Ratio};
 use super::core::CoreMetrics;
+use super::door::DoorMetrics;
 use super::families::{Families, Sample};
 use super::histogram::{Set, SharedHistograms};
 use super::labels::{CopyStage, DisconnectReason, DropReason, FrameKind, Protocol, RefuseReason, Stage};
@@ -24,6 +25,8 @@ pub struct CoreSlot {
 pub struct Registry {
     /// One slot a core; the position is the label `core`.
     pub cores: Vec<CoreSlot>,
+    /// Admission and overload; the control thread writes it.
+    pub door: DoorMetrics,
     /// CPU numbers behind the positions, as label text.
     names: Vec<String>,
     started: SystemTime,
@@ -34,6 +37,7 @@ impl Registry {
     pub fn new(cpus: &[usize]) -> Arc<Self> {
         Arc::new(Self {
             cores: cpus.iter().map(|_| CoreSlot::default()).collect(),
+            door: DoorMetrics::default(),
             names: cpus.iter().map(usize::to_string).collect(),
             started: SystemTime::now(),
         })
@@ -66,12 +70,18 @@ impl Registry {
         );
         self.traffic(&mut page);
         self.connections(&mut page);
+        self.door.collect(&mut page);
         self.machine(&mut page);
         self.latency(&mut page);
         page.counter(
             "headgate_log_lines_dropped_total",
             "Log lines dropped because standard error took them too slowly.",
             super::log::dropped_lines(),
+        );
+        page.counter(
+            "headgate_log_lines_suppressed_total",
+            "Log lines left out because others of their kind had just been written.",
+            super::log::suppressed_lines(),
         );
         process::collect(&mut page, self.started);
         page
@@ -136,6 +146,11 @@ impl Registry {
 
     /// Peers: who is there, who came, who left and why.
     fn connections(&self, page: &mut Families) {
+        page.gauge(
+            "headgate_waiting_players",
+            "Players that wait for a stream nobody publishes.",
+            self.level(|m| &m.waiting_players) as f64,
+        );
         page.gauge("headgate_connections", "Open connections.", self.level(|m| &m.connections) as f64);
         page.gauges(
             "headgate_connection_memory_bytes",

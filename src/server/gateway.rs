@@ -1,18 +1,23 @@
 //! The protocols on a core: who a connection is, and which part of the house answers it.
 
+use super::refusals;
 use crate::control::MediaPages;
+use crate::edge::admission::{Admission, Visit};
 use crate::edge::auth::Gate;
+use crate::edge::shed::Level;
 use crate::egress::rtmp::Receive;
 use crate::egress::{self, http_flv};
-use crate::fanout::directory::{Directory, StreamName};
+use crate::fanout::directory::{Refused, StreamName};
 use crate::fanout::log::{Format, LogKey};
 use crate::ingest;
 use crate::media::Mono;
-use crate::observe::{DisconnectReason, Protocol, RefuseReason, log::clean};
-use crate::proto::http::{self, Route};
+use crate::observe::log::{Limiters, clean};
+use crate::observe::{DisconnectReason, Protocol, RefuseReason};
+use crate::proto::http::{self, HeadReader, HttpError, Route};
 use crate::proto::rtmp::{CloseReason, Event, Fault, ServerSession, SessionConfig};
-use crate::shard::{Answer, App, Io, Preface, Request, connection_bytes};
+use crate::shard::{Answer, App, Io, Preface, Request, Shedding, connection_bytes};
 use bytes::Bytes;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -26,10 +31,16 @@ pub const LISTENERS: [Protocol; 2] = [Protocol::Rtmp, Protocol::HttpFlv];
 pub struct Surroundings {
     /// Who may.
     pub gate: Gate,
+    /// How many.
+    pub door: Arc<Admission>,
+    /// Of what strangers cause as often as they like, one line a second is logged.
+    pub limiters: Arc<Limiters>,
     /// Takes over requests for pages.
     pub pages: MediaPages,
     /// Time for an HTTP request; in RTMP for handshake and connect, and again from there to publish or play.
     pub handshake: Duration,
+    /// When a viewer for whom there is no room may ask again, in seconds.
+    pub retry_after_s: u32,
 }
 
 /// The [`App`] of a core.
@@ -44,17 +55,24 @@ pub struct Gateway {
 /// One connection.
 #[derive(Debug)]
 pub struct Peer {
-    id: u64,
-    address: SocketAddr,
+    guest: Guest,
     since: Mono,
     speech: Speech,
+}
+
+/// Who it is.
+#[derive(Debug)]
+pub(super) struct Guest {
+    pub(super) id: u64,
+    pub(super) address: SocketAddr,
+    visit: Visit,
 }
 
 #[derive(Debug)]
 enum Speech {
     Rtmp(Box<Rtmp>),
-    /// The head of a request, not complete.
-    HttpHead(Vec<u8>),
+    /// The head of a request, not complete. Boxed, because viewers do not need it any more.
+    HttpHead(Box<HeadReader>),
     /// Its request is answered, or on the way to be; it has nothing more to say.
     HttpDone,
 }
@@ -66,6 +84,8 @@ struct Rtmp {
     player: Option<egress::rtmp::Player>,
     /// What the player wants to receive; it may say so before play.
     receive: Receive,
+    /// Why it was turned away, where the session knows less.
+    refused: Option<DisconnectReason>,
 }
 
 impl Rtmp {
@@ -100,37 +120,43 @@ impl Gateway {
         Gateway { core, connections: 0, surroundings, shared }
     }
 
-    fn directory(&self) -> &Directory {
-        &self.shared.directory
+    /// Logs that `guest` was turned away.
+    fn note(&self, now: Mono, guest: &Guest, what: &str, name: impl Display, reason: DisconnectReason) {
+        refusals::request(&self.surroundings.limiters, now, guest, what, name, reason);
     }
 
     /// Hears out an RTMP session: events to requests, answers to bytes.
-    fn hear(&self, id: u64, address: SocketAddr, rtmp: &mut Rtmp, now: Mono, io: &mut Io) {
-        let gate = &self.surroundings.gate;
+    fn hear(&self, guest: &mut Guest, rtmp: &mut Rtmp, now: Mono, io: &mut Io) {
+        let (gate, id, address) = (&self.surroundings.gate, guest.id, guest.address);
         while let Some(event) = rtmp.session.poll_event() {
             match event {
                 Event::Publish(request) => {
                     let app = clean(&request.app);
                     let (stream, client) = (clean(&request.stream), clean(&request.client));
-                    rtmp.publishing = ingest::rtmp::publish(&request, gate, &mut rtmp.session, now, io);
-                    match rtmp.publishing {
-                        Some(_) => {
-                            tracing::info!(conn = id, peer = %address, %app, %stream, %client, "publish")
+                    let (visit, session) = (&mut guest.visit, &mut rtmp.session);
+                    match ingest::rtmp::publish(&request, gate, visit, session, now, io) {
+                        Ok(name) => {
+                            rtmp.publishing = Some(name);
+                            tracing::info!(conn = id, peer = %address, %app, %stream, %client, "publish");
                         }
-                        None => {
-                            tracing::warn!(conn = id, peer = %address, %app, %stream, "publish refused: wrong key");
+                        Err(reason) => {
+                            rtmp.refused = Some(reason);
+                            self.note(now, guest, "publish", format_args!("{app}/{stream}"), reason);
                         }
                     }
                 }
                 Event::Play(request) => {
                     let (app, stream) =
                         (clean(&request.app).into_owned(), clean(&request.stream).into_owned());
-                    rtmp.player =
-                        egress::rtmp::Player::play(request, rtmp.receive, gate, &mut rtmp.session, now, io);
-                    match rtmp.player {
-                        Some(_) => tracing::debug!(conn = id, peer = %address, app, stream, "play"),
-                        None => {
-                            tracing::warn!(conn = id, peer = %address, app, stream, "play refused: wrong token")
+                    let (visit, session) = (&mut guest.visit, &mut rtmp.session);
+                    match egress::rtmp::Player::play(request, rtmp.receive, gate, visit, session, now, io) {
+                        Ok(player) => {
+                            rtmp.player = Some(player);
+                            tracing::debug!(conn = id, peer = %address, app, stream, "play");
+                        }
+                        Err(reason) => {
+                            rtmp.refused = Some(reason);
+                            self.note(now, guest, "play", format_args!("{app}/{stream}"), reason);
                         }
                     }
                 }
@@ -138,10 +164,12 @@ impl Gateway {
                 Event::Unpublish(cause) => {
                     tracing::info!(conn = id, ?cause, "unpublish");
                     rtmp.publishing = None;
+                    guest.visit.idle();
                     io.ask(Request::Unpublish);
                 }
                 Event::PlayStopped(_) => {
                     rtmp.player = None;
+                    guest.visit.idle();
                     io.ask(Request::StopPlaying);
                 }
                 Event::Pause { paused } => {
@@ -169,32 +197,43 @@ impl Gateway {
                             tracing::debug!(conn = id, peer = %address, reason = reason.as_str(), %detail, "session closed")
                         }
                     }
-                    io.ask(Request::Close(disconnect_reason(reason)));
+                    let reason = rtmp.refused.unwrap_or_else(|| disconnect_reason(reason));
+                    io.ask(Request::Close(reason));
                 }
             }
         }
         rtmp.session.take_output(&mut io.out);
     }
 
-    fn http(&self, speech: &mut Speech, bytes: &[u8], io: &mut Io) {
-        let Speech::HttpHead(head) = speech else { return };
-        head.extend(bytes);
-        match http::parse(head) {
+    fn http(&self, guest: &mut Guest, speech: &mut Speech, bytes: &[u8], now: Mono, io: &mut Io) {
+        let Speech::HttpHead(reader) = speech else { return };
+        match reader.read(bytes) {
             Ok(None) => {}
-            Ok(Some((request, _))) => match request.route() {
+            Ok(Some(request)) => match request.route() {
                 Route::Flv { app, stream, .. } => {
-                    http_flv::request(&request, app, stream, &self.surroundings.gate, self.directory(), io);
+                    let Surroundings { gate, retry_after_s, .. } = &*self.surroundings;
+                    let directory = &self.shared.directory;
+                    let terms = http_flv::Terms { gate, directory, retry_after_s: *retry_after_s };
+                    let visit = &mut guest.visit;
+                    if let Err(reason) = http_flv::request(&request, app, stream, &terms, visit, io) {
+                        let name = format!("{app}/{stream}");
+                        self.note(now, guest, "play", clean(&name), reason);
+                    }
                     *speech = Speech::HttpDone;
                 }
                 Route::Page => {
-                    let read = std::mem::take(head);
+                    let read = std::mem::take(reader).into_bytes();
                     *speech = Speech::HttpDone;
                     io.ask(Request::Detach(read.into()));
                 }
             },
             Err(error) => {
+                tracing::debug!(conn = guest.id, peer = %guest.address, %error, "request refused");
                 io.out.extend(http::error_head(error.status(), None, &error.to_string()));
-                io.ask(Request::Close(DisconnectReason::ProtocolError));
+                io.ask(Request::Close(match error {
+                    HttpError::Name(_) => DisconnectReason::InvalidName,
+                    _ => DisconnectReason::ProtocolError,
+                }));
                 *speech = Speech::HttpDone;
             }
         }
@@ -233,7 +272,10 @@ fn random_seed() -> [u8; 32] {
 impl App for Gateway {
     type Peer = Peer;
 
-    fn accepted(&mut self, now: Mono, listener: usize, address: SocketAddr) -> Peer {
+    fn accepted(&mut self, now: Mono, listener: usize, address: SocketAddr) -> Result<Peer, RefuseReason> {
+        let visit = self.surroundings.door.enter(now, address.ip()).inspect_err(|reason| {
+            refusals::connection(&self.surroundings.limiters, now, address, *reason);
+        })?;
         self.connections += 1;
         let id = (u64::from(self.core) << 48) | self.connections;
         let speech = match LISTENERS.get(listener) {
@@ -250,21 +292,27 @@ impl App for Gateway {
                     publishing: None,
                     player: None,
                     receive: Receive::ALL,
+                    refused: None,
                 }))
             }
-            _ => Speech::HttpHead(Vec::new()),
+            _ => Speech::HttpHead(Box::default()),
         };
         tracing::debug!(conn = id, peer = %address, "accepted");
-        Peer { id, address, since: now, speech }
+        Ok(Peer { guest: Guest { id, address, visit }, since: now, speech })
+    }
+
+    fn shedding(&self) -> Shedding {
+        let level = self.surroundings.door.level();
+        Shedding { slowest: level >= Level::DropSlowest, closed: level >= Level::StopAccepting }
     }
 
     fn input(&mut self, peer: &mut Peer, now: Mono, bytes: &[u8], io: &mut Io) {
         match &mut peer.speech {
             Speech::Rtmp(rtmp) => {
                 rtmp.session.handle_input(now, bytes);
-                self.hear(peer.id, peer.address, rtmp, now, io);
+                self.hear(&mut peer.guest, rtmp, now, io);
             }
-            speech => self.http(speech, bytes, io),
+            speech => self.http(&mut peer.guest, speech, bytes, now, io),
         }
     }
 
@@ -274,8 +322,13 @@ impl App for Gateway {
                 match answer {
                     Answer::Publishing => rtmp.session.accept_publish(now),
                     Answer::PublishRefused(why) => {
-                        let stream = rtmp.publishing.take().map(|n| clean(&n.to_string()).into_owned());
-                        tracing::warn!(conn = peer.id, peer = %peer.address, stream, ?why, "publish refused");
+                        let name = rtmp.publishing.take().map(|name| name.to_string()).unwrap_or_default();
+                        let reason = match why {
+                            Refused::NameTaken => DisconnectReason::NameTaken,
+                            Refused::TooManyStreams => DisconnectReason::Limit,
+                        };
+                        self.note(now, &peer.guest, "publish", clean(&name), reason);
+                        peer.guest.visit.idle();
                         ingest::rtmp::refused(why, &mut rtmp.session, now);
                     }
                     Answer::Playing => {
@@ -285,13 +338,21 @@ impl App for Gateway {
                             player.playing(config.as_deref(), &mut rtmp.session, now);
                         }
                     }
-                    Answer::PlayRefused(why) => egress::rtmp::refused(why, &mut rtmp.session, now),
+                    Answer::PlayRefused(why) => {
+                        peer.guest.visit.idle();
+                        egress::rtmp::refused(why, &mut rtmp.session, now);
+                    }
                 }
-                self.hear(peer.id, peer.address, rtmp, now, io);
+                self.hear(&mut peer.guest, rtmp, now, io);
             }
             _ => match answer {
-                Answer::PlayRefused(why) => http_flv::refused(why, io),
-                Answer::Playing => tracing::debug!(conn = peer.id, peer = %peer.address, "play http-flv"),
+                Answer::PlayRefused(why) => {
+                    peer.guest.visit.idle();
+                    http_flv::refused(why, io);
+                }
+                Answer::Playing => {
+                    tracing::debug!(conn = peer.guest.id, peer = %peer.guest.address, "play http-flv")
+                }
                 Answer::Publishing | Answer::PublishRefused(_) => {}
             },
         }
@@ -301,7 +362,7 @@ impl App for Gateway {
         match &mut peer.speech {
             Speech::Rtmp(rtmp) => {
                 rtmp.session.handle_timeout(now);
-                self.hear(peer.id, peer.address, rtmp, now, io);
+                self.hear(&mut peer.guest, rtmp, now, io);
             }
             Speech::HttpHead(_) => {
                 io.out.extend(http::error_head(408, None, "the request did not arrive in time"));
@@ -333,7 +394,7 @@ impl App for Gateway {
                 let player = rtmp.player.as_ref().map_or(0, egress::rtmp::Player::heap_bytes);
                 size_of::<Rtmp>() + rtmp.session.heap_bytes() + player
             }
-            Speech::HttpHead(head) => head.capacity(),
+            Speech::HttpHead(reader) => size_of::<HeadReader>() + reader.heap_bytes(),
             Speech::HttpDone => 0,
         }
     }
@@ -356,7 +417,7 @@ impl App for Gateway {
         if self.surroundings.pages.serve(socket.into(), read.into()) {
             return Ok(());
         }
-        tracing::debug!(conn = peer.id, peer = %peer.address, "too many page requests: connection closed");
+        tracing::debug!(conn = peer.guest.id, peer = %peer.guest.address, "too many page requests: connection closed");
         Err(RefuseReason::Pages)
     }
 
@@ -365,9 +426,11 @@ impl App for Gateway {
         match &peer.speech {
             Speech::Rtmp(rtmp) if rtmp.publishing.is_some() => {
                 let stream = rtmp.publishing.as_ref().map(|n| clean(&n.to_string()).into_owned());
-                tracing::info!(conn = peer.id, peer = %peer.address, stream, %reason, seconds, "publisher closed");
+                tracing::info!(conn = peer.guest.id, peer = %peer.guest.address, stream, %reason, seconds, "publisher closed");
             }
-            _ => tracing::debug!(conn = peer.id, peer = %peer.address, %reason, seconds, "closed"),
+            _ => {
+                tracing::debug!(conn = peer.guest.id, peer = %peer.guest.address, %reason, seconds, "closed")
+            }
         }
     }
 }

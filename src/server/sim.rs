@@ -14,7 +14,10 @@ use super::gateway::{Gateway, Surroundings};
 use super::shared;
 use crate::config::{Config, Flush};
 use crate::control::MediaPages;
+use crate::edge::admission::Admission;
 use crate::edge::auth::Gate;
+use crate::edge::budget::Role;
+use crate::edge::shed::Level;
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
 use crate::observe::CoreSlot;
@@ -57,6 +60,11 @@ struct Run {
     viewers: Vec<Viewer>,
     /// Who has not begun yet: publishers, viewers.
     unborn: (Vec<Publisher>, Vec<Viewer>),
+    door: Arc<Admission>,
+    /// Levels of overload still to come, the first last; there are none in most runs.
+    levels: Vec<(u64, Level)>,
+    /// Whether there were any.
+    sheds: bool,
     turns: u32,
 }
 
@@ -86,8 +94,16 @@ impl Run {
         tracing::info!(?config.fanout, ?config.publish, cores = count, "a seed's gateway");
         let shared = Arc::new(shared(&config, count, 1000).expect("eventfds"));
         let handshake = Duration::from_secs(10);
+        let door = Admission::new(&config.limits, 1 << 20);
         let gate = Gate::new(Arc::new(config));
-        let surroundings = Arc::new(Surroundings { gate, pages: MediaPages::unserved(), handshake });
+        let surroundings = Arc::new(Surroundings {
+            gate,
+            door: door.clone(),
+            limiters: Arc::default(),
+            pages: MediaPages::unserved(),
+            handshake,
+            retry_after_s: 5,
+        });
         let core = |id: usize| {
             let id = id as CoreId;
             let slot = CoreSlot::default();
@@ -97,8 +113,10 @@ impl Run {
             SimCore { core, slot, asleep: false }
         };
         let cores = (0..count).map(core).collect();
-        let unborn = cast(world.borrow().now_us, &mut rng);
-        Run { world, shared, cores, publishers: Vec::new(), viewers: Vec::new(), unborn, turns: 0 }
+        let now_us = world.borrow().now_us;
+        let (unborn, levels) = (cast(now_us, &mut rng), levels(now_us, &mut rng));
+        let (publishers, viewers, sheds) = (Vec::new(), Vec::new(), !levels.is_empty());
+        Run { world, shared, cores, publishers, viewers, unborn, door, levels, sheds, turns: 0 }
     }
 
     /// A connection of core and room by chance, to listener `listener`.
@@ -115,6 +133,10 @@ impl Run {
     /// Clients whose moment has come.
     fn clients(&mut self) -> Result<(), String> {
         let now_us = self.world.borrow().now_us;
+        while let Some((_, level)) = self.levels.pop_if(|(at_us, _)| *at_us <= now_us) {
+            tracing::info!(now_us, ?level, "overload");
+            self.door.set_level(level);
+        }
         while self.unborn.0.last().is_some_and(|p| p.next_at() <= now_us) {
             let Some(mut publisher) = self.unborn.0.pop() else { break };
             publisher.pipe = self.connect(0);
@@ -144,7 +166,8 @@ impl Run {
             [self.unborn.0.last().map(Publisher::next_at), self.unborn.1.last().map(Viewer::next_at)];
         let born =
             self.publishers.iter().map(Publisher::next_at).chain(self.viewers.iter().map(Viewer::next_at));
-        born.chain(unborn.into_iter().flatten()).min().unwrap_or(u64::MAX)
+        let level = self.levels.last().map(|(at_us, _)| *at_us);
+        born.chain(unborn.into_iter().flatten()).chain(level).min().unwrap_or(u64::MAX)
     }
 
     /// Runs clients and cores up to a moment.
@@ -208,6 +231,10 @@ impl Run {
         for core in &mut self.cores {
             core.core.check_empty()?;
         }
+        let left = [Role::Fresh, Role::Viewer, Role::Publisher].map(|role| self.door.count(role));
+        if left != [0; 3] {
+            return Err(format!("nobody is there, and the door counts {left:?}"));
+        }
         self.check_counters()?;
         for at in 0..self.cores.len() {
             let sent = self.shared.mailboxes.send(at as CoreId, Command::Drain);
@@ -228,7 +255,10 @@ impl Run {
             if !viewer.over && !self.world.borrow().pipes[viewer.pipe].closed {
                 return Err(format!("{who} is never let go"));
             }
-            let Some((publisher, _)) = viewer.audit.last[0].filter(|_| viewer.pace == Pace::Fast) else {
+            // Under overload it may have been closed, and publishers come when the door opens, in any order.
+            let Some((publisher, _)) = viewer.audit.last[0]
+                .filter(|_| viewer.pace == Pace::Fast && !viewer.audit.fickle && !self.sheds)
+            else {
                 continue;
             };
             let Some(last) = self.publishers.iter().find(|p| p.number == publisher) else { continue };
@@ -266,6 +296,19 @@ impl Run {
     }
 }
 
+/// Now and then the machine is said to be at its end, up to four times and for a while, but not for ever.
+fn levels(now_us: u64, rng: &mut Rng) -> Vec<(u64, Level)> {
+    if !rng.chance(25) {
+        return Vec::new();
+    }
+    let mut at_us: Vec<u64> = (0..rng.within(1..5)).map(|_| now_us + rng.within(0..PLAY_US)).collect();
+    at_us.sort_unstable();
+    let some = at_us.into_iter().map(|at_us| (at_us, rng.pick(&Level::ALL)));
+    let mut levels: Vec<_> = some.chain([(now_us + PLAY_US, Level::Open)]).collect();
+    levels.reverse();
+    levels
+}
+
 /// Who comes, the first last.
 fn cast(now_us: u64, rng: &mut Rng) -> (Vec<Publisher>, Vec<Viewer>) {
     let names = &["a", "b"][..rng.within(1..3) as usize];
@@ -299,7 +342,8 @@ fn cast(now_us: u64, rng: &mut Rng) -> (Vec<Publisher>, Vec<Viewer>) {
                 3 => Pace::Resets(later),
                 _ => Pace::Fast,
             };
-            viewers.push(Viewer::new(name, usize::MAX, pace, rng.chance(50), at_us));
+            let viewer = Viewer::new(name, usize::MAX, pace, rng.chance(50), at_us);
+            viewers.push(if rng.chance(25) { viewer.with_whims(rng) } else { viewer });
         }
     }
     publishers.sort_by_key(|p| std::cmp::Reverse(p.next_at()));

@@ -31,6 +31,7 @@ impl<B: Backend, A: App> Core<B, A> {
         if let Some(accepting) = self.accepting.get_mut(listener)
             && !accepting.asked
             && self.draining.is_none()
+            && !self.shedding.closed
         {
             accepting.asked = true;
             self.backend.accept(listener);
@@ -48,9 +49,8 @@ impl<B: Backend, A: App> Core<B, A> {
             return;
         }
         match error {
-            libc::ECANCELED => {}
-            // A connection that was gone before it was taken.
-            libc::ECONNABORTED | libc::EPROTO | libc::EINTR => self.accept(listener),
+            // Told to stop, and perhaps to go on before this was heard; or a connection that was gone before it was taken.
+            libc::ECANCELED | libc::ECONNABORTED | libc::EPROTO | libc::EINTR => self.accept(listener),
             _ => {
                 self.observed.metrics.accept_errors.inc();
                 accepting.failures += 1;
@@ -75,7 +75,13 @@ impl<B: Backend, A: App> Core<B, A> {
             self.observed.metrics.connections_refused[RefuseReason::Draining].inc();
             return;
         }
-        let peer = self.app.accepted(now, listener, address);
+        let peer = match self.app.accepted(now, listener, address) {
+            Ok(peer) => peer,
+            Err(reason) => {
+                self.observed.metrics.connections_refused[reason].inc();
+                return;
+            }
+        };
         let protocol = self.app.protocol(&peer);
         let cold = Cold {
             peer,

@@ -48,7 +48,7 @@ impl<B: Backend, A: App> Core<B, A> {
     /// Nobody is connected and every stream has ended: then nothing is left of them.
     pub(crate) fn check_empty(&mut self) -> Result<(), String> {
         let (connections, streams) = (self.conns.used() as usize, self.homes.len());
-        let [logs, waiting] = [self.readers.open(), self.readers.waiting()];
+        let [logs, waiting] = [self.readers.open(), self.readers.wanted.players()];
         let timers = std::mem::take(&mut self.timers).take_due(Mono::from_micros(u64::MAX - 1));
         let timers = timers.iter().filter(|t| matches!(t, Timer::Stream(_))).count();
         let pinned = self.readers.pinned_bytes() as usize;

@@ -11,7 +11,8 @@ use super::engine::{Backend, BackendStats, Completion, Key};
 use super::mailbox::{Command, Mailboxes};
 use super::planted::{Bug, is_planted};
 use super::publish::Homes;
-use super::subscribe::Readers;
+use super::readers::Readers;
+use super::shed::Shedding;
 use super::timers::{Timer, Timers};
 use super::{App, Io, Limits, Request};
 use crate::fanout::directory::Directory;
@@ -83,6 +84,7 @@ pub struct Core<B: Backend, A: App> {
     spare_io: Io,
     backend_stats: BackendStats,
     pub(super) draining: Option<Mono>,
+    pub(super) shedding: Shedding,
     busy_us: u64,
     second_at: Mono,
     turn_us_max: u64,
@@ -121,6 +123,7 @@ impl<B: Backend, A: App> Core<B, A> {
             spare_io: Io::default(),
             backend_stats: BackendStats::default(),
             draining: None,
+            shedding: Shedding::default(),
             busy_us: 0,
             second_at: now,
             turn_us_max: 0,
@@ -159,6 +162,8 @@ impl<B: Backend, A: App> Core<B, A> {
     /// One turn; returns whether there is more to do at once.
     pub(crate) fn turn(&mut self, now: Mono) -> io::Result<bool> {
         self.backend.collect()?;
+        self.observed.metrics.turns.inc();
+        self.follow_shedding();
         let mut more = false;
         for key in std::mem::take(&mut self.starved) {
             self.receive(key);
@@ -434,11 +439,13 @@ impl<B: Backend, A: App> Core<B, A> {
         metrics.streams.set(self.homes.len() as i64);
         metrics.log_bytes.set(self.homes.held_bytes() as i64);
         metrics.pinned_bytes.set(self.readers.pinned_bytes() as i64);
+        metrics.waiting_players.set(self.readers.wanted.players() as i64);
         let app = &self.app;
         self.conns.measure(MEASURED_PAGES, |peer| app.heap_bytes(peer));
         let memory = self.conns.bytes() + self.timers.bytes() + self.readers.bytes();
         metrics.connection_memory_bytes.set(memory as i64);
         self.enforce_pin_budget(now);
+        self.close_slowest(now);
         self.histograms.publish(&self.observed.histograms);
     }
 }

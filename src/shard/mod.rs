@@ -2,7 +2,8 @@
 //!
 //! [`engine`] moves bytes and knows no stream; [`core`] is the loop that joins it with the fan-out: `publish` has the
 //! streams that live here, `subscribe` who reads which log, `change` how a reader goes to another, `sweep` the sends,
-//! `life` how a connection begins and ends. [`bells`] and [`mailbox`] are all that cores share. What a connection says
+//! `life` how a connection begins and ends, `shed` what is given
+//! up when the machine is at its end. [`bells`] and [`mailbox`] are all that cores share. What a connection says
 //! is the [`App`]'s business: the shard asks it for nothing but the next step.
 //!
 //! What must stay true: nothing here blocks, locks or allocates per frame and subscriber; a core's sockets, streams
@@ -21,12 +22,16 @@ pub mod mailbox;
 pub mod marks;
 pub(crate) mod planted;
 mod publish;
+mod readers;
+mod reading;
 pub mod runtime;
+mod shed;
 mod subscribe;
 mod sweep;
 mod timers;
 
 pub use conn::connection_bytes;
+pub use shed::Shedding;
 
 use crate::fanout::directory::StreamName;
 use crate::fanout::log::{JoinPoint, LogKey};
@@ -89,6 +94,8 @@ pub enum PlayRefused {
     NotFound,
     /// Too many variants of the stream are open.
     TooManyVariants,
+    /// Too many players wait for streams that are not there.
+    TooManyWait,
 }
 
 /// What goes in front of a run of entries.
@@ -127,7 +134,17 @@ pub trait App: 'static {
     /// The state of one connection.
     type Peer;
     /// A connection was accepted by listener `listener`.
-    fn accepted(&mut self, now: Mono, listener: usize, address: SocketAddr) -> Self::Peer;
+    ///
+    /// # Errors
+    /// It is not welcome: the core closes it and counts the reason.
+    fn accepted(
+        &mut self,
+        now: Mono,
+        listener: usize,
+        address: SocketAddr,
+    ) -> Result<Self::Peer, RefuseReason>;
+    /// What load the core is to shed; asked once a turn.
+    fn shedding(&self) -> Shedding;
     /// Bytes came.
     fn input(&mut self, peer: &mut Self::Peer, now: Mono, bytes: &[u8], io: &mut Io);
     /// An answer to a request.

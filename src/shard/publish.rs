@@ -1,6 +1,6 @@
 //! The streams that live on this core, and their publishers.
 
-use super::conn::{Role, Slot, State};
+use super::conn::{Role, State};
 use super::core::Core;
 use super::engine::{Backend, Key};
 use super::mailbox::{Command, Hosted};
@@ -74,11 +74,9 @@ impl Homes {
 impl<B: Backend, A: App> Core<B, A> {
     pub(super) fn publish(&mut self, now: Mono, key: Key, name: StreamName) {
         let limits = self.shared.limits;
-        let free = |slot: &Slot<A::Peer>| {
-            slot.hot.state == State::Open && slot.cold.as_ref().is_some_and(|c| matches!(c.role, Role::None))
-        };
-        if !self.conns.get(key).is_some_and(|slot| free(slot)) {
-            return;
+        let Some(slot) = self.conns.get(key).filter(|slot| slot.hot.state == State::Open) else { return };
+        if !slot.cold.as_ref().is_some_and(|c| matches!(c.role, Role::None)) {
+            return self.close(now, key, DisconnectReason::ProtocolError);
         }
         let claim = match self.shared.directory.claim(&name, self.id, now, limits.takeover) {
             Ok(claim) => claim,

@@ -48,7 +48,7 @@ impl<B: Backend, A: App> Core<B, A> {
             }
         }
         self.go_on(now, spent, BATCH_US);
-        self.sweep_waits()
+        self.readers.wait_for_sweep()
     }
 
     /// Steps connections whose send is over and that have more to get, until `most` is spent; returns what is spent.
@@ -334,7 +334,7 @@ fn cost(did: Did) -> f64 {
 }
 
 /// The next member that this sweep has not visited.
-fn next_member(reader: Option<&mut super::subscribe::Reader>, phase: &mut usize) -> Option<u32> {
+fn next_member(reader: Option<&mut super::readers::Reader>, phase: &mut usize) -> Option<u32> {
     let reader = reader?;
     loop {
         let list = reader.phases.get_mut(*phase)?;

@@ -4,27 +4,19 @@
 //! an announced length, and every error carries its byte offset. It forgives what encoders in the wild do wrong: an
 //! ECMA array's count is only a hint, an ECMA array that ends with the message may lack its terminator, and text in
 //! another encoding than UTF-8 is kept with U+FFFD where it cannot be read.
-//! A reference (marker 7) is decoded again from where its object stands, at the same budget, so that it can neither
-//! form a cycle nor multiply memory. `0x11` switches one value to AMF3, see [`super::amf3`].
+//! References (marker 7) and what a message may cost: [`super::amf`]. `0x11` switches one value to AMF3, see
+//! [`super::amf3`].
 
 mod decode;
 mod encode;
 #[cfg(test)]
 mod tests;
 
-pub(super) use decode::Budget;
-pub use decode::{Decoder, decode_all};
+pub use decode::{Decoder, decode_all, decode_within};
 pub use encode::{
     write_boolean, write_ecma_array, write_null, write_number, write_object_end, write_object_key,
 };
 pub use encode::{write_object_start, write_string, write_undefined};
-
-/// Deepest nesting that is decoded; a command needs three levels, metadata with a keyframe index four.
-pub const DEPTH_MAX: u32 = 16;
-/// Values decoded from one message at most, references counted each time; an index of 2 h of keyframes fits.
-pub const ELEMENTS_MAX: u32 = 8192;
-/// Bytes of strings, keys and byte arrays decoded from one message at most, references counted each time.
-pub const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// One AMF value. AMF3 values (from `0x11` or AMF3 messages) are expressed in the same set.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,18 +135,21 @@ pub enum AmfErrorKind {
     /// A marker that the specification does not define here.
     #[error("unknown marker {0:#04x}")]
     UnknownMarker(u8),
-    /// Nesting above [`DEPTH_MAX`], also by a reference to an object that contains it.
+    /// Nesting above [`DEPTH_MAX`](super::amf::DEPTH_MAX), also by references.
     #[error("nested too deeply")]
     TooDeep,
-    /// More than [`ELEMENTS_MAX`] values.
+    /// More values than the [`Bounds`](super::amf::Bounds) allow.
     #[error("too many values")]
     TooManyElements,
-    /// More than [`TEXT_BYTES_MAX`] bytes of text.
+    /// More bytes of text than the [`Bounds`](super::amf::Bounds) allow.
     #[error("too much text")]
     TooMuchText,
     /// A reference to something that has not appeared.
     #[error("reference to nothing")]
     BadReference,
+    /// A reference to an object that contains it.
+    #[error("reference to an object that contains it")]
+    Cycle,
     /// An AMF3 form that only the class's own code could read (externalizable).
     #[error("externalizable object")]
     Externalizable,

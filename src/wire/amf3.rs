@@ -1,21 +1,19 @@
 //! AMF3 (Adobe "Action Message Format -- AMF 3"), decoded only: clients with object encoding 3 embed it in commands
 //! and data messages. We answer in AMF0, which such clients accept.
 //!
-//! The three reference tables (strings, objects, traits) live as long as a message. As in [`super::amf0`] an object
-//! reference is decoded again from the object's offset, at the message's budget; nothing is added to the tables then,
-//! so indices stay what they were.
+//! The three reference tables (strings, objects, traits) live as long as a message; [`super::amf`] says what a reference
+//! costs and why none can go round in a circle.
 
-use super::amf0::{AmfError, AmfErrorKind, Budget, Object, Value};
+use super::amf::{Bounds, Input, References};
+use super::amf0::{AmfError, AmfErrorKind, Object, Value};
 
-/// The reference tables of one message.
+/// The reference tables of one message. Nothing is added to them while a reference is decoded again, so that numbers
+/// stay what they were.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     strings: Vec<String>,
-    /// Offsets of the objects' markers.
-    objects: Vec<usize>,
+    objects: References,
     traits: Vec<Traits>,
-    /// Nonzero while a reference is decoded again.
-    replays: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -25,36 +23,33 @@ struct Traits {
     members: Vec<String>,
 }
 
-/// Decodes all values of a message body that is AMF3 from its first byte.
+/// Decodes all values of a message body that is AMF3 from its first byte, within the bounds of metadata.
 pub fn decode_all(bytes: &[u8]) -> Result<Vec<Value>, AmfError> {
-    let (mut budget, mut tables) = (Budget::new(), Tables::default());
-    let (mut values, mut pos) = (Vec::new(), 0);
-    while pos < bytes.len() {
-        let (value, end) = decode_value(bytes, pos, 0, &mut budget, &mut tables)?;
-        values.push(value);
-        pos = end;
+    decode_within(bytes, Bounds::DATA)
+}
+
+/// Decodes all values of a message body that is AMF3 from its first byte, within `bounds`.
+pub fn decode_within(bytes: &[u8], bounds: Bounds) -> Result<Vec<Value>, AmfError> {
+    let (mut input, mut tables) = (Input::new(bytes, bounds), Tables::default());
+    let mut values = Vec::new();
+    while !input.is_at_end() {
+        values.push(decode_value(&mut input, &mut tables, 0)?);
     }
     Ok(values)
 }
 
-/// Decodes the value at `pos`; returns it and the offset behind it.
+/// Decodes the next value of `input`, `depth` deep in its message.
 pub(super) fn decode_value(
-    bytes: &[u8],
-    pos: usize,
-    depth: u32,
-    budget: &mut Budget,
+    input: &mut Input<'_>,
     tables: &mut Tables,
-) -> Result<(Value, usize), AmfError> {
-    let mut reader = Reader { bytes, pos, budget, tables };
-    let value = reader.value(depth)?;
-    Ok((value, reader.pos))
+    depth: u32,
+) -> Result<Value, AmfError> {
+    Reader { input, tables }.value(depth)
 }
 
-struct Reader<'a> {
-    bytes: &'a [u8],
-    pos: usize,
-    budget: &'a mut Budget,
-    tables: &'a mut Tables,
+struct Reader<'r, 'a> {
+    input: &'r mut Input<'a>,
+    tables: &'r mut Tables,
 }
 
 /// The U29 before most things: either a table index or a length with the thing inline.
@@ -63,36 +58,12 @@ enum Head {
     Inline(usize),
 }
 
-impl<'a> Reader<'a> {
-    fn fail<T>(&self, kind: AmfErrorKind) -> Result<T, AmfError> {
-        Err(AmfError { offset: self.pos, kind })
-    }
-
-    fn take(&mut self, len: usize) -> Result<&'a [u8], AmfError> {
-        match self.bytes.get(self.pos..).and_then(|rest| rest.get(..len)) {
-            Some(taken) => {
-                self.pos += len;
-                Ok(taken)
-            }
-            None => self.fail(AmfErrorKind::Truncated),
-        }
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], AmfError> {
-        let mut out = [0; N];
-        out.copy_from_slice(self.take(N)?);
-        Ok(out)
-    }
-
-    fn number(&mut self) -> Result<f64, AmfError> {
-        Ok(f64::from_be_bytes(self.array()?))
-    }
-
+impl Reader<'_, '_> {
     /// Section 1.3.1: seven bits a byte, the fourth byte gives eight.
     fn u29(&mut self) -> Result<u32, AmfError> {
         let mut value = 0;
         for index in 0..4 {
-            let [byte] = self.array()?;
+            let [byte] = self.input.array()?;
             if index == 3 {
                 return Ok(value << 8 | u32::from(byte));
             }
@@ -110,29 +81,22 @@ impl<'a> Reader<'a> {
         Ok(if word & 1 == 0 { Head::Reference(rest) } else { Head::Inline(rest) })
     }
 
-    fn text(&mut self, len: usize) -> Result<String, AmfError> {
-        let at = self.pos;
-        let bytes = self.take(len)?;
-        self.budget.text(at, len)?;
-        Ok(String::from_utf8_lossy(bytes).into_owned())
-    }
-
     /// A string through the string table; the empty string is never in it.
     fn string(&mut self) -> Result<String, AmfError> {
-        let at = self.pos;
+        let at = self.input.pos();
         match self.head()? {
             Head::Reference(index) => {
                 let Some(text) = self.tables.strings.get(index) else {
                     return Err(AmfError { offset: at, kind: AmfErrorKind::BadReference });
                 };
-                self.budget.text(at, text.len())?;
+                self.input.pay_text(at, text.len())?;
                 Ok(text.clone())
             }
             Head::Inline(0) => Ok(String::new()),
             Head::Inline(len) => {
-                let text = self.text(len)?;
-                if self.tables.replays == 0 {
-                    self.budget.text(at, len)?; // the table's own copy
+                let text = self.input.text(len)?;
+                if !self.input.is_replaying() {
+                    self.input.pay_text(at, len)?; // the table's own copy
                     self.tables.strings.push(text.clone());
                 }
                 Ok(text)
@@ -141,9 +105,9 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self, depth: u32) -> Result<Value, AmfError> {
-        let start = self.pos;
-        self.budget.element(start, depth)?;
-        let [marker] = self.array()?;
+        let start = self.input.pos();
+        self.input.pay_element(start, depth)?;
+        let [marker] = self.input.array()?;
         Ok(match marker {
             0 => Value::Undefined,
             1 => Value::Null,
@@ -151,15 +115,15 @@ impl<'a> Reader<'a> {
             3 => Value::Boolean(true),
             // 29 bits, two's complement
             4 => Value::Number(f64::from((self.u29()? << 3) as i32 >> 3)),
-            5 => Value::Number(self.number()?),
+            5 => Value::Number(self.input.number()?),
             6 => Value::String(self.string()?),
             7..=17 => match self.head()? {
                 Head::Reference(index) => return self.reference(start, index, marker, depth),
                 Head::Inline(word) => {
-                    if self.tables.replays == 0 {
-                        self.tables.objects.push(start);
-                    }
-                    self.complex(marker, word, start, depth)?
+                    let number = self.tables.objects.begin(self.input, start);
+                    let value = self.complex(marker, word, start, depth)?;
+                    self.tables.objects.end(number);
+                    value
                 }
             },
             other => return Err(AmfError { offset: start, kind: AmfErrorKind::UnknownMarker(other) }),
@@ -167,33 +131,30 @@ impl<'a> Reader<'a> {
     }
 
     fn reference(&mut self, start: usize, index: usize, marker: u8, depth: u32) -> Result<Value, AmfError> {
-        let bad = AmfError { offset: start, kind: AmfErrorKind::BadReference };
-        let target = *self.tables.objects.get(index).ok_or(bad)?;
-        if self.bytes.get(target) != Some(&marker) {
-            return Err(bad);
+        let target = self.tables.objects.find(index, start)?;
+        if self.input.byte_at(target) != Some(marker) {
+            return Err(AmfError { offset: start, kind: AmfErrorKind::BadReference });
         }
-        let resume = std::mem::replace(&mut self.pos, target);
-        self.tables.replays += 1;
+        let behind = self.input.replay(target);
         let value = self.value(depth + 1);
-        self.tables.replays -= 1;
-        self.pos = resume;
+        self.input.resume(behind);
         value
     }
 
     fn complex(&mut self, marker: u8, word: usize, start: usize, depth: u32) -> Result<Value, AmfError> {
         Ok(match marker {
-            8 => Value::Date { unix_ms: self.number()?, zone_min: 0 },
+            8 => Value::Date { unix_ms: self.input.number()?, zone_min: 0 },
             9 => self.mixed_array(word, depth)?,
             10 => self.object(word, start, depth)?,
             12 => {
-                let at = self.pos;
-                let bytes = self.take(word)?;
-                self.budget.text(at, word)?;
+                let at = self.input.pos();
+                let bytes = self.input.take(word)?;
+                self.input.pay_text(at, word)?;
                 Value::ByteArray(bytes.to_vec())
             }
             13..=16 => self.vector(marker, word, depth)?,
             17 => self.dictionary(word, depth)?,
-            _ => Value::Xml(self.text(word)?), // 7 and 11
+            _ => Value::Xml(self.input.text(word)?), // 7 and 11
         })
     }
 
@@ -237,7 +198,7 @@ impl<'a> Reader<'a> {
         };
         let mut members = Vec::new();
         for name in traits.members {
-            self.budget.text(start, name.len())?;
+            self.input.pay_text(start, name.len())?;
             members.push((name, self.value(depth + 1)?));
         }
         if traits.dynamic {
@@ -255,11 +216,11 @@ impl<'a> Reader<'a> {
         let class = self.string()?;
         let mut members = Vec::new();
         for _ in 0..word >> 3 {
-            self.budget.element(self.pos, depth)?; // a name costs memory even if no value follows
+            self.input.pay_element(self.input.pos(), depth)?; // a name costs memory even if no value follows
             members.push(self.string()?);
         }
         let traits = Traits { class, dynamic: word & 4 != 0, members };
-        if self.tables.replays == 0 {
+        if !self.input.is_replaying() {
             self.tables.traits.push(traits.clone());
         }
         Ok(traits)
@@ -267,7 +228,7 @@ impl<'a> Reader<'a> {
 
     /// Vectors of int, uint, double and object (markers 13 to 16), as strict arrays.
     fn vector(&mut self, marker: u8, count: usize, depth: u32) -> Result<Value, AmfError> {
-        self.take(1)?; // fixed-length flag
+        self.input.take(1)?; // fixed-length flag
         if marker == 16 {
             self.string()?; // the items' class
         }
@@ -277,11 +238,11 @@ impl<'a> Reader<'a> {
                 items.push(self.value(depth + 1)?);
                 continue;
             }
-            self.budget.element(self.pos, depth)?;
+            self.input.pay_element(self.input.pos(), depth)?;
             items.push(Value::Number(match marker {
-                13 => f64::from(i32::from_be_bytes(self.array()?)),
-                14 => f64::from(u32::from_be_bytes(self.array()?)),
-                _ => self.number()?,
+                13 => f64::from(i32::from_be_bytes(self.input.array()?)),
+                14 => f64::from(u32::from_be_bytes(self.input.array()?)),
+                _ => self.input.number()?,
             }));
         }
         Ok(Value::StrictArray(items))
@@ -289,7 +250,7 @@ impl<'a> Reader<'a> {
 
     /// A dictionary, as pairs: its keys need not be strings.
     fn dictionary(&mut self, count: usize, depth: u32) -> Result<Value, AmfError> {
-        self.take(1)?; // weak-keys flag
+        self.input.take(1)?; // weak-keys flag
         let mut pairs = Vec::new();
         for _ in 0..count {
             let key = self.value(depth + 1)?;
@@ -303,6 +264,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::amf0;
     use proptest::prelude::*;
 
     fn object(members: &[(&str, Value)]) -> Object {
@@ -367,12 +329,45 @@ mod tests {
             (b"\x01\x0a\x00", 1, BadReference),
             (b"\x0a\x07\x01", 0, Externalizable),
             (b"\x12", 0, UnknownMarker(0x12)),
-            (b"\x0a\x0b\x01\x03k\x0a\x00\x01", 0, TooDeep), // an object inside itself
+            (b"\x0a\x0b\x01\x03k\x0a\x00\x01", 5, Cycle), // an object inside itself
             (b"\x09\xff\xff\xff\xff\x01", 6, Truncated),
         ];
         for (bytes, offset, kind) in rows {
             assert_eq!(decode_all(bytes), Err(AmfError { offset, kind }), "{bytes:02x?}");
         }
+    }
+
+    #[test]
+    fn r4_hostile_values_cost_no_more_than_their_bounds() {
+        use AmfErrorKind::*;
+        let long_text = [&b"\x06\x84\x80\x03"[..], &[b'x'; 0x1_0001]].concat();
+        // Each array holds the one before it twice.
+        let doubling: Vec<u8> = (0..14u8).flat_map(|n| [9, 5, 1, 9, n << 1, 9, n << 1]).collect();
+        let rows = [
+            (b"\x09\x03\x01".repeat(10_000), TooDeep),
+            (b"\x0a\x0b\x01\x03a".repeat(10_000), TooDeep),
+            ([&b"\x0a\x0b\x01"[..], &b"\x03a\x01".repeat(100_000)].concat(), TooManyElements),
+            ([&b"\x09\xff\xff\xff\xff\x01"[..], &[1; 100_000]].concat(), TooManyElements),
+            ([&b"\x0d\xff\xff\xff\xff\0"[..], &[0; 400_000]].concat(), TooManyElements),
+            // members that a class announces, each with an empty name
+            ([&b"\x0a\xff\xff\xff\xf3\x01"[..], &[1; 100_000]].concat(), TooManyElements),
+            (b"\x0a\xff\xff\xff\xf3\x01".to_vec(), Truncated),
+            (b"\x06\xff\xff\xff\xff".to_vec(), Truncated),
+            (b"\x0c\xff\xff\xff\xff".to_vec(), Truncated),
+            (long_text, TooMuchText),
+            (b"\x09\x03\x01\x09\x00".to_vec(), Cycle),
+            // two arrays that hold each other
+            (b"\x09\x03\x01\x09\x03\x01\x09\x00".to_vec(), Cycle),
+            ([&b"\x09\x01\x01"[..], &doubling].concat(), TooManyElements),
+        ];
+        for (bytes, want) in rows {
+            let got = decode_within(&bytes, Bounds::COMMAND).map_err(|error| error.kind);
+            assert_eq!(got, Err(want), "{:02x?}", &bytes[..bytes.len().min(20)]);
+        }
+        // Inside AMF0 the budget is the same one.
+        let nested = [&b"\x0a\0\0\x04\0"[..], &b"\x11\x09\x03\x01\x01".repeat(1024)].concat();
+        let got = amf0::decode_within(&nested, Bounds::COMMAND).map_err(|error| error.kind);
+        assert_eq!(got, Err(TooManyElements));
     }
 
     proptest! {

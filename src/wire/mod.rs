@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod aac;
+pub mod amf;
 pub mod amf0;
 pub mod amf3;
 pub mod av1;

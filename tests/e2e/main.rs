@@ -6,12 +6,16 @@
 mod support;
 
 mod access;
+mod accounting;
+mod admission;
 mod answers;
+mod attacks;
 mod busy;
 mod codecs;
 mod cores;
 mod crowd;
 mod engines;
+mod faults;
 mod flush_rules;
 mod gstreamer;
 mod librtmp;

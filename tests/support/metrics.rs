@@ -29,12 +29,22 @@ impl Metrics {
         self.series(metric).next().is_some()
     }
 
-    fn series<'a>(&'a self, metric: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
+    /// Every series of a metric with its value.
+    pub fn series<'a>(&'a self, metric: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
         let exact = move |name: &str| {
             name.strip_prefix(metric).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'))
         };
         self.0.iter().filter(move |(name, _)| exact(name)).map(|(name, value)| (name.as_str(), *value))
     }
+}
+
+/// The value of a label in the name of a series.
+pub fn label<'a>(series: &'a str, name: &str) -> Option<&'a str> {
+    let labels = series.split_once('{')?.1;
+    labels.split(',').find_map(|label| {
+        let (found, value) = label.split_once('=')?;
+        (found == name).then(|| value.trim_end_matches('}').trim_matches('"'))
+    })
 }
 
 #[test]
@@ -44,4 +54,6 @@ fn sums_series() {
     assert_eq!(metrics.sum("a", &[]), 7.5);
     assert_eq!(metrics.sum("a", &["x=\"1\""]), 3.0);
     assert!(metrics.has("ab") && !metrics.has("b"));
+    assert_eq!(label("a{x=\"1\",y=\"2\"}", "y"), Some("2"));
+    assert_eq!(label("ab", "y"), None);
 }

@@ -2,15 +2,19 @@
 
 pub mod amf;
 pub mod checker;
+pub mod control;
 pub mod engine;
 pub mod http;
 pub mod media;
 pub mod metrics;
+pub mod network;
 pub mod process;
 pub mod publisher;
+pub mod raw;
 pub mod rtmp;
 pub mod sandbox;
 pub mod server;
+pub mod trial;
 
 use std::io::Write;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};

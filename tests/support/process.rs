@@ -112,6 +112,11 @@ impl Process {
         self.output.stdout()
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: i32) {
         // SAFETY: the child is not reaped, so the pid is its own.

@@ -165,10 +165,28 @@ impl Publisher {
 
     /// Sends frames at their rhythm until `done`; the rhythm is the publisher's clock, not a wait of the test.
     pub fn run_until(&mut self, done: impl Fn(&Publisher) -> bool) {
+        self.try_run_until(done).expect("publish");
+    }
+
+    /// Sends frames at their rhythm until the flag rises or the connection ends.
+    pub fn run_while_it_can(&mut self, stop: &AtomicBool) {
+        // How it ended is for the server to say.
+        let _end = self.try_run_until(|_| stop.load(Ordering::Relaxed));
+    }
+
+    fn try_run_until(&mut self, done: impl Fn(&Publisher) -> bool) -> std::io::Result<()> {
         let start = Instant::now() - Duration::from_millis(self.due_ms().into());
         while !done(self) {
             let due = Duration::from_millis(self.due_ms().into());
             std::thread::sleep(due.saturating_sub(start.elapsed()));
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// Sends the sound that belongs in front of the next video frame.
+    pub fn sound_up_to_video(&mut self) {
+        while self.shape.audio && self.audio_ms() < self.video_ms() {
             self.step().expect("publish");
         }
     }
@@ -239,11 +257,19 @@ pub struct Audit {
     pub checker: Checker,
     pub video: Run,
     pub audio: Run,
+    /// Where video is missing: the last frame in front, the first behind, and its stream time.
+    pub missing: Vec<(u32, u32, u32)>,
 }
 
 impl Audit {
     pub fn new(shape: Shape) -> Audit {
-        Audit { shape, checker: Checker::default(), video: Run::default(), audio: Run::default() }
+        Audit {
+            shape,
+            checker: Checker::default(),
+            video: Run::default(),
+            audio: Run::default(),
+            missing: Vec::new(),
+        }
     }
 
     /// The audit of a whole sequence.
@@ -261,7 +287,11 @@ impl Audit {
             Some(Class::Key | Class::Inter) => {
                 let number = number(VIDEO_HEAD);
                 assert!(tag.body == self.shape.video(number), "video frame {number} differs");
+                let last = self.video.last;
                 let gap = self.video.take(number);
+                if gap {
+                    self.missing.push((last, number, tag.time_ms));
+                }
                 assert!(!gap || self.shape.is_key(number), "a gap ends at frame {number}, not at a keyframe");
             }
             Some(Class::Sound) => {
@@ -276,7 +306,7 @@ impl Audit {
     /// A gapless run from a keyframe to the publisher's last frame, of everything it published.
     pub fn assert_complete(&self, publisher: &Publisher) {
         if self.shape.fps > 0 {
-            assert!(self.video.is_gapless(), "video {:?}", self.video);
+            assert!(self.video.is_gapless(), "video {:?}, missing {:?}", self.video, self.missing);
             assert!(self.shape.is_key(self.video.first), "starts at frame {}", self.video.first);
             assert_eq!(self.video.last + 1, publisher.video, "last video frame");
         }

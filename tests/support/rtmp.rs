@@ -194,7 +194,12 @@ impl Client {
 
     /// Like [`Client::connect`], with the refusal as a value.
     pub fn try_connect(addr: SocketAddr, app: &str, more: &[(&str, Value)]) -> Result<Client, Refused> {
-        let mut socket = TcpStream::connect(addr).expect("connect");
+        Self::over(TcpStream::connect(addr).expect("connect"), app, more)
+    }
+
+    /// Like [`Client::try_connect`], on a socket of the caller's.
+    pub fn over(mut socket: TcpStream, app: &str, more: &[(&str, Value)]) -> Result<Client, Refused> {
+        let addr = socket.peer_addr().expect("a connected socket");
         socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();

@@ -5,7 +5,7 @@ use super::process::Process;
 use super::sandbox::{Restriction, restrict};
 use super::{http, poll};
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub struct Config {
     sections: BTreeMap<String, BTreeMap<String, String>>,
     arguments: Vec<String>,
     restriction: Option<Restriction>,
+    wrapper: Vec<String>,
+    reached_at: Option<IpAddr>,
 }
 
 /// Ports of this process: below the ephemeral range, so that no outgoing connection takes one.
@@ -38,13 +40,21 @@ pub fn free_address() -> SocketAddr {
 impl Config {
     /// Free ports, a short grace (a test that ends a stream waits for it), a log of every detail.
     pub fn new() -> Config {
-        let config = Config { sections: BTreeMap::new(), arguments: Vec::new(), restriction: None };
+        let config = Config {
+            sections: BTreeMap::new(),
+            arguments: Vec::new(),
+            restriction: None,
+            wrapper: Vec::new(),
+            reached_at: None,
+        };
         config
             .set("listen.rtmp", &format!("{:?}", free_address().to_string()))
             .set("listen.http", &format!("{:?}", free_address().to_string()))
             .set("listen.admin", &format!("{:?}", free_address().to_string()))
             .set("publish.republish_grace_ms", "500")
             .set("log.level", "\"debug\"")
+            // The machine that runs the tests may be busy, which is none of their business.
+            .set("overload.loop_lag_ms", "0")
     }
 
     /// Sets `section.key` (the last dot divides) to a TOML value.
@@ -52,6 +62,15 @@ impl Config {
         let (section, key) = path.rsplit_once('.').expect("section.key");
         self.sections.entry(section.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
         self
+    }
+
+    /// Like [`Config::set`], unless the key is set already.
+    pub fn or_set(self, path: &str, value: &str) -> Config {
+        let (section, key) = path.rsplit_once('.').expect("section.key");
+        match self.sections.get(section).is_some_and(|keys| keys.contains_key(key)) {
+            true => self,
+            false => self.set(path, value),
+        }
     }
 
     /// Adds command-line arguments.
@@ -66,8 +85,25 @@ impl Config {
         self
     }
 
+    /// Starts the server through a program that ends by executing it, such as `prlimit` or `ip netns exec`.
+    pub fn wrapped(mut self, wrapper: &[&str]) -> Config {
+        self.wrapper = wrapper.iter().map(|&a| a.to_owned()).collect();
+        self
+    }
+
+    /// Listens on every address on the ports that are chosen already; the tests reach it at `ip`.
+    pub fn reached_at(mut self, ip: IpAddr) -> Config {
+        for key in ["rtmp", "http", "admin"] {
+            let port = self.address(key).port();
+            self = self.set(&format!("listen.{key}"), &format!("\"0.0.0.0:{port}\""));
+        }
+        self.reached_at = Some(ip);
+        self
+    }
+
     fn address(&self, key: &str) -> SocketAddr {
-        self.sections["listen"][key].trim_matches('"').parse().expect("address")
+        let address: SocketAddr = self.sections["listen"][key].trim_matches('"').parse().expect("address");
+        self.reached_at.map_or(address, |ip| SocketAddr::new(ip, address.port()))
     }
 
     /// The file's text.
@@ -84,8 +120,9 @@ impl Config {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(CONFIG_FILE);
         std::fs::write(&file, self.text()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_headgate"));
-        command.args(["run", "-c"]).arg(&file).args(&self.arguments);
+        let mut words = self.wrapper.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_headgate")]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).args(["run", "-c"]).arg(&file).args(&self.arguments);
         // A backtrace for a mistake of the user's would show.
         command.env("RUST_BACKTRACE", "1").env_remove("RUST_LOG");
         if let Some(restriction) = self.restriction {
@@ -94,19 +131,16 @@ impl Config {
         (Process::spawn("headgate", &mut command), folder)
     }
 
-    /// Starts the server and waits until it is ready.
-    pub fn start(&self) -> Server {
+    /// Starts the server without waiting for it to be ready.
+    pub fn launch(&self) -> Server {
         let (process, folder) = self.spawn();
         let [rtmp, http, admin] = ["rtmp", "http", "admin"].map(|key| self.address(key));
-        let mut server = Server { rtmp, http, admin, process, folder };
-        poll("/readyz", LIMIT, || {
-            if let Some(status) = server.process.wait(Duration::ZERO) {
-                panic!("headgate ended at its start with {status}:\n{}", server.process.output.text());
-            }
-            std::net::TcpStream::connect(admin).ok()?;
-            (http::get(admin, "/readyz").0 == 200).then_some(())
-        });
-        server
+        Server { rtmp, http, admin, process, folder }
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub fn start(&self) -> Server {
+        self.launch().until_ready(LIMIT)
     }
 }
 
@@ -124,6 +158,18 @@ pub struct Server {
 const CONFIG_FILE: &str = "headgate.toml";
 
 impl Server {
+    /// Waits until it is ready.
+    pub fn until_ready(mut self, limit: Duration) -> Server {
+        poll("/readyz", limit, || {
+            if let Some(status) = self.process.wait(Duration::ZERO) {
+                panic!("headgate ended at its start with {status}:\n{}", self.process.output.text());
+            }
+            std::net::TcpStream::connect(self.admin).ok()?;
+            (http::get(self.admin, "/readyz").0 == 200).then_some(())
+        });
+        self
+    }
+
     /// With the defaults of [`Config::new`].
     pub fn start() -> Server {
         Config::new().start()
@@ -183,6 +229,22 @@ impl Server {
         let before = said(&self.log());
         self.process.signal(libc::SIGHUP);
         poll("a reload", LIMIT, || (said(&self.log()) > before).then_some(()));
+    }
+
+    /// Its process number.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: i32) {
+        self.process.signal(signal);
+    }
+
+    /// Ends it without warning (SIGKILL), and waits until it is gone.
+    pub fn kill(mut self) {
+        self.process.signal(libc::SIGKILL);
+        assert!(self.process.wait(LIMIT).is_some(), "it outlives SIGKILL");
     }
 
     /// Everything logged so far.

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `test [--yes]` | installs what the tests need (after asking), runs all of them, counts skips |
 //! | `sim` | runs the gateway under many seeds of its simulation, or one seed again |
+//! | `fuzz` | runs each fuzz target for a minute, where nightly and cargo-fuzz are installed |
 //! | `miri` | runs the tests of the log's unsafe code under Miri, where it is installed |
 //! | `licenses` | holds the licence and source of every dependency to `deny.toml` |
 //! | `bench` | measures the gateway beside the floor, in a network namespace of its own (needs root) |
 
 mod bench;
+mod fuzz;
 mod licenses;
 mod miri;
 mod needs;
@@ -33,6 +35,8 @@ enum Chore {
     Test(test::TestArgs),
     /// Run the gateway under many seeds of its simulation.
     Sim(sim::SimArgs),
+    /// Run each fuzz target for a while (needs a nightly toolchain and cargo-fuzz).
+    Fuzz(fuzz::FuzzArgs),
     /// Run the tests of the log's unsafe code under Miri (needs a nightly toolchain with it).
     Miri,
     /// Check the licence and the source of every dependency against deny.toml.
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Test(arguments) => test::run(&arguments),
         Chore::Sim(arguments) => sim::run(&arguments),
+        Chore::Fuzz(arguments) => fuzz::run(&arguments),
         Chore::Miri => miri::run(),
         Chore::Licenses => licenses::run(),
         Chore::Bench(arguments) => bench::run(*arguments),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Debian's packages with what each is for.
-const DEBIAN: [(&str, &str); 11] = [
+const DEBIAN: [(&str, &str); 13] = [
     ("ffmpeg", "the distribution's ffmpeg: publisher and player with legacy codecs only"),
     ("gstreamer1.0-tools", "gst-launch-1.0"),
     ("gstreamer1.0-plugins-base", "GStreamer's test sources"),
@@ -20,7 +20,9 @@ const DEBIAN: [(&str, &str); 11] = [
     ("rtmpdump", "librtmp as a player"),
     ("libnginx-mod-rtmp", "nginx with the RTMP module, the baseline of the benches"),
     ("prometheus", "promtool, which checks the metrics page"),
-    ("iproute2", "network namespaces of the benches"),
+    ("iproute2", "network namespaces of the benches and of links that fail"),
+    ("nftables", "links that swallow what is sent"),
+    ("faketime", "libfaketime, a wall clock that jumps"),
     ("python3-venv", "the virtual environment of the static ffmpeg"),
 ];
 

@@ -245,3 +245,40 @@ fn a_tag_has_no_more_parts_than_a_stream_has_tracks() {
     };
     assert_eq!((tag(16), tag(17)), (Ok(16), Err(TagError::TooManyTracks { at: 6 + 16 * 5 })));
 }
+
+#[test]
+fn r9_hostile_enhanced_heads_are_refused() {
+    let many =
+        |form: u8, parts: usize, each: &[u8]| [&[0x96, form][..], b"hvc1", &each.repeat(parts)].concat();
+    let (part, empty) = ([1, 0, 0, 1, 0x26], [1, 0, 0, 0]);
+    for parts in [17, 255, 10_000] {
+        for each in [&part[..], &empty] {
+            let got = inspect(Kind::Video, &many(0x13, parts, each));
+            assert_eq!(got, Err(TagError::TooManyTracks { at: 6 + 16 * each.len() }), "{parts}");
+        }
+    }
+    let fourcc_parts = [&[0x95, 0x21][..], &b"Opus\x01\0\0\0".repeat(255)].concat();
+    assert!(matches!(inspect(Kind::Audio, &fourcc_parts), Err(TagError::TooManyTracks { .. })));
+    for (prefixes, kind, first) in
+        [(9, Kind::Video, 0x97), (10_000, Kind::Video, 0x97), (10_000, Kind::Audio, 0x97)]
+    {
+        let chain = [&[first][..], &[0, 0, 7].repeat(prefixes), b"\x01av01"].concat();
+        assert_eq!(inspect(kind, &chain), Err(TagError::ModExChain { at: 1 + 3 * MODEX_MAX }));
+    }
+    let whole = [&[0x97][..], &[0, 0, 7].repeat(MODEX_MAX - 1), b"\0\0\x01av01"].concat();
+    assert!(inspect(Kind::Video, &whole).is_ok());
+    // Sizes that say more than there is, at each place that has one.
+    for lie in [
+        &b"\x97\xff\xff\xff\0"[..],
+        b"\x97\xfe\0",
+        b"\x97",
+        b"\x96\x11hvc1\x01\xff\xff\xff",
+        b"\x96\x11hvc1\x01\0\0",
+        b"\x96\x11hvc",
+        b"\x96\x21hvc1\x01\0\0\x01",
+        b"\x96\x11hvc1\x01\0\0\x02\0\0",
+        b"\x96",
+    ] {
+        assert!(inspect(Kind::Video, lie).is_err(), "{lie:02x?}");
+    }
+}

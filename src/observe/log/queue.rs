@@ -55,6 +55,11 @@ impl Queue {
         }
     }
 
+    /// How its lines look.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
     /// Leaves a whole line for the writer, or drops and counts it. Never waits.
     pub fn push(&self, line: &[u8]) {
         let line = if line.len() > LINE_BYTES_MAX { cut(line, self.shape) } else { line.into() };

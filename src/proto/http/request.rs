@@ -1,14 +1,12 @@
 //! Request heads.
 
-use super::{route::Route, target::Target};
+use super::length::message_length;
+use super::{HEAD_BYTES_MAX, route::Route, target::Target};
+use crate::config::name::NameError;
 use std::borrow::Cow;
 
-/// A request head with its request line and final blank line, in bytes: what browsers and proxies send fits in half.
-pub const HEAD_BYTES_MAX: usize = 8 * 1024;
-/// Header fields of a head, a count.
-pub const HEADERS_MAX: usize = 64;
-/// Blank lines before a request line that are forgiven (RFC 9112 section 2.2), a count.
-const LEADING_BLANK_LINES_MAX: usize = 2;
+/// Header fields of a head, a count: browsers behind two proxies send forty.
+pub const HEADERS_MAX: usize = 100;
 
 /// The methods that the media port knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +27,7 @@ pub enum HttpError {
     /// A byte or line that no HTTP/1.1 head may hold.
     #[error("malformed request head at byte {at}: {what}")]
     Malformed {
-        /// Offset in the bytes given to [`parse`].
+        /// Offset from the connection's first byte.
         at: usize,
         /// What is wrong there.
         what: &'static str,
@@ -37,7 +35,7 @@ pub enum HttpError {
     /// A target that is no path, or one that hides something.
     #[error("refused request target: {0}")]
     Target(&'static str),
-    /// Content-Length and Transfer-Encoding, several lengths, or one that is no number.
+    /// Content-Length and Transfer-Encoding, several lengths, one that is no number, or chunks that do not come last.
     #[error("ambiguous message length: {0}")]
     Length(&'static str),
     /// No Host in HTTP/1.1, or several.
@@ -46,8 +44,11 @@ pub enum HttpError {
     /// A body on a method that has none here.
     #[error("request body not accepted with this method")]
     Body,
-    /// The request line alone exceeds [`HEAD_BYTES_MAX`].
-    #[error("request target longer than {HEAD_BYTES_MAX} bytes")]
+    /// A path that asks for a stream whose name cannot be one.
+    #[error("no stream can have this name: {0}")]
+    Name(NameError),
+    /// The request line alone exceeds [`HEAD_BYTES_MAX`], or its query `QUERY_BYTES_MAX` of [`crate::config::name`].
+    #[error("request target or its query is too long")]
     TargetTooLong,
     /// The head exceeds [`HEAD_BYTES_MAX`] or [`HEADERS_MAX`].
     #[error("request head larger than {HEAD_BYTES_MAX} bytes or {HEADERS_MAX} fields")]
@@ -67,9 +68,11 @@ impl HttpError {
     /// The status code to answer with.
     pub const fn status(self) -> u16 {
         match self {
-            HttpError::Malformed { .. } | HttpError::Target(_) | HttpError::Length(_) | HttpError::Host => {
-                400
-            }
+            HttpError::Malformed { .. }
+            | HttpError::Target(_)
+            | HttpError::Name(_)
+            | HttpError::Length(_)
+            | HttpError::Host => 400,
             HttpError::Body => 413,
             HttpError::TargetTooLong => 414,
             HttpError::HeadTooLarge => 431,
@@ -135,22 +138,15 @@ impl RequestHead {
     }
 }
 
-/// Reads one request head from the start of `bytes`, everything received so far on the connection.
-///
-/// Returns the head and how many bytes it took (body and next request follow), or `None` while it is incomplete.
-///
-/// # Errors
-/// [`HttpError`] as soon as the bytes cannot become an acceptable head; `None` is never returned for more than
-/// [`HEAD_BYTES_MAX`] bytes.
-pub fn parse(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, HttpError> {
-    let Some(head_bytes) = frame(bytes)? else { return Ok(None) };
+/// Reads `head`, which ends with the first blank line behind a request line and holds none of what [`super::reader`]
+/// refuses.
+pub(super) fn read(head: &[u8]) -> Result<RequestHead, HttpError> {
     let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut fields);
-    let head = bytes.get(..head_bytes).unwrap_or_default();
     match request.parse(head) {
-        Ok(httparse::Status::Complete(used)) if used == head_bytes => {}
+        Ok(httparse::Status::Complete(used)) if used == head.len() => {}
         // The blank line was found, so httparse must agree on where the head ends.
-        Ok(_) => return Err(malformed(head_bytes, "unexpected end of the head")),
+        Ok(_) => return Err(malformed(head.len(), "unexpected end of the head")),
         Err(error) => return Err(of_httparse(error)),
     }
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
@@ -164,6 +160,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, HttpError> {
         _ => return Err(HttpError::Method),
     };
     let Target { path, query } = Target::parse(target, method == Method::Options)?;
+    super::route::check(&path).map_err(HttpError::Name)?;
     let (content_length, chunked) = message_length(request.headers, version == 1)?;
     if method != Method::Post && (chunked || content_length.is_some_and(|bytes| bytes > 0)) {
         return Err(HttpError::Body);
@@ -173,88 +170,10 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, HttpError> {
         return Err(HttpError::Host);
     }
     let headers = request.headers.iter().map(|h| (h.name.to_owned(), h.value.to_owned())).collect();
-    let head = RequestHead { method, path, query, http_1_1: version == 1, content_length, chunked, headers };
-    Ok(Some((head, head_bytes)))
+    Ok(RequestHead { method, path, query, http_1_1: version == 1, content_length, chunked, headers })
 }
 
-/// Finds the end of the head and refuses what must not stand in one. `None` means incomplete.
-fn frame(bytes: &[u8]) -> Result<Option<usize>, HttpError> {
-    let window = bytes.get(..HEAD_BYTES_MAX).unwrap_or(bytes);
-    let (mut line_start, mut lines, mut blank_lines) = (0, 0, 0);
-    for (at, &byte) in window.iter().enumerate() {
-        let first_of_line = at == line_start;
-        match byte {
-            0 => return Err(malformed(at, "NUL")),
-            b'\n' => {
-                if at == 0 || window.get(at - 1) != Some(&b'\r') {
-                    return Err(malformed(at, "line feed without carriage return"));
-                }
-                let empty = at - line_start == 1;
-                line_start = at + 1;
-                if !empty {
-                    lines += 1;
-                } else if lines > 0 {
-                    return Ok(Some(line_start));
-                } else {
-                    blank_lines += 1;
-                    if blank_lines > LEADING_BLANK_LINES_MAX {
-                        return Err(malformed(at, "blank lines instead of a request"));
-                    }
-                }
-            }
-            b' ' | b'\t' if first_of_line => return Err(malformed(at, "line starts with white space")),
-            _ if at > 0 && window.get(at - 1) == Some(&b'\r') => {
-                return Err(malformed(at, "carriage return without line feed"));
-            }
-            _ => {}
-        }
-    }
-    if window.len() < HEAD_BYTES_MAX {
-        return Ok(None);
-    }
-    Err(if lines == 0 { HttpError::TargetTooLong } else { HttpError::HeadTooLarge })
-}
-
-/// The body's length (RFC 9112 section 6.3): Content-Length, or whether it is chunked.
-fn message_length(
-    headers: &[httparse::Header<'_>],
-    http_1_1: bool,
-) -> Result<(Option<u64>, bool), HttpError> {
-    let (mut length, mut chunked) = (None, false);
-    for header in headers.iter() {
-        if header.name.eq_ignore_ascii_case("content-length") {
-            if length.is_some() {
-                return Err(HttpError::Length("several Content-Length fields"));
-            }
-            length = Some(decimal(header.value).ok_or(HttpError::Length("Content-Length is no number"))?);
-        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
-            if chunked {
-                return Err(HttpError::Length("several Transfer-Encoding fields"));
-            }
-            if !header.value.eq_ignore_ascii_case(b"chunked") {
-                return Err(HttpError::TransferCoding);
-            }
-            chunked = true;
-        }
-    }
-    if chunked && length.is_some() {
-        return Err(HttpError::Length("both Content-Length and Transfer-Encoding"));
-    }
-    if chunked && !http_1_1 {
-        return Err(HttpError::Length("Transfer-Encoding in HTTP/1.0"));
-    }
-    Ok((length, chunked))
-}
-
-/// Digits only: a sign, a list or white space inside are what smuggling is made of.
-fn decimal(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
-}
-
-const fn malformed(at: usize, what: &'static str) -> HttpError {
+pub(super) const fn malformed(at: usize, what: &'static str) -> HttpError {
     HttpError::Malformed { at, what }
 }
 

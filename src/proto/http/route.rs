@@ -1,6 +1,6 @@
 //! What stands where on the media port.
 
-pub use crate::config::NAME_BYTES_MAX;
+use crate::config::name::{NameError, check_app, check_stream};
 
 /// The resource that a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,15 +21,19 @@ pub enum Route<'a> {
 impl<'a> Route<'a> {
     /// The route of a decoded `path` (see [`RequestHead::path`](super::RequestHead)) and its `query`.
     pub(super) fn of(path: &'a str, query: &'a str) -> Route<'a> {
-        let flv = || {
-            let (app, file) = path.strip_prefix('/')?.rsplit_once('/')?;
-            let stream = file.strip_suffix(".flv")?;
-            let names = [app, stream];
-            if names.iter().any(|name| name.len() > NAME_BYTES_MAX) || stream.is_empty() {
-                return None;
-            }
-            app.split('/').all(|segment| !segment.is_empty()).then_some(Route::Flv { app, stream, query })
-        };
-        flv().unwrap_or(Route::Page)
+        medium(path).map_or(Route::Page, |(app, stream)| Route::Flv { app, stream, query })
     }
+}
+
+/// Holds the names in a path that asks for a medium to the rule that also holds for publishers.
+pub(super) fn check(path: &str) -> Result<(), NameError> {
+    medium(path).map_or(Ok(()), |(app, stream)| check_app(app).and(check_stream(stream)))
+}
+
+/// App and stream of a path that asks for a medium.
+fn medium(path: &str) -> Option<(&str, &str)> {
+    let (app, file) = path.strip_prefix('/')?.rsplit_once('/')?;
+    let stream = file.strip_suffix(".flv")?;
+    let whole = !stream.is_empty() && app.split('/').all(|level| !level.is_empty());
+    whole.then_some((app, stream))
 }

@@ -1,6 +1,7 @@
 //! Request targets: path and query, decoded once and checked (RFC 9112 section 3.2, RFC 3986).
 
 use super::HttpError;
+use crate::config::name::QUERY_BYTES_MAX;
 use std::borrow::Cow;
 
 /// Path and query of a request.
@@ -23,6 +24,9 @@ impl Target {
         }
         let origin = if target.starts_with('/') { target } else { origin_of_absolute(target)? };
         let (path, query) = origin.split_once('?').unwrap_or((origin, ""));
+        if query.len() > QUERY_BYTES_MAX {
+            return Err(HttpError::TargetTooLong);
+        }
         let path = if path.is_empty() { "/" } else { path };
         Ok(Target { path: decode_path(path)?, query: query.to_owned() })
     }

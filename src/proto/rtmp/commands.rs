@@ -1,14 +1,17 @@
 //! What commands mean, and the answers that ffmpeg, OBS, librtmp, GStreamer and Flash wait for.
 //!
 //! Transaction 0 asks for no answer (GStreamer's rtmp2sink sends releaseStream, FCPublish and publish so).
-//! There is one message stream, 1, and one publish or play a connection.
+//! There is one message stream, 1, and one publish or play at a time. Encoders that stop and start again without hanging
+//! up (deleteStream, createStream, publish) may; who has played may not, because its session has forgotten its connect.
 
 use super::capabilities::PlayerCapabilities;
 use super::event::{CloseReason, Event, PlayRequest, PublishRequest, StopCause};
-use super::name::StreamName;
+use super::name::{NameError, StreamName};
 use super::session::{Connected, Phase, ServerSession, ms};
 use super::status::{self, Level};
 use crate::media::Mono;
+use crate::observe::log::clean;
+use crate::wire::amf::Bounds;
 use crate::wire::amf0::{self, Value};
 use crate::wire::rtmp::{STREAM_ID, csid, type_id};
 
@@ -16,11 +19,14 @@ use crate::wire::rtmp::{STREAM_ID, csid, type_id};
 const SERVER_VERSION: &str = "FMS/3,5,7,7009";
 /// Characters of the client's self-description that are kept.
 const CLIENT_CHARS_MAX: usize = 64;
+/// Times that one connection may publish, a count. Operators stop and start an encoder a few times; a loop must not escape
+/// what is counted for each connection.
+pub(super) const PUBLISHES_MAX: u8 = 16;
 
 impl ServerSession {
     /// One command: AMF0 values, the first its name, the second its transaction.
     pub(super) fn command(&mut self, now: Mono, body: &[u8]) {
-        let values = match amf0::decode_all(body) {
+        let values = match amf0::decode_within(body, Bounds::COMMAND) {
             Ok(values) => values,
             Err(error) => return self.close_with(CloseReason::MessageSyntax, error),
         };
@@ -85,6 +91,7 @@ impl ServerSession {
             app: text("app").to_owned(),
             client: text("flashVer").chars().filter(|c| !c.is_control()).take(CLIENT_CHARS_MAX).collect(),
             capabilities: PlayerCapabilities::from_connect(command),
+            publishes: 0,
         };
         self.replies_in_amf3 = encoding == 3.0;
         self.reconnects = connected.capabilities.reconnects();
@@ -112,25 +119,30 @@ impl ServerSession {
     }
 
     fn publish(&mut self, name: Option<&Value>) {
-        match self.take_request(name) {
-            Request::Valid(StreamName { app, stream, query }, connected) => {
-                self.phase = Phase::DecidingPublish;
-                let client = connected.client;
+        match self.take_request(name, true) {
+            Request::Valid(StreamName { app, stream, query }, mut connected) => {
+                connected.publishes += 1;
+                let client = connected.client.clone();
+                self.phase = Phase::DecidingPublish(connected);
                 self.push_event(Event::Publish(PublishRequest { app, stream, query, client }));
             }
             Request::Second => {
                 let text = "There is one stream a connection.";
                 self.status(Level::Error, "NetStream.Publish.BadName", text);
             }
-            Request::Invalid(error) => {
-                self.status(Level::Error, "NetStream.Publish.BadName", &error);
-                self.close_with(CloseReason::InvalidName, error);
+            Request::Exhausted => {
+                let text = "Connect anew to publish again.";
+                self.status(Level::Error, "NetStream.Publish.BadName", text);
+            }
+            Request::Invalid { error, shown } => {
+                self.status(Level::Error, "NetStream.Publish.BadName", &error.to_string());
+                self.close_with(CloseReason::InvalidName, format_args!("{error}: {shown}"));
             }
         }
     }
 
     fn play(&mut self, name: Option<&Value>, start: Option<&Value>) {
-        match self.take_request(name) {
+        match self.take_request(name, false) {
             Request::Valid(StreamName { app, stream, query }, connected) => {
                 self.phase = Phase::DecidingPlay;
                 let Connected { client, capabilities, .. } = *connected;
@@ -145,39 +157,53 @@ impl ServerSession {
                     capabilities,
                 }));
             }
-            Request::Second => {
+            Request::Second | Request::Exhausted => {
                 let text = "There is one stream a connection.";
                 self.status(Level::Error, "NetStream.Play.Failed", text);
             }
-            Request::Invalid(error) => {
-                self.status(Level::Error, "NetStream.Play.StreamNotFound", &error);
-                self.close_with(CloseReason::InvalidName, error);
+            Request::Invalid { error, shown } => {
+                self.status(Level::Error, "NetStream.Play.StreamNotFound", &error.to_string());
+                self.close_with(CloseReason::InvalidName, format_args!("{error}: {shown}"));
             }
         }
     }
 
-    /// The normalised name and what connect told, once a connection.
-    fn take_request(&mut self, name: Option<&Value>) -> Request {
-        let Phase::Idle(connected) = &self.phase else { return Request::Second };
-        match StreamName::parse(&connected.app, name.and_then(Value::as_str).unwrap_or_default()) {
-            Ok(name) => match std::mem::replace(&mut self.phase, Phase::Ended) {
-                Phase::Idle(connected) => {
+    /// The normalised name and what connect told, if the connection is free for a stream. `again` lets in who has published
+    /// before.
+    fn take_request(&mut self, name: Option<&Value>, again: bool) -> Request {
+        let connected = match &self.phase {
+            Phase::Idle(connected) => connected,
+            Phase::Ended(Some(connected)) if again => connected,
+            _ => return Request::Second,
+        };
+        if connected.publishes >= PUBLISHES_MAX {
+            return Request::Exhausted;
+        }
+        let name = name.and_then(Value::as_str).unwrap_or_default();
+        match StreamName::parse(&connected.app, name) {
+            Ok(name) => match std::mem::replace(&mut self.phase, Phase::Ended(None)) {
+                Phase::Idle(connected) | Phase::Ended(Some(connected)) => {
                     self.phase_ends_at = Mono::NEVER; // from here the application's time runs, not the peer's
                     Request::Valid(name, connected)
                 }
                 _ => Request::Second,
             },
-            Err(error) => Request::Invalid(error.to_string()),
+            Err(error) => {
+                let shown = format!("{}/{}", clean(&connected.app), clean(name));
+                Request::Invalid { error, shown }
+            }
         }
     }
 
     fn end_stream(&mut self, now: Mono, cause: StopCause) {
-        match self.phase {
-            Phase::Publishing => self.push_event(Event::Unpublish(cause)),
+        match std::mem::replace(&mut self.phase, Phase::Ended(None)) {
+            Phase::Publishing(connected) => {
+                self.phase = Phase::Ended(Some(connected));
+                self.push_event(Event::Unpublish(cause));
+            }
             Phase::Playing => self.push_event(Event::PlayStopped(cause)),
-            _ => return, // librtmp deletes streams that it never used
+            other => return self.phase = other, // librtmp deletes streams that it never used
         }
-        self.phase = Phase::Ended;
         self.phase_ends_at = now + ms(self.config.request_timeout_ms);
     }
 
@@ -253,7 +279,13 @@ impl ServerSession {
 /// What became of a publish or play.
 enum Request {
     Valid(StreamName, Box<Connected>),
-    /// The connection has published or played already.
+    /// The connection has a stream, or has played.
     Second,
-    Invalid(String),
+    /// It has published [`PUBLISHES_MAX`] times.
+    Exhausted,
+    Invalid {
+        error: NameError,
+        /// App and name as they may stand in a log line.
+        shown: String,
+    },
 }

@@ -11,19 +11,19 @@ use crate::wire::rtmp::control::{Control, UserControl};
 impl ServerSession {
     /// Lets the waiting publisher in, and parses what it has sent meanwhile.
     pub fn accept_publish(&mut self, now: Mono) {
-        if !matches!(self.phase, Phase::DecidingPublish) {
-            return;
+        match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::DecidingPublish(connected) => self.phase = Phase::Publishing(connected),
+            other => return self.phase = other,
         }
         Control::User(UserControl::StreamBegin(STREAM_ID)).write(&mut self.out);
         self.status(Level::Status, "NetStream.Publish.Start", "Publishing.");
-        self.phase = Phase::Publishing;
         self.reader.set_limits(Limits::PUBLISHER);
         self.resume(now);
     }
 
     /// Turns the waiting publisher away.
     pub fn reject_publish(&mut self, _now: Mono, refusal: PublishRefusal) {
-        if !matches!(self.phase, Phase::DecidingPublish) {
+        if !matches!(self.phase, Phase::DecidingPublish(_)) {
             return;
         }
         let (reason, code, text) = match refusal {

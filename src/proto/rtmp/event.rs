@@ -149,7 +149,7 @@ pub enum CloseReason {
     TooManyChunkStreams,
     /// A message above the size limit.
     MessageTooLong,
-    /// Too many bytes in unfinished messages.
+    /// Too many unfinished messages, or too many bytes in them.
     TooMuchOutstanding,
     /// Too many bytes sent before publish or play was answered.
     InputOverflow,

@@ -3,6 +3,7 @@
 use super::event::{CloseReason, Event};
 use super::session::ServerSession;
 use crate::media::{Frame, Kind, Mono};
+use crate::wire::amf::Bounds;
 use crate::wire::rtmp::chunk::{Limits, Message};
 use crate::wire::rtmp::message::AggregateItems;
 use crate::wire::rtmp::type_id;
@@ -43,6 +44,9 @@ impl ServerSession {
 
     /// The messages inside an aggregate, each as if it had come alone.
     pub(super) fn aggregate(&mut self, now: Mono, message: Message) {
+        if !self.is_publishing() {
+            return self.count_dropped(); // its items would be copied for nothing
+        }
         for item in AggregateItems::new(message.payload.clone(), message.timestamp_ms) {
             match item {
                 Ok(item) => match item.type_id {
@@ -76,7 +80,7 @@ fn amf0_from_amf3_data(body: Bytes) -> Option<Bytes> {
         return None;
     }
     let plain = if body.first() == Some(&0) { body.slice(1..) } else { body.clone() };
-    let mut decoder = amf0::Decoder::new(&plain);
+    let mut decoder = amf0::Decoder::new(&plain, Bounds::DATA);
     let mut values = Vec::new();
     let readable = loop {
         match decoder.next_value() {

@@ -2,12 +2,11 @@
 //!
 //! Clients divide the path of an URL as they like: ffmpeg takes the last component as the name, OBS what the user typed
 //! as key, others leave everything in the app. So both are joined and divided again: the last component is the stream,
-//! all before it the app. Everything behind `?`, in either, is the query.
+//! all before it the app. Everything behind `?`, in either, is the query. What may stand in a name is the rule of
+//! [`crate::config::name`]; RTMP itself has no escapes, so `%20` in one stays what it is.
 
-pub use crate::config::NAME_BYTES_MAX;
-
-/// Longest query, in bytes: signed tokens are one to two kilobytes.
-pub const QUERY_BYTES_MAX: usize = 4096;
+pub use crate::config::name::{NAME_BYTES_MAX, NameError, QUERY_BYTES_MAX};
+use crate::config::name::{check_app, check_stream};
 
 /// A normalised name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,20 +17,6 @@ pub struct StreamName {
     pub stream: String,
     /// The query of the app and of the name, joined by `&`.
     pub query: String,
-}
-
-/// Why a name is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NameError {
-    /// There is no app, no stream name, or an empty component between them.
-    #[error("app and stream name must not be empty")]
-    Empty,
-    /// Above [`NAME_BYTES_MAX`] or [`QUERY_BYTES_MAX`].
-    #[error("app, stream name or query is too long")]
-    TooLong,
-    /// A control character, a backslash, text that is not UTF-8 (U+FFFD), or a component `.` or `..`.
-    #[error("app or stream name has a forbidden character or component")]
-    Forbidden,
 }
 
 impl StreamName {
@@ -45,22 +30,14 @@ impl StreamName {
         let parts = [app_path, name_path].map(|part| part.trim_matches('/'));
         let path = parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("/");
         let (app, stream) = path.rsplit_once('/').ok_or(NameError::Empty)?;
-        for component in path.split('/') {
-            match component {
-                "" => return Err(NameError::Empty),
-                "." | ".." => return Err(NameError::Forbidden),
-                _ if component.contains(|c: char| c.is_control() || c == '\\' || c == '\u{fffd}') => {
-                    return Err(NameError::Forbidden);
-                }
-                _ => {}
-            }
-        }
+        check_app(app)?;
+        check_stream(stream)?;
         let queries = [app_query, name_query].map(|query| query.trim_matches('&'));
         let query = queries.iter().filter(|query| !query.is_empty()).copied().collect::<Vec<_>>().join("&");
         if query.contains(char::is_control) {
             return Err(NameError::Forbidden);
         }
-        if app.len() > NAME_BYTES_MAX || stream.len() > NAME_BYTES_MAX || query.len() > QUERY_BYTES_MAX {
+        if query.len() > QUERY_BYTES_MAX {
             return Err(NameError::TooLong);
         }
         Ok(StreamName { app: app.to_owned(), stream: stream.to_owned(), query })
@@ -109,6 +86,8 @@ mod tests {
             ("live", "c\nm", NameError::Forbidden),
             ("live", "c\\m", NameError::Forbidden),
             ("live", "c\u{fffd}m", NameError::Forbidden),
+            ("live", "%2e%2e", NameError::Forbidden),
+            ("live/%2e%2e", "cam", NameError::Forbidden),
             ("live", "cam?a\r\nb", NameError::Forbidden),
             (&long, "cam", NameError::TooLong),
             ("live", &long, NameError::TooLong),

@@ -51,12 +51,14 @@ impl Default for SessionConfig {
     }
 }
 
-/// What connect told; needed until publish or play is accepted.
+/// What connect told; needed until play is accepted, or for a publisher to publish again.
 #[derive(Debug)]
 pub(super) struct Connected {
     pub(super) app: String,
     pub(super) client: String,
     pub(super) capabilities: PlayerCapabilities,
+    /// How many times it has published.
+    pub(super) publishes: u8,
 }
 
 /// Where the conversation stands.
@@ -67,12 +69,12 @@ pub(super) enum Phase {
     Connect,
     /// Waiting for publish or play.
     Idle(Box<Connected>),
-    DecidingPublish,
+    DecidingPublish(Box<Connected>),
     DecidingPlay,
-    Publishing,
+    Publishing(Box<Connected>),
     Playing,
-    /// The peer ended its stream; it is expected to hang up.
-    Ended,
+    /// The peer ended its stream; it is expected to hang up. A publisher may publish again.
+    Ended(Option<Box<Connected>>),
     Closed,
 }
 
@@ -155,7 +157,7 @@ impl ServerSession {
         if now >= self.phase_ends_at {
             self.close(match self.phase {
                 Phase::Handshake(_) | Phase::Connect => CloseReason::HandshakeTimeout,
-                Phase::Ended => CloseReason::ClientDone,
+                Phase::Ended(_) => CloseReason::ClientDone,
                 _ => CloseReason::RequestTimeout,
             });
         } else if now >= self.silence_ends_at() {
@@ -198,7 +200,7 @@ impl ServerSession {
 
     /// Whether a publish or play waits for its decision; reading on only fills the bounded buffer behind it.
     pub fn is_deciding(&self) -> bool {
-        matches!(self.phase, Phase::DecidingPublish | Phase::DecidingPlay)
+        matches!(self.phase, Phase::DecidingPublish(_) | Phase::DecidingPlay)
     }
 
     /// Whether the session is over.
@@ -230,13 +232,16 @@ impl ServerSession {
     pub fn heap_bytes(&self) -> usize {
         let phase = match &self.phase {
             Phase::Handshake(handshake) => size_of::<ServerHandshake>() + handshake.heap_bytes(),
-            Phase::Idle(connected) => {
+            Phase::Idle(connected)
+            | Phase::DecidingPublish(connected)
+            | Phase::Publishing(connected)
+            | Phase::Ended(Some(connected)) => {
                 size_of::<Connected>()
                     + connected.app.capacity()
                     + connected.client.capacity()
                     + connected.capabilities.heap_bytes()
             }
-            _ => 0,
+            Phase::Connect | Phase::DecidingPlay | Phase::Playing | Phase::Ended(None) | Phase::Closed => 0,
         };
         let detail = self.detail.as_ref().map_or(0, |detail| detail.len());
         let events = self.events.capacity() * size_of::<Event>();
@@ -244,7 +249,7 @@ impl ServerSession {
     }
 
     pub(super) fn is_publishing(&self) -> bool {
-        matches!(self.phase, Phase::Publishing)
+        matches!(self.phase, Phase::Publishing(_))
     }
 
     pub(super) fn push_event(&mut self, event: Event) {
@@ -392,7 +397,7 @@ fn chunk_reason(error: &ChunkError) -> CloseReason {
         ChunkError::Control(_) => CloseReason::MessageSyntax,
         ChunkError::TooManyChunkStreams => CloseReason::TooManyChunkStreams,
         ChunkError::MessageTooLong { .. } => CloseReason::MessageTooLong,
-        ChunkError::TooMuchOutstanding => CloseReason::TooMuchOutstanding,
+        ChunkError::TooManyPartial | ChunkError::TooMuchOutstanding => CloseReason::TooMuchOutstanding,
     }
 }
 

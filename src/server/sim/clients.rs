@@ -212,6 +212,14 @@ pub enum Pace {
     Resets(u64),
 }
 
+/// What a viewer may ask for while it watches, by RTMP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whim {
+    Pause(bool),
+    Video(bool),
+    Audio(bool),
+}
+
 #[derive(Debug)]
 enum Reader {
     /// What is left of the head is not read as FLV.
@@ -235,8 +243,24 @@ pub struct Viewer {
     pub audit: Audit,
     /// It has read the server's end of stream, or its connection is gone.
     pub over: bool,
+    /// What it will ask for, and when, the last first. By HTTP-FLV one that has any asks to join at once (`?join=live`).
+    pub whims: Vec<(u64, Whim)>,
     reader: Reader,
     next_at: u64,
+}
+
+impl Whim {
+    fn bytes(self) -> Vec<u8> {
+        let (name, on) = match self {
+            Whim::Pause(on) => ("pause", on),
+            Whim::Video(on) => ("receiveVideo", on),
+            Whim::Audio(on) => ("receiveAudio", on),
+        };
+        let mut out = Vec::new();
+        let arguments = [Value::Null, Value::Boolean(on), Value::Number(0.0)];
+        message(&mut out, csid::STREAM, type_id::COMMAND_AMF0, 1, 0, &command(name, 0.0, &arguments));
+        out
+    }
 }
 
 impl Viewer {
@@ -255,9 +279,23 @@ impl Viewer {
             pace,
             audit: Audit::default(),
             over: false,
+            whims: Vec::new(),
             reader,
             next_at: from_us,
         }
+    }
+
+    /// Gives it whims, some time behind its arrival.
+    pub fn with_whims(mut self, rng: &mut Rng) -> Viewer {
+        let mut at_us = self.next_at;
+        for _ in 0..rng.within(1..6) {
+            at_us += rng.pick(&[0, 3000, 50_000, 400_000]) + rng.within(1..50_000);
+            let on = rng.chance(50);
+            self.whims.push((at_us, rng.pick(&[Whim::Pause(on), Whim::Video(on), Whim::Audio(on)])));
+        }
+        self.whims.reverse();
+        self.audit.fickle = true;
+        self
     }
 
     /// Where it connects, see [`super::super::gateway::LISTENERS`].
@@ -269,7 +307,8 @@ impl Viewer {
     pub fn begin(&self, world: &mut World) {
         let bytes = match &self.reader {
             Reader::Flv { .. } => {
-                format!("GET /live/{}.flv HTTP/1.1\r\nHost: sim\r\n\r\n", self.name).into_bytes()
+                let query = if self.whims.is_empty() { "" } else { "?join=live" };
+                format!("GET /live/{}.flv{query} HTTP/1.1\r\nHost: sim\r\n\r\n", self.name).into_bytes()
             }
             Reader::Rtmp { .. } => {
                 let mut out = hello();
@@ -292,6 +331,11 @@ impl Viewer {
         let pipe = &mut world.pipes[self.pipe];
         let wait_us = rng.within(200..4000);
         self.next_at = now_us + wait_us;
+        while matches!(self.reader, Reader::Rtmp { .. })
+            && let Some((_, whim)) = self.whims.pop_if(|(at_us, _)| *at_us <= now_us)
+        {
+            pipe.to_server.extend(whim.bytes());
+        }
         let len = match self.pace {
             Pace::Fast => pipe.to_client.len(),
             Pace::Slow(bytes_per_ms) => pipe.to_client.len().min((bytes_per_ms * wait_us / 1000) as usize),
@@ -371,6 +415,8 @@ pub struct Audit {
     pub behind_key: bool,
     /// The gap in front of that keyframe is counted already.
     counted: bool,
+    /// It pauses, or leaves pictures or sounds out: gaps are of its own making, and sound may come alone.
+    pub fickle: bool,
 }
 
 impl Audit {
@@ -428,11 +474,11 @@ impl Audit {
             return Ok(());
         }
         let behind_key = std::mem::take(&mut self.behind_key);
-        if self.last[0].is_none() {
+        if self.last[0].is_none() && !self.fickle {
             return Err(format!("{this} comes before any picture"));
         }
         if !follows && before.is_some() && !from_another {
-            if !behind_key {
+            if !behind_key && !self.fickle {
                 return Err(format!("{this} comes behind {before:?}, and no keyframe between them"));
             }
             self.count_gap();
@@ -441,6 +487,6 @@ impl Audit {
     }
 
     fn count_gap(&mut self) {
-        self.skips += u32::from(!std::mem::replace(&mut self.counted, true));
+        self.skips += u32::from(!std::mem::replace(&mut self.counted, true) && !self.fickle);
     }
 }

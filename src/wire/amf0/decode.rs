@@ -1,65 +1,25 @@
 //! The AMF0 decoder.
 
-use super::{AmfError, AmfErrorKind, DEPTH_MAX, ELEMENTS_MAX, Object, TEXT_BYTES_MAX, Value};
+use super::{AmfError, AmfErrorKind, Object, Value};
+use crate::wire::amf::{Bounds, Input, References};
 use crate::wire::amf3;
-
-/// What one message may still cost; shared by AMF0 and the AMF3 values inside it.
-#[derive(Debug)]
-pub(in crate::wire) struct Budget {
-    elements_left: u32,
-    text_bytes_left: usize,
-}
-
-impl Budget {
-    pub(in crate::wire) fn new() -> Budget {
-        Budget { elements_left: ELEMENTS_MAX, text_bytes_left: TEXT_BYTES_MAX }
-    }
-
-    /// Pays for one value at `offset`, nested `depth` deep.
-    pub(in crate::wire) fn element(&mut self, offset: usize, depth: u32) -> Result<(), AmfError> {
-        if depth >= DEPTH_MAX {
-            return Err(AmfError { offset, kind: AmfErrorKind::TooDeep });
-        }
-        self.elements_left = self
-            .elements_left
-            .checked_sub(1)
-            .ok_or(AmfError { offset, kind: AmfErrorKind::TooManyElements })?;
-        Ok(())
-    }
-
-    /// Pays for `len` bytes of text at `offset`.
-    pub(in crate::wire) fn text(&mut self, offset: usize, len: usize) -> Result<(), AmfError> {
-        self.text_bytes_left = self
-            .text_bytes_left
-            .checked_sub(len)
-            .ok_or(AmfError { offset, kind: AmfErrorKind::TooMuchText })?;
-        Ok(())
-    }
-}
 
 /// Decodes the values of one message body, one at a time.
 #[derive(Debug)]
 pub struct Decoder<'a> {
-    bytes: &'a [u8],
-    pos: usize,
-    budget: Budget,
-    /// Offsets of the complex values met so far: what marker 7 counts.
-    complex: Vec<usize>,
-    /// Nonzero while a reference is decoded again; nothing is added to `complex` then.
-    replays: u32,
+    input: Input<'a>,
+    /// The complex values met so far: what marker 7 counts.
+    complex: References,
     amf3: amf3::Tables,
     met_amf3: bool,
 }
 
 impl<'a> Decoder<'a> {
-    /// A decoder at the start of `bytes`.
-    pub fn new(bytes: &'a [u8]) -> Decoder<'a> {
+    /// A decoder at the start of `bytes`, within `bounds`.
+    pub fn new(bytes: &'a [u8], bounds: Bounds) -> Decoder<'a> {
         Decoder {
-            bytes,
-            pos: 0,
-            budget: Budget::new(),
-            complex: Vec::new(),
-            replays: 0,
+            input: Input::new(bytes, bounds),
+            complex: References::default(),
             amf3: amf3::Tables::default(),
             met_amf3: false,
         }
@@ -67,7 +27,7 @@ impl<'a> Decoder<'a> {
 
     /// The offset of the next value.
     pub fn position(&self) -> usize {
-        self.pos
+        self.input.pos()
     }
 
     /// Whether any value so far was AMF3 (marker 0x11), so that the bytes are not plain AMF0.
@@ -77,72 +37,66 @@ impl<'a> Decoder<'a> {
 
     /// The next value, `None` at the end of the bytes.
     pub fn next_value(&mut self) -> Result<Option<Value>, AmfError> {
-        if self.pos == self.bytes.len() {
+        if self.input.is_at_end() {
             return Ok(None);
         }
         self.value(0).map(Some)
     }
 
-    fn fail<T>(&self, kind: AmfErrorKind) -> Result<T, AmfError> {
-        Err(AmfError { offset: self.pos, kind })
-    }
-
-    fn take(&mut self, len: usize) -> Result<&'a [u8], AmfError> {
-        match self.bytes.get(self.pos..).and_then(|rest| rest.get(..len)) {
-            Some(taken) => {
-                self.pos += len;
-                Ok(taken)
-            }
-            None => self.fail(AmfErrorKind::Truncated),
-        }
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], AmfError> {
-        let mut out = [0; N];
-        out.copy_from_slice(self.take(N)?);
-        Ok(out)
-    }
-
     fn u16(&mut self) -> Result<u16, AmfError> {
-        Ok(u16::from_be_bytes(self.array()?))
+        Ok(u16::from_be_bytes(self.input.array()?))
     }
 
     fn u32(&mut self) -> Result<u32, AmfError> {
-        Ok(u32::from_be_bytes(self.array()?))
-    }
-
-    fn text(&mut self, len: usize) -> Result<String, AmfError> {
-        let at = self.pos;
-        let bytes = self.take(len)?;
-        self.budget.text(at, len)?;
-        Ok(String::from_utf8_lossy(bytes).into_owned())
+        Ok(u32::from_be_bytes(self.input.array()?))
     }
 
     fn short_text(&mut self) -> Result<String, AmfError> {
         let len = self.u16()?;
-        self.text(len as usize)
+        self.input.text(len as usize)
     }
 
     fn long_text(&mut self) -> Result<String, AmfError> {
         let len = self.u32()?;
-        self.text(len as usize)
+        self.input.text(len as usize)
     }
 
     fn value(&mut self, depth: u32) -> Result<Value, AmfError> {
-        let start = self.pos;
-        self.budget.element(start, depth)?;
-        let [marker] = self.array()?;
-        if matches!(marker, 3 | 8 | 10 | 16) && self.replays == 0 {
-            self.complex.push(start);
-        }
+        let start = self.input.pos();
+        self.input.pay_element(start, depth)?;
+        let [marker] = self.input.array()?;
         Ok(match marker {
-            0 => Value::Number(f64::from_be_bytes(self.array()?)),
-            1 => Value::Boolean(self.array::<1>()? != [0]),
+            0 => Value::Number(self.input.number()?),
+            1 => Value::Boolean(self.input.array::<1>()? != [0]),
             2 => Value::String(self.short_text()?),
-            3 => Value::Object(self.members(depth, false)?),
+            3 | 8 | 10 | 16 => {
+                let number = self.complex.begin(&self.input, start);
+                let value = self.complex(marker, depth)?;
+                self.complex.end(number);
+                value
+            }
             5 => Value::Null,
             6 => Value::Undefined,
             7 => return self.reference(start, depth),
+            11 => Value::Date {
+                unix_ms: self.input.number()?,
+                zone_min: i16::from_be_bytes(self.input.array()?),
+            },
+            12 => Value::String(self.long_text()?),
+            13 => Value::Unsupported,
+            15 => Value::Xml(self.long_text()?),
+            17 => {
+                self.met_amf3 = true;
+                amf3::decode_value(&mut self.input, &mut self.amf3, depth + 1)?
+            }
+            other => return Err(AmfError { offset: start, kind: AmfErrorKind::UnknownMarker(other) }),
+        })
+    }
+
+    /// What stands behind the markers of values that hold others.
+    fn complex(&mut self, marker: u8, depth: u32) -> Result<Value, AmfError> {
+        Ok(match marker {
+            3 => Value::Object(self.members(depth, false)?),
             8 => {
                 self.u32()?; // the count: a hint that encoders get wrong
                 Value::EcmaArray(self.members(depth, true)?)
@@ -155,22 +109,7 @@ impl<'a> Decoder<'a> {
                 }
                 Value::StrictArray(items)
             }
-            11 => Value::Date {
-                unix_ms: f64::from_be_bytes(self.array()?),
-                zone_min: i16::from_be_bytes(self.array()?),
-            },
-            12 => Value::String(self.long_text()?),
-            13 => Value::Unsupported,
-            15 => Value::Xml(self.long_text()?),
-            16 => Value::TypedObject { class: self.short_text()?, object: self.members(depth, false)? },
-            17 => {
-                self.met_amf3 = true;
-                let (value, end) =
-                    amf3::decode_value(self.bytes, self.pos, depth + 1, &mut self.budget, &mut self.amf3)?;
-                self.pos = end;
-                value
-            }
-            other => return Err(AmfError { offset: start, kind: AmfErrorKind::UnknownMarker(other) }),
+            _ => Value::TypedObject { class: self.short_text()?, object: self.members(depth, false)? },
         })
     }
 
@@ -178,11 +117,7 @@ impl<'a> Decoder<'a> {
     fn members(&mut self, depth: u32, open_end: bool) -> Result<Object, AmfError> {
         let mut members = Vec::new();
         loop {
-            if open_end && self.pos == self.bytes.len() {
-                return Ok(Object(members));
-            }
-            if self.bytes.get(self.pos..).is_some_and(|rest| rest.starts_with(&[0, 0, 9])) {
-                self.pos += 3;
+            if (open_end && self.input.is_at_end()) || self.input.skip(&[0, 0, 9]) {
                 return Ok(Object(members));
             }
             let key = self.short_text()?;
@@ -192,22 +127,23 @@ impl<'a> Decoder<'a> {
     }
 
     fn reference(&mut self, start: usize, depth: u32) -> Result<Value, AmfError> {
-        let index = self.u16()?;
-        let Some(&target) = self.complex.get(index as usize) else {
-            return Err(AmfError { offset: start, kind: AmfErrorKind::BadReference });
-        };
-        let resume = std::mem::replace(&mut self.pos, target);
-        self.replays += 1;
+        let number = self.u16()?;
+        let target = self.complex.find(number as usize, start)?;
+        let behind = self.input.replay(target);
         let value = self.value(depth + 1);
-        self.replays -= 1;
-        self.pos = resume;
+        self.input.resume(behind);
         value
     }
 }
 
-/// Decodes all values of a message body.
+/// Decodes all values of a message body, within the bounds of metadata.
 pub fn decode_all(bytes: &[u8]) -> Result<Vec<Value>, AmfError> {
-    let mut decoder = Decoder::new(bytes);
+    decode_within(bytes, Bounds::DATA)
+}
+
+/// Decodes all values of a message body, within `bounds`.
+pub fn decode_within(bytes: &[u8], bounds: Bounds) -> Result<Vec<Value>, AmfError> {
+    let mut decoder = Decoder::new(bytes, bounds);
     let mut values = Vec::new();
     while let Some(value) = decoder.next_value()? {
         values.push(value);

@@ -1,6 +1,7 @@
 //! Tables for the AMF0 decoder and encoder.
 
 use super::*;
+use crate::wire::amf::{Bounds, DEPTH_MAX};
 use proptest::prelude::*;
 
 fn object(members: &[(&str, Value)]) -> Object {
@@ -57,8 +58,12 @@ fn errors_carry_their_offset() {
         (b"\x03\0\x01a\x05".to_vec(), 5, Truncated), // only ECMA arrays may lack their terminator
         (b"\x07\0\0".to_vec(), 0, BadReference),
         (b"\x0a\xff\xff\xff\xff\x05".to_vec(), 6, Truncated),
-        (b"\x03\0\x01a\x07\0\0\0\0\x09".to_vec(), 0, TooDeep), // an object inside itself
-        ([&b"\x0a\xff\xff\xff\xff"[..], &[5; 9000]].concat(), 5 + ELEMENTS_MAX as usize - 1, TooManyElements),
+        (b"\x03\0\x01a\x07\0\0\0\0\x09".to_vec(), 4, Cycle), // an object inside itself
+        (
+            [&b"\x0a\xff\xff\xff\xff"[..], &[5; 9000]].concat(),
+            5 + Bounds::DATA.elements as usize - 1,
+            TooManyElements,
+        ),
         ([b"\x0a\0\0\0\x01".repeat(40), vec![5]].concat(), 5 * DEPTH_MAX as usize, TooDeep),
     ];
     for (bytes, offset, kind) in rows {
@@ -69,6 +74,56 @@ fn errors_carry_their_offset() {
             &bytes[..bytes.len().min(20)]
         );
     }
+}
+
+/// Nothing in these is finished by going deeper than the bound, taking what was announced, or following a circle.
+#[test]
+fn r4_hostile_values_cost_no_more_than_their_bounds() {
+    use AmfErrorKind::*;
+    let objects = b"\x03\0\x01a".repeat(10_000);
+    let keys: Vec<u8> =
+        (0..100_000).flat_map(|n: u32| [0, 4, b'a', (n >> 16) as u8, (n >> 8) as u8, n as u8, 5]).collect();
+    let object = |members: &[u8]| [b"\x03", members, b"\0\0\x09"].concat();
+    // Each holds the one before it twice.
+    let doubling: Vec<u8> = (0..14u8).flat_map(|n| [10, 0, 0, 0, 2, 7, 0, n, 7, 0, n]).collect();
+    let rows = [
+        (objects, TooDeep),
+        (b"\x0a\0\0\0\x01".repeat(10_000), TooDeep),
+        ([&b"\x08\xff\xff\xff\xff"[..], &keys].concat(), TooManyElements),
+        (object(&keys), TooManyElements),
+        (b"\x0a\xff\xff\xff\xff".to_vec(), Truncated),
+        (b"\x0c\xff\xff\xff\xffab".to_vec(), Truncated),
+        (b"\x02\xff\xffab".to_vec(), Truncated),
+        ([&b"\x0c\0\x01\0\x01"[..], &[b'x'; 0x1_0001]].concat(), TooMuchText),
+        (object(b"\0\x01a\x07\0\0"), Cycle),
+        // two objects that hold each other
+        (object(b"\0\x01a\x03\0\x01b\x07\0\0\0\0\x09"), Cycle),
+        ([&b"\x0a\0\0\0\0"[..], &doubling].concat(), TooManyElements),
+    ];
+    for (bytes, want) in rows {
+        let got = decode_within(&bytes, Bounds::COMMAND);
+        assert_eq!(got.map_err(|error| error.kind), Err(want), "{:02x?}", &bytes[..bytes.len().min(20)]);
+    }
+    // Just within the bounds.
+    let members = &keys[..7 * (Bounds::COMMAND.elements as usize - 1)];
+    assert!(decode_within(&object(members), Bounds::COMMAND).is_ok());
+    let deep = b"\x0a\0\0\0\x01".repeat(DEPTH_MAX as usize - 1);
+    assert!(decode_within(&[&deep[..], &[5]].concat(), Bounds::COMMAND).is_ok());
+}
+
+#[test]
+fn r4_references_end() {
+    // An array in an array, each level by reference to the one before: as deep as is allowed, no deeper.
+    let level = |number: u8| [10, 0, 0, 0, 1, 7, 0, number];
+    let chain = |levels: u8| [b"\x0a\0\0\0\0".to_vec(), (0..levels).flat_map(level).collect()].concat();
+    assert!(decode_all(&chain(3)).is_ok());
+    let error = decode_all(&chain(60)).map_err(|error| error.kind);
+    assert_eq!(error, Err(AmfErrorKind::TooDeep));
+    // An object in AMF3 that is read again through AMF0 keeps its number there.
+    let bytes = b"\x0a\0\0\0\x01\x11\x09\x01\x01\x07\0\0\x11\x09\x03\x01\x01\x11\x09\x02";
+    let null = Value::StrictArray(vec![Value::Null]);
+    let got = decode_all(bytes).expect("valid");
+    assert_eq!(got[2..], [null.clone(), null]);
 }
 
 #[test]

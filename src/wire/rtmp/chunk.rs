@@ -1,8 +1,9 @@
 //! Reading the chunk stream (section 5.3).
 //!
-//! Each payload byte is copied once, from the read buffer to its message's own buffer, which is then frozen. What
-//! must stay true: memory follows bytes that have arrived, never a length that was announced beyond one step; all partial
-//! messages together stay within a bound. Both are set by the [`Limits`] in force.
+//! Each payload byte is copied from the read buffer to its message's own buffer, which is then frozen. What must stay
+//! true: memory follows bytes that have arrived, never a length that was announced beyond one step; all partial messages
+//! together stay within a bound in number and in bytes. All three are set by the [`Limits`] in force. A buffer doubles up
+//! to exactly the announced length, so a finished message holds no spare room.
 //!
 //! Corners of real peers: the extended timestamp of type 3 chunks is there (Flash, librtmp, ffmpeg) or is not (old
 //! encoders), which only a look at its value tells; a first chunk of type 1 on a new chunk stream counts as message
@@ -10,47 +11,72 @@
 
 use super::control::{Control, ControlError};
 use super::{CHUNK_SIZE_DEFAULT, TIMESTAMP_EXTENDED, type_id};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use stream::{ChunkStream, Header};
 
 mod stream;
 
-/// What a peer may make the reader hold. Growing buffers double, so the outstanding bytes are at least twice a message.
+/// Longest message that is neither audio, video, data nor aggregate, whoever sends it, in bytes. Commands with long tokens
+/// are a few kilobytes.
+pub const COMMAND_BYTES_MAX: u32 = 64 << 10;
+
+/// What a peer may make the reader hold.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Chunk streams; real peers use at most eight.
+    /// Chunk streams that have a header to inherit from, a count; real peers use at most eight.
     pub chunk_streams: usize,
-    /// Largest message, in bytes.
+    /// Messages that are begun and not finished, a count; real peers interleave two or three.
+    pub partial_messages: usize,
+    /// Largest message, in bytes; see also [`COMMAND_BYTES_MAX`].
     pub message_bytes: u32,
-    /// Buffer space taken at once for a message, in bytes. A message up to this size never moves.
+    /// Buffer space taken with the first byte of a message, in bytes. A message up to this size never moves.
     pub reserve_bytes: usize,
     /// Buffer space of all partial messages, in bytes.
     pub outstanding_bytes: usize,
 }
 
 impl Limits {
-    /// A peer that is not known yet: commands with long tokens fit.
+    /// A peer that is not known yet: it sends commands, and some publishers metadata.
     pub const STRANGER: &'static Limits = &Limits {
         chunk_streams: 64,
-        message_bytes: 64 << 10,
+        partial_messages: 32,
+        message_bytes: COMMAND_BYTES_MAX,
         reserve_bytes: 4 << 10,
         outstanding_bytes: 256 << 10,
     };
-    /// An accepted publisher: a 4K intra frame at a high rate is 1 to 4 MiB.
+    /// An accepted publisher: a 4K intra frame at a high rate is 1 to 4 MiB, and audio may come in between.
     pub const PUBLISHER: &'static Limits = &Limits {
         chunk_streams: 64,
-        message_bytes: 8 << 20,
-        reserve_bytes: 1 << 20,
-        outstanding_bytes: 16 << 20,
+        partial_messages: 32,
+        message_bytes: 7 << 20,
+        reserve_bytes: 256 << 10,
+        outstanding_bytes: 8 << 20,
     };
     /// An accepted player: there are thousands, and they send short commands.
-    pub const PLAYER: &'static Limits =
-        &Limits { chunk_streams: 16, message_bytes: 4 << 10, reserve_bytes: 256, outstanding_bytes: 8 << 10 };
+    pub const PLAYER: &'static Limits = &Limits {
+        chunk_streams: 16,
+        partial_messages: 16,
+        message_bytes: 4 << 10,
+        reserve_bytes: 256,
+        outstanding_bytes: 8 << 10,
+    };
 
     const fn is_sound(&self) -> bool {
         self.message_bytes < 1 << 24 // the wire's length field has 24 bits
             && self.reserve_bytes <= self.message_bytes as usize
-            && 2 * self.message_bytes as usize <= self.outstanding_bytes
+            // the largest message leaves room for others, and all that may be open for their first step
+            && self.message_bytes as usize + self.reserve_bytes <= self.outstanding_bytes
+            && self.partial_messages * self.reserve_bytes <= self.outstanding_bytes
+            && self.partial_messages <= self.chunk_streams
+    }
+
+    /// Largest message of type `type_id`, in bytes.
+    const fn message_bytes_of(&self, type_id: u8) -> u32 {
+        let large = matches!(
+            type_id,
+            type_id::AUDIO | type_id::VIDEO | type_id::DATA_AMF0 | type_id::DATA_AMF3 | type_id::AGGREGATE
+        );
+        if large || self.message_bytes < COMMAND_BYTES_MAX { self.message_bytes } else { COMMAND_BYTES_MAX }
     }
 }
 
@@ -100,7 +126,10 @@ pub enum ChunkError {
     /// More than [`Limits::chunk_streams`].
     #[error("too many chunk streams")]
     TooManyChunkStreams,
-    /// Longer than [`Limits::message_bytes`].
+    /// More than [`Limits::partial_messages`].
+    #[error("too many unfinished messages")]
+    TooManyPartial,
+    /// Longer than [`Limits::message_bytes`], or a command longer than [`COMMAND_BYTES_MAX`].
     #[error("message of {length} bytes")]
     MessageTooLong {
         /// The announced length.
@@ -315,14 +344,16 @@ impl ChunkReader {
             }
         } else {
             stream.begin_message(&header, since_us);
-            if stream.length > self.limits.message_bytes {
+            if stream.length > self.limits.message_bytes_of(stream.type_id) {
                 return Err(ChunkError::MessageTooLong { length: stream.length });
             }
             if stream.length == 0 {
                 return Ok(Some(stream.message(Bytes::new())));
             }
             stream.partial = true;
-            self.reserve(index)?;
+            if self.streams.iter().filter(|s| s.partial).count() > self.limits.partial_messages {
+                return Err(ChunkError::TooManyPartial);
+            }
         }
         let stream = &self.streams[index];
         let left = (stream.length - stream.payload.len() as u32).min(self.chunk_size);
@@ -330,17 +361,19 @@ impl ChunkReader {
         Ok(None)
     }
 
-    /// Makes room for more payload: one step at first, then as much again as is there.
+    /// Makes room for more payload: one step at first, then as much again as is there, at most what the message still
+    /// needs and what the bound still allows.
     fn reserve(&mut self, index: usize) -> Result<(), ChunkError> {
         let ChunkStream { payload, length, .. } = &mut self.streams[index];
-        let missing = *length as usize - payload.len();
-        let room = missing.min(payload.len().max(self.limits.reserve_bytes));
-        let before = payload.capacity();
-        if self.outstanding_bytes - before + payload.len() + room > self.limits.outstanding_bytes {
+        let held = payload.capacity();
+        let wanted = (2 * held).max(self.limits.reserve_bytes).min(*length as usize);
+        let allowed = self.limits.outstanding_bytes.saturating_sub(self.outstanding_bytes - held);
+        let room = wanted.min(allowed);
+        if room <= payload.len() {
             return Err(ChunkError::TooMuchOutstanding);
         }
-        payload.reserve(room);
-        self.outstanding_bytes = self.outstanding_bytes - before + payload.capacity();
+        payload.reserve_exact(room - payload.len());
+        self.outstanding_bytes = self.outstanding_bytes - held + payload.capacity();
         Ok(())
     }
 
@@ -365,8 +398,8 @@ impl ChunkReader {
         }
         stream.partial = false;
         self.outstanding_bytes -= stream.payload.capacity();
-        let payload = std::mem::take(&mut stream.payload).freeze();
-        let message = stream.message(payload);
+        let payload = std::mem::take(&mut stream.payload);
+        let message = stream.message(payload.into());
         self.apply_control(&message)?;
         Ok((len, Some(message)))
     }
@@ -395,7 +428,7 @@ impl ChunkReader {
                 if let Some(stream) = self.streams.iter_mut().find(|s| s.csid == csid) {
                     stream.partial = false;
                     self.outstanding_bytes -= stream.payload.capacity();
-                    stream.payload = BytesMut::new();
+                    stream.payload = Vec::new();
                 }
             }
             _ => {}

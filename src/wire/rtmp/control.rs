@@ -3,10 +3,14 @@
 use super::message::{MessageHeader, write_message};
 use super::{csid, type_id};
 
+/// Largest chunk size that makes a difference, in bytes: no message is longer than its 24-bit length says. Section 5.4.1
+/// allows up to 0x7fffffff and says that all above this are the same, so they are read as this.
+pub const CHUNK_SIZE_MAX: u32 = 0xff_ffff;
+
 /// A control message, read or to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// Chunk size of the sender from the next chunk on, 1..=0x7fffffff bytes.
+    /// Chunk size of the sender from the next chunk on, 1..=[`CHUNK_SIZE_MAX`] bytes.
     SetChunkSize(u32),
     /// Drop the partial message of a chunk stream.
     Abort {
@@ -68,9 +72,9 @@ impl Control {
     pub fn decode(type_id: u8, body: &[u8]) -> Result<Option<Control>, ControlError> {
         let word = |at: usize| -> Option<u32> { Some(u32::from_be_bytes(*body.get(at..)?.first_chunk()?)) };
         let decoded = match type_id {
-            type_id::SET_CHUNK_SIZE => {
-                word(0).filter(|size| (1..=0x7fff_ffff).contains(size)).map(Control::SetChunkSize)
-            }
+            type_id::SET_CHUNK_SIZE => word(0)
+                .filter(|size| (1..=0x7fff_ffff).contains(size))
+                .map(|size| Control::SetChunkSize(size.min(CHUNK_SIZE_MAX))),
             type_id::ABORT => word(0).map(|csid| Control::Abort { csid }),
             type_id::ACK => word(0).map(Control::Ack),
             type_id::USER_CONTROL => body.first_chunk().and_then(|event| {

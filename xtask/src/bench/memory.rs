@@ -1,4 +1,4 @@
-//! Memory per subscriber: a small run and a large one under the same load, and what the difference costs.
+//! Memory per subscriber: a small run and a large one against one server under the same load, and what the difference costs.
 
 use super::lab::Lab;
 use super::product::Page;
@@ -23,6 +23,7 @@ const STREAM: [&str; 4] = ["--bitrate", "500k", "--audio-bitrate", "48k"];
 
 fn load(subscribers: usize, stalled: bool) -> Load {
     let mut load = Load::new(Flush::Video, subscribers, SETTLE_S + 1.0);
+    load.small_pages = true;
     let words = ["--warmup", "0", "--drain", "0"].into_iter().chain(STREAM);
     load.extra = words.map(str::to_owned).collect();
     if stalled {
@@ -42,8 +43,10 @@ pub fn memory(lab: &Lab, contenders: &[Contender]) -> Result<Vec<Value>> {
     let mut rows = Vec::new();
     for &contender in contenders {
         for stalled in [false, true] {
-            let few = footprint(lab, contender, &load(FEW, stalled))?;
-            let many = footprint(lab, contender, &load(MANY, stalled))?;
+            // One process for both: two that differ in nothing hold up to 2 MB more or less than each other.
+            let server = start(lab, contender, &load(FEW, stalled))?;
+            let few = footprint(lab, contender, &server, &load(FEW, stalled))?;
+            let many = footprint(lab, contender, &server, &load(MANY, stalled))?;
             let each = |now: f64, then: f64| (now - then) / (MANY - FEW) as f64;
             let own = many.accounted.zip(few.accounted).map(|(now, then)| each(now, then));
             rows.push(json!({
@@ -79,14 +82,13 @@ struct Footprint {
     disconnects: f64,
 }
 
-fn footprint(lab: &Lab, contender: Contender, load: &Load) -> Result<Footprint> {
-    let server = start(lab, contender, load)?;
-    let child = lab.start_load(&load_arguments(contender, &server, load))?;
+fn footprint(lab: &Lab, contender: Contender, server: &Server, load: &Load) -> Result<Footprint> {
+    let child = lab.start_load(&load_arguments(contender, server, load))?;
     let ramp = load.subscribers as f64 / RAMP_PER_S;
     std::thread::sleep(Duration::from_secs_f64(HEAD_START_S + ramp + SETTLE_S));
     let user_bytes = user_bytes(server.running.pid())? as f64;
     let page = if contender.is_gateway() { lab.scrape(METRICS_URL)? } else { Value::Null };
-    let kernel = kernel_bytes(lab, &server, "")?;
+    let kernel = kernel_bytes(lab, server, "")?;
     let sockstat = sockstat(lab)? as f64;
     let report = lab.finish_load(child)?;
     let page = Page::new(&page);

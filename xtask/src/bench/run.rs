@@ -2,7 +2,7 @@
 
 use super::lab::{Lab, Running};
 use super::product;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
@@ -106,6 +106,8 @@ pub struct Load {
     pub extra: Vec<String>,
     /// Further lines of the gateway's configuration, the first of them in `[fanout]`.
     pub config: String,
+    /// The gateway's heap is kept from huge pages, which round its resident size to 2 MiB.
+    pub small_pages: bool,
 }
 
 impl Load {
@@ -119,6 +121,7 @@ impl Load {
             both_cores: false,
             extra: Vec::new(),
             config: String::new(),
+            small_pages: false,
         }
     }
 
@@ -257,8 +260,15 @@ pub fn start(lab: &Lab, contender: Contender, load: &Load) -> Result<Server> {
                 ),
             )?;
             let (config, cores) = (config.to_string_lossy(), lab.server_cpus(load.both_cores));
-            let args = ["run", "-c", &config, "--cores", &cores];
-            let running = lab.serve("headgate", lab.server()?, &args, RTMP_PORT, &cores)?;
+            let mut args = vec!["run", "-c", &config, "--cores", &cores];
+            let (server, env) = (lab.server()?, Path::new("env"));
+            let program = if load.small_pages {
+                args.splice(0..0, ["MIMALLOC_ALLOW_THP=0", server.to_str().context("the server's path")?]);
+                env
+            } else {
+                server
+            };
+            let running = lab.serve("headgate", program, &args, RTMP_PORT, &cores)?;
             if contender == Contender::Rtmp {
                 Server { running, arguments: text(&["run", "--url", &rtmp]), port: RTMP_PORT }
             } else {

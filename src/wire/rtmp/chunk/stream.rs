@@ -1,7 +1,7 @@
 //! One chunk stream: how headers inherit from each other, and what a message's header becomes.
 
 use super::Message;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 /// One chunk header as it stands on the wire. Fields that its type leaves out are zero.
 #[derive(Clone, Copy)]
@@ -30,7 +30,7 @@ pub(super) struct ChunkStream {
     pub(super) stream_id: u32,
     /// Whether a message is unfinished.
     pub(super) partial: bool,
-    pub(super) payload: BytesMut,
+    pub(super) payload: Vec<u8>,
     pub(super) first_byte_at_us: u64,
 }
 
@@ -45,7 +45,7 @@ impl ChunkStream {
             type_id: 0,
             stream_id: 0,
             partial: false,
-            payload: BytesMut::new(),
+            payload: Vec::new(),
             first_byte_at_us: 0,
         }
     }

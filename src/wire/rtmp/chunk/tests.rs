@@ -139,14 +139,13 @@ fn times_wrap() {
 
 #[test]
 fn what_breaks_the_stream() {
-    let set_size = |size: u32| [b"\x02\0\0\0\0\0\x04\x01\0\0\0\0", &size.to_be_bytes()[..]].concat();
     let control = |length| ChunkError::Control(ControlError { type_id: 1, length });
-    let many: Vec<u8> = (0..=64u8).flat_map(|id| [0, id, 0, 0, 0, 0, 0, 1, 8, 1, 0, 0, 0, b'x']).collect();
+    let many: Vec<u8> = (0..=64).flat_map(|id| [&head(64 + id, 1, 8)[..], b"x"].concat()).collect();
     let rows = [
         (b"\x86\0\0\0".to_vec(), ChunkError::NothingToInherit { fmt: 2, csid: 6 }),
         (b"\xc6".to_vec(), ChunkError::NothingToInherit { fmt: 3, csid: 6 }),
-        (set_size(0), control(4)),
-        (set_size(0x8000_0000), control(4)),
+        (set_chunk_size(0), control(4)),
+        (set_chunk_size(0x8000_0000), control(4)),
         (b"\x02\0\0\0\0\0\x02\x01\0\0\0\0\0\0".to_vec(), control(2)),
         (b"\x06\0\0\0\x01\0\x01\x09\x01\0\0\0".to_vec(), ChunkError::MessageTooLong { length: 65537 }),
         (many, ChunkError::TooManyChunkStreams),
@@ -156,23 +155,163 @@ fn what_breaks_the_stream() {
     }
 }
 
+/// A first chunk header (type 0) of a message of `length` bytes and type `type_id` on chunk stream `csid`.
+fn head(csid: u32, length: u32, type_id: u8) -> Vec<u8> {
+    let [_, _, high, low] = (csid.wrapping_sub(64)).to_be_bytes();
+    let basic = match csid {
+        2..=63 => vec![csid as u8],
+        64..=319 => vec![0, low],
+        _ => vec![1, low, high],
+    };
+    let [_, l0, l1, l2] = length.to_be_bytes();
+    [&basic[..], &[0, 0, 0, l0, l1, l2, type_id, 1, 0, 0, 0]].concat()
+}
+
+fn set_chunk_size(size: u32) -> Vec<u8> {
+    [&head(2, 4, 1)[..], &size.to_be_bytes()].concat()
+}
+
 #[test]
-fn memory_follows_what_arrives() {
+fn r1_a_huge_chunk_size_is_clamped_and_costs_nothing() {
+    for (told, taken) in [(0x7fff_ffff, 0xff_ffff), (0x0100_0000, 0xff_ffff), (0xff_ffff, 0xff_ffff), (1, 1)]
+    {
+        let mut reader = ChunkReader::new();
+        read_all(&mut reader, &set_chunk_size(told), 100).expect("valid");
+        assert_eq!((reader.chunk_size(), reader.outstanding_bytes), (taken, 0));
+        let got = read_all(&mut reader, &[&head(6, 1, 9)[..], b"x"].concat(), 1).expect("valid");
+        assert_eq!((&got[0].payload[..], reader.outstanding_bytes), (&b"x"[..], 0));
+    }
+    for size in [0, 0x8000_0000, 0x8000_0001, 0xffff_ffff] {
+        let mut reader = ChunkReader::new();
+        let error = ChunkError::Control(ControlError { type_id: 1, length: 4 });
+        assert_eq!(read_all(&mut reader, &set_chunk_size(size), 100), Err(error), "{size:#x}");
+    }
+}
+
+#[test]
+fn r2_memory_follows_what_arrives() {
+    for limits in [Limits::STRANGER, Limits::PUBLISHER, Limits::PLAYER] {
+        let mut reader = ChunkReader::new();
+        reader.set_limits(limits);
+        read_all(&mut reader, &set_chunk_size(0x7fff_ffff), 100).expect("valid");
+        read_all(&mut reader, &head(6, limits.message_bytes, 9), 100).expect("valid");
+        assert_eq!(reader.outstanding_bytes, 0, "announced, and nothing of it has come");
+        let (mut arrived, mut before) = (0, 0);
+        while arrived < limits.message_bytes as usize {
+            let piece = (limits.message_bytes as usize - arrived).min(1000);
+            let messages = read_all(&mut reader, &vec![7; piece], 1000).expect("valid");
+            arrived += piece;
+            let whole = arrived == limits.message_bytes as usize;
+            assert_eq!(messages.first().map(|m| m.payload.len()), whole.then_some(arrived));
+            let bound = limits.reserve_bytes.max(2 * arrived).min(limits.message_bytes as usize);
+            assert!(reader.outstanding_bytes <= bound, "{} of {arrived}", reader.outstanding_bytes);
+            assert!(reader.outstanding_bytes >= before || whole, "a buffer only grows");
+            before = reader.outstanding_bytes;
+        }
+        assert_eq!(reader.outstanding_bytes, 0);
+    }
+}
+
+#[test]
+fn r2_open_messages_are_bounded_in_number_and_bytes() {
+    // Lengths that are just allowed, one byte each.
+    for limits in [Limits::STRANGER, Limits::PUBLISHER, Limits::PLAYER] {
+        let mut reader = ChunkReader::new();
+        reader.set_limits(limits);
+        let open = |reader: &mut ChunkReader, csid| {
+            read_all(reader, &[&head(csid, limits.message_bytes, 9)[..], b"a"].concat(), 100)
+        };
+        assert_eq!(read_all(&mut reader, &set_chunk_size(1), 100).map(|m| m.len()), Ok(1));
+        // The chunk stream of Set Chunk Size is one of them.
+        for csid in 0..limits.partial_messages.min(limits.chunk_streams - 1) as u32 {
+            assert_eq!(open(&mut reader, 65_599 - csid), Ok(vec![]));
+        }
+        assert!(reader.outstanding_bytes <= limits.outstanding_bytes);
+        let error = match limits.partial_messages < limits.chunk_streams {
+            true => ChunkError::TooManyPartial,
+            false => ChunkError::TooManyChunkStreams,
+        };
+        assert_eq!(open(&mut reader, 3), Err(error));
+    }
+    // Finished messages leave headers to inherit from, also bounded.
     let mut reader = ChunkReader::new();
-    read_all(&mut reader, b"\x06\0\0\0\0\xff\xff\x09\x01\0\0\0a", 100).expect("valid");
-    assert!(reader.outstanding_bytes <= Limits::STRANGER.reserve_bytes, "{}", reader.outstanding_bytes);
-    // 8 MiB announced on many chunk streams, one byte each
+    let one = |csid| [&head(csid, 1, 8)[..], b"a"].concat();
+    for csid in 0..Limits::STRANGER.chunk_streams as u32 {
+        read_all(&mut reader, &one(65_599 - csid), 100).expect("valid");
+    }
+    assert_eq!(read_all(&mut reader, &one(3), 100), Err(ChunkError::TooManyChunkStreams));
+    // Two large messages interleaved: more than all may hold.
     let mut reader = ChunkReader::new();
     reader.set_limits(Limits::PUBLISHER);
-    let mut result = read_all(&mut reader, b"\x02\0\0\0\0\0\x04\x01\0\0\0\0\0\0\0\x01", 100);
-    for csid in 7..40 {
-        result = read_all(&mut reader, &[csid, 0, 0, 0, 0x80, 0, 0, 9, 1, 0, 0, 0, b'a'], 100);
-        assert!(reader.outstanding_bytes <= Limits::PUBLISHER.outstanding_bytes);
-        if result.is_err() {
-            break;
+    let length = Limits::PUBLISHER.message_bytes;
+    let piece = 1 << 20;
+    let mut bytes = set_chunk_size(piece);
+    for round in 0..6 {
+        for csid in [6, 7] {
+            bytes.extend(if round == 0 { head(csid, length, 9) } else { vec![0xc0 | csid as u8] });
+            bytes.extend(vec![0; piece as usize]);
         }
     }
-    assert_eq!(result, Err(ChunkError::TooMuchOutstanding));
+    assert_eq!(read_all(&mut reader, &bytes, 4096), Err(ChunkError::TooMuchOutstanding));
+    assert!(reader.outstanding_bytes <= Limits::PUBLISHER.outstanding_bytes);
+    assert!(reader.copied_bytes() > 7 << 20, "the bound is used before it is enforced");
+}
+
+#[test]
+fn r2_lengths_above_the_bound_are_refused_at_the_header() {
+    let rows = [
+        (Limits::STRANGER, 9, (64 << 10) + 1),
+        (Limits::STRANGER, 20, (64 << 10) + 1),
+        (Limits::PUBLISHER, 9, (7 << 20) + 1),
+        (Limits::PUBLISHER, 18, (7 << 20) + 1),
+        (Limits::PUBLISHER, 22, (7 << 20) + 1),
+        (Limits::PUBLISHER, 20, COMMAND_BYTES_MAX + 1), // also of somebody who may send large frames
+        (Limits::PUBLISHER, 17, COMMAND_BYTES_MAX + 1),
+        (Limits::PUBLISHER, 3, COMMAND_BYTES_MAX + 1),
+        (Limits::PLAYER, 20, (4 << 10) + 1),
+    ];
+    for (limits, type_id, length) in rows {
+        let mut reader = ChunkReader::new();
+        reader.set_limits(limits);
+        let error = ChunkError::MessageTooLong { length };
+        assert_eq!(read_all(&mut reader, &head(6, length, type_id), 100), Err(error), "type {type_id}");
+        assert!(read_all(&mut reader, &head(6, 0xff_ffff, type_id), 100).is_err());
+        assert_eq!(reader.outstanding_bytes, 0);
+        let mut reader = ChunkReader::new();
+        reader.set_limits(limits);
+        assert_eq!(read_all(&mut reader, &head(6, length - 1, type_id), 100), Ok(vec![]));
+    }
+}
+
+#[test]
+fn r3_another_length_inside_a_message_breaks_the_stream() {
+    let begin = [&set_chunk_size(2)[..], &head(6, 5, 9), b"ab"].concat();
+    let fmt1 = |length: u8, type_id: u8| vec![0x46, 0, 0, 5, 0, 0, length, type_id, b'c'];
+    let rows = [
+        (fmt1(6, 9), false),
+        (fmt1(4, 9), false),
+        (fmt1(0, 9), false),
+        (fmt1(5, 8), false),
+        ([&head(6, 200, 9)[..], b"c"].concat(), false),
+        ([&head(6, 1, 9)[..], b"c"].concat(), false),
+        (fmt1(5, 9), true),
+        (b"\x86\0\0\x01c".to_vec(), true),
+        (b"\xc6c".to_vec(), true),
+    ];
+    for (next, fits) in rows {
+        for piece in [1, 100] {
+            let got = read_all(&mut ChunkReader::new(), &[&begin[..], &next].concat(), piece);
+            match fits {
+                true => assert!(got.is_ok(), "{next:02x?}"),
+                false => assert_eq!(got, Err(ChunkError::Interrupted { csid: 6 }), "{next:02x?}"),
+            }
+        }
+    }
+    // Between messages the length may change with any header that has one.
+    check(
+        &[&head(6, 2, 9)[..], b"ab", &fmt1(1, 9), b"\xc6d"].concat(),
+        &[(6, 0, 9, 1, b"ab"), (6, 5, 9, 1, b"c"), (6, 10, 9, 1, b"d")],
+    );
 }
 
 #[test]
@@ -191,6 +330,7 @@ fn a_large_frame_of_a_trusted_peer_is_assembled_in_place() {
     let message = message.expect("whole");
     assert_eq!((&message.payload[..], message.first_byte_at_us), (&payload[..], 1));
     assert_eq!(message.payload.as_ptr(), place, "nothing moved");
+    assert_eq!(reader.outstanding_bytes, 0);
     assert_eq!(reader.copied_bytes(), 80_000);
 }
 

@@ -1,8 +1,8 @@
-//! Fuzzes [`entry::amf`].
+//! Fuzzes [`entry::amf3`].
 #![no_main]
 
 #[path = "../entry.rs"]
 #[allow(dead_code, reason = "each target uses one of the entry functions")]
 mod entry;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| entry::amf(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| entry::amf3(data));

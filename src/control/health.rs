@@ -1,0 +1,192 @@
+//! What load balancers and orchestrators ask: alive, ready, started.
+
+use crate::edge::admission::Admission;
+use crate::edge::shed::Level;
+use crate::media::Mono;
+use crate::observe::Registry;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A core whose loop has not turned for this long is stuck; without work it turns once a second.
+const STUCK: Duration = Duration::from_secs(2);
+
+/// A core's count of turns, as last seen, and when it last grew. A core that has never turned is still starting.
+#[derive(Clone, Copy, Debug)]
+struct Pulse {
+    turns: u64,
+    grew_at: Mono,
+}
+
+impl Pulse {
+    fn look(&mut self, now: Mono, turns: u64) {
+        if turns != self.turns {
+            *self = Pulse { turns, grew_at: now };
+        }
+    }
+
+    fn is_stuck(&self, now: Mono) -> bool {
+        self.turns != 0 && now.since(self.grew_at) > STUCK
+    }
+}
+
+/// One question and its answer.
+#[derive(Debug)]
+struct Check {
+    name: String,
+    /// What is wrong.
+    fault: Option<String>,
+}
+
+impl Check {
+    fn new(name: impl Into<String>, fault: Option<String>) -> Check {
+        Check { name: name.into(), fault }
+    }
+}
+
+/// The state behind the probes.
+#[derive(Debug)]
+pub(super) struct Health {
+    registry: Arc<Registry>,
+    door: Arc<Admission>,
+    ready: Arc<AtomicBool>,
+    was_ready: AtomicBool,
+    pulses: Mutex<Vec<Pulse>>,
+}
+
+impl Health {
+    pub(super) fn new(
+        registry: Arc<Registry>,
+        door: Arc<Admission>,
+        ready: Arc<AtomicBool>,
+        now: Mono,
+    ) -> Health {
+        let pulses = registry.cores.iter().map(|_| Pulse { turns: 0, grew_at: now }).collect();
+        Health { registry, door, ready, was_ready: AtomicBool::new(false), pulses: Mutex::new(pulses) }
+    }
+
+    /// Looks at the cores; to be called a few times a second, so that a core that has just stopped is not taken for one
+    /// that stopped when somebody last asked.
+    pub(super) fn look(&self, now: Mono) {
+        let mut pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        for (pulse, core) in pulses.iter_mut().zip(&self.registry.cores) {
+            pulse.look(now, core.metrics.turns.get());
+        }
+        if self.ready.load(Ordering::Acquire) {
+            self.was_ready.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// `/livez`: every core's loop turns. If not, only a restart helps.
+    pub(super) fn live(&self, now: Mono, verbose: bool) -> Response {
+        self.look(now);
+        let pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        let checks = pulses.iter().enumerate().map(|(core, pulse)| {
+            let fault = pulse
+                .is_stuck(now)
+                .then(|| format!("no turn for {} ms", now.since(pulse.grew_at).as_millis()));
+            Check::new(format!("core {core}"), fault)
+        });
+        answer("ok", &checks.collect::<Vec<_>>(), verbose)
+    }
+
+    /// `/readyz`: new viewers are welcome.
+    pub(super) fn ready(&self, verbose: bool) -> Response {
+        let serving = self.ready.load(Ordering::Acquire);
+        let level = self.door.level();
+        let checks = [
+            Check::new("serving", (!serving).then(|| "starting or draining".to_owned())),
+            Check::new(
+                "load",
+                (level > Level::Open).then(|| format!("overloaded, shed level {}", level.number())),
+            ),
+        ];
+        answer("ready", &checks, verbose)
+    }
+
+    /// `/startupz`: it was ready once.
+    pub(super) fn started(&self, now: Mono, verbose: bool) -> Response {
+        self.look(now);
+        let fault = (!self.was_ready.load(Ordering::Relaxed)).then(|| "starting".to_owned());
+        answer("started", &[Check::new("serving", fault)], verbose)
+    }
+}
+
+/// 200 and `good` if no check has a fault, else 503 and the faults; with every check if `verbose`, one a line.
+fn answer(good: &str, checks: &[Check], verbose: bool) -> Response {
+    let mut body = String::new();
+    for Check { name, fault } in checks {
+        match fault {
+            Some(fault) => body += &format!("[-] {name}: {fault}\n"),
+            None if verbose => body += &format!("[+] {name}\n"),
+            None => {}
+        }
+    }
+    match checks.iter().any(|check| check.fault.is_some()) {
+        true => (StatusCode::SERVICE_UNAVAILABLE, format!("{body}not {good}\n")).into_response(),
+        false => (StatusCode::OK, format!("{body}{good}\n")).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn health(cores: &[usize]) -> Health {
+        let door = Admission::new(&crate::config::Limits::default(), 100);
+        Health::new(Registry::new(cores), door, Arc::default(), Mono::ZERO)
+    }
+
+    fn at(ms: u64) -> Mono {
+        Mono::from_micros(ms * 1000)
+    }
+
+    fn text(response: Response) -> (u16, String) {
+        let (head, body) = response.into_parts();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let bytes = runtime.block_on(axum::body::to_bytes(body, 1 << 20)).unwrap();
+        (head.status.as_u16(), String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_core_that_does_not_turn_is_named() {
+        let health = health(&[0, 1]);
+        let turn = |core: usize| health.registry.cores[core].metrics.turns.inc();
+        let live = |ms| text(health.live(at(ms), false));
+        assert_eq!(live(60_000).0, 200, "still starting");
+        turn(0);
+        turn(1);
+        assert_eq!(live(61_000), (200, "ok\n".to_owned()));
+        turn(1);
+        health.look(at(62_000));
+        assert_eq!(live(63_000).0, 200);
+        assert_eq!(live(63_001), (503, "[-] core 0: no turn for 2001 ms\nnot ok\n".to_owned()));
+        let verbose = text(health.live(at(63_500), true)).1;
+        assert_eq!(verbose, "[-] core 0: no turn for 2500 ms\n[+] core 1\nnot ok\n");
+        turn(0);
+        assert_eq!(live(63_600).0, 200, "the question itself looks");
+        assert_eq!(live(70_000).0, 503);
+    }
+
+    #[test]
+    fn ready_while_serving_and_below_the_first_level() {
+        let health = health(&[0]);
+        let ready = || text(health.ready(false));
+        let started = || text(health.started(Mono::ZERO, false)).0;
+        assert_eq!(ready(), (503, "[-] serving: starting or draining\nnot ready\n".to_owned()));
+        assert_eq!(started(), 503);
+        health.ready.store(true, Ordering::Release);
+        assert_eq!((ready(), started()), ((200, "ready\n".to_owned()), 200));
+        health.door.set_level(Level::RefuseViewers);
+        assert_eq!(ready(), (503, "[-] load: overloaded, shed level 1\nnot ready\n".to_owned()));
+        assert_eq!(
+            text(health.ready(true)).1,
+            "[+] serving\n[-] load: overloaded, shed level 1\nnot ready\n"
+        );
+        health.door.set_level(Level::Open);
+        health.ready.store(false, Ordering::Release);
+        assert_eq!((ready().0, started()), (503, 200), "draining");
+    }
+}

@@ -1,0 +1,157 @@
+use super::*;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// One connection at once, one a second: what came once owes a second.
+const SLOW: Pace = Pace::new(1, 1);
+const FAST: Pace = Pace::new(1_000_000, 1_000_000);
+
+fn block(n: u32) -> Block {
+    Block::of(std::net::Ipv4Addr::from_bits(n).into())
+}
+
+fn seconds(s: u64) -> Mono {
+    Mono::from_micros(s * 1_000_000)
+}
+
+fn place(entered: Entered) -> Place {
+    match entered {
+        Entered::At(place) => place,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A table of one entry a part, and two blocks that meet in one part.
+fn crowded() -> (Table, Block, Block) {
+    let table = Table::with_part_entries(1);
+    let part = |n: u32| (table.hasher.hash_one(block(n)) >> 32) as usize % PARTS;
+    let other = (1..).find(|n| part(*n) == part(0)).unwrap();
+    (table, block(0), block(other))
+}
+
+#[test]
+fn counts_hold_per_address() {
+    let table = Table::default();
+    let [a, again, b] = [1, 1, 2].map(|n| place(table.enter(seconds(1), block(n), FAST)));
+    assert_eq!(a, again);
+    assert!(table.add_viewer(a, 2) && table.add_viewer(again, 2) && !table.add_viewer(a, 2));
+    assert!(table.add_viewer(b, 2));
+    assert!(table.add_publisher(a, 1) && !table.add_publisher(a, 1) && table.add_publisher(b, 1));
+    table.remove_viewer(again);
+    table.remove_publisher(a);
+    assert!(table.add_viewer(a, 2) && table.add_publisher(a, 1));
+}
+
+#[test]
+fn the_pace_outlives_a_connection() {
+    let table = Table::default();
+    let first = place(table.enter(seconds(1), block(1), SLOW));
+    table.leave(first);
+    assert_eq!(table.enter(seconds(1), block(1), SLOW), Entered::TooFast);
+    assert!(matches!(table.enter(seconds(1), block(2), SLOW), Entered::At(_)));
+    assert!(matches!(table.enter(seconds(2), block(1), SLOW), Entered::At(_)));
+}
+
+#[test]
+fn who_owes_nothing_is_forgotten() {
+    let table = Table::default();
+    for n in 0..10_000 {
+        table.leave(place(table.enter(seconds(1), block(n), SLOW)));
+    }
+    assert_eq!(table.stats().entries, 10_000);
+    // Each of these forgets two of those.
+    for n in 0..10_000 {
+        table.leave(place(table.enter(seconds(3), block(n + 20_000), SLOW)));
+    }
+    let stats = table.stats();
+    assert_eq!((stats.evicted, stats.untracked), (0, 0));
+    assert!(stats.entries < 10_700, "{stats:?}");
+}
+
+#[test]
+fn the_live_stay_and_the_idle_make_room() {
+    let (table, one, other) = crowded();
+    let live = place(table.enter(seconds(1), one, SLOW));
+    assert_eq!(table.enter(seconds(1), other, SLOW), Entered::Untracked);
+    assert_eq!(table.stats().untracked, 1);
+    table.leave(live);
+    assert!(matches!(table.enter(seconds(1), other, SLOW), Entered::At(_)));
+    assert_eq!((table.stats().evicted, table.stats().entries), (1, 1));
+}
+
+#[test]
+fn memory_has_an_end() {
+    let table = Table::with_part_entries(256);
+    for n in 0..100_000 {
+        table.leave(place(table.enter(seconds(1), block(n), SLOW)));
+    }
+    let stats = table.stats();
+    assert_eq!(stats.entries, 256 * PARTS as u64);
+    assert_eq!(stats.evicted, 100_000 - stats.entries);
+    assert_eq!(stats.bytes as usize, 256 * PARTS * (size_of::<Entry>() + size_of::<u32>()));
+}
+
+/// Random comings and goings against a plain map.
+#[test]
+fn does_what_a_plain_map_does() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) % below
+    };
+    let table = Table::default();
+    let pace = Pace::new(2, 3);
+    let mut paid: HashMap<u32, Mono> = HashMap::new();
+    let mut viewers: HashMap<u32, u32> = HashMap::new();
+    let mut open: Vec<(u32, Place, bool)> = Vec::new();
+    let mut now = seconds(100);
+    for _ in 0..200_000 {
+        now = now + Duration::from_millis(random(20));
+        if random(2) == 0 || open.is_empty() {
+            let n = random(300) as u32;
+            let admitted = pace.admits(paid.entry(n).or_default(), now);
+            match table.enter(now, block(n), pace) {
+                Entered::At(place) => {
+                    assert!(admitted, "{n} at {now:?}");
+                    let count = viewers.entry(n).or_default();
+                    let viewer = table.add_viewer(place, 4);
+                    assert_eq!(viewer, *count < 4, "{n}: {count}");
+                    *count += u32::from(viewer);
+                    open.push((n, place, viewer));
+                }
+                Entered::TooFast => assert!(!admitted, "{n} at {now:?}"),
+                Entered::Untracked => panic!("there is room"),
+            }
+        } else {
+            let (n, place, viewer) = open.swap_remove(random(open.len() as u64) as usize);
+            if viewer {
+                table.remove_viewer(place);
+                *viewers.get_mut(&n).unwrap() -= 1;
+            }
+            table.leave(place);
+        }
+    }
+    let live: std::collections::HashSet<u32> = open.iter().map(|(n, ..)| *n).collect();
+    let entries = table.stats().entries;
+    assert!(entries >= live.len() as u64 && entries <= 300, "{entries} for {}", live.len());
+}
+
+/// Counts hold when all cores ask at once.
+#[test]
+fn many_threads_share_a_limit() {
+    let table = Table::default();
+    let won: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let places = (0..100).map(|_| place(table.enter(seconds(1), block(7), FAST)));
+                    places.filter(|place| table.add_viewer(*place, 64)).count()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(won, 64);
+}

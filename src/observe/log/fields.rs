@@ -1,0 +1,96 @@
+//! How fields stand in a line: whatever a value holds and whoever wrote the call, it cannot end the line, colour the
+//! terminal, or pass for another field.
+
+use super::harmless;
+use std::borrow::Cow;
+use std::fmt::{self, Debug, Write};
+use tracing::field::Field;
+use tracing_subscriber::fmt::format::Writer;
+
+/// Characters of one value that a line shows. What peers say is cut shorter before, by [`super::clean`].
+const VALUE_CHARS_MAX: usize = 512;
+
+/// Writes `name=value`. The message is ours and stands as it is; a value with blanks or quotes in it is put in quotes.
+pub(super) fn write(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
+    if field.name() == "message" {
+        return write!(writer, "{value:?}");
+    }
+    match writer.has_ansi_escapes() {
+        true => write!(writer, "\u{1b}[3m{}\u{1b}[0m\u{1b}[2m=\u{1b}[0m", field.name())?,
+        false => write!(writer, "{}=", field.name())?,
+    }
+    let mut text = Beginning { text: String::new(), left: VALUE_CHARS_MAX };
+    // It fails when the value is longer than what is shown.
+    let cut = write!(text, "{value:?}").is_err();
+    let text = text.text;
+    let plain = |c: char| harmless(c) && !c.is_whitespace() && !matches!(c, '"' | '\\' | '=');
+    if !cut && !text.is_empty() && text.chars().all(plain) {
+        return writer.write_str(&text);
+    }
+    // What Debug has made of a text is escaped and ends in its quote, unless it was cut.
+    let (inner, escaped) = match inside_of_quotes(&text, cut) {
+        Some(inner) => (inner, true),
+        None => (text.as_str(), false),
+    };
+    writer.write_char('"')?;
+    for c in inner.chars() {
+        match c {
+            '"' | '\\' if !escaped => write!(writer, "\\{c}")?,
+            c if harmless(c) => writer.write_char(c)?,
+            c => write!(writer, "{}", c.escape_default())?,
+        }
+    }
+    writer.write_str(if cut { "…\"" } else { "\"" })
+}
+
+/// What stands in quotes in `text` if all of it does: no quote inside but escaped ones, and one at the end unless it was
+/// `cut` off, for which an escape that is not whole goes too.
+fn inside_of_quotes(text: &str, cut: bool) -> Option<&str> {
+    let inner = text.strip_prefix('"')?;
+    let mut chars = inner.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return (!cut && at + 1 == inner.len()).then(|| inner.get(..at)).flatten(),
+            '\\' if chars.next().is_none() => return inner.get(..at).filter(|_| cut),
+            _ => {}
+        }
+    }
+    cut.then_some(inner)
+}
+
+/// A line of JSON without signs that act on a terminal. JSON itself escapes those of ASCII only; all others stand inside
+/// strings, where an escape means the same.
+pub(super) fn tame_json(line: &str) -> Cow<'_, str> {
+    let line_feed = line.len() - line.trim_end_matches('\n').len();
+    let (object, end) = line.split_at(line.len() - line_feed);
+    if object.chars().all(harmless) {
+        return Cow::Borrowed(line);
+    }
+    let mut out = String::with_capacity(line.len() + 64);
+    for c in object.chars() {
+        match harmless(c) {
+            true => out.push(c),
+            // Writing to a String cannot fail.
+            false => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
+                let _ = write!(out, "\\u{unit:04x}");
+            }),
+        }
+    }
+    Cow::Owned(out + end)
+}
+
+/// The first characters of what is written to it.
+struct Beginning {
+    text: String,
+    left: usize,
+}
+
+impl Write for Beginning {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            self.left = self.left.checked_sub(1).ok_or(fmt::Error)?;
+            self.text.push(c);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! Log lines about those who are turned away: one a second for each reason, because strangers can cause any number.
+
+use super::gateway::Guest;
+use crate::media::Mono;
+use crate::observe::log::Limiters;
+use crate::observe::{DisconnectReason, RefuseReason};
+use std::fmt::Display;
+use std::net::SocketAddr;
+
+/// A connection was closed at accept.
+pub(super) fn connection(limiters: &Limiters, now: Mono, address: SocketAddr, reason: RefuseReason) {
+    let Some(suppressed) = limiters.refused[reason].ask(now.since(Mono::ZERO)) else { return };
+    let (suppressed, help) = (shown(suppressed), help_at_accept(reason));
+    tracing::warn!(peer = %address, %reason, suppressed, "connection refused: {help}");
+}
+
+/// A connection may not do what it wants (`publish`, `play`) with the stream `name`, which is clean.
+pub(super) fn request(
+    limiters: &Limiters,
+    now: Mono,
+    guest: &Guest,
+    what: &str,
+    name: impl Display,
+    reason: DisconnectReason,
+) {
+    let Some(suppressed) = limiters.closed[reason].ask(now.since(Mono::ZERO)) else { return };
+    let (suppressed, help) = (shown(suppressed), help(reason));
+    tracing::warn!(conn = guest.id, peer = %guest.address, stream = %name, %reason, suppressed, "{what} refused: {help}");
+}
+
+/// Nothing about nothing.
+fn shown(suppressed: u64) -> Option<u64> {
+    (suppressed > 0).then_some(suppressed)
+}
+
+/// What it means, and what the operator can do.
+fn help_at_accept(reason: RefuseReason) -> &'static str {
+    match reason {
+        RefuseReason::AddressRate => {
+            "its address connects too fast; if many people share it, add it to limits.exempt"
+        }
+        RefuseReason::Unauthenticated => "too many connections neither publish nor play",
+        RefuseReason::Overload => "the machine is at its end",
+        RefuseReason::Limit => "limits.connections_per_core is reached",
+        RefuseReason::Descriptors => "no file descriptor is left",
+        RefuseReason::Draining => "going down",
+        RefuseReason::Pages => "too many requests for pages at once",
+    }
+}
+
+fn help(reason: DisconnectReason) -> &'static str {
+    match reason {
+        DisconnectReason::Unauthorized => "wrong key or token",
+        DisconnectReason::NameTaken => "the name is in use",
+        DisconnectReason::AddressViewers => {
+            "its address has limits.viewers_per_address viewers; if many people share it, add it to limits.exempt"
+        }
+        DisconnectReason::AddressPublishers => {
+            "its address has limits.publishers_per_address publishers; if many people share it, add it to limits.exempt"
+        }
+        DisconnectReason::Budget => "what is left of limits.connections_per_core is for publishers",
+        DisconnectReason::Overload => "load is shed",
+        _ => "the node is full",
+    }
+}

@@ -1,0 +1,261 @@
+//! Who gets in: limits by address, and what is shed when the machine comes to its end.
+
+use crate::support::engine::engine_tests;
+use crate::support::http::{self, FlvPlayer};
+use crate::support::poll;
+use crate::support::process::{Process, program, run, static_ffmpeg};
+use crate::support::publisher::{Audit, Publisher, Raise, Shape};
+use crate::support::rtmp::Client;
+use crate::support::server::{Config, LIMIT, Server};
+use crate::support::share_machine;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+engine_tests!(a_full_house_turns_viewers_away_and_loses_nobody, at_the_end_nobody_is_accepted_until_it_eases);
+
+/// Levels end one by one, most of them after five seconds.
+const EASE_LIMIT: Duration = Duration::from_secs(90);
+
+/// A connection from a loopback address of the test's choice.
+fn from(source: u8, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, source), 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    socket.into()
+}
+
+fn rtmp_from(source: u8, server: &Server) -> Client {
+    Client::over(from(source, server.rtmp), "live", &[]).expect("connect")
+}
+
+fn watch_from(source: u8, server: &Server, name: &str) -> http::Response {
+    http::send(from(source, server.http), server.http, "GET", &format!("/live/{name}.flv"))
+}
+
+fn closed(server: &Server, reason: &str) -> f64 {
+    server.metrics().sum("headgate_disconnects_total", &[&format!("reason=\"{reason}\"")])
+}
+
+/// A connection is counted when the kernel is done with it, a moment after its peer has seen the end.
+fn await_closed(server: &Server, reason: &str, count: f64) {
+    poll(reason, LIMIT, || (closed(server, reason) >= count).then_some(()));
+    assert_eq!(closed(server, reason), count, "{reason}");
+}
+
+fn shed_level(server: &Server) -> f64 {
+    server.metrics().sum("headgate_shed_level", &[])
+}
+
+#[test]
+fn an_address_has_so_many_viewers_and_publishers() {
+    let _shared = share_machine();
+    let config = Config::new().set("limits.exempt", "[]").set("overload.retry_after_s", "7");
+    let config = config.set("limits.viewers_per_address", "2").set("limits.publishers_per_address", "1");
+    let server = config.start();
+    let mut publisher = Publisher::on(rtmp_from(2, &server), "a", Shape::default());
+    publisher.burst_until(5);
+    // One from an address over HTTP, one over RTMP, and the third is one too many over either.
+    let watching = watch_from(3, &server, "a");
+    assert_eq!(watching.status, 200);
+    let mut player = rtmp_from(3, &server);
+    player.play("a").expect("the second viewer of an address");
+    let refused = watch_from(3, &server, "a");
+    assert_eq!((refused.status, refused.headers["retry-after"].as_str()), (429, "7"));
+    assert_eq!(rtmp_from(3, &server).play("a").unwrap_err().code, "NetStream.Play.Failed");
+    await_closed(&server, "address_viewers", 2.0);
+    // Others, as a real client and as ours.
+    assert_eq!(watch_from(4, &server, "a").status, 200);
+    if let Some(curl) = program("curl") {
+        let mut ask = Command::new(curl);
+        ask.args(["-s", "-o", "/dev/null", "-w", "%{http_code} %header{retry-after}", "--interface"]);
+        ask.args(["127.0.0.3", &server.flv_url("a")]);
+        assert!(run("curl", &mut ask, LIMIT).contains("429 7"));
+    }
+    // Who leaves makes room.
+    drop(watching);
+    poll("room for a viewer", LIMIT, || (watch_from(3, &server, "a").status == 200).then_some(()));
+
+    let mut second = rtmp_from(2, &server);
+    assert_eq!(second.publish("b").unwrap_err().code, "NetStream.Publish.Failed");
+    await_closed(&server, "address_publishers", 1.0);
+    rtmp_from(3, &server).publish("b").expect("a publisher of another address");
+    drop(publisher);
+    server.await_metrics("the publisher to be gone", |m| m.sum("headgate_publishers", &[]) == 0.0);
+    rtmp_from(2, &server).publish("c").expect("there is room again");
+    assert!(server.metrics().sum("headgate_addresses", &[]) >= 3.0);
+    assert!(server.metrics().sum("headgate_address_table_bytes", &[]) > 0.0);
+    let log = server.stop();
+    assert!(log.contains("limits.exempt"), "the log says what to do:\n{log}");
+}
+
+#[test]
+fn an_address_comes_so_fast_and_the_log_stays_small() {
+    let _shared = share_machine();
+    let config = Config::new().set("limits.exempt", "[\"127.0.0.9/32\"]");
+    let config = config.set("limits.connections_per_s_per_address", "1");
+    let server = config.set("limits.connections_burst_per_address", "5").start();
+    const TRIES: usize = 400;
+    // A refused connection ends without an answer.
+    let answered = |source: u8| {
+        let mut socket = from(source, server.http);
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        // It may be closed before.
+        let _ = socket.write_all(b"GET /nothing.flv HTTP/1.0\r\n\r\n");
+        matches!(socket.read(&mut [0; 1]), Ok(1))
+    };
+    let served = (0..TRIES).filter(|_| answered(2)).count();
+    let refused = server.metrics().sum("headgate_connections_refused_total", &["address_rate"]);
+    assert_eq!(served + refused as usize, TRIES);
+    assert!(served >= 5 && refused >= 1.0, "{served} served, {refused} refused");
+    assert!(answered(3), "another address");
+    assert!((0..50).all(|_| answered(9)), "an exempt network");
+    let suppressed = server.metrics().sum("headgate_log_lines_suppressed_total", &[]);
+    let log = server.stop();
+    let lines = log.matches("connection refused").count();
+    assert!(lines >= 1, "{log}");
+    assert_eq!(lines + suppressed as usize, refused as usize, "{log}");
+}
+
+/// Watches over HTTP and over RTMP until the stream ends, from before `during` to behind it.
+fn beside_viewers(server: &Server, during: impl FnOnce(&AtomicBool)) {
+    let shape = Shape::default();
+    let stop = AtomicBool::new(false);
+    let (publisher, audits) = std::thread::scope(|scope| {
+        let _raise = Raise(&stop);
+        let mut publisher = Publisher::start(server, "kept", shape);
+        publisher.burst_until(1);
+        let mut over_http = FlvPlayer::open(server.http, "/live/kept.flv");
+        let mut over_rtmp = Client::connect(server.rtmp, "live", &[]);
+        over_rtmp.play("kept").expect("play");
+        server.await_subscribers(2);
+        let players = [
+            scope.spawn(move || Audit::of(shape, &over_http.tags())),
+            scope.spawn(move || Audit::of(shape, &over_rtmp.tags())),
+        ];
+        let publishing = publisher.run_beside(scope, &stop);
+        during(&stop);
+        stop.store(true, Ordering::Relaxed);
+        (publishing.join().unwrap(), players.map(|player| player.join().unwrap()))
+    });
+    audits.iter().for_each(|audit| audit.assert_complete(&publisher));
+}
+
+/// Connections of a core; 17 of them are 85 %.
+const HOUSE: usize = 20;
+
+fn a_full_house_turns_viewers_away_and_loses_nobody(config: Config) {
+    let config = config.arguments(&["--cores", "0"]).set("overload.retry_after_s", "7");
+    let server = config.set("limits.connections_per_core", &HOUSE.to_string()).start();
+    beside_viewers(&server, |_| {
+        let crowd: Vec<_> =
+            (0..14).map(|_| http::request(server.http, "GET", "/live/kept.flv").socket).collect();
+        server.await_metrics("level 1", |m| m.sum("headgate_shed_level", &[]) == 1.0);
+        let (status, text) = http::get(server.admin, "/readyz?verbose");
+        assert_eq!(status, 503);
+        assert!(text.contains("[+] serving") && text.contains("[-] load"), "{text}");
+        assert_eq!(http::get(server.admin, "/livez?verbose"), (200, "[+] core 0\nok\n".to_owned()));
+        assert_eq!(http::get(server.admin, "/startupz").0, 200);
+
+        let refused = http::request(server.http, "GET", "/live/kept.flv");
+        assert_eq!((refused.status, refused.headers["retry-after"].as_str()), (503, "7"));
+        let mut player = Client::connect(server.rtmp, "live", &[]);
+        assert_eq!(player.play("kept").unwrap_err().code, "NetStream.Play.Failed");
+        drop(player);
+        let url = server.rtmp_url("kept");
+        let mut refused = 2.0;
+        for (player, arguments, shows) in [
+            (static_ffmpeg(), &["-v", "error", "-i", &url, "-f", "null", "-"][..], "takes no player now"),
+            (program("rtmpdump"), &["--live", "-r", &url, "-o", "/dev/null"], "NetStream.Play.Failed"),
+        ] {
+            let Some(player) = player else { continue };
+            let mut play = Process::spawn("player", Command::new(player).args(arguments));
+            assert!(play.wait(LIMIT).is_some_and(|status| !status.success()));
+            let said = play.output.text();
+            assert!(said.contains(shows), "the player shows why:\n{said}");
+            refused += 1.0;
+        }
+        await_closed(&server, "overload", refused);
+        // A publisher is welcome, and keeps its place while the crowd goes.
+        let mut newcomer = Publisher::start(&server, "new", Shape::default());
+        newcomer.burst_until(5);
+        drop(crowd);
+        poll("the house to be open again", EASE_LIMIT, || (shed_level(&server) == 0.0).then_some(()));
+        assert_eq!(http::get(server.admin, "/readyz").0, 200);
+        assert!(FlvPlayer::open(server.http, "/live/new.flv").tag().is_some());
+    });
+    server.stop();
+}
+
+fn at_the_end_nobody_is_accepted_until_it_eases(config: Config) {
+    // Two viewers' beginnings are much less, what they get in a second is more.
+    let config = config.arguments(&["--cores", "0"]).set("overload.egress_max_bits_per_s", "500_000");
+    let server = config.start();
+    let mut waiting = Vec::new();
+    beside_viewers(&server, |_| {
+        server.await_metrics("level 3", |m| m.sum("headgate_shed_level", &[]) == 3.0);
+        // The core follows with its next turn: a few frames later it has.
+        let frames = || server.metrics().sum("headgate_frames_total", &[]);
+        let pass = |count: f64| {
+            let before = frames();
+            server.await_metrics("frames", |m| m.sum("headgate_frames_total", &[]) >= before + count);
+        };
+        pass(5.0);
+        let accepted = || server.metrics().sum("headgate_connections_accepted_total", &[]);
+        let before = accepted();
+        for address in [server.http, server.http, server.rtmp] {
+            let mut socket = TcpStream::connect(address).expect("the kernel's queue takes it");
+            socket.write_all(b"GET /live/kept.flv HTTP/1.0\r\n\r\n").unwrap();
+            waiting.push(socket);
+        }
+        pass(20.0);
+        assert_eq!((shed_level(&server), accepted()), (3.0, before));
+        assert_eq!((http::get(server.admin, "/livez").0, http::get(server.admin, "/readyz").0), (200, 503));
+    });
+    // Who waited is heard as soon as the level falls, and told that there is no room yet.
+    let mut answer = [0; 12];
+    for mut socket in waiting.into_iter().take(2) {
+        socket.set_read_timeout(Some(EASE_LIMIT)).unwrap();
+        socket.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 503");
+    }
+    poll("all levels to end", EASE_LIMIT, || (shed_level(&server) == 0.0).then_some(()));
+    let mut publisher = Publisher::start(&server, "again", Shape::default());
+    publisher.burst_until(5);
+    assert!(FlvPlayer::open(server.http, "/live/again.flv").tag().is_some());
+    let log = server.stop();
+    assert!(log.contains("cause=egress") && log.contains("overload eases"), "{log}");
+}
+
+/// The one that takes nothing goes, those that keep up stay.
+#[test]
+fn the_slowest_viewer_goes_first() {
+    let _shared = share_machine();
+    let shape = Shape { fps: 25, gop: 10, key_bytes: 60_000, inter_bytes: 40_000, audio: true };
+    // Nothing but the level may close the slow one.
+    let config = Config::new().set("overload.egress_max_bits_per_s", "4_000_000");
+    let config = config.set("fanout.max_lag_ms", "6000").set("fanout.stall_timeout_ms", "300_000");
+    let server = config.arguments(&["--cores", "0"]).start();
+    let stop = AtomicBool::new(false);
+    let (publisher, audit) = std::thread::scope(|scope| {
+        let _raise = Raise(&stop);
+        let mut publisher = Publisher::start(&server, "slowest", shape);
+        publisher.burst_until(1);
+        let slow = FlvPlayer::open(server.http, "/live/slowest.flv");
+        let mut healthy = FlvPlayer::open(server.http, "/live/slowest.flv");
+        server.await_subscribers(2);
+        let healthy = scope.spawn(move || Audit::of(shape, &healthy.tags()));
+        let publishing = publisher.run_beside(scope, &stop);
+        poll("the slow viewer to be closed", EASE_LIMIT, || {
+            (closed(&server, "slowest") == 1.0).then_some(())
+        });
+        stop.store(true, Ordering::Relaxed);
+        drop(slow);
+        (publishing.join().unwrap(), healthy.join().unwrap())
+    });
+    audit.assert_complete(&publisher);
+    assert_eq!(closed(&server, "slowest"), 1.0);
+    server.stop();
+}

@@ -1,0 +1,119 @@
+//! R5, R10, H2: attacks by number, and readers that take a byte at a time.
+
+use crate::support::engine::{Engine, engine_tests};
+use crate::support::publisher::{Publisher, Raise, Shape};
+use crate::support::raw::Stage::Connected;
+use crate::support::raw::{Raw, ask, hello};
+use crate::support::rtmp::Client;
+use crate::support::server::{Config, LIMIT};
+use crate::support::trial::{SECRET, Trial, counts};
+use crate::support::{own_machine, poll};
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Half handshakes at the same time.
+const HALVES: u64 = 10_000;
+/// Connections that the server has room for, and those of them that may neither publish nor play.
+const ROOM: u64 = 12_000;
+const FRESH: u64 = ROOM / 10;
+/// Connections of the other crowds.
+const CROWD: u64 = 500;
+
+#[test]
+fn r5_ten_thousand_half_handshakes() {
+    let _alone = own_machine();
+    for engine in [Engine::Uring, Engine::Epoll] {
+        let Some(config) = engine.config() else { continue };
+        // The last of them comes before the first one's time is over.
+        let config = config.arguments(&["--cores", "0"]).set("limits.handshake_timeout_ms", "6000");
+        let trial = Trial::begin(config.set("limits.connections_per_core", &ROOM.to_string()));
+        let half = &hello()[..1000];
+        let expected =
+            counts(&[("rtmp handshake_timeout", FRESH), ("refused unauthenticated", HALVES - FRESH)]);
+        let more = trial
+            .expect(&expected, || {
+                let open = |_| {
+                    let mut raw = Raw::open(trial.server.rtmp);
+                    raw.write(half);
+                    raw
+                };
+                let crowd: Vec<Raw> = (0..HALVES).map(open).collect();
+                trial.server.await_metrics("all of them at once", |metrics| {
+                    metrics.sum("headgate_connections_accepted_total", &[]) >= HALVES as f64
+                });
+                for mut raw in crowd {
+                    assert!(raw.read_to_end(), "a half handshake without an end");
+                }
+            })
+            .unwrap();
+        println!("{engine:?}: {HALVES} half handshakes took {more:.0} bytes");
+        trial.finish();
+    }
+}
+
+engine_tests!(r10_rivals_and_players_of_nothing, h2_readers_of_single_bytes);
+
+/// Publishers for a name that is taken, players of names that nobody publishes.
+fn r10_rivals_and_players_of_nothing(config: Config) {
+    let trial = Trial::begin(config.set("fanout.play_wait_ms", "1000"));
+    let expected =
+        counts(&[("rtmp name_taken", CROWD), ("rtmp not_found", CROWD), ("http_flv not_found", CROWD)]);
+    let work = || {
+        let name = format!("control?token={SECRET}");
+        for _ in 0..CROWD {
+            let rival = Client::connect(trial.server.rtmp, "live", &[]).publish(&name);
+            assert_eq!(rival.expect_err("the name is taken").code, "NetStream.Publish.BadName");
+        }
+        let mut crowd = Vec::new();
+        for n in 0..CROWD {
+            let mut player = Raw::at(Connected, trial.server.rtmp, "");
+            player.write(&ask("play", &format!("nothing-{n}")));
+            let mut http = Raw::open(trial.server.http);
+            http.write(format!("GET /open/none-{n}.flv HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+            crowd.extend([(player, "NetStream.Play.StreamNotFound"), (http, "HTTP/1.1 404 ")]);
+        }
+        for (mut waiting, answer) in crowd {
+            assert!(waiting.read_to_end() && waiting.has_heard(answer), "{answer}");
+        }
+    };
+    trial.expect(&expected, work).unwrap();
+    trial.finish();
+}
+
+/// A stream that a reader of single bytes cannot keep up with.
+const FAT: Shape = Shape { fps: 25, gop: 10, key_bytes: 150_000, inter_bytes: 40_000, audio: false };
+/// Such readers.
+const READERS: usize = 8;
+
+fn h2_readers_of_single_bytes(config: Config) {
+    let config = config.set("fanout.stall_timeout_ms", "1000").set("publish.republish_grace_ms", "0");
+    let trial = Trial::begin(config);
+    let expected = counts(&[("http_flv stalled", READERS as u64), ("rtmp client_closed", 1)]);
+    let work = || {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let _raise = Raise(&stop);
+            let mut publisher = Publisher::on(Client::connect(trial.server.rtmp, "open", &[]), "fat", FAT);
+            publisher.burst_until(1);
+            let publishing = publisher.run_beside(scope, &stop);
+            let open = |_| {
+                let mut raw = Raw::open_narrow(trial.server.http);
+                raw.write(b"GET /open/fat.flv HTTP/1.1\r\nHost: a\r\n\r\n");
+                raw
+            };
+            let mut readers: Vec<Raw> = (0..READERS).map(open).collect();
+            let stalled = || trial.server.metrics().sum("headgate_disconnects_total", &["stalled"]);
+            poll("all readers closed", LIMIT, || {
+                for reader in &mut readers {
+                    // Nothing there yet, or no connection any more.
+                    let _none = reader.socket().read(&mut [0]);
+                }
+                (stalled() >= READERS as f64).then_some(())
+            });
+            stop.store(true, Ordering::Relaxed);
+            drop(publishing.join().unwrap());
+        });
+    };
+    trial.expect(&expected, work).unwrap();
+    trial.finish();
+}
