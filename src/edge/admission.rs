@@ -18,6 +18,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
+/// Connections of an address that neither publish nor play. Those of a house or an office say what they want within a
+/// second; what else comes and is silent has to come from many addresses to fill the budget's part for it.
+pub const FRESH_PER_ADDRESS: u32 = 32;
+/// Pages that an address reads at once, which takes each of its people some milliseconds a second.
+pub const PAGES_PER_ADDRESS: u32 = 8;
+
 /// What all cores and the control thread share.
 #[derive(Debug)]
 pub struct Admission {
@@ -60,6 +66,17 @@ impl Admission {
         self.budget.count(role)
     }
 
+    /// Viewers, as a part of those that there may be.
+    pub fn viewers_part(&self) -> f64 {
+        self.budget.viewers_part()
+    }
+
+    /// Connections that count for an address.
+    #[cfg(test)]
+    pub fn counted(&self) -> u64 {
+        self.table.connections()
+    }
+
     /// What the table of addresses has and did.
     pub fn table_stats(&self) -> TableStats {
         self.table.stats()
@@ -78,10 +95,11 @@ impl Admission {
         }
         let mut visit = Visit { door: self.clone(), place: None, role: Role::Fresh };
         if !self.exempt.iter().any(|network| network.contains(address)) {
-            match self.table.enter(now, Block::of(address), self.pace) {
+            match self.table.enter(now, Block::of(address), self.pace, FRESH_PER_ADDRESS) {
                 Entered::At(place) => visit.place = Some(place),
                 Entered::Untracked => {}
                 Entered::TooFast => return Err(RefuseReason::AddressRate),
+                Entered::TooMany => return Err(RefuseReason::Unauthenticated),
             }
         }
         Ok(visit)
@@ -109,65 +127,88 @@ impl Visit {
         if self.door.level() >= Level::RefuseViewers {
             return Err(DisconnectReason::Overload);
         }
-        let (door, place) = (&self.door, self.place);
-        if place.is_some_and(|place| !door.table.add_viewer(place, door.viewers_per_address)) {
+        let old = self.role;
+        if !self.count_as(Role::Viewer, self.door.viewers_per_address) {
             return Err(DisconnectReason::AddressViewers);
         }
-        if !door.budget.take(Role::Viewer) {
-            if let Some(place) = place {
-                door.table.remove_viewer(place);
-            }
+        if !self.door.budget.take(Role::Viewer) {
+            self.count_as(old, u32::MAX);
             return Err(DisconnectReason::Budget);
         }
-        self.turn_into(Role::Viewer);
+        self.door.budget.give(old);
         Ok(())
     }
 
-    /// It wants to publish.
+    /// It wants to publish a stream, which `exists` already or not. An encoder that lost its connection comes back
+    /// before the old one is missed: it takes the name over, and the old one goes. So for streams that exist an address
+    /// may have twice as many publishers as else; whether it gets the name is then the directory's decision.
     ///
     /// # Errors
     /// `AddressPublishers`; it then stays what it was.
-    pub fn publish(&mut self) -> Result<(), DisconnectReason> {
+    pub fn publish(&mut self, exists: bool) -> Result<(), DisconnectReason> {
         if self.role == Role::Publisher {
             return Ok(());
         }
-        let (door, place) = (&self.door, self.place);
-        if place.is_some_and(|place| !door.table.add_publisher(place, door.publishers_per_address)) {
+        let (old, max) = (self.role, self.door.publishers_per_address);
+        if !self.count_as(Role::Publisher, if exists { max.saturating_mul(2) } else { max }) {
             return Err(DisconnectReason::AddressPublishers);
         }
-        // Publishers have no bound of their own: the cores' tables are theirs.
-        let _always = door.budget.take(Role::Publisher);
-        self.turn_into(Role::Publisher);
+        self.change_budget(old);
+        Ok(())
+    }
+
+    /// It wants a page, for which it leaves its core.
+    ///
+    /// # Errors
+    /// `Pages`; it then stays what it was.
+    pub fn page(&mut self) -> Result<(), RefuseReason> {
+        let old = self.role;
+        if !self.count_as(Role::Page, PAGES_PER_ADDRESS) {
+            return Err(RefuseReason::Pages);
+        }
+        self.change_budget(old);
         Ok(())
     }
 
     /// It neither plays nor publishes any more.
     pub fn idle(&mut self) {
-        if self.role != Role::Fresh {
-            self.door.budget.take_back();
-            self.turn_into(Role::Fresh);
+        self.become_at_once(Role::Fresh);
+    }
+
+    /// It was turned away: until its peer has heard why it takes nobody's place.
+    pub fn leave(&mut self) {
+        self.become_at_once(Role::Leaving);
+    }
+
+    fn become_at_once(&mut self, role: Role) {
+        if self.role != role {
+            let old = self.role;
+            self.count_as(role, u32::MAX);
+            self.change_budget(old);
         }
     }
 
-    /// Gives up the old role; the new one's counts are taken.
-    fn turn_into(&mut self, role: Role) {
-        let old = std::mem::replace(&mut self.role, role);
-        self.door.budget.give(old);
-        let Some(place) = self.place else { return };
-        match old {
-            Role::Fresh => {}
-            Role::Viewer => self.door.table.remove_viewer(place),
-            Role::Publisher => self.door.table.remove_publisher(place),
+    /// Is of `role` from now on, at its address; false if that has `max` of these.
+    fn count_as(&mut self, role: Role, max: u32) -> bool {
+        let counted = self.place.is_none_or(|place| self.door.table.turn(place, self.role, role, max));
+        if counted {
+            self.role = role;
         }
+        counted
+    }
+
+    /// Takes the place of its role, for which there is always one, and gives up that of `old`.
+    fn change_budget(&self, old: Role) {
+        self.door.budget.take_anyway(self.role);
+        self.door.budget.give(old);
     }
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        self.idle();
-        self.door.budget.give(Role::Fresh);
+        self.door.budget.give(self.role);
         if let Some(place) = self.place {
-            self.door.table.leave(place);
+            self.door.table.leave(place, self.role);
         }
     }
 }
@@ -199,13 +240,16 @@ mod tests {
         assert_eq!(played, [Ok(()), Ok(()), Err(DisconnectReason::AddressViewers)]);
         assert_eq!(enter("2001:db8:0:1::1").play(), Ok(()), "another network");
         let [first, second, third] = &mut visits;
-        assert_eq!((first.publish(), second.publish()), (Ok(()), Err(DisconnectReason::AddressPublishers)));
+        assert_eq!(
+            (first.publish(false), second.publish(false)),
+            (Ok(()), Err(DisconnectReason::AddressPublishers))
+        );
         assert_eq!(third.play(), Ok(()), "who publishes plays no more");
         assert_eq!(counts(&door), [0, 2, 1]);
         first.idle();
-        assert_eq!((second.publish(), counts(&door)), (Ok(()), [1, 1, 1]));
+        assert_eq!((second.publish(false), counts(&door)), (Ok(()), [1, 1, 1]));
         assert_eq!(
-            (second.publish(), third.play(), counts(&door)),
+            (second.publish(false), third.play(), counts(&door)),
             (Ok(()), Ok(()), [1, 1, 1]),
             "twice is once"
         );
@@ -225,7 +269,7 @@ mod tests {
             .collect();
         let mut last = door.enter(NOW, address("::ffff:127.9.9.9")).unwrap();
         assert_eq!(last.play(), Err(DisconnectReason::Budget));
-        assert_eq!((last.publish(), door.table_stats().entries), (Ok(()), 0));
+        assert_eq!((last.publish(false), door.table_stats().entries), (Ok(()), 0));
         visits.pop();
         assert_eq!((last.play(), counts(&door)), (Ok(()), [0, 9, 0]));
         let none = Admission::new(&Limits { exempt: vec![], ..limits() }, 10);
@@ -278,7 +322,60 @@ mod tests {
             assert_eq!(door.level(), level);
             assert_eq!(door.enter(NOW, address("127.0.0.1")).is_ok(), accept, "{level:?}");
             assert_eq!(early.play().is_ok(), play, "{level:?}");
-            assert_eq!((early.publish(), guest.play()), (Ok(()), Ok(())), "{level:?}");
+            assert_eq!((early.publish(false), guest.play()), (Ok(()), Ok(())), "{level:?}");
         }
+    }
+
+    /// With 8 addresses it would take 125 silent connections each to fill 1000 places.
+    #[test]
+    fn silent_connections_of_some_addresses_lock_nobody_out() {
+        let limits = Limits { connections_burst_per_address: 10_000, ..limits() };
+        let door = Admission::new(&limits, 10_000);
+        let silent = |n: u8| {
+            let address = IpAddr::from([198, 51, 100, n]);
+            (0..200).filter_map(|_| door.enter(NOW, address).ok()).collect::<Vec<Visit>>()
+        };
+        let mut visits: Vec<Vec<Visit>> = (0..8).map(silent).collect();
+        assert!(visits.iter().all(|visits| visits.len() == FRESH_PER_ADDRESS as usize));
+        let mut encoder = door.enter(NOW, address("192.0.2.1")).unwrap();
+        assert_eq!(encoder.publish(false), Ok(()));
+        let refused = door.enter(NOW, address("198.51.100.0")).err();
+        assert_eq!(refused, Some(RefuseReason::Unauthenticated));
+        // Who is turned away is not silent any more.
+        let before = door.count(Role::Fresh);
+        visits[0][0].leave();
+        assert_eq!(door.count(Role::Fresh), before - 1);
+        assert!(door.enter(NOW, address("198.51.100.0")).is_ok());
+        drop((visits, encoder));
+        assert_eq!((door.counted(), Role::ALL.map(|role| door.count(role))), (0, [0; 5]));
+    }
+
+    /// Two encoders behind one address lose their connections and come back before that is noticed.
+    #[test]
+    fn who_comes_back_may_take_over() {
+        let door = Admission::new(&Limits { publishers_per_address: 2, ..limits() }, 1000);
+        let enter = || door.enter(NOW, address("192.0.2.1")).unwrap();
+        let (mut lost, mut back, mut other) = ([enter(), enter()], [enter(), enter()], enter());
+        assert!(lost.iter_mut().all(|visit| visit.publish(false).is_ok()));
+        assert_eq!(other.publish(false), Err(DisconnectReason::AddressPublishers));
+        assert!(back.iter_mut().all(|visit| visit.publish(true).is_ok()));
+        assert_eq!(other.publish(true), Err(DisconnectReason::AddressPublishers), "it has an end");
+        drop(lost);
+        assert_eq!(other.publish(false), Err(DisconnectReason::AddressPublishers));
+    }
+
+    #[test]
+    fn an_address_reads_so_many_pages() {
+        let door = Admission::new(&limits(), 1000);
+        let read = |n: u8| {
+            let mut visit = door.enter(NOW, IpAddr::from([192, 0, 2, n])).unwrap();
+            visit.page().map(|()| visit)
+        };
+        let mut pages: Vec<Visit> = (0..PAGES_PER_ADDRESS).map(|_| read(1).unwrap()).collect();
+        assert_eq!(read(1).err(), Some(RefuseReason::Pages));
+        assert!(read(2).is_ok());
+        assert_eq!(counts(&door), [0; 3], "a page is not a silent connection");
+        pages.pop();
+        assert!(read(1).is_ok());
     }
 }

@@ -1,7 +1,10 @@
 //! What the process takes in all, by what a connection is.
 //!
-//! Viewers leave a tenth to publishers, and whoever has not said yet what it wants has a tenth: neither a crowd of
-//! viewers nor one of silent connections keeps a publisher out. The sum of all is bounded by the tables of the cores.
+//! Viewers leave a tenth to publishers, and whoever has not said yet what it wants has a tenth: no crowd of viewers keeps
+//! a publisher out, and silent connections cannot take the places of either. Who fills the tenth of the silent ones does
+//! keep everybody out who comes then, a publisher too, because it is silent at first as well; one address has only a few
+//! of these places ([`super::admission::FRESH_PER_ADDRESS`]), so that it takes many. The sum of all is bounded by the
+//! tables of the cores.
 
 use crossbeam::utils::CachePadded;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -22,6 +25,44 @@ pub enum Role {
     Viewer,
     /// Publishes.
     Publisher,
+    /// Reads a page; the control thread bounds these.
+    Page,
+    /// Was turned away, and stays for a moment to hear why.
+    Leaving,
+}
+
+impl Role {
+    /// How many there are.
+    pub const COUNT: usize = 5;
+    /// All of them.
+    pub const ALL: [Role; Role::COUNT] =
+        [Role::Fresh, Role::Viewer, Role::Publisher, Role::Page, Role::Leaving];
+}
+
+/// A number for each [`Role`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerRole<T>([T; Role::COUNT]);
+
+impl<T> PerRole<T> {
+    /// All of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.0.iter()
+    }
+}
+
+impl<T> std::ops::Index<Role> for PerRole<T> {
+    type Output = T;
+
+    fn index(&self, role: Role) -> &T {
+        // A role's number is below their count.
+        &self.0[role as usize]
+    }
+}
+
+impl<T> std::ops::IndexMut<Role> for PerRole<T> {
+    fn index_mut(&mut self, role: Role) -> &mut T {
+        &mut self.0[role as usize]
+    }
 }
 
 /// Counts of the whole process. The atomics are touched when a connection comes, changes its role and goes.
@@ -29,9 +70,7 @@ pub enum Role {
 pub struct Budget {
     viewers_max: u32,
     fresh_max: u32,
-    fresh: CachePadded<AtomicU32>,
-    viewers: CachePadded<AtomicU32>,
-    publishers: CachePadded<AtomicU32>,
+    counts: PerRole<CachePadded<AtomicU32>>,
 }
 
 impl Budget {
@@ -40,44 +79,40 @@ impl Budget {
         Budget {
             viewers_max: (connections - connections / PUBLISHERS_KEEP).max(1),
             fresh_max: (connections / FRESH_PART).max(FRESH_MIN.min(connections / 2)).max(1),
-            fresh: CachePadded::default(),
-            viewers: CachePadded::default(),
-            publishers: CachePadded::default(),
-        }
-    }
-
-    fn cell(&self, role: Role) -> &AtomicU32 {
-        match role {
-            Role::Fresh => &self.fresh,
-            Role::Viewer => &self.viewers,
-            Role::Publisher => &self.publishers,
+            counts: PerRole::default(),
         }
     }
 
     /// How many there are of `role` now.
     pub fn count(&self, role: Role) -> u32 {
-        self.cell(role).load(Relaxed)
+        self.counts[role].load(Relaxed)
     }
 
-    /// A connection that wants to be of `role` takes its place, if there is one; always for publishers.
+    /// Viewers, as a part of those that there may be.
+    pub fn viewers_part(&self) -> f64 {
+        f64::from(self.count(Role::Viewer)) / f64::from(self.viewers_max)
+    }
+
+    /// A connection that wants to be of `role` takes its place, if there is one; always for all but fresh ones and
+    /// viewers, which alone have a bound here.
     pub fn take(&self, role: Role) -> bool {
         let max = match role {
             Role::Fresh => self.fresh_max,
             Role::Viewer => self.viewers_max,
-            Role::Publisher => u32::MAX,
+            Role::Publisher | Role::Page | Role::Leaving => u32::MAX,
         };
         let next = |count: u32| (count < max).then(|| count.saturating_add(1));
-        self.cell(role).fetch_update(Relaxed, Relaxed, next).is_ok()
+        self.counts[role].fetch_update(Relaxed, Relaxed, next).is_ok()
     }
 
-    /// A connection that was something else is `Fresh` again, place or not.
-    pub fn take_back(&self) {
-        self.fresh.fetch_add(1, Relaxed);
+    /// A connection that was something else is of `role`, place or not.
+    pub fn take_anyway(&self, role: Role) {
+        self.counts[role].fetch_add(1, Relaxed);
     }
 
     /// A connection of `role` gives its place up.
     pub fn give(&self, role: Role) {
-        self.cell(role).fetch_sub(1, Relaxed);
+        self.counts[role].fetch_sub(1, Relaxed);
     }
 }
 
@@ -102,7 +137,7 @@ mod tests {
             assert!(budget.take(Role::Publisher), "no crowd keeps a publisher out");
             budget.give(Role::Viewer);
             assert!(budget.take(Role::Viewer) && !budget.take(Role::Viewer));
-            budget.take_back();
+            budget.take_anyway(Role::Fresh);
             assert_eq!(budget.count(Role::Fresh), fresh as u32 + 1);
             budget.give(Role::Fresh);
             assert!(!budget.take(Role::Fresh), "who came back has taken a place");

@@ -12,10 +12,11 @@
 mod part;
 
 use super::address::Block;
+use super::budget::Role;
 use super::pace::Pace;
 use crate::media::Mono;
 use crossbeam::utils::CachePadded;
-use part::{Entry, Part};
+use part::{Entry, Part, TurnedAway};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -47,6 +48,8 @@ pub enum Entered {
     At(Place),
     /// Its address comes faster than it may.
     TooFast,
+    /// Its address has as many that say nothing as it may.
+    TooMany,
     /// There is no room, and nothing that could make any: it is not counted.
     Untracked,
 }
@@ -87,8 +90,8 @@ impl Table {
         Some(self.parts.get(part)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A connection of `block` comes.
-    pub fn enter(&self, now: Mono, block: Block, pace: Pace) -> Entered {
+    /// A connection of `block` comes, of which `fresh_max` may be fresh.
+    pub fn enter(&self, now: Mono, block: Block, pace: Pace, fresh_max: u32) -> Entered {
         let hash = self.hasher.hash_one(block);
         // The low bits choose the chain.
         let index = (hash >> 32) as usize % PARTS;
@@ -98,52 +101,44 @@ impl Table {
             part.untracked += 1;
             return Entered::Untracked;
         };
-        match part.enter(now, entry, pace) {
-            true => Entered::At(Place { part: index as u8, entry }),
-            false => Entered::TooFast,
+        match part.enter(now, entry, pace, fresh_max) {
+            Ok(()) => Entered::At(Place { part: index as u8, entry }),
+            Err(TurnedAway::TooFast) => Entered::TooFast,
+            Err(TurnedAway::TooMany) => Entered::TooMany,
         }
     }
 
-    /// A connection there becomes a viewer; false if its address has `max` of them.
-    pub fn add_viewer(&self, place: Place, max: u32) -> bool {
-        self.change(place, |entry| &mut entry.viewers, |count| (count < max).then_some(count + 1))
-    }
-
-    /// A connection there becomes a publisher; false if its address has `max` of them.
-    pub fn add_publisher(&self, place: Place, max: u32) -> bool {
-        self.change(place, |entry| &mut entry.publishers, |count| (count < max).then_some(count + 1))
-    }
-
-    /// A connection there is no viewer any more.
-    pub fn remove_viewer(&self, place: Place) {
-        self.change(place, |entry| &mut entry.viewers, |count| count.checked_sub(1));
-    }
-
-    /// A connection there is no publisher any more.
-    pub fn remove_publisher(&self, place: Place) {
-        self.change(place, |entry| &mut entry.publishers, |count| count.checked_sub(1));
-    }
-
-    fn change(
-        &self,
-        place: Place,
-        cell: fn(&mut Entry) -> &mut u32,
-        to: impl Fn(u32) -> Option<u32>,
-    ) -> bool {
+    /// A connection there that was `old` becomes `new`; false if its address has `max` of these.
+    pub fn turn(&self, place: Place, old: Role, new: Role, max: u32) -> bool {
         let Some(mut part) = self.part(usize::from(place.part)) else { return false };
-        let Some(count) = part.entries.get_mut(place.entry as usize).map(cell) else { return false };
-        match to(*count) {
-            Some(new) => *count = new,
-            None => return false,
+        let Some(entry) = part.entries.get_mut(place.entry as usize) else { return false };
+        if entry.connections[new] >= max {
+            return false;
         }
+        entry.connections[new] += 1;
+        let count = &mut entry.connections[old];
+        *count = count.saturating_sub(1);
         true
     }
 
-    /// A connection there goes; it is neither viewer nor publisher any more.
-    pub fn leave(&self, place: Place) {
+    /// A connection there goes that was `role`.
+    pub fn leave(&self, place: Place, role: Role) {
         if let Some(mut part) = self.part(usize::from(place.part)) {
-            part.leave(place.entry);
+            part.leave(place.entry, role);
         }
+    }
+
+    /// Connections of all addresses.
+    #[cfg(test)]
+    pub fn connections(&self) -> u64 {
+        let of = |part: MutexGuard<'_, Part>| {
+            part.entries
+                .iter()
+                .flat_map(|entry| entry.connections.iter())
+                .map(|count| u64::from(*count))
+                .sum::<u64>()
+        };
+        (0..PARTS).filter_map(|part| self.part(part)).map(of).sum()
     }
 
     /// What the table has and did; looks at each part for a moment.

@@ -2,7 +2,7 @@
 
 use crate::edge::admission::Visit;
 use crate::edge::auth::Gate;
-use crate::fanout::directory::{Refused, StreamName};
+use crate::fanout::directory::{Directory, Refused, StreamName};
 use crate::media::Mono;
 use crate::observe::DisconnectReason;
 use crate::proto::rtmp::{PublishRefusal, PublishRequest, ServerSession};
@@ -15,6 +15,7 @@ use crate::shard::{Io, Request};
 pub fn publish(
     request: &PublishRequest,
     gate: &Gate,
+    directory: &Directory,
     visit: &mut Visit,
     session: &mut ServerSession,
     now: Mono,
@@ -24,11 +25,11 @@ pub fn publish(
         session.reject_publish(now, PublishRefusal::Unauthorized);
         return Err(DisconnectReason::Unauthorized);
     }
-    if let Err(reason) = visit.publish() {
+    let name = StreamName::new(&request.app, &request.stream);
+    if let Err(reason) = visit.publish(directory.find(&name).is_some()) {
         session.reject_publish(now, PublishRefusal::Unavailable);
         return Err(reason);
     }
-    let name = StreamName::new(&request.app, &request.stream);
     io.ask(Request::Publish(name.clone()));
     Ok(name)
 }

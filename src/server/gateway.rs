@@ -134,13 +134,22 @@ impl Gateway {
                     let app = clean(&request.app);
                     let (stream, client) = (clean(&request.stream), clean(&request.client));
                     let (visit, session) = (&mut guest.visit, &mut rtmp.session);
-                    match ingest::rtmp::publish(&request, gate, visit, session, now, io) {
+                    match ingest::rtmp::publish(
+                        &request,
+                        gate,
+                        &self.shared.directory,
+                        visit,
+                        session,
+                        now,
+                        io,
+                    ) {
                         Ok(name) => {
                             rtmp.publishing = Some(name);
                             tracing::info!(conn = id, peer = %address, %app, %stream, %client, "publish");
                         }
                         Err(reason) => {
                             rtmp.refused = Some(reason);
+                            guest.visit.leave();
                             self.note(now, guest, "publish", format_args!("{app}/{stream}"), reason);
                         }
                     }
@@ -156,6 +165,7 @@ impl Gateway {
                         }
                         Err(reason) => {
                             rtmp.refused = Some(reason);
+                            guest.visit.leave();
                             self.note(now, guest, "play", format_args!("{app}/{stream}"), reason);
                         }
                     }
@@ -216,6 +226,7 @@ impl Gateway {
                     let terms = http_flv::Terms { gate, directory, retry_after_s: *retry_after_s };
                     let visit = &mut guest.visit;
                     if let Err(reason) = http_flv::request(&request, app, stream, &terms, visit, io) {
+                        guest.visit.leave();
                         let name = format!("{app}/{stream}");
                         self.note(now, guest, "play", clean(&name), reason);
                     }
@@ -328,7 +339,7 @@ impl App for Gateway {
                             Refused::TooManyStreams => DisconnectReason::Limit,
                         };
                         self.note(now, &peer.guest, "publish", clean(&name), reason);
-                        peer.guest.visit.idle();
+                        peer.guest.visit.leave();
                         ingest::rtmp::refused(why, &mut rtmp.session, now);
                     }
                     Answer::Playing => {
@@ -339,7 +350,7 @@ impl App for Gateway {
                         }
                     }
                     Answer::PlayRefused(why) => {
-                        peer.guest.visit.idle();
+                        peer.guest.visit.leave();
                         egress::rtmp::refused(why, &mut rtmp.session, now);
                     }
                 }
@@ -347,7 +358,7 @@ impl App for Gateway {
             }
             _ => match answer {
                 Answer::PlayRefused(why) => {
-                    peer.guest.visit.idle();
+                    peer.guest.visit.leave();
                     http_flv::refused(why, io);
                 }
                 Answer::Playing => {

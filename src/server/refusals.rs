@@ -39,7 +39,9 @@ fn help_at_accept(reason: RefuseReason) -> &'static str {
         RefuseReason::AddressRate => {
             "its address connects too fast; if many people share it, add it to limits.exempt"
         }
-        RefuseReason::Unauthenticated => "too many connections neither publish nor play",
+        RefuseReason::Unauthenticated => {
+            "too many connections, of its address or in all, neither publish nor play"
+        }
         RefuseReason::Overload => "the machine is at its end",
         RefuseReason::Limit => "limits.connections_per_core is reached",
         RefuseReason::Descriptors => "no file descriptor is left",

@@ -2,13 +2,15 @@
 //! they lost their last one. Nothing moves while it is in use, so an index is as good as a name.
 
 use super::super::address::Block;
+use super::super::budget::{PerRole, Role};
 use super::super::pace::Pace;
 use crate::media::Mono;
 use std::hash::{BuildHasher, RandomState};
 
 /// Heads of chains that a part begins with.
 const HEADS_MIN: usize = 16;
-/// Forgettable addresses that make room for one that comes: more than one, so that the table gets smaller.
+/// Forgettable addresses that make room for one that comes: more than one, so that what is forgettable
+/// goes by and by. The memory stays, for the next crowd: it is bounded.
 const FORGET_PER_ENTRY: usize = 2;
 /// No entry.
 const NONE: u32 = u32::MAX;
@@ -18,14 +20,26 @@ const NONE: u32 = u32::MAX;
 pub(super) struct Entry {
     block: Block,
     paid_at: Mono,
-    connections: u32,
-    pub viewers: u32,
-    pub publishers: u32,
+    /// Connections, by what they are.
+    pub connections: PerRole<u32>,
     /// The next in the chain of its hash, or of free entries.
     chain: u32,
     /// Neighbours among those without a connection.
     older: u32,
     newer: u32,
+}
+
+impl Entry {
+    fn is_idle(&self) -> bool {
+        self.connections.iter().all(|count| *count == 0)
+    }
+}
+
+/// Why a connection may not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TurnedAway {
+    TooFast,
+    TooMany,
 }
 
 /// See the module's description.
@@ -102,9 +116,7 @@ impl Part {
         let new = Entry {
             block,
             paid_at: Mono::ZERO,
-            connections: 0,
-            viewers: 0,
-            publishers: 0,
+            connections: PerRole::default(),
             chain: NONE,
             older: NONE,
             newer: NONE,
@@ -205,29 +217,34 @@ impl Part {
         }
     }
 
-    /// Whether a connection may come; counts it if so.
-    pub fn enter(&mut self, now: Mono, at: u32, pace: Pace) -> bool {
-        let Some(entry) = self.at(at) else { return false };
-        let admitted = pace.admits(&mut entry.paid_at, now);
-        let idle = entry.connections == 0;
-        if admitted {
-            entry.connections += 1;
-        }
+    /// Whether a connection may come, with at most `fresh_max` that say nothing; counts it if so.
+    pub fn enter(&mut self, now: Mono, at: u32, pace: Pace, fresh_max: u32) -> Result<(), TurnedAway> {
+        let Some(entry) = self.at(at) else { return Err(TurnedAway::TooMany) };
+        let idle = entry.is_idle();
+        let answer = match pace.admits(&mut entry.paid_at, now) {
+            false => Err(TurnedAway::TooFast),
+            true if entry.connections[Role::Fresh] >= fresh_max => Err(TurnedAway::TooMany),
+            true => {
+                entry.connections[Role::Fresh] += 1;
+                Ok(())
+            }
+        };
         if idle {
             self.unrest(at);
-            if !admitted {
+            if answer.is_err() {
                 // Whoever is refused just now is the last that may be forgotten.
                 self.rest(at);
             }
         }
-        admitted
+        answer
     }
 
-    /// A connection goes.
-    pub fn leave(&mut self, at: u32) {
+    /// A connection that was `role` goes.
+    pub fn leave(&mut self, at: u32, role: Role) {
         let Some(entry) = self.at(at) else { return };
-        entry.connections = entry.connections.saturating_sub(1);
-        if entry.connections == 0 {
+        let count = &mut entry.connections[role];
+        *count = count.saturating_sub(1);
+        if entry.is_idle() {
             self.rest(at);
         }
     }

@@ -1,9 +1,11 @@
+use super::super::budget::Role::{Fresh, Leaving, Publisher, Viewer};
 use super::*;
 use std::collections::HashMap;
 use std::time::Duration;
 
 /// One connection at once, one a second: what came once owes a second.
 const SLOW: Pace = Pace::new(1, 1);
+const MANY: u32 = 1000;
 const FAST: Pace = Pace::new(1_000_000, 1_000_000);
 
 fn block(n: u32) -> Block {
@@ -32,36 +34,55 @@ fn crowded() -> (Table, Block, Block) {
 #[test]
 fn counts_hold_per_address() {
     let table = Table::default();
-    let [a, again, b] = [1, 1, 2].map(|n| place(table.enter(seconds(1), block(n), FAST)));
+    let [a, again, b] = [1, 1, 2].map(|n| place(table.enter(seconds(1), block(n), FAST, MANY)));
     assert_eq!(a, again);
-    assert!(table.add_viewer(a, 2) && table.add_viewer(again, 2) && !table.add_viewer(a, 2));
-    assert!(table.add_viewer(b, 2));
-    assert!(table.add_publisher(a, 1) && !table.add_publisher(a, 1) && table.add_publisher(b, 1));
-    table.remove_viewer(again);
-    table.remove_publisher(a);
-    assert!(table.add_viewer(a, 2) && table.add_publisher(a, 1));
+    let turn = |place, old, new, max| table.turn(place, old, new, max);
+    assert!(turn(a, Fresh, Viewer, 2) && turn(again, Fresh, Viewer, 2) && !turn(a, Fresh, Viewer, 2));
+    assert!(turn(b, Fresh, Viewer, 2));
+    assert!(turn(a, Viewer, Publisher, 1) && !turn(again, Viewer, Publisher, 1));
+    assert!(turn(a, Publisher, Leaving, 1) && turn(again, Viewer, Publisher, 1));
+    assert_eq!(table.connections(), 3);
+    table.leave(a, Leaving);
+    table.leave(again, Publisher);
+    table.leave(b, Viewer);
+    assert_eq!(table.connections(), 0);
+}
+
+#[test]
+fn an_address_has_so_many_that_say_nothing() {
+    let table = Table::default();
+    let enter = |n: u32| table.enter(seconds(1), block(n), FAST, 2);
+    let first = place(enter(1));
+    let second = place(enter(1));
+    assert_eq!(enter(1), Entered::TooMany);
+    assert!(matches!(enter(2), Entered::At(_)), "another address");
+    assert!(table.turn(first, Fresh, Viewer, 9));
+    assert!(matches!(enter(1), Entered::At(_)), "who plays does not count");
+    assert_eq!(enter(1), Entered::TooMany);
+    table.leave(second, Fresh);
+    assert!(matches!(enter(1), Entered::At(_)));
 }
 
 #[test]
 fn the_pace_outlives_a_connection() {
     let table = Table::default();
-    let first = place(table.enter(seconds(1), block(1), SLOW));
-    table.leave(first);
-    assert_eq!(table.enter(seconds(1), block(1), SLOW), Entered::TooFast);
-    assert!(matches!(table.enter(seconds(1), block(2), SLOW), Entered::At(_)));
-    assert!(matches!(table.enter(seconds(2), block(1), SLOW), Entered::At(_)));
+    let first = place(table.enter(seconds(1), block(1), SLOW, MANY));
+    table.leave(first, Fresh);
+    assert_eq!(table.enter(seconds(1), block(1), SLOW, MANY), Entered::TooFast);
+    assert!(matches!(table.enter(seconds(1), block(2), SLOW, MANY), Entered::At(_)));
+    assert!(matches!(table.enter(seconds(2), block(1), SLOW, MANY), Entered::At(_)));
 }
 
 #[test]
 fn who_owes_nothing_is_forgotten() {
     let table = Table::default();
     for n in 0..10_000 {
-        table.leave(place(table.enter(seconds(1), block(n), SLOW)));
+        table.leave(place(table.enter(seconds(1), block(n), SLOW, MANY)), Fresh);
     }
     assert_eq!(table.stats().entries, 10_000);
     // Each of these forgets two of those.
     for n in 0..10_000 {
-        table.leave(place(table.enter(seconds(3), block(n + 20_000), SLOW)));
+        table.leave(place(table.enter(seconds(3), block(n + 20_000), SLOW, MANY)), Fresh);
     }
     let stats = table.stats();
     assert_eq!((stats.evicted, stats.untracked), (0, 0));
@@ -71,11 +92,11 @@ fn who_owes_nothing_is_forgotten() {
 #[test]
 fn the_live_stay_and_the_idle_make_room() {
     let (table, one, other) = crowded();
-    let live = place(table.enter(seconds(1), one, SLOW));
-    assert_eq!(table.enter(seconds(1), other, SLOW), Entered::Untracked);
+    let live = place(table.enter(seconds(1), one, SLOW, MANY));
+    assert_eq!(table.enter(seconds(1), other, SLOW, MANY), Entered::Untracked);
     assert_eq!(table.stats().untracked, 1);
-    table.leave(live);
-    assert!(matches!(table.enter(seconds(1), other, SLOW), Entered::At(_)));
+    table.leave(live, Fresh);
+    assert!(matches!(table.enter(seconds(1), other, SLOW, MANY), Entered::At(_)));
     assert_eq!((table.stats().evicted, table.stats().entries), (1, 1));
 }
 
@@ -83,7 +104,7 @@ fn the_live_stay_and_the_idle_make_room() {
 fn memory_has_an_end() {
     let table = Table::with_part_entries(256);
     for n in 0..100_000 {
-        table.leave(place(table.enter(seconds(1), block(n), SLOW)));
+        table.leave(place(table.enter(seconds(1), block(n), SLOW, MANY)), Fresh);
     }
     let stats = table.stats();
     assert_eq!(stats.entries, 256 * PARTS as u64);
@@ -112,25 +133,24 @@ fn does_what_a_plain_map_does() {
         if random(2) == 0 || open.is_empty() {
             let n = random(300) as u32;
             let admitted = pace.admits(paid.entry(n).or_default(), now);
-            match table.enter(now, block(n), pace) {
+            match table.enter(now, block(n), pace, MANY) {
                 Entered::At(place) => {
                     assert!(admitted, "{n} at {now:?}");
                     let count = viewers.entry(n).or_default();
-                    let viewer = table.add_viewer(place, 4);
+                    let viewer = table.turn(place, Fresh, Viewer, 4);
                     assert_eq!(viewer, *count < 4, "{n}: {count}");
                     *count += u32::from(viewer);
                     open.push((n, place, viewer));
                 }
                 Entered::TooFast => assert!(!admitted, "{n} at {now:?}"),
-                Entered::Untracked => panic!("there is room"),
+                Entered::Untracked | Entered::TooMany => panic!("there is room"),
             }
         } else {
             let (n, place, viewer) = open.swap_remove(random(open.len() as u64) as usize);
             if viewer {
-                table.remove_viewer(place);
                 *viewers.get_mut(&n).unwrap() -= 1;
             }
-            table.leave(place);
+            table.leave(place, if viewer { Viewer } else { Fresh });
         }
     }
     let live: std::collections::HashSet<u32> = open.iter().map(|(n, ..)| *n).collect();
@@ -146,8 +166,8 @@ fn many_threads_share_a_limit() {
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| {
-                    let places = (0..100).map(|_| place(table.enter(seconds(1), block(7), FAST)));
-                    places.filter(|place| table.add_viewer(*place, 64)).count()
+                    let places = (0..100).map(|_| place(table.enter(seconds(1), block(7), FAST, MANY)));
+                    places.filter(|place| table.turn(*place, Fresh, Viewer, 64)).count()
                 })
             })
             .collect();
