@@ -233,13 +233,15 @@ fn choose_cpus(wanted: Option<&[usize]>) -> anyhow::Result<Vec<usize>> {
 }
 
 /// Descriptors that connections leave to the rest of the house (listeners, rings, eventfds, admin port, pages), at
-/// least; a tenth of them if that is more.
+/// least; a tenth of them if that is more. The control thread takes an eighth each for pages and the admin port.
 const DESCRIPTORS_KEPT_MIN: u64 = 64;
+/// And so many more for each core: its listeners, eventfd, ring or epoll, and a few to spare.
+const DESCRIPTORS_KEPT_PER_CORE: u64 = 8;
 
 /// Connections that one of `cores` accepts: what is configured, but all of them together never take the last of
 /// `descriptors`, so that a limit of ours comes before the kernel's, which would close the admin port too.
 fn connections_per_core(configured: u32, cores: usize, descriptors: u64) -> u32 {
-    let kept = (descriptors / 10).max(DESCRIPTORS_KEPT_MIN);
+    let kept = (descriptors / 10).max(DESCRIPTORS_KEPT_MIN + DESCRIPTORS_KEPT_PER_CORE * cores as u64);
     let share = descriptors.saturating_sub(kept) / cores.max(1) as u64;
     configured.min(u32::try_from(share.max(1)).unwrap_or(u32::MAX))
 }
@@ -351,7 +353,8 @@ mod tests {
             (32_768, 2, u64::MAX, 32_768),
             (32_768, 64, 1 << 20, 14_745),
             (32_768, 4, 1024, 230),
-            (32_768, 1, 256, 192),
+            (32_768, 1, 256, 184),
+            (32_768, 64, 1024, 7),
             (100, 4, 1024, 100),
             (100, 4, 10, 1),
         ] {

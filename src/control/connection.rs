@@ -1,6 +1,8 @@
 //! HTTP connections of the control thread: accepted here or handed over by a core; one request each, bounded in
 //! number and time.
 
+use crate::edge::admission::Visit;
+use crate::observe::RefuseReason;
 use crate::proto::http::HEAD_BYTES_MAX;
 use axum::Router;
 use hyper::server::conn::http1;
@@ -26,6 +28,10 @@ const QUEUE_MAX: usize = 64;
 const PAGES_MAX: usize = 256;
 /// Open connections of the admin port: scrapers and people.
 const ADMIN_MAX: usize = 64;
+/// Each of both gets this part of the descriptors that connections leave to the rest of the process, if that is less.
+const DESCRIPTORS_PART: usize = 8;
+/// But so many at least.
+const PLACES_MIN: usize = 4;
 /// Bytes of a request head: what a core hands over fits.
 const HEAD_MAX_BYTES: usize = HEAD_BYTES_MAX;
 /// Time for a complete request head on the media port, whose viewers may be far away.
@@ -44,34 +50,54 @@ pub struct MediaPages {
     places: Arc<Semaphore>,
 }
 
-/// A connection, what was already read from it, and its place among [`PAGES_MAX`].
-pub(super) struct HandedOver(StdStream, Vec<u8>, OwnedSemaphorePermit);
+/// A connection, what was already read from it, and what it holds.
+pub(super) struct HandedOver(StdStream, Vec<u8>, Held);
+
+/// What a page's connection holds to its end: its place among [`PAGES_MAX`], and what it counts for at the door.
+type Held = (OwnedSemaphorePermit, Visit);
+
+/// Open connections of the media port and of the admin port, by the descriptors that there are for the rest of the
+/// process.
+pub(super) fn places(descriptors_kept: u64) -> (usize, usize) {
+    let part = usize::try_from(descriptors_kept).unwrap_or(usize::MAX) / DESCRIPTORS_PART;
+    (part.clamp(PLACES_MIN, PAGES_MAX), part.clamp(PLACES_MIN, ADMIN_MAX))
+}
 
 impl MediaPages {
-    pub(super) fn new() -> (Self, mpsc::Receiver<HandedOver>) {
+    pub(super) fn new(places: usize) -> (Self, mpsc::Receiver<HandedOver>) {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        (Self { queue: sender, places: Arc::new(Semaphore::new(PAGES_MAX)) }, receiver)
+        (Self { queue: sender, places: Arc::new(Semaphore::new(places)) }, receiver)
     }
 
     /// One that nobody serves.
     #[cfg(test)]
     pub(crate) fn unserved() -> Self {
-        Self::new().0
+        Self::new(PLACES_MIN).0
     }
 
     /// Takes over `stream`, from which `already_read` was read: the request head, complete or not, from its first
-    /// byte. Never blocks. Returns false, and the connection is closed, when too many wait or are open, or the
-    /// thread has stopped.
-    pub fn serve(&self, stream: StdStream, already_read: Vec<u8>) -> bool {
-        let Ok(place) = self.places.clone().try_acquire_owned() else { return false };
-        self.queue.try_send(HandedOver(stream, already_read, place)).is_ok()
+    /// byte. Keeps `visit` to its end. Never blocks.
+    ///
+    /// # Errors
+    /// `Pages`, and the connection is closed: too many wait or are open, in all or of its address, or the thread has
+    /// stopped.
+    pub fn serve(
+        &self,
+        stream: StdStream,
+        already_read: Vec<u8>,
+        mut visit: Visit,
+    ) -> Result<(), RefuseReason> {
+        visit.page()?;
+        let place = self.places.clone().try_acquire_owned().map_err(|_| RefuseReason::Pages)?;
+        let handed_over = HandedOver(stream, already_read, (place, visit));
+        self.queue.try_send(handed_over).map_err(|_| RefuseReason::Pages)
     }
 }
 
 /// Serves the connections of the admin listener, for ever. When all places are taken, the connection that has been
 /// silent for longest gives up its own: whoever holds connections open must not lock the operator out.
-pub(super) async fn accept(listener: TcpListener, routes: Router) {
-    let places = Arc::new(Semaphore::new(ADMIN_MAX));
+pub(super) async fn accept(listener: TcpListener, places: usize, routes: Router) {
+    let places = Arc::new(Semaphore::new(places));
     // The oldest first; at most one for each place.
     let mut silent: VecDeque<Serving> = VecDeque::new();
     loop {
@@ -105,11 +131,11 @@ pub(super) async fn accept(listener: TcpListener, routes: Router) {
 
 /// Serves handed-over connections until the last [`MediaPages`] is gone.
 pub(super) async fn take_over(mut queue: mpsc::Receiver<HandedOver>, routes: Router) {
-    while let Some(HandedOver(stream, head, place)) = queue.recv().await {
+    while let Some(HandedOver(stream, head, held)) = queue.recv().await {
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
         match stream {
             Ok(stream) => {
-                spawn(place, Replay { head, at: 0, stream }, &routes, PAGE_HEAD_DEADLINE);
+                spawn(held, Replay { head, at: 0, stream }, &routes, PAGE_HEAD_DEADLINE);
             }
             Err(error) => tracing::debug!(%error, "page: connection lost in hand-over"),
         }
@@ -129,8 +155,8 @@ impl Serving {
     }
 }
 
-/// Serves one request in its own task, which keeps `place` until its end.
-fn spawn(place: OwnedSemaphorePermit, io: Replay, routes: &Router, head_deadline: Duration) -> Serving {
+/// Serves one request in its own task, which keeps what it `held` until its end.
+fn spawn(held: impl Send + 'static, io: Replay, routes: &Router, head_deadline: Duration) -> Serving {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(head_deadline);
     builder.keep_alive(false).max_buf_size(HEAD_MAX_BYTES);
@@ -144,7 +170,7 @@ fn spawn(place: OwnedSemaphorePermit, io: Replay, routes: &Router, head_deadline
     let task = tokio::spawn(async move {
         // A peer's broken request or early goodbye is its own affair.
         let _ = tokio::time::timeout(DEADLINE, connection).await;
-        drop(place);
+        drop(held);
     });
     Serving { asked, task: task.abort_handle() }
 }
@@ -182,5 +208,19 @@ impl AsyncWrite for Replay {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_follow_the_descriptors() {
+        for (kept, expected) in
+            [(64, (8, 8)), (102, (12, 12)), (1000, (125, 64)), (1 << 20, (256, 64)), (0, (4, 4))]
+        {
+            assert_eq!(places(kept), expected, "{kept}");
+        }
     }
 }

@@ -82,7 +82,9 @@ impl Control {
         listener.set_nonblocking(true)?;
         let admin = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (pages, queue) = MediaPages::new();
+        let kept = options.descriptors_max.saturating_sub(options.connections_max);
+        let (page_places, admin_places) = connection::places(kept);
+        let (pages, queue) = MediaPages::new(page_places);
         let (stop, stopped) = oneshot::channel();
         let listener = {
             let _in_runtime = runtime.enter();
@@ -95,7 +97,7 @@ impl Control {
             let (routes, page) = (admin::routes(&options, health), page::routes(&options));
             runtime.block_on(async {
                 tokio::select! {
-                    () = connection::accept(listener, routes) => {}
+                    () = connection::accept(listener, admin_places, routes) => {}
                     () = connection::take_over(queue, page) => {}
                     () = watch.run() => {}
                     _ = stopped => {}

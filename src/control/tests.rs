@@ -1,6 +1,7 @@
 //! Both doors over real sockets.
 
 use super::*;
+use crate::edge::admission::{PAGES_PER_ADDRESS, Visit};
 use crate::observe::PerProtocol;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -54,6 +55,12 @@ pub(super) fn options() -> Options {
     }
 }
 
+/// One of the address with this number, which has come to a door of its own.
+fn visit(number: u8) -> Visit {
+    let door = Admission::new(&crate::config::Limits::default(), 1000);
+    door.enter(clock(), [192, 0, 2, number].into()).unwrap()
+}
+
 fn start_behind(gate: Gate) -> (Control, Arc<AtomicBool>) {
     let options = Options { gate, ..options() };
     let ready = options.ready.clone();
@@ -80,7 +87,7 @@ fn page(control: &Control, path: &str, read: usize) -> String {
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (server, _) = listener.accept().unwrap();
     let (head, rest) = request.split_at(read.min(request.len()));
-    assert!(control.pages().serve(server, head.as_bytes().to_vec()));
+    assert!(control.pages().serve(server, head.as_bytes().to_vec(), visit(1)).is_ok());
     client.write_all(rest.as_bytes()).unwrap();
     read_all(client)
 }
@@ -182,7 +189,7 @@ fn pages_beyond_the_places_are_refused() {
     let mut open = Vec::new();
     let hand_over = |open: &mut Vec<TcpStream>| {
         open.push(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-        control.pages().serve(listener.accept().unwrap().0, b"GET / HT".to_vec())
+        control.pages().serve(listener.accept().unwrap().0, b"GET / HT".to_vec(), visit(1)).is_ok()
     };
     let deadline = std::time::Instant::now() + Duration::from_secs(4);
     // The queue is shorter than the places: it may be full for a moment, but places do not come back.
@@ -192,5 +199,28 @@ fn pages_beyond_the_places_are_refused() {
     }
     assert_eq!(taken, 256);
     assert!(!hand_over(&mut open), "there is no place left");
+    control.stop();
+}
+
+/// Its places come back when the pages are read, not when their connections are handed over.
+#[test]
+fn one_address_does_not_take_all_pages() {
+    let (control, _) = start();
+    let door = Admission::new(&crate::config::Limits::default(), 1000);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut open = Vec::new();
+    let mut hand_over = |number: u8| {
+        open.push(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let visit = door.enter(clock(), [192, 0, 2, number].into()).unwrap();
+        control.pages().serve(listener.accept().unwrap().0, b"GET / HT".to_vec(), visit).is_ok()
+    };
+    assert_eq!((0..2 * PAGES_PER_ADDRESS).filter(|_| hand_over(1)).count(), PAGES_PER_ADDRESS as usize);
+    assert!(hand_over(2), "another address");
+    drop(open);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while door.counted() > 0 {
+        assert!(std::time::Instant::now() < deadline, "{} are still counted", door.counted());
+        std::thread::sleep(Duration::from_millis(10));
+    }
     control.stop();
 }

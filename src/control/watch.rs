@@ -9,7 +9,7 @@ use crate::edge::pressure::{self, Rate};
 use crate::edge::shed::{Level, Shed};
 use crate::media::Mono;
 use crate::observe::log::Limiters;
-use crate::observe::{LoopLag, MemoryBound, PerShedCause, Protocol, Registry, ShedCause, open_descriptors};
+use crate::observe::{LoopLag, MemoryBound, OtherDescriptors, PerShedCause, Protocol, Registry, ShedCause};
 use crate::shard::engine::clock;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +27,9 @@ pub(super) struct Watch {
     limiters: Arc<Limiters>,
     overload: Overload,
     memory: MemoryBound,
-    descriptors_max: u64,
-    connections_max: u64,
+    descriptors: OtherDescriptors,
+    /// What connections leave of them.
+    descriptors_kept: u64,
     wake: Arc<dyn Fn() + Send + Sync>,
     shed: Shed,
     egress: Rate,
@@ -51,8 +52,8 @@ impl Watch {
             limiters: options.limiters.clone(),
             overload,
             memory,
-            descriptors_max: options.descriptors_max,
-            connections_max: options.connections_max,
+            descriptors: OtherDescriptors::default(),
+            descriptors_kept: options.descriptors_max.saturating_sub(options.connections_max),
             wake: options.wake.clone(),
             shed: Shed::default(),
             egress: Rate::new(now, egress_bytes(&options.registry)),
@@ -100,7 +101,9 @@ impl Watch {
         }
         self.looks = self.looks.wrapping_add(1);
         let egress_bits_per_s = 8.0 * self.egress.look(now, egress_bytes(&self.registry));
-        let connections = self.registry.level(|m| &m.connections);
+        // A full house has few descriptors left, and needs no more: what may run out is what is kept for the rest.
+        let connections = u64::try_from(self.registry.level(|m| &m.connections)).unwrap_or_default();
+        let descriptors = self.descriptors.look(now, connections);
         PerShedCause::from_fn(|cause| match cause {
             ShedCause::Egress => {
                 pressure::part(egress_bits_per_s, self.overload.egress_max_bits_per_s as f64)
@@ -109,8 +112,8 @@ impl Watch {
             ShedCause::LoopLag => {
                 pressure::of_lag(self.lag, Duration::from_millis(self.overload.loop_lag_ms))
             }
-            ShedCause::Descriptors => pressure::part(open_descriptors() as f64, self.descriptors_max as f64),
-            ShedCause::Connections => pressure::part(connections as f64, self.connections_max as f64),
+            ShedCause::Descriptors => pressure::part(descriptors as f64, self.descriptors_kept as f64),
+            ShedCause::Connections => self.door.viewers_part(),
         })
     }
 
@@ -163,6 +166,7 @@ mod tests {
         options.config = Arc::new(config);
         options.descriptors_max = 1 << 40;
         options.connections_max = 100;
+        options.door = Admission::new(&crate::config::Limits::default(), 100);
         let woken = Arc::new(AtomicU32::new(0));
         let count = woken.clone();
         options.wake = Arc::new(move || _ = count.fetch_add(1, Relaxed));
@@ -171,15 +175,30 @@ mod tests {
         let mut now = Mono::from_micros(1_000_000);
         let health = Health::new(registry.clone(), door.clone(), Arc::default(), now);
         let mut watch = Watch::new(&options, Arc::new(health), now);
-        let mut look = |egress_bits: u64, connections: i64| {
+        let begin = now;
+        let enter = || door.enter(begin, std::net::Ipv4Addr::LOCALHOST.into()).unwrap();
+        // Who says nothing closes no door.
+        let silent: Vec<_> = (0..50).map(|_| enter()).collect();
+        let mut viewers = Vec::new();
+        assert!(door.enter(begin, std::net::Ipv4Addr::LOCALHOST.into()).is_err());
+        metrics.connections.set(50);
+        watch.look(now);
+        assert_eq!(door.level(), Level::Open);
+        drop(silent);
+        let mut look = |egress_bits: u64, viewing: usize| {
             metrics.egress_bytes[Protocol::Rtmp].add(egress_bits / 8);
-            metrics.connections.set(connections);
+            while viewers.len() < viewing {
+                let mut visit = enter();
+                visit.play().unwrap();
+                viewers.push(visit);
+            }
+            viewers.truncate(viewing);
             now = now + Rate::EVERY;
             watch.look(now);
             (door.level().number(), registry.door.shed_level.get())
         };
-        assert_eq!(look(0, 84), (0, 0));
-        assert_eq!(look(0, 85), (1, 1));
+        assert_eq!(look(0, 76), (0, 0));
+        assert_eq!(look(0, 77), (1, 1), "of 90");
         assert_eq!(look(920_000, 0), (2, 2), "over the last second");
         assert_eq!(look(100_000, 0), (3, 3));
         assert!((registry.door.pressure[ShedCause::Egress].get() - 1.02).abs() < 1e-9);

@@ -21,6 +21,10 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 /// Connections of an address that neither publish nor play. Those of a house or an office say what they want within a
 /// second; what else comes and is silent has to come from many addresses to fill the budget's part for it.
 pub const FRESH_PER_ADDRESS: u32 = 32;
+/// As many addresses it takes at least, ...
+const FRESH_ADDRESSES: u32 = 32;
+/// ... unless the budget is so small that an address would have fewer than this.
+const FRESH_PER_ADDRESS_MIN: u32 = 4;
 /// Pages that an address reads at once, which takes each of its people some milliseconds a second.
 pub const PAGES_PER_ADDRESS: u32 = 8;
 
@@ -29,6 +33,7 @@ pub const PAGES_PER_ADDRESS: u32 = 8;
 pub struct Admission {
     viewers_per_address: u32,
     publishers_per_address: u32,
+    fresh_per_address: u32,
     pace: Pace,
     exempt: Box<[Network]>,
     table: Table,
@@ -40,13 +45,16 @@ pub struct Admission {
 impl Admission {
     /// A door by `limits`, with room for `connections` in all.
     pub fn new(limits: &Limits, connections: u32) -> Arc<Admission> {
+        let budget = Budget::new(connections);
+        let fresh = budget.fresh_max() / FRESH_ADDRESSES;
         Arc::new(Admission {
+            fresh_per_address: fresh.clamp(FRESH_PER_ADDRESS_MIN, FRESH_PER_ADDRESS),
             viewers_per_address: limits.viewers_per_address,
             publishers_per_address: limits.publishers_per_address,
             pace: Pace::new(limits.connections_per_s_per_address, limits.connections_burst_per_address),
             exempt: limits.exempt.clone().into(),
             table: Table::default(),
-            budget: Budget::new(connections),
+            budget,
             level: AtomicU8::new(Level::Open.number()),
         })
     }
@@ -95,7 +103,7 @@ impl Admission {
         }
         let mut visit = Visit { door: self.clone(), place: None, role: Role::Fresh };
         if !self.exempt.iter().any(|network| network.contains(address)) {
-            match self.table.enter(now, Block::of(address), self.pace, FRESH_PER_ADDRESS) {
+            match self.table.enter(now, Block::of(address), self.pace, self.fresh_per_address) {
                 Entered::At(place) => visit.place = Some(place),
                 Entered::Untracked => {}
                 Entered::TooFast => return Err(RefuseReason::AddressRate),
@@ -297,11 +305,12 @@ mod tests {
     fn who_comes_too_fast_or_only_stands_there() {
         let door = Admission::new(&limits(), 20);
         let a = address("192.0.2.1");
-        let mut waiting: Vec<Visit> = (0..10).map(|_| door.enter(NOW, a).unwrap()).collect();
+        let silent = |n| door.enter(NOW, IpAddr::from([198, 51, 100, n])).unwrap();
+        let mut waiting: Vec<Visit> = (0..10).map(silent).collect();
         assert_eq!(door.enter(NOW, a).err(), Some(RefuseReason::Unauthenticated));
         waiting.clear();
         let refused = (0..100).filter_map(|_| door.enter(NOW, a).err()).collect::<Vec<_>>();
-        assert_eq!(refused, [RefuseReason::AddressRate; 70], "10 of the burst of 40 are used");
+        assert_eq!(refused, [RefuseReason::AddressRate; 60], "behind a burst of 40");
         assert_eq!(counts(&door), [0; 3]);
     }
 

@@ -83,6 +83,11 @@ impl Budget {
         }
     }
 
+    /// How many fresh ones there may be.
+    pub fn fresh_max(&self) -> u32 {
+        self.fresh_max
+    }
+
     /// How many there are of `role` now.
     pub fn count(&self, role: Role) -> u32 {
         self.counts[role].load(Relaxed)

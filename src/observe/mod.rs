@@ -33,5 +33,5 @@ pub use labels::{
 };
 pub use lag::LoopLag;
 pub use memory::MemoryBound;
-pub use process::open_descriptors;
+pub use process::OtherDescriptors;
 pub use registry::{CoreSlot, Registry};

@@ -425,11 +425,10 @@ impl App for Gateway {
     }
 
     fn detached(&mut self, peer: Peer, socket: OwnedFd, read: Bytes) -> Result<(), RefuseReason> {
-        if self.surroundings.pages.serve(socket.into(), read.into()) {
-            return Ok(());
-        }
-        tracing::debug!(conn = peer.guest.id, peer = %peer.guest.address, "too many page requests: connection closed");
-        Err(RefuseReason::Pages)
+        let Guest { id, address, visit } = peer.guest;
+        self.surroundings.pages.serve(socket.into(), read.into(), visit).inspect_err(|_| {
+            tracing::debug!(conn = id, peer = %address, "too many page requests: connection closed");
+        })
     }
 
     fn closed(&mut self, peer: Peer, now: Mono, reason: DisconnectReason) {
