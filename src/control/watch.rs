@@ -42,7 +42,7 @@ impl Watch {
     pub(super) fn new(options: &Options, health: Arc<Health>, now: Mono) -> Watch {
         let overload = options.config.overload.clone();
         let memory = MemoryBound::find(overload.memory_max_bytes);
-        if let (MemoryBound::Group(_), Some((_, limit))) = (&memory, memory.read()) {
+        if let (MemoryBound::Groups(_), Some((_, limit))) = (&memory, memory.read()) {
             tracing::info!(limit_bytes = limit as u64, "memory is bounded by the control group");
         }
         Watch {

@@ -12,9 +12,6 @@ use crate::shard::{Io, PlayRefused, Preface, Request};
 use crate::wire::flv::FileHeader;
 use bytes::Bytes;
 
-/// When a client whose stream is not there may ask again, in seconds.
-const RETRY_AFTER_S: u32 = 5;
-
 /// What a request is held against.
 #[derive(Debug)]
 pub struct Terms<'a> {
@@ -22,7 +19,7 @@ pub struct Terms<'a> {
     pub gate: &'a Gate,
     /// What there is.
     pub directory: &'a Directory,
-    /// When a viewer for whom there is no room may ask again, in seconds.
+    /// When a viewer for whom there is no room or no stream may ask again, in seconds.
     pub retry_after_s: u32,
 }
 
@@ -67,7 +64,7 @@ pub fn request(
             io.ask(Request::Close(DisconnectReason::ClientClosed));
         }
         Method::Head => {
-            refuse(head, 404, Some(RETRY_AFTER_S), "no such stream", DisconnectReason::NotFound, io);
+            refuse(head, 404, Some(terms.retry_after_s), "no such stream", DisconnectReason::NotFound, io);
         }
         _ => refuse(head, 405, None, "watch with GET", DisconnectReason::ProtocolError, io),
     }
@@ -87,17 +84,16 @@ fn refuse(
     io.ask(Request::Close(reason));
 }
 
-/// There is nothing to send.
-pub fn refused(why: PlayRefused, io: &mut Io) {
+/// There is nothing to send; it may ask again in `retry_after_s` seconds.
+pub fn refused(why: PlayRefused, retry_after_s: u32, io: &mut Io) {
+    let again = Some(retry_after_s);
     io.out.extend(match why {
-        PlayRefused::NotFound => {
-            http::error_head(404, Some(RETRY_AFTER_S), "no such stream, or not live yet")
-        }
+        PlayRefused::NotFound => http::error_head(404, again, "no such stream, or not live yet"),
         PlayRefused::TooManyVariants => {
-            http::error_head(503, Some(RETRY_AFTER_S), "too many variants of this stream are in use")
+            http::error_head(503, again, "too many variants of this stream are in use")
         }
         PlayRefused::TooManyWait => {
-            http::error_head(503, Some(RETRY_AFTER_S), "too many players wait for streams that are not live")
+            http::error_head(503, again, "too many players wait for streams that are not live")
         }
     });
 }
@@ -115,4 +111,19 @@ pub fn preface(preface: &Preface<'_>) -> Bytes {
     }
     packager::configuration(Format::Flv, &join.config, variant, join.dts_ms, &mut out);
     out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_ask_again_is_told_when() {
+        for why in [PlayRefused::NotFound, PlayRefused::TooManyVariants, PlayRefused::TooManyWait] {
+            let mut io = Io::default();
+            refused(why, 77, &mut io);
+            let head = String::from_utf8_lossy(&io.out).to_lowercase();
+            assert!(head.contains("retry-after: 77\r\n"), "{head}");
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! How much memory the process may have, and how much of that is used.
 //!
-//! The bound is the configured one, or that of the process's own control group (cgroup v2 `memory.max`, v1
-//! `memory.limit_in_bytes`): a container's, a systemd unit's. Against a configured bound stands what is resident; against
+//! The bound is the configured one, or that of the process's control groups (cgroup v2 `memory.max`, v1
+//! `memory.limit_in_bytes`): a container's, a systemd unit's, and those around it, a slice's, of which the one that is
+//! closest to its limit counts. Against a configured bound stands what is resident; against
 //! a group's what the group uses, without file pages that the kernel would give up first (`inactive_file`): that is what
 //! it kills for, and socket buffers, which are no process's resident memory, are part of it.
 
@@ -32,8 +33,8 @@ const V2: Names = Names { limit: "memory.max", used: "memory.current", inactive_
 pub enum MemoryBound {
     /// The configuration, in bytes.
     Configured(f64),
-    /// The process's control group.
-    Group(Group),
+    /// The process's control group and those around it, as far as they can be seen.
+    Groups(Vec<Group>),
     /// There is none.
     None,
 }
@@ -54,16 +55,23 @@ impl MemoryBound {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let candidates = groups(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
         // Where both versions are mounted, one of them has the memory controller.
-        let with_memory = candidates.into_iter().find(|group| group.folder.join(group.names.used).exists());
-        with_memory.map_or(MemoryBound::None, MemoryBound::Group)
+        MemoryBound::of(candidates)
     }
 
-    /// Bytes used and bytes there may be; none without a bound. A group's is read each time: it can be changed while
-    /// the process runs.
+    fn of(mut groups: Vec<Group>) -> MemoryBound {
+        groups.retain(|group| group.folder.join(group.names.used).exists());
+        if groups.is_empty() { MemoryBound::None } else { MemoryBound::Groups(groups) }
+    }
+
+    /// Bytes used and bytes there may be; none without a bound. Of several groups that of which most is used. They are
+    /// read each time: limits can be changed while the process runs.
     pub fn read(&self) -> Option<(f64, f64)> {
         match self {
             MemoryBound::Configured(limit) => Some((process::resident_bytes()?, *limit)),
-            MemoryBound::Group(group) => group.read(),
+            MemoryBound::Groups(groups) => {
+                let part = |(used, limit): &(f64, f64)| used / limit;
+                groups.iter().filter_map(Group::read).max_by(|a, b| part(a).total_cmp(&part(b)))
+            }
             MemoryBound::None => None,
         }
     }
@@ -84,8 +92,9 @@ impl Group {
     }
 }
 
-/// The folders that may be the process's own group, by `/proc/self/mountinfo` (proc(5)) and `/proc/self/cgroup`
-/// (cgroups(7)). In a container the path may be one of the host, which is not there: the mount itself is the group then.
+/// The folders that may be the process's own group, or around that up to the mount, by `/proc/self/mountinfo` (proc(5))
+/// and `/proc/self/cgroup` (cgroups(7)). In a container the path may be one of the host, which is not there: the mount
+/// itself is the group then.
 fn groups(mounts: &str, memberships: &str) -> Vec<Group> {
     let mut found = Vec::new();
     for mount in mounts.lines() {
@@ -107,7 +116,13 @@ fn groups(mounts: &str, memberships: &str) -> Vec<Group> {
             mine.then_some(path)
         });
         let below = path.and_then(|path| Path::new(path).strip_prefix(root).ok());
-        let folders = below.map(|below| Path::new(point).join(below)).into_iter().chain([point.into()]);
+        // A path above the root of its namespace begins with "..", and is not to be seen from here.
+        let below = below.filter(|below| !below.starts_with("..")).unwrap_or(Path::new(""));
+        // The last one is "": the mount.
+        let folders = below.ancestors().map(|below| match below.as_os_str().is_empty() {
+            true => point.into(),
+            false => Path::new(point).join(below),
+        });
         found.extend(folders.map(|folder| Group { folder, names }));
     }
     found
@@ -128,9 +143,14 @@ mod tests {
             (
                 host,
                 "0::/system.slice/headgate.service\n",
-                vec!["/sys/fs/cgroup/system.slice/headgate.service", "/sys/fs/cgroup"],
+                vec![
+                    "/sys/fs/cgroup/system.slice/headgate.service",
+                    "/sys/fs/cgroup/system.slice",
+                    "/sys/fs/cgroup",
+                ],
             ),
-            (host, "0::/\n", vec!["/sys/fs/cgroup/", "/sys/fs/cgroup"]),
+            (host, "0::/\n", vec!["/sys/fs/cgroup"]),
+            (host, "0::/../other\n", vec!["/sys/fs/cgroup"]),
             (container, "0::/docker/ab/x\n", vec!["/sys/fs/cgroup/x", "/sys/fs/cgroup"]),
             (container, "0::/\n", vec!["/sys/fs/cgroup"]),
             (
@@ -172,6 +192,29 @@ mod tests {
                 assert_eq!(group.read(), None);
             }
         }
+    }
+
+    /// A unit without a limit in a slice that has one; a container's own limit that is far off, and a tight one around.
+    #[test]
+    fn the_tightest_group_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let mount = format!("35 24 0:30 / {} rw - cgroup2 cgroup2 rw\n", folder.path().display());
+        fs::create_dir_all(folder.path().join("slice/unit")).unwrap();
+        let write = |group: &str, used: u32, limit: &str| {
+            let group = folder.path().join(group);
+            fs::write(group.join(V2.used), used.to_string()).unwrap();
+            fs::write(group.join(V2.limit), limit).unwrap();
+        };
+        let read = || MemoryBound::of(groups(&mount, "0::/slice/unit\n")).read();
+        assert_eq!(read(), None, "nobody counts");
+        write("slice/unit", 100, "max\n");
+        assert_eq!(read(), None);
+        write("slice", 900, "1000\n");
+        assert_eq!(read(), Some((900.0, 1000.0)));
+        write("slice/unit", 100, "400\n");
+        assert_eq!(read(), Some((900.0, 1000.0)));
+        write("slice/unit", 399, "400\n");
+        assert_eq!(read(), Some((399.0, 400.0)));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub struct Surroundings {
     pub pages: MediaPages,
     /// Time for an HTTP request; in RTMP for handshake and connect, and again from there to publish or play.
     pub handshake: Duration,
-    /// When a viewer for whom there is no room may ask again, in seconds.
+    /// When a viewer for whom there is no room or no stream may ask again, in seconds.
     pub retry_after_s: u32,
 }
 
@@ -359,7 +359,7 @@ impl App for Gateway {
             _ => match answer {
                 Answer::PlayRefused(why) => {
                     peer.guest.visit.leave();
-                    http_flv::refused(why, io);
+                    http_flv::refused(why, self.surroundings.retry_after_s, io);
                 }
                 Answer::Playing => {
                     tracing::debug!(conn = peer.guest.id, peer = %peer.guest.address, "play http-flv")

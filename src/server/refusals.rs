@@ -43,10 +43,8 @@ fn help_at_accept(reason: RefuseReason) -> &'static str {
             "too many connections, of its address or in all, neither publish nor play"
         }
         RefuseReason::Overload => "the machine is at its end",
-        RefuseReason::Limit => "limits.connections_per_core is reached",
-        RefuseReason::Descriptors => "no file descriptor is left",
-        RefuseReason::Draining => "going down",
-        RefuseReason::Pages => "too many requests for pages at once",
+        // The core and the control thread refuse for the other reasons, without a line.
+        _ => "no place is left",
     }
 }
 
