@@ -164,7 +164,7 @@ mod tests {
                 ],
             ),
             ("", "", vec![]),
-            ("x - y\n - cgroup2\n", ":\n::\n", vec!["", ""]),
+            ("x - y\n - cgroup2\n", ":\n::\n", vec![""]),
         ] {
             let found: Vec<String> =
                 groups(mounts, memberships).iter().map(|group| group.folder.display().to_string()).collect();

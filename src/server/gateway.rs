@@ -81,6 +81,10 @@ enum Speech {
 struct Rtmp {
     session: ServerSession,
     publishing: Option<StreamName>,
+    /// It has begun to publish before: what it begins from now on, over and over perhaps, is not worth a line.
+    published: bool,
+    /// What the publisher says it is, until its line is written.
+    client: Option<Box<str>>,
     player: Option<egress::rtmp::Player>,
     /// What the player wants to receive; it may say so before play.
     receive: Receive,
@@ -145,7 +149,8 @@ impl Gateway {
                     ) {
                         Ok(name) => {
                             rtmp.publishing = Some(name);
-                            tracing::info!(conn = id, peer = %address, %app, %stream, %client, "publish");
+                            tracing::debug!(conn = id, peer = %address, %app, %stream, %client, "publish asked for");
+                            rtmp.client = (!rtmp.published).then(|| client.into());
                         }
                         Err(reason) => {
                             rtmp.refused = Some(reason);
@@ -172,7 +177,7 @@ impl Gateway {
                 }
                 Event::Frame(frame) => io.ask(Request::Frame(frame)),
                 Event::Unpublish(cause) => {
-                    tracing::info!(conn = id, ?cause, "unpublish");
+                    tracing::debug!(conn = id, ?cause, "unpublish");
                     rtmp.publishing = None;
                     guest.visit.idle();
                     io.ask(Request::Unpublish);
@@ -301,6 +306,8 @@ impl App for Gateway {
                 Speech::Rtmp(Box::new(Rtmp {
                     session,
                     publishing: None,
+                    published: false,
+                    client: None,
                     player: None,
                     receive: Receive::ALL,
                     refused: None,
@@ -331,7 +338,16 @@ impl App for Gateway {
         match &mut peer.speech {
             Speech::Rtmp(rtmp) => {
                 match answer {
-                    Answer::Publishing => rtmp.session.accept_publish(now),
+                    Answer::Publishing => {
+                        let client = rtmp.client.take();
+                        if let Some(name) = rtmp.publishing.as_ref().filter(|_| !rtmp.published) {
+                            rtmp.published = true;
+                            let (conn, address, name) = (peer.guest.id, peer.guest.address, name.to_string());
+                            let stream = clean(&name);
+                            tracing::info!(conn, peer = %address, %stream, client, "publish");
+                        }
+                        rtmp.session.accept_publish(now);
+                    }
                     Answer::PublishRefused(why) => {
                         let name = rtmp.publishing.take().map(|name| name.to_string()).unwrap_or_default();
                         let reason = match why {
@@ -434,7 +450,7 @@ impl App for Gateway {
     fn closed(&mut self, peer: Peer, now: Mono, reason: DisconnectReason) {
         let seconds = now.since(peer.since).as_secs_f32();
         match &peer.speech {
-            Speech::Rtmp(rtmp) if rtmp.publishing.is_some() => {
+            Speech::Rtmp(rtmp) if rtmp.published => {
                 let stream = rtmp.publishing.as_ref().map(|n| clean(&n.to_string()).into_owned());
                 tracing::info!(conn = peer.guest.id, peer = %peer.guest.address, stream, %reason, seconds, "publisher closed");
             }

@@ -43,6 +43,8 @@ const REST_US: u64 = 70_000_000;
 const LINGER_US: u64 = 8_000_000;
 /// Within which rivals for a name come.
 const RIVALS_US: u64 = 1500;
+/// Addresses that clients come from.
+const ADDRESSES: usize = 5;
 /// Turns after which a run is taken for one that spins.
 const TURNS_MAX: u32 = 3_000_000;
 
@@ -82,6 +84,12 @@ fn config(rng: &mut Rng) -> Config {
     config.publish.republish_grace_ms = rng.pick(&[50, 400]);
     config.publish.takeover_after_ms = 0;
     config.limits.connections_per_core = 64;
+    // Everybody is counted by address, and nobody turned away for it.
+    config.limits.exempt.clear();
+    config.limits.connections_per_s_per_address = 1000;
+    config.limits.connections_burst_per_address = 1000;
+    config.limits.viewers_per_address = 1000;
+    config.limits.publishers_per_address = 1000;
     config
 }
 
@@ -125,7 +133,7 @@ impl Run {
         let at = world.rng.within(0..self.cores.len() as u64) as usize;
         let room = world.rng.pick(&[3000, 40_000, 250_000]);
         let (pipe, socket) = world.connect(room).expect("a descriptor");
-        let address = ([127, 0, 0, 1], 1000 + pipe as u16).into();
+        let address = ([192, 0, 2, (pipe % ADDRESSES) as u8], 1000 + pipe as u16).into();
         self.cores[at].core.backend_mut().connect(listener, socket, address);
         pipe
     }
@@ -231,9 +239,12 @@ impl Run {
         for core in &mut self.cores {
             core.core.check_empty()?;
         }
-        let left = [Role::Fresh, Role::Viewer, Role::Publisher].map(|role| self.door.count(role));
-        if left != [0; 3] {
+        let left = (Role::ALL.map(|role| self.door.count(role)), self.door.counted());
+        if left != ([0; Role::COUNT], 0) {
             return Err(format!("nobody is there, and the door counts {left:?}"));
+        }
+        if self.door.table_stats().entries == 0 && !self.viewers.is_empty() {
+            return Err("no address was counted".to_owned());
         }
         self.check_counters()?;
         for at in 0..self.cores.len() {
