@@ -28,8 +28,8 @@ pub(super) struct Watch {
     overload: Overload,
     memory: MemoryBound,
     descriptors: OtherDescriptors,
-    /// What connections leave of them.
-    descriptors_kept: u64,
+    descriptors_max: u64,
+    connections_max: u64,
     wake: Arc<dyn Fn() + Send + Sync>,
     shed: Shed,
     egress: Rate,
@@ -53,7 +53,8 @@ impl Watch {
             overload,
             memory,
             descriptors: OtherDescriptors::default(),
-            descriptors_kept: options.descriptors_max.saturating_sub(options.connections_max),
+            descriptors_max: options.descriptors_max,
+            connections_max: options.connections_max,
             wake: options.wake.clone(),
             shed: Shed::default(),
             egress: Rate::new(now, egress_bytes(&options.registry)),
@@ -101,9 +102,8 @@ impl Watch {
         }
         self.looks = self.looks.wrapping_add(1);
         let egress_bits_per_s = 8.0 * self.egress.look(now, egress_bytes(&self.registry));
-        // A full house has few descriptors left, and needs no more: what may run out is what is kept for the rest.
         let connections = u64::try_from(self.registry.level(|m| &m.connections)).unwrap_or_default();
-        let descriptors = self.descriptors.look(now, connections);
+        let others = self.descriptors.look(now.since(Mono::ZERO), connections);
         PerShedCause::from_fn(|cause| match cause {
             ShedCause::Egress => {
                 pressure::part(egress_bits_per_s, self.overload.egress_max_bits_per_s as f64)
@@ -112,7 +112,9 @@ impl Watch {
             ShedCause::LoopLag => {
                 pressure::of_lag(self.lag, Duration::from_millis(self.overload.loop_lag_ms))
             }
-            ShedCause::Descriptors => pressure::part(descriptors as f64, self.descriptors_kept as f64),
+            ShedCause::Descriptors => {
+                pressure::of_descriptors(others, connections, self.connections_max, self.descriptors_max)
+            }
             ShedCause::Connections => self.door.viewers_part(),
         })
     }

@@ -31,6 +31,16 @@ pub fn of_lag(lag: Duration, bound: Duration) -> f64 {
     between.unwrap_or(1.0)
 }
 
+/// The pressure of file descriptors, of which there may be `max`: `connections` hold one each, of which there may be
+/// `connections_max`, and `others` are held by the rest of the process.
+///
+/// A full house holds nearly all of them, as it should, and one that is not full leaves many to the rest. So it is the
+/// smaller one of what is used of all, and of what the rest uses of what the house would leave; both are 1 at the end.
+pub fn of_descriptors(others: u64, connections: u64, connections_max: u64, max: u64) -> f64 {
+    let all = part((others + connections) as f64, max as f64);
+    all.min(part(others as f64, max.saturating_sub(connections_max).max(1) as f64))
+}
+
 /// A growing count as a rate a second, over the last second.
 #[derive(Debug)]
 pub struct Rate {
@@ -99,6 +109,25 @@ mod tests {
         assert_eq!(look(1250, 1400), 300.0);
         // A reader that was late.
         assert_eq!(look(4500, 1400 + 500), 700.0 / 4.0);
+    }
+
+    #[test]
+    fn a_full_house_needs_no_more_descriptors() {
+        let level = |others: u64, connections: u64| {
+            let pressure = of_descriptors(others, connections, 900, 1000);
+            Level::ALL.into_iter().filter(|level| pressure >= level.threshold()).max().unwrap_or_default()
+        };
+        assert_eq!(level(80, 900), Level::Open, "98 % of all");
+        assert_eq!(
+            level(200, 100),
+            Level::Open,
+            "they were open when the process began, and there are many left"
+        );
+        assert_eq!(level(90, 900), Level::RefuseViewers);
+        assert_eq!(level(100, 880), Level::StopAccepting);
+        assert_eq!(level(200, 790), Level::StopAccepting);
+        assert_eq!(of_descriptors(5, 0, 0, 0), 0.0, "no bound");
+        assert_eq!(of_descriptors(10, 0, 10, 10), 1.0);
     }
 
     #[test]

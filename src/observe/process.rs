@@ -1,7 +1,6 @@
 //! The process as the kernel sees it, under the names that every Prometheus client library uses.
 
 use super::families::Families;
-use crate::media::Mono;
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -61,20 +60,20 @@ fn listed_descriptors() -> u64 {
 #[derive(Debug, Default)]
 pub struct OtherDescriptors {
     count: u64,
-    /// When they may be listed again.
-    list_at: Mono,
+    /// When they may be listed again, on the caller's clock.
+    list_at: Duration,
 }
 
 impl OtherDescriptors {
     /// Counts them, while `connections` of the descriptors are connections; on kernels that do not count (before 6.2)
-    /// once in ten seconds.
-    pub fn look(&mut self, now: Mono, connections: u64) -> u64 {
+    /// once in ten seconds. `now` is the time since any fixed origin.
+    pub fn look(&mut self, now: Duration, connections: u64) -> u64 {
         self.look_with(now, connections, counted_descriptors(), listed_descriptors)
     }
 
     fn look_with(
         &mut self,
-        now: Mono,
+        now: Duration,
         connections: u64,
         counted: Option<u64>,
         list: impl FnOnce() -> u64,
@@ -121,7 +120,7 @@ mod tests {
 
     #[test]
     fn descriptors_are_not_listed_all_the_time() {
-        let second = |s: u64| Mono::from_micros(s * 1_000_000);
+        let second = Duration::from_secs;
         let (mut other, mut lists) = (OtherDescriptors::default(), 0);
         let mut look = |at: u64, connections: u64, counted: Option<u64>| {
             other.look_with(second(at), connections, counted, || {
