@@ -35,7 +35,7 @@ impl Bells {
             use rustix::event::{EventfdFlags, eventfd};
             Ok(Bell {
                 sleeping: CachePadded::new(Sleeping::default()),
-                // Blocking, so that a ring's read of it waits; the epoll backend reads only when told to.
+                // Blocking: the ring only polls it, and the epoll backend reads when told that it may.
                 eventfd: eventfd(0, EventfdFlags::CLOEXEC)?,
                 marks: (0..cores).map(|_| Marks::new(LOGS_MAX)).collect(),
             })

@@ -30,6 +30,8 @@ use std::time::Duration;
 pub(super) const BATCH_US: f64 = 300.0;
 /// Completions of one turn.
 const COMPLETIONS_PER_TURN: usize = 1024;
+/// Completions that a new connection counts for: it costs some system calls.
+const ACCEPT_COMPLETIONS: usize = 16;
 /// Commands of one turn.
 const COMMANDS_PER_TURN: usize = 256;
 /// The window of [`Limits::inbound_bytes`].
@@ -170,8 +172,9 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         let mut budget = COMPLETIONS_PER_TURN;
         while let Some(completion) = self.backend.next() {
+            let accepted = matches!(completion, Completion::Accepted { .. });
             self.complete(now, completion);
-            budget -= 1;
+            budget = budget.saturating_sub(if accepted { ACCEPT_COMPLETIONS } else { 1 });
             if budget == 0 {
                 more = true;
                 break;

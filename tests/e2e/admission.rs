@@ -2,12 +2,11 @@
 
 use crate::support::engine::engine_tests;
 use crate::support::http::{self, FlvPlayer};
-use crate::support::poll;
 use crate::support::process::{Process, program, run, static_ffmpeg};
 use crate::support::publisher::{Audit, Publisher, Raise, Shape};
 use crate::support::rtmp::Client;
 use crate::support::server::{Config, LIMIT, Server};
-use crate::support::share_machine;
+use crate::support::{poll, share_machine, skip};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
@@ -257,5 +256,57 @@ fn the_slowest_viewer_goes_first() {
     });
     audit.assert_complete(&publisher);
     assert_eq!(closed(&server, "slowest"), 1.0);
+    server.stop();
+}
+
+/// A thread that a debugger holds: for its process it hangs, while the others go on.
+struct Held(libc::pid_t);
+
+impl Held {
+    /// The thread of process `pid` with this name; an error where nobody may debug.
+    fn thread(pid: u32, name: &str) -> std::io::Result<Held> {
+        let named = |tid: &String| {
+            let comm = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm")).unwrap_or_default();
+            comm.trim() == name
+        };
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))?;
+        let mut tids = tasks.filter_map(|task| task.ok()?.file_name().into_string().ok());
+        let tid: libc::pid_t = tids.find(named).and_then(|tid| tid.parse().ok()).expect("such a thread");
+        // SAFETY: neither request reads or writes memory of ours.
+        let held = unsafe {
+            libc::ptrace(libc::PTRACE_SEIZE, tid, 0, 0) == 0
+                && libc::ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0) == 0
+        };
+        if held { Ok(Held(tid)) } else { Err(std::io::Error::last_os_error()) }
+    }
+
+    /// Lets it go on.
+    fn release(self) {
+        // It can be let go once it is seen to have stopped.
+        // SAFETY: no status is written.
+        let seen = unsafe { libc::waitpid(self.0, std::ptr::null_mut(), libc::__WALL) };
+        assert_eq!(seen, self.0, "{}", std::io::Error::last_os_error());
+        // SAFETY: nothing of ours is read or written.
+        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_DETACH, self.0, 0, 0) }, 0);
+    }
+}
+
+#[test]
+fn a_core_that_hangs_is_named() {
+    let _shared = share_machine();
+    let server = Config::new().arguments(&["--cores", "0"]).start();
+    assert_eq!(http::get(server.admin, "/livez"), (200, "ok\n".to_owned()));
+    let held = match Held::thread(server.id(), "core-0") {
+        Ok(held) => held,
+        Err(error) => return skip("no-ptrace", &format!("no thread can be held here: {error}")),
+    };
+    let live = || http::get(server.admin, "/livez");
+    poll("a core to be missed", LIMIT, || (live().0 == 503).then_some(()));
+    let (_, text) = live();
+    assert!(text.starts_with("[-] core 0: no turn for "), "{text}");
+    // The rest of the port answers as ever.
+    assert_eq!((http::get(server.admin, "/metrics").0, http::get(server.admin, "/startupz").0), (200, 200));
+    held.release();
+    poll("the core to be back", LIMIT, || (live().0 == 200).then_some(()));
     server.stop();
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::media::Mono;
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -145,6 +145,7 @@ pub struct Uring {
     ended: Vec<Ended>,
     /// Completions that the kernel keeps aside were seen at the last look.
     overflowing: bool,
+    wait_flags: EnterFlags,
     stats: BackendStats,
 }
 
@@ -214,6 +215,9 @@ impl Uring {
         ring.submitter().register_files_sparse(slots)?;
         register(&mut ring, &mut buffers)?;
         let listeners = listeners.into_iter().map(|socket| Listener { socket, wanted: false }).collect();
+        let mut wait_flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+        // Where the kernel can tell (Linux 6.15): a core that waits for viewers is idle, not held up by a disk.
+        wait_flags.set(EnterFlags::NO_IOWAIT, ring.params().is_feature_no_iowait());
         let mut uring = Uring {
             kernel: Some(Box::new(Kernel { ring, buffers })),
             sockets: Vec::new(),
@@ -223,6 +227,7 @@ impl Uring {
             outstanding: 0,
             ended: Vec::new(),
             overflowing: false,
+            wait_flags,
             stats: BackendStats::default(),
         };
         uring.arm_bell();
@@ -440,7 +445,10 @@ impl Backend for Uring {
         }
         let pause = Timespec::from(Duration::from_micros(until.micros_since(clock())));
         let args = if until == Mono::NEVER { SubmitArgs::new() } else { SubmitArgs::new().timespec(&pause) };
-        match kernel.ring.submitter().submit_with_args(1, &args) {
+        // What the kernel would not take a moment ago goes along.
+        let left = kernel.ring.submission().len() as u32;
+        // SAFETY: `args` and what it points to live through the call, and its size is the one that EXT_ARG stands for.
+        match unsafe { kernel.ring.submitter().enter(left, 1, self.wait_flags.bits(), Some(&args)) } {
             Err(error) if error.raw_os_error() != Some(libc::ETIME) && !passing(&error) => Err(error),
             _ => Ok(()),
         }

@@ -33,7 +33,8 @@ fn control_lost(row: &Value) -> Option<f64> {
 /// Errors as `kind (count)`.
 fn errors(errors: &Value) -> String {
     let kinds = errors.as_object().into_iter().flatten();
-    let kinds: Vec<String> = kinds.map(|(kind, count)| format!("{kind} ({count})")).collect();
+    let kinds: Vec<String> =
+        kinds.map(|(kind, count)| format!("{kind} ({})", cell(count.as_f64(), 0))).collect();
     if kinds.is_empty() { "none".to_owned() } else { kinds.join(", ") }
 }
 
