@@ -16,25 +16,33 @@ use std::time::Duration;
 /// Pause after an accept that failed: out of descriptors or memory, which time alone can mend.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections taken from one listener in one turn: each costs some system calls, and streams are not to wait for a crowd
+/// at the door. The others stay in the kernel's queue, which takes no descriptors.
+const ACCEPTS_PER_TURN: usize = 32;
+
 /// One listener.
 #[derive(Debug, Default)]
 pub(super) struct Accepting {
-    /// The backend was asked and has not said that it is over.
-    asked: bool,
+    /// The backend will say when connections wait.
+    watched: bool,
+    /// Connections may wait.
+    knocked: bool,
     /// Failures in a row.
     failures: u64,
 }
 
 impl<B: Backend, A: App> Core<B, A> {
-    /// Takes connections of `listener`.
-    pub(super) fn accept(&mut self, listener: usize) {
-        if let Some(accepting) = self.accepting.get_mut(listener)
-            && !accepting.asked
-            && self.draining.is_none()
-            && !self.shedding.closed
-        {
-            accepting.asked = true;
-            self.backend.accept(listener);
+    /// The backend watches `listener` no more: connections wait.
+    pub(super) fn knocked(&mut self, listener: usize) {
+        if let Some(accepting) = self.accepting.get_mut(listener) {
+            (accepting.watched, accepting.knocked) = (false, true);
+        }
+    }
+
+    /// Looks at `listener` in this turn.
+    pub(super) fn look_at_listener(&mut self, listener: usize) {
+        if let Some(accepting) = self.accepting.get_mut(listener) {
+            accepting.knocked = true;
         }
     }
 
@@ -42,25 +50,39 @@ impl<B: Backend, A: App> Core<B, A> {
         (0..self.accepting.len()).for_each(|listener| self.backend.close_listener(listener));
     }
 
-    pub(super) fn accept_ended(&mut self, now: Mono, listener: usize, error: i32) {
-        let Some(accepting) = self.accepting.get_mut(listener) else { return };
-        accepting.asked = false;
-        if self.draining.is_some() {
-            return;
+    /// Takes connections that wait, unless nobody is to be let in now. Returns whether more may wait.
+    pub(super) fn take_connections(&mut self, now: Mono) -> bool {
+        if self.draining.is_some() || self.shedding.closed {
+            return false;
         }
-        match error {
-            // Told to stop, and perhaps to go on before this was heard; or a connection that was gone before it was taken.
-            libc::ECANCELED | libc::ECONNABORTED | libc::EPROTO | libc::EINTR => self.accept(listener),
-            _ => {
-                self.observed.metrics.accept_errors.inc();
-                accepting.failures += 1;
-                if accepting.failures == 1 {
-                    let error = std::io::Error::from_raw_os_error(error);
-                    tracing::warn!(core = self.id, listener, %error, "accept failed; trying again and again");
+        for listener in 0..self.accepting.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                let Some(accepting) = self.accepting.get_mut(listener).filter(|a| a.knocked) else { break };
+                let error = match self.backend.accept(listener) {
+                    Ok((socket, address)) => {
+                        self.accepted(now, listener, socket, address);
+                        continue;
+                    }
+                    Err(error) => error,
+                };
+                match error.raw_os_error() {
+                    // A connection that was gone before it was taken.
+                    Some(libc::ECONNABORTED | libc::EPROTO | libc::EINTR) => continue,
+                    _ => accepting.knocked = false,
                 }
-                self.timers.push(now + ACCEPT_PAUSE, Timer::Accept(listener));
+                if error.kind() != std::io::ErrorKind::WouldBlock {
+                    self.observed.metrics.accept_errors.inc();
+                    accepting.failures += 1;
+                    if accepting.failures == 1 {
+                        tracing::warn!(core = self.id, listener, %error, "accept failed; trying again and again");
+                    }
+                    self.timers.push(now + ACCEPT_PAUSE, Timer::Accept(listener));
+                } else if !std::mem::replace(&mut accepting.watched, true) {
+                    self.backend.watch_listener(listener);
+                }
             }
         }
+        self.accepting.iter().any(|accepting| accepting.knocked)
     }
 
     pub(super) fn accepted(&mut self, now: Mono, listener: usize, socket: OwnedFd, address: SocketAddr) {

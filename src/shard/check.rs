@@ -26,7 +26,9 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// A sleeping core would miss something that was left for it before this turn's end.
     pub(crate) fn misses_a_bell(&self) -> bool {
-        self.shared.bells.pending(self.id) || !self.shared.mailboxes.is_empty(self.id)
+        self.shared.bells.pending(self.id)
+            || !self.shared.mailboxes.is_empty(self.id)
+            || self.app.shedding() != self.shedding
     }
 
     /// Every send of a log reads a segment that is still held.

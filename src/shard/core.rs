@@ -1,7 +1,7 @@
 //! The loop of one core.
 //!
-//! Order of a turn: completions (connections, bytes in, frames appended, sends over), commands of other cores, deadlines
-//! (flushes among them), then sends, at most 300 us of estimated work. A core that has nothing left to do waits in its
+//! Order of a turn: completions (bytes in, frames appended, sends over), commands of other cores, deadlines (flushes
+//! among them), some of the connections that wait, then sends, at most 300 us of estimated work. A core that has nothing left to do waits in its
 //! backend, and nowhere else.
 
 use super::accept::Accepting;
@@ -30,8 +30,6 @@ use std::time::Duration;
 pub(super) const BATCH_US: f64 = 300.0;
 /// Completions of one turn.
 const COMPLETIONS_PER_TURN: usize = 1024;
-/// Completions that a new connection counts for: it costs some system calls.
-const ACCEPT_COMPLETIONS: usize = 16;
 /// Commands of one turn.
 const COMMANDS_PER_TURN: usize = 256;
 /// The window of [`Limits::inbound_bytes`].
@@ -130,7 +128,7 @@ impl<B: Backend, A: App> Core<B, A> {
             second_at: now,
             turn_us_max: 0,
         };
-        (0..listeners).for_each(|listener| core.accept(listener));
+        (0..listeners).for_each(|listener| core.look_at_listener(listener));
         core
     }
 
@@ -158,7 +156,8 @@ impl<B: Backend, A: App> Core<B, A> {
     /// Whether the core is to wait, and others must ring from now on.
     pub(crate) fn rest(&self, more: bool) -> bool {
         let Shared { bells, mailboxes, .. } = &*self.shared;
-        !more && bells.sleep(self.id, || !mailboxes.is_empty(self.id))
+        let level = || self.app.shedding() != self.shedding;
+        !more && bells.sleep(self.id, || !mailboxes.is_empty(self.id) || level())
     }
 
     /// One turn; returns whether there is more to do at once.
@@ -172,9 +171,8 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         let mut budget = COMPLETIONS_PER_TURN;
         while let Some(completion) = self.backend.next() {
-            let accepted = matches!(completion, Completion::Accepted { .. });
             self.complete(now, completion);
-            budget = budget.saturating_sub(if accepted { ACCEPT_COMPLETIONS } else { 1 });
+            budget -= 1;
             if budget == 0 {
                 more = true;
                 break;
@@ -189,10 +187,11 @@ impl<B: Backend, A: App> Core<B, A> {
             match timer {
                 Timer::Connection(key) => self.connection_due(now, key),
                 Timer::Stream(id) => self.stream_due(now, id),
-                Timer::Accept(listener) => self.accept(listener),
+                Timer::Accept(listener) => self.look_at_listener(listener),
                 Timer::Second => self.second(now),
             }
         }
+        more |= self.take_connections(now);
         self.let_in(now);
         self.post();
         // A later clock: what this turn took so far is no part of a send.
@@ -241,10 +240,7 @@ impl<B: Backend, A: App> Core<B, A> {
                 self.release(now, key);
             }
             Completion::Sent { key, result } => self.sent(now, key, result),
-            Completion::Accepted { listener, socket, address } => {
-                self.accepted(now, listener, socket, address)
-            }
-            Completion::AcceptEnded { listener, error } => self.accept_ended(now, listener, error),
+            Completion::Knocked { listener } => self.knocked(listener),
             Completion::Woken => {}
         }
     }

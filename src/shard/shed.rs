@@ -30,14 +30,8 @@ impl<B: Backend, A: App> Core<B, A> {
     /// Takes connections again or leaves them in the queue, when that has changed.
     pub(super) fn follow_shedding(&mut self) {
         let before = std::mem::replace(&mut self.shedding, self.app.shedding());
-        if before.closed == self.shedding.closed {
-            return;
-        }
-        for listener in 0..self.accepting.len() {
-            match self.shedding.closed {
-                true => self.backend.pause_accept(listener),
-                false => self.accept(listener),
-            }
+        if before.closed && !self.shedding.closed {
+            (0..self.accepting.len()).for_each(|listener| self.look_at_listener(listener));
         }
     }
 

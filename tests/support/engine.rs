@@ -23,6 +23,11 @@ impl Engine {
     }
 }
 
+/// A configuration for the first engine that works here.
+pub fn first_that_works() -> Config {
+    [Engine::Uring, Engine::Epoll].into_iter().find_map(Engine::config).expect("epoll works everywhere")
+}
+
 /// Makes two tests, `uring::NAME` and `epoll::NAME`, of each function that takes a [`Config`].
 macro_rules! engine_tests {
     ($($name:ident),+ $(,)?) => {

@@ -3,13 +3,12 @@
 //! A send or receive is tried at once; what would block is remembered and tried again when epoll says so. Its
 //! completions queue up like the ring's, so the engine cannot tell the difference.
 
-use super::{
-    Backend, BackendStats, Buffer, Completion, Key, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, peer_address,
-};
+use super::{Backend, BackendStats, Buffer, Completion, Key, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, accept};
 use crate::media::Mono;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Events taken by one look.
@@ -18,8 +17,6 @@ const EVENTS: usize = 256;
 const BELL: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
 const LISTENER: u64 = 1 << 32;
-/// Connections taken from one listener in a row.
-const ACCEPTS_IN_A_ROW: u32 = 64;
 /// Reads of one socket in a row, so that one publisher cannot starve the others.
 const READS_IN_A_ROW: u32 = 4;
 
@@ -49,7 +46,7 @@ struct Place {
 /// See the module's description.
 pub struct Epoll {
     poll: OwnedFd,
-    listeners: Vec<Listener>,
+    listeners: Vec<OwnedFd>,
     bell: OwnedFd,
     timer: OwnedFd,
     armed: Mono,
@@ -64,11 +61,6 @@ pub struct Epoll {
     events: Vec<epoll::Event>,
 }
 
-struct Listener {
-    socket: OwnedFd,
-    accepting: bool,
-}
-
 impl Epoll {
     /// A backend without sockets; `bell` is the eventfd that other cores ring.
     pub fn new(listeners: Vec<OwnedFd>, bell: OwnedFd) -> io::Result<Epoll> {
@@ -80,11 +72,11 @@ impl Epoll {
         epoll::add(&poll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
         for (data, socket) in (LISTENER..).zip(&listeners) {
             rustix::io::ioctl_fionbio(socket, true)?;
-            epoll::add(&poll, socket, EventData::new_u64(data), EventFlags::empty())?;
+            epoll::add(&poll, socket, EventData::new_u64(data), EventFlags::ONESHOT)?;
         }
         Ok(Epoll {
             poll,
-            listeners: listeners.into_iter().map(|socket| Listener { socket, accepting: false }).collect(),
+            listeners,
             bell,
             timer,
             armed: Mono::NEVER,
@@ -223,38 +215,6 @@ impl Epoll {
         Ok(())
     }
 
-    fn try_accept(&mut self, listener: usize) {
-        let Some(Listener { socket, accepting: true }) = self.listeners.get(listener) else { return };
-        for _ in 0..ACCEPTS_IN_A_ROW {
-            match rustix::net::accept_with(socket, rustix::net::SocketFlags::CLOEXEC) {
-                Ok(socket) => {
-                    let address = peer_address(&socket);
-                    self.collected.push_back(Completion::Accepted { listener, socket, address });
-                }
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
-                Err(error) => return self.end_accept(listener, error.raw_os_error()),
-            }
-        }
-    }
-
-    fn end_accept(&mut self, listener: usize, error: i32) {
-        if let Some(place) = self.listeners.get_mut(listener)
-            && std::mem::take(&mut place.accepting)
-        {
-            self.watch_listener(listener, EventFlags::empty());
-            self.collected.push_back(Completion::AcceptEnded { listener, error });
-        }
-    }
-
-    /// By levels: what is left in the queue is told of again.
-    fn watch_listener(&self, listener: usize, want: EventFlags) {
-        let Some(place) = self.listeners.get(listener) else { return };
-        let data = EventData::new_u64(LISTENER + listener as u64);
-        if let Err(error) = epoll::modify(&self.poll, &place.socket, data, want) {
-            tracing::error!(%error, listener, "cannot watch a listener");
-        }
-    }
-
     fn set_timer(&mut self, at: Mono) {
         use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
         if at >= self.armed || at == Mono::NEVER {
@@ -284,7 +244,8 @@ impl Epoll {
                 continue;
             }
             if data >= LISTENER {
-                self.try_accept((data - LISTENER) as usize);
+                let listener = (data - LISTENER) as usize;
+                self.collected.push_back(Completion::Knocked { listener });
                 continue;
             }
             let slot = data as u32;
@@ -350,23 +311,23 @@ impl Backend for Epoll {
         self.queue(key.slot);
     }
 
-    fn accept(&mut self, listener: usize) {
-        if let Some(place) = self.listeners.get_mut(listener) {
-            place.accepting = true;
-            self.watch_listener(listener, EventFlags::IN);
+    fn watch_listener(&mut self, listener: usize) {
+        let Some(socket) = self.listeners.get(listener) else { return };
+        let data = EventData::new_u64(LISTENER + listener as u64);
+        if let Err(error) = epoll::modify(&self.poll, socket, data, EventFlags::IN | EventFlags::ONESHOT) {
+            tracing::error!(%error, listener, "cannot watch a listener");
         }
     }
 
-    fn pause_accept(&mut self, listener: usize) {
-        self.end_accept(listener, libc::ECANCELED);
+    fn accept(&mut self, listener: usize) -> io::Result<(OwnedFd, SocketAddr)> {
+        accept(self.listeners.get(listener).ok_or(io::ErrorKind::NotFound)?)
     }
 
     fn close_listener(&mut self, listener: usize) {
-        self.end_accept(listener, libc::ECANCELED);
-        if let Some(place) = self.listeners.get(listener) {
+        if let Some(socket) = self.listeners.get(listener) {
             // Both fail only on a listener that is gone. Forgotten first: a closed one would be told of for ever.
-            let _gone = epoll::delete(&self.poll, &place.socket);
-            let _gone = rustix::net::shutdown(&place.socket, rustix::net::Shutdown::Both);
+            let _gone = epoll::delete(&self.poll, socket);
+            let _gone = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
         }
     }
 

@@ -74,21 +74,10 @@ pub enum Completion {
         /// Fewer bytes than asked for only if the socket failed in between.
         result: Result<u32, i32>,
     },
-    /// A connection came.
-    Accepted {
+    /// Connections wait at a listener, or it is broken; to be watched again when they are taken.
+    Knocked {
         /// Index of the listener.
         listener: usize,
-        /// The connection.
-        socket: OwnedFd,
-        /// The peer's; unspecified if it was gone before anybody asked.
-        address: SocketAddr,
-    },
-    /// No connections are taken from this listener any more, until it is asked for again.
-    AcceptEnded {
-        /// Index of the listener.
-        listener: usize,
-        /// The error number: `ECANCELED` if told to stop.
-        error: i32,
     },
     /// Another core rang: look around.
     Woken,
@@ -103,13 +92,14 @@ pub struct BackendStats {
     pub completion_overflow: u64,
 }
 
-/// The address of a connection's peer, IPv4 as such also where it came to an IPv6 socket.
-fn peer_address(socket: &OwnedFd) -> SocketAddr {
-    let address =
-        rustix::net::getpeername(socket).ok().flatten().and_then(|any| SocketAddr::try_from(any).ok());
+/// Takes a connection from a listener that does not block. An IPv4 address is told as such also where it came to an IPv6
+/// socket; one that is gone already is unspecified.
+fn accept(listener: &OwnedFd) -> io::Result<(OwnedFd, SocketAddr)> {
+    let (socket, any) = rustix::net::acceptfrom_with(listener, rustix::net::SocketFlags::CLOEXEC)?;
+    let address = any.and_then(|any| SocketAddr::try_from(any).ok());
     let mut address = address.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into());
     address.set_ip(address.ip().to_canonical());
-    address
+    Ok((socket, address))
 }
 
 /// Microseconds of CLOCK_MONOTONIC.
@@ -149,11 +139,10 @@ pub trait Backend {
     }
     /// Ends both directions: outstanding operations complete soon.
     fn abort(&mut self, key: Key);
-    /// Takes connections from listener `listener`, whose [`Completion::AcceptEnded`] was seen if it was asked before,
-    /// until told otherwise.
-    fn accept(&mut self, listener: usize);
-    /// Leaves connections of `listener` in its queue.
-    fn pause_accept(&mut self, listener: usize);
+    /// Makes sure that [`Completion::Knocked`] comes once when connections wait at `listener`.
+    fn watch_listener(&mut self, listener: usize);
+    /// Takes a connection that waits at `listener`: `WouldBlock` if there is none.
+    fn accept(&mut self, listener: usize) -> io::Result<(OwnedFd, SocketAddr)>;
     /// Lets nobody connect to `listener` any more.
     fn close_listener(&mut self, listener: usize);
     /// Hands what was asked for to the kernel.

@@ -116,7 +116,7 @@ pub(crate) struct Sim {
     collected: VecDeque<Completion>,
     buffers: Vec<Vec<u8>>,
     free: Vec<u16>,
-    /// By listener: whether connections are taken, and those that wait.
+    /// By listener: whether it is watched, and connections that wait.
     listeners: [(bool, VecDeque<(OwnedFd, SocketAddr)>); LISTENERS],
     bell: OwnedFd,
 }
@@ -145,7 +145,7 @@ impl Sim {
         let slots = self.slots.iter().flatten();
         let moves = |slot: &Slot| world.pipes.get(slot.pipe).is_some_and(|pipe| slot.moves(pipe));
         !self.collected.is_empty()
-            || self.listeners.iter().any(|(taken, waiting)| *taken && !waiting.is_empty())
+            || self.listeners.iter().any(|(watched, waiting)| *watched && !waiting.is_empty())
             || bell_is_rung(&self.bell)
             || slots.into_iter().any(moves)
     }
@@ -299,21 +299,21 @@ impl Backend for Sim {
         }
     }
 
-    fn accept(&mut self, listener: usize) {
-        let taken = std::mem::replace(&mut self.listeners[listener].0, true);
-        assert!(!taken, "two accepts");
+    fn watch_listener(&mut self, listener: usize) {
+        let watched = std::mem::replace(&mut self.listeners[listener].0, true);
+        assert!(!watched, "watched twice");
     }
 
-    fn pause_accept(&mut self, listener: usize) {
-        if std::mem::take(&mut self.listeners[listener].0) {
-            let error = libc::ECANCELED;
-            self.collected.push_back(Completion::AcceptEnded { listener, error });
+    fn accept(&mut self, listener: usize) -> io::Result<(OwnedFd, SocketAddr)> {
+        let waiting = &mut self.listeners[listener].1;
+        // Out of descriptors now and then.
+        if !waiting.is_empty() && self.world.borrow_mut().rng.chance(10) {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
+        waiting.pop_front().ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 
-    fn close_listener(&mut self, listener: usize) {
-        self.pause_accept(listener);
-    }
+    fn close_listener(&mut self, _listener: usize) {}
 
     fn submit(&mut self) -> io::Result<()> {
         Ok(())
@@ -327,15 +327,11 @@ impl Backend for Sim {
         let mut world = self.world.borrow_mut();
         let World { rng, pipes, .. } = &mut *world;
         let mut came = Vec::new();
-        for (listener, (taken, waiting)) in self.listeners.iter_mut().enumerate().filter(|(_, l)| l.0) {
-            // Out of descriptors now and then.
-            if !waiting.is_empty() && rng.chance(10) {
-                *taken = false;
-                came.push(Completion::AcceptEnded { listener, error: libc::EMFILE });
-                continue;
+        for (listener, (watched, waiting)) in self.listeners.iter_mut().enumerate() {
+            if *watched && !waiting.is_empty() {
+                *watched = false;
+                came.push(Completion::Knocked { listener });
             }
-            let accepted = |(socket, address)| Completion::Accepted { listener, socket, address };
-            came.extend(waiting.drain(..).map(accepted));
         }
         for slot in self.slots.iter_mut().flatten() {
             let pipe = &mut pipes[slot.pipe];

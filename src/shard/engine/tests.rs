@@ -35,8 +35,7 @@ enum Seen {
     Ended { key: Key, error: Option<i32> },
     Starved(Key),
     Sent { key: Key, result: Result<u32, i32> },
-    Accepted(SocketAddr),
-    AcceptEnded(i32),
+    Knocked,
     Woken,
 }
 
@@ -72,9 +71,10 @@ impl<B: Backend> Rig<B> {
             Completion::ReceiveEnded { key, error } => Seen::Ended { key, error },
             Completion::ReceiveStarved { key } => Seen::Starved(key),
             Completion::Sent { key, result } => Seen::Sent { key, result },
-            Completion::Accepted { listener: 0, address, .. } => Seen::Accepted(address),
-            Completion::AcceptEnded { listener: 0, error } => Seen::AcceptEnded(error),
-            Completion::Accepted { .. } | Completion::AcceptEnded { .. } => panic!("no such listener"),
+            Completion::Knocked { listener } => {
+                assert_eq!(listener, 0);
+                Seen::Knocked
+            }
             Completion::Woken => Seen::Woken,
         }
     }
@@ -387,34 +387,31 @@ fn a_wait_ends_at_its_time_and_not_before<B: Backend>(mut rig: Rig<B>) {
     writer.join().unwrap();
 }
 
-/// Connections come, wait while nobody wants them, and are refused once the listener is closed.
-fn connections_come_when_they_are_wanted<B: Backend>(mut rig: Rig<B>) {
+/// A listener that is watched tells once, and connections are taken one by one.
+fn connections_knock_and_are_taken<B: Backend>(mut rig: Rig<B>) {
     use std::net::TcpStream;
-    let accepted = |seen: &[Seen]| {
-        let from = |s: &Seen| if let Seen::Accepted(address) = s { Some(*address) } else { None };
-        seen.iter().filter_map(from).collect::<Vec<_>>()
+    let none = |rig: &mut Rig<B>| {
+        let error = rig.backend.accept(0).expect_err("nobody waits");
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
     };
-    let address = rig.address;
-    let connect = || TcpStream::connect(address).unwrap();
-    let early = connect();
-    assert_eq!(rig.settle(), [], "nobody asked");
-    rig.backend.accept(0);
-    let clients: Vec<TcpStream> = std::iter::once(early).chain((0..100).map(|_| connect())).collect();
-    let mut addresses: Vec<_> = clients.iter().map(|c| c.local_addr().unwrap()).collect();
-    let seen = rig.until("all of them", |seen| accepted(seen).len() == clients.len());
-    let mut got = accepted(&seen);
-    addresses.sort_unstable();
-    got.sort_unstable();
-    assert_eq!(got, addresses);
-    rig.backend.pause_accept(0);
-    let ended = Seen::AcceptEnded(libc::ECANCELED);
-    assert_eq!(rig.some("the pause"), [ended]);
-    let waits = TcpStream::connect(rig.address).unwrap();
+    none(&mut rig);
+    let early = TcpStream::connect(rig.address).unwrap();
+    assert_eq!(rig.settle(), [], "nobody watches");
+    rig.backend.watch_listener(0);
+    assert_eq!(rig.some("who waited"), [Seen::Knocked]);
+    let later = TcpStream::connect(rig.address).unwrap();
+    assert_eq!(rig.settle(), [], "told once");
+    for client in [&early, &later] {
+        let (_, address) = rig.backend.accept(0).unwrap();
+        assert_eq!(address, client.local_addr().unwrap());
+    }
+    none(&mut rig);
+    rig.backend.watch_listener(0);
     assert_eq!(rig.settle(), []);
-    rig.backend.accept(0);
-    assert_eq!(rig.some("who waited"), [Seen::Accepted(waits.local_addr().unwrap())]);
+    let third = TcpStream::connect(rig.address).unwrap();
+    assert_eq!(rig.some("the third"), [Seen::Knocked]);
+    assert_eq!(rig.backend.accept(0).unwrap().1, third.local_addr().unwrap());
     rig.backend.close_listener(0);
-    assert!(matches!(rig.some("the end")[..], [Seen::AcceptEnded(_)]));
     assert!(TcpStream::connect(rig.address).is_err(), "refused");
     assert_eq!(rig.settle(), []);
 }
@@ -549,6 +546,6 @@ table!(
     abort_ends_each_operation_once,
     detach_gives_the_socket_back,
     a_wait_ends_at_its_time_and_not_before,
-    connections_come_when_they_are_wanted,
+    connections_knock_and_are_taken,
     what_a_turn_leaves_wakes_the_next,
 );

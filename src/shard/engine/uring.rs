@@ -1,8 +1,7 @@
 //! The io_uring backend: a ring of its own on the core's thread, beside the runtime's.
 //!
 //! The core's thread waits in this ring and nowhere else: connections, bytes, sends over, other cores' bells and the
-//! next deadline all end the one wait. Registered sockets, multishot accepts, multishot receives into a provided buffer
-//! ring, sends with `MSG_WAITALL` (the kernel retries a short send itself, so a subscriber costs one completion a send).
+//! next deadline all end the one wait. Registered sockets, multishot receives into a provided buffer ring, sends with `MSG_WAITALL` (the kernel retries a short send itself, so a subscriber costs one completion a send).
 //!
 //! Unsafe, and why it is sound: (1) the buffer ring and its buffers are mapped for the ring's life and unmapped after
 //! the ring is closed; a buffer's bytes are read only between its completion and its recycling. (2) Submission
@@ -11,14 +10,15 @@
 
 use super::{
     Backend, BackendStats, Buffer, Completion, GENERATION_BITS, Key, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
-    clock, peer_address,
+    accept, clock,
 };
 use crate::media::Mono;
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -34,17 +34,13 @@ const BUFFER_GROUP: u16 = 0;
 mod kind {
     pub const RECEIVE: u8 = 1;
     pub const SEND: u8 = 2;
-    pub const ACCEPT: u8 = 3;
+    pub const LISTENER: u8 = 3;
     pub const BELL: u8 = 4;
     pub const CANCEL: u8 = 5;
 }
 
 fn user_data(key: Key, kind: u8) -> u64 {
     (u64::from(key.slot) << 32) | (u64::from(key.generation) << 8) | u64::from(kind)
-}
-
-fn accept_data(listener: usize) -> u64 {
-    user_data(Key { slot: listener as u32, generation: 0 }, kind::ACCEPT)
 }
 
 fn key_of(user_data: u64) -> Key {
@@ -137,27 +133,16 @@ struct Kernel {
 pub struct Uring {
     kernel: Option<Box<Kernel>>,
     sockets: Vec<Option<OwnedFd>>,
-    listeners: Vec<Listener>,
+    listeners: Vec<OwnedFd>,
     bell: OwnedFd,
     collected: VecDeque<Completion>,
     outstanding: u64,
-    /// What the kernel ended by itself and is asked for again: listeners, the bell.
-    ended: Vec<Ended>,
+    /// The kernel ended the bell's poll by itself; it is asked for again.
+    bell_ended: bool,
     /// Completions that the kernel keeps aside were seen at the last look.
     overflowing: bool,
     wait_flags: EnterFlags,
     stats: BackendStats,
-}
-
-struct Listener {
-    socket: OwnedFd,
-    wanted: bool,
-}
-
-/// A lasting request that the kernel ended without an error.
-enum Ended {
-    Bell,
-    Accept(usize),
 }
 
 /// Whether this kernel and its policy allow what the backend needs, with the reason if not.
@@ -169,13 +154,7 @@ pub fn probe() -> io::Result<()> {
     register(&mut ring, &mut buffers)?;
     let mut probe = io_uring::Probe::new();
     ring.submitter().register_probe(&mut probe)?;
-    let needed = [
-        opcode::Recv::CODE,
-        opcode::Send::CODE,
-        opcode::Accept::CODE,
-        opcode::PollAdd::CODE,
-        opcode::AsyncCancel2::CODE,
-    ];
+    let needed = [opcode::Recv::CODE, opcode::Send::CODE, opcode::PollAdd::CODE, opcode::AsyncCancel2::CODE];
     if !needed.iter().all(|code| probe.is_supported(*code)) {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel's io_uring lacks an operation"));
     }
@@ -214,7 +193,9 @@ impl Uring {
         let mut ring = build(SUBMISSION_ENTRIES, COMPLETION_ENTRIES)?;
         ring.submitter().register_files_sparse(slots)?;
         register(&mut ring, &mut buffers)?;
-        let listeners = listeners.into_iter().map(|socket| Listener { socket, wanted: false }).collect();
+        for listener in &listeners {
+            rustix::io::ioctl_fionbio(listener, true)?;
+        }
         let mut wait_flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
         // Where the kernel can tell (Linux 6.15): a core that waits for viewers is idle, not held up by a disk.
         wait_flags.set(EnterFlags::NO_IOWAIT, ring.params().is_feature_no_iowait());
@@ -225,7 +206,7 @@ impl Uring {
             bell,
             collected: VecDeque::new(),
             outstanding: 0,
-            ended: Vec::new(),
+            bell_ended: false,
             overflowing: false,
             wait_flags,
             stats: BackendStats::default(),
@@ -314,24 +295,10 @@ impl Uring {
                     result: if result < 0 { Err(-result) } else { Ok(result as u32) },
                 },
                 kind::BELL => {
-                    if last {
-                        self.ended.push(Ended::Bell);
-                    }
+                    self.bell_ended |= last;
                     Completion::Woken
                 }
-                kind::ACCEPT => {
-                    let listener = key.slot as usize;
-                    if result < 0 {
-                        Completion::AcceptEnded { listener, error: -result }
-                    } else {
-                        if last {
-                            self.ended.push(Ended::Accept(listener));
-                        }
-                        // SAFETY: the kernel made this descriptor for us; nobody else knows it.
-                        let socket = unsafe { OwnedFd::from_raw_fd(result) };
-                        Completion::Accepted { listener, address: peer_address(&socket), socket }
-                    }
-                }
+                kind::LISTENER => Completion::Knocked { listener: key.slot as usize },
                 _ => continue,
             };
             self.collected.push_back(completion);
@@ -401,25 +368,21 @@ impl Backend for Uring {
         self.push(cancel.user_data(user_data(key, kind::CANCEL)));
     }
 
-    fn accept(&mut self, listener: usize) {
-        let Some(place) = self.listeners.get_mut(listener) else { return };
-        place.wanted = true;
-        let accept = opcode::AcceptMulti::new(Fd(place.socket.as_raw_fd())).flags(libc::SOCK_CLOEXEC);
-        self.push(accept.build().user_data(accept_data(listener)));
+    fn watch_listener(&mut self, listener: usize) {
+        let Some(socket) = self.listeners.get(listener) else { return };
+        let poll = opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLIN as u32).build();
+        let key = Key { slot: listener as u32, generation: 0 };
+        self.push(poll.user_data(user_data(key, kind::LISTENER)));
     }
 
-    fn pause_accept(&mut self, listener: usize) {
-        let Some(place) = self.listeners.get_mut(listener) else { return };
-        place.wanted = false;
-        let cancel = opcode::AsyncCancel2::new(CancelBuilder::user_data(accept_data(listener))).build();
-        self.push(cancel.user_data(u64::from(kind::CANCEL)));
+    fn accept(&mut self, listener: usize) -> io::Result<(OwnedFd, SocketAddr)> {
+        accept(self.listeners.get(listener).ok_or(io::ErrorKind::NotFound)?)
     }
 
     fn close_listener(&mut self, listener: usize) {
-        self.pause_accept(listener);
-        if let Some(place) = self.listeners.get(listener) {
+        if let Some(socket) = self.listeners.get(listener) {
             // Fails only on a listener that is gone.
-            let _gone = rustix::net::shutdown(&place.socket, rustix::net::Shutdown::Both);
+            let _gone = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
         }
     }
 
@@ -440,7 +403,7 @@ impl Backend for Uring {
 
     fn wait(&mut self, until: Mono) -> io::Result<()> {
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
-        if !self.collected.is_empty() || !self.ended.is_empty() || !kernel.ring.completion().is_empty() {
+        if !self.collected.is_empty() || self.bell_ended || !kernel.ring.completion().is_empty() {
             return Ok(());
         }
         let pause = Timespec::from(Duration::from_micros(until.micros_since(clock())));
@@ -456,18 +419,8 @@ impl Backend for Uring {
 
     fn collect(&mut self) -> io::Result<()> {
         self.drain();
-        for ended in std::mem::take(&mut self.ended) {
-            match ended {
-                Ended::Bell => self.arm_bell(),
-                Ended::Accept(listener) if self.listeners.get(listener).is_some_and(|l| l.wanted) => {
-                    self.accept(listener);
-                }
-                // Told to stop when the kernel had ended it already.
-                Ended::Accept(listener) => {
-                    let error = libc::ECANCELED;
-                    self.collected.push_back(Completion::AcceptEnded { listener, error });
-                }
-            }
+        if std::mem::take(&mut self.bell_ended) {
+            self.arm_bell();
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! R5, R10, H2: attacks by number, and readers that take a byte at a time.
 
-use crate::support::engine::{Engine, engine_tests};
+use crate::support::engine::{engine_tests, first_that_works};
 use crate::support::publisher::{Publisher, Raise, Shape};
 use crate::support::raw::Stage::Connected;
 use crate::support::raw::{Raw, ask, hello};
@@ -22,34 +22,27 @@ const CROWD: u64 = 500;
 #[test]
 fn r5_ten_thousand_half_handshakes() {
     let _alone = own_machine();
-    for engine in [Engine::Uring, Engine::Epoll] {
-        let Some(config) = engine.config() else { continue };
-        // The last of them comes before the first one's time is over.
-        let config = config.arguments(&["--cores", "0"]).set("limits.handshake_timeout_ms", "6000");
-        let trial = Trial::begin(config.set("limits.connections_per_core", &ROOM.to_string()));
-        let half = &hello()[..1000];
-        let expected =
-            counts(&[("rtmp handshake_timeout", FRESH), ("refused unauthenticated", HALVES - FRESH)]);
-        let more = trial
-            .expect(&expected, || {
-                let open = |_| {
-                    let mut raw = Raw::open(trial.server.rtmp);
-                    raw.write(half);
-                    raw
-                };
-                let crowd: Vec<Raw> = (0..HALVES).map(open).collect();
-                trial.server.await_metrics("all of them at once", |metrics| {
-                    metrics.sum("headgate_connections_accepted_total", &[]) >= HALVES as f64
-                });
-                for mut raw in crowd {
-                    assert!(raw.read_to_end(), "a half handshake without an end");
-                }
-            })
-            .unwrap();
-        println!("{engine:?}: {HALVES} half handshakes took {more:.0} bytes");
-        assert!(more <= MEMORY_BYTES_MAX, "{more} bytes more at the peak");
-        trial.finish();
-    }
+    // The last of them comes before the first one's time is over.
+    let config = first_that_works().set("limits.handshake_timeout_ms", "6000");
+    let config = config.set("limits.connections_per_core", &ROOM.to_string());
+    let trial = Trial::begin(config.arguments(&["--cores", "0"]));
+    let half = &hello()[..1000];
+    let expected = counts(&[("rtmp handshake_timeout", FRESH), ("refused unauthenticated", HALVES - FRESH)]);
+    let work = || {
+        let open = |_| {
+            let mut raw = Raw::open(trial.server.rtmp);
+            raw.write(half);
+            raw
+        };
+        let crowd: Vec<Raw> = (0..HALVES).map(open).collect();
+        for mut raw in crowd {
+            assert!(raw.read_to_end(), "a half handshake without an end");
+        }
+    };
+    let more = trial.expect(&expected, work).unwrap();
+    println!("{HALVES} half handshakes took {more:.0} bytes");
+    assert!(more <= MEMORY_BYTES_MAX, "{more} bytes more at the peak");
+    trial.finish();
 }
 
 /// Players that may wait for streams at the same time, and those that come beyond.
@@ -59,28 +52,24 @@ const BEYOND: u64 = 200;
 #[test]
 fn r10_more_players_of_nothing_than_may_wait() {
     let _alone = own_machine();
-    for engine in [Engine::Uring, Engine::Epoll] {
-        let Some(config) = engine.config() else { continue };
-        // The last of them comes before the first one's time is over.
-        let trial = Trial::begin(config.set("fanout.play_wait_ms", "6000"));
-        let expected = counts(&[("http_flv not_found", WAITING), ("http_flv limit", BEYOND)]);
-        let more = trial
-            .expect(&expected, || {
-                let ask = |n| {
-                    let mut raw = Raw::open(trial.server.http);
-                    raw.write(format!("GET /open/none-{n}.flv HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
-                    raw
-                };
-                let crowd: Vec<Raw> = (0..WAITING + BEYOND).map(ask).collect();
-                for mut raw in crowd {
-                    assert!(raw.read_to_end(), "a player of nothing without an end");
-                }
-            })
-            .unwrap();
-        println!("{engine:?}: {WAITING} waiting players took {more:.0} bytes");
-        assert!(more <= MEMORY_BYTES_MAX, "{more} bytes more at the peak");
-        trial.finish();
-    }
+    // The last of them comes before the first one's time is over.
+    let trial = Trial::begin(first_that_works().set("fanout.play_wait_ms", "6000"));
+    let expected = counts(&[("http_flv not_found", WAITING), ("http_flv limit", BEYOND)]);
+    let work = || {
+        let ask = |n| {
+            let mut raw = Raw::open(trial.server.http);
+            raw.write(format!("GET /open/none-{n}.flv HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+            raw
+        };
+        let crowd: Vec<Raw> = (0..WAITING + BEYOND).map(ask).collect();
+        for mut raw in crowd {
+            assert!(raw.read_to_end(), "a player of nothing without an end");
+        }
+    };
+    let more = trial.expect(&expected, work).unwrap();
+    println!("{WAITING} waiting players took {more:.0} bytes");
+    assert!(more <= MEMORY_BYTES_MAX, "{more} bytes more at the peak");
+    trial.finish();
 }
 
 engine_tests!(r10_rivals_and_players_of_nothing, h2_readers_of_single_bytes);

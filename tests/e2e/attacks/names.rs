@@ -43,7 +43,7 @@ fn r6_names() {
             "GET /live/%2e%2e/%2e%2e/x.flv HTTP/1.1\r\nHost: a\r\n\r\n"
         })
         .answered("HTTP/1.1 400 "),
-        Row::new("R6", "name of 256 bytes on the HTTP port", Http, "protocol_error", {
+        Row::new("R6", "name of 256 bytes on the HTTP port", Http, "invalid_name", {
             format!("GET /open/{}.flv HTTP/1.1\r\nHost: a\r\n\r\n", long(256))
         })
         .answered("HTTP/1.1 400 "),

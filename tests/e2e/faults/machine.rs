@@ -132,6 +132,8 @@ fn memory_capped_by_a_control_group(config: Config) {
     let Some(group) = Group::new() else { return };
     let script = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.folder.display());
     let config = config.set("publish.republish_grace_ms", "0").set("limits.pin_budget_bytes", "8_388_608");
+    // The publisher rests while the crowd comes.
+    let config = config.set("publish.silence_timeout_ms", "60_000");
     let trial = Trial::begin(config.wrapped(&["sh", "-c", &script, "sh"]));
     let mut publisher = Publisher::on(Client::connect(trial.server.rtmp, "open", &[]), "fat", FAT);
     publisher.burst_until(1);
