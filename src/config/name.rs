@@ -95,13 +95,15 @@ fn check_characters(text: &str) -> Result<(), NameError> {
     let mut before = None;
     let mut rest = text.chars();
     while let Some(c) = rest.next() {
-        // Between two letters of ASCII a joiner does nothing but make two names look the same.
-        let joins = |(before, after): (char, char)| {
-            ![before, after].iter().any(|c| JOINERS.contains(c)) && !(before.is_ascii() && after.is_ascii())
+        // Between two letters of ASCII, and beside another, a joiner only makes two names look the same.
+        let idle = |before: char, after: char| {
+            before.is_ascii() && after.is_ascii() || [before, after].iter().any(|c| JOINERS.contains(c))
         };
         let allowed = match c {
             c if c.is_ascii() => c.is_ascii_alphanumeric() || SIGNS.contains(c),
-            c if JOINERS.contains(&c) => before.zip(rest.clone().next()).is_some_and(joins),
+            c if JOINERS.contains(&c) => {
+                before.zip(rest.clone().next()).is_some_and(|(before, after)| !idle(before, after))
+            }
             // U+FFFD stands for what was no UTF-8.
             c => is_harmless(c) && !c.is_whitespace() && c != char::REPLACEMENT_CHARACTER,
         };
