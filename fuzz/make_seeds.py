@@ -175,6 +175,7 @@ for name, body in {
     "date-xml": bytes.fromhex("08013ff0000000000000 0b05 3c61 07 03 62"),
     "doubling": bytes.fromhex("090101") + b"".join(bytes.fromhex(f"090501 09{n << 1:02x} 09{n << 1:02x}") for n in range(9)),
     "members-announced": bytes.fromhex("0afffffff3 01 0101010101"),
+    "class-by-reference": bytes.fromhex("0a03 848001") + b"C" * (32 << 10) + bytes.fromhex("0a01") * 1000,
 }.items():
     write("amf3", name, body)
 

@@ -5,17 +5,20 @@ use headgate_load::flv;
 use headgate_load::play::{Plan, Visit, start};
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener};
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 const VISITORS: usize = 40;
 const PER_SECOND: f64 = 100.0;
 /// Longer than it takes all of them to come (0.4 s).
 const STANDSTILL: Duration = Duration::from_millis(800);
-/// The standstill less the time in which they come.
+/// The standstill less the time in which they come. It begins behind the moment from which they count, so that no delay
+/// of this machine makes it shorter.
 const LEAST_US: u64 = 400_000;
 
-/// Answers `VISITORS` connections with one video frame each, but nobody before the standstill is over.
-fn serve(listener: &TcpListener) {
+/// Answers `VISITORS` connections with one video frame each, but nobody before a standstill from `begun` on is over.
+fn serve(listener: &TcpListener, begun: &Receiver<()>) {
+    begun.recv().unwrap();
     std::thread::sleep(STANDSTILL);
     let mut answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_vec();
     answer.extend_from_slice(&flv::HEADER);
@@ -49,7 +52,8 @@ fn skip(id: &str, reason: &str) {
 fn a_standstill_is_counted_for_all_who_came_in_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let server = std::thread::spawn(move || serve(&listener));
+    let (begin, begun) = mpsc::channel();
+    let server = std::thread::spawn(move || serve(&listener, &begun));
     let end_ns = now_ns() + 60 * SECOND_NS;
     let plan = Plan {
         targets: vec![format!("http://{address}/live/s.flv").parse().unwrap()],
@@ -66,7 +70,9 @@ fn a_standstill_is_counted_for_all_who_came_in_it() {
         phases: vec![end_ns],
         end_ns,
     };
-    let outcome = match start(&plan).unwrap().finish() {
+    let players = start(&plan).unwrap();
+    begin.send(()).unwrap();
+    let outcome = match players.finish() {
         Ok(outcome) => outcome,
         Err(error) if format!("{error:#}").contains("io_uring") => {
             return skip("no-io-uring", "the kernel refuses io_uring to the load");

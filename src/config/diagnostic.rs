@@ -1,5 +1,6 @@
 //! Errors as an operator reads them: place, the line itself, a caret, a hint.
 
+use super::sign::is_harmless;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -64,7 +65,7 @@ pub struct Diagnostic {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
-    /// The source line as shown: cut, tabs as blanks, secrets as asterisks.
+    /// The source line as shown: cut, tabs and whatever acts on a terminal as blanks, secrets as asterisks.
     shown: String,
     /// Characters of `shown` before the caret, and carets.
     caret: (usize, usize),
@@ -109,7 +110,7 @@ impl Diagnostic {
             .chars()
             .skip(cut)
             .take(LINE_SHOWN_CHARS)
-            .map(|c| if c.is_control() { ' ' } else { c })
+            .map(|c| if is_harmless(c) { c } else { ' ' })
             .collect();
         Self {
             origin: origin.to_owned(),
@@ -144,9 +145,9 @@ impl fmt::Display for Diagnostic {
 fn in_one_line(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars().take(MESSAGE_SHOWN_CHARS) {
-        match c.is_control() {
-            true => out.extend(c.escape_default()),
-            false => out.push(c),
+        match is_harmless(c) {
+            true => out.push(c),
+            false => out.extend(c.escape_default()),
         }
     }
     if text.chars().nth(MESSAGE_SHOWN_CHARS).is_some() {
@@ -221,6 +222,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn x7_nothing_of_the_file_acts_on_the_terminal() {
+        let text = "[a]\nb = \"\u{202e}x\u{2028}\u{feff}\u{1b}[31m\u{3164}\"\n";
+        let shown = Diagnostic::new("f", text, 8..9, text.to_owned(), None).to_string();
+        assert!(shown.chars().all(|c| c == '\n' || is_harmless(c)), "{shown:?}");
+        assert!(shown.starts_with("f:2:5: [a]\\nb = ") && shown.contains("\\u{202e}x\\u{2028}"), "{shown}");
+        assert!(shown.contains("\n2 | b = \" x   [31m \"\n"), "{shown}");
     }
 
     #[test]

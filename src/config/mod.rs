@@ -15,6 +15,7 @@ pub mod name;
 mod network;
 mod overload;
 mod secret;
+pub mod sign;
 mod validate;
 
 pub use diagnostic::{ConfigError, Diagnostic, Violation};

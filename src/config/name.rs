@@ -2,14 +2,21 @@
 //!
 //! Names end up in URLs, paths of files, playlists, pages and log lines. Each of those escapes what it must; that a name
 //! cannot leave its place even where one forgets to is the purpose of this rule. ASCII goes by a list of what is allowed.
-//! Beyond ASCII everything that can be seen is: no blanks, no signs that change what stands around them.
+//! Beyond ASCII everything that can be seen is: no blanks, no signs that change what stands around them. The two joiners
+//! cannot be seen, but Persian, Sinhala and families of emoji cannot be written without; they may stand between others.
+
+use super::sign::is_harmless;
+use std::fmt;
 
 /// Longest app and longest stream name, in bytes each: what a file system takes for one name.
 pub const NAME_BYTES_MAX: usize = 255;
 /// Longest query behind a name, in bytes: signed tokens are one to two kilobytes.
 pub const QUERY_BYTES_MAX: usize = 4096;
 /// What may stand in a name besides ASCII letters and digits; what URLs, globs and markup give a meaning may not.
-const SIGNS: &str = " !\"$%&'()+,-.:;=@_~";
+pub(super) const SIGNS: &str = " !\"$%&'()+,-.:;=@_~";
+
+/// Zero width non-joiner and joiner: they say how the letters around them are written.
+const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 
 /// Why a name is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,9 +27,27 @@ pub enum NameError {
     /// Above [`NAME_BYTES_MAX`] or [`QUERY_BYTES_MAX`].
     #[error("app, stream name or query is too long")]
     TooLong,
-    /// A sign that no name may hold, a level `.` or `..`, or an escape that stands for one of these.
-    #[error("app or stream name has a forbidden character or component")]
+    /// A level `.` or `..`, or escapes that stand for one or for what is no UTF-8.
+    #[error("app or stream name has a level `.` or `..`, or an escape that is no UTF-8")]
     Forbidden,
+    /// A character that no name may hold, as it stands or escaped.
+    #[error("no app or stream name, and no query, may hold {}", Shown(*.0))]
+    Character(char),
+}
+
+/// A character for a message that any reader may get.
+struct Shown(char);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = u32::from(self.0);
+        match self.0 {
+            '\u{0}'..='\u{1f}' | '\u{7f}' => write!(f, "the control character U+{code:04X}"),
+            c if c.is_ascii() => write!(f, "`{c}`"),
+            c if JOINERS.contains(&c) => write!(f, "the joiner U+{code:04X} except between letters"),
+            _ => write!(f, "the character U+{code:04X}"),
+        }
+    }
 }
 
 /// Checks the name of an app, whose levels are divided by `/`.
@@ -54,9 +79,10 @@ fn check_level(level: &str) -> Result<(), NameError> {
     }
     let mut text = level.to_owned();
     loop {
-        if [".", ".."].contains(&text.as_str()) || !text.chars().all(is_allowed) {
+        if [".", ".."].contains(&text.as_str()) {
             return Err(NameError::Forbidden);
         }
+        check_characters(&text)?;
         match decode(&text) {
             None => return Ok(()),
             Some(bytes) => text = String::from_utf8(bytes).map_err(|_| NameError::Forbidden)?,
@@ -64,18 +90,29 @@ fn check_level(level: &str) -> Result<(), NameError> {
     }
 }
 
-fn is_allowed(c: char) -> bool {
-    if c.is_ascii() {
-        return c.is_ascii_alphanumeric() || SIGNS.contains(c);
+/// Whether every character of a level may stand where it does.
+fn check_characters(text: &str) -> Result<(), NameError> {
+    let mut before = None;
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        // Between two letters of ASCII, and beside another, a joiner only makes two names look the same.
+        let idle = |before: char, after: char| {
+            before.is_ascii() && after.is_ascii() || [before, after].iter().any(|c| JOINERS.contains(c))
+        };
+        let allowed = match c {
+            c if c.is_ascii() => c.is_ascii_alphanumeric() || SIGNS.contains(c),
+            c if JOINERS.contains(&c) => {
+                before.zip(rest.clone().next()).is_some_and(|(before, after)| !idle(before, after))
+            }
+            // U+FFFD stands for what was no UTF-8.
+            c => is_harmless(c) && !c.is_whitespace() && c != char::REPLACEMENT_CHARACTER,
+        };
+        if !allowed {
+            return Err(NameError::Character(c));
+        }
+        before = Some(c);
     }
-    // The last two code points of each plane are no characters; planes 14 to 16 hold tags and private use.
-    let no_character = u32::from(c) & 0xfffe == 0xfffe;
-    !(no_character
-        || c.is_control()
-        || c.is_whitespace()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{e000}'..='\u{f8ff}' | '\u{fdd0}'..='\u{fdef}' | '\u{feff}')
-        || matches!(c, '\u{fff0}'..='\u{ffff}' | '\u{e0000}'..))
+    Ok(())
 }
 
 /// `text` with each `%XX` as its byte; `None` if there is none. A percent sign without digits is one.
@@ -113,6 +150,12 @@ mod tests {
             "u\u{308}bung",
             "100%",
             "50%zz",
+            "می\u{200c}خواهم",
+            "ශ්\u{200d}රී",
+            "PDF\u{200c}ها",
+            "👩\u{200d}👩\u{200d}👧",
+            "❤\u{fe0f}\u{200d}🔥",
+            "%d9%85%db%8c%e2%80%8c%d8%ae",
             "my%20cam",
             "my%2520cam",
             "%e2%9c%93",
@@ -123,7 +166,29 @@ mod tests {
             assert_eq!((check_app(name), check_stream(name)), (Ok(()), Ok(())), "{name:?}");
         }
         assert_eq!(check_app("a/b/c"), Ok(()));
-        assert_eq!(check_stream("a/b"), Err(NameError::Forbidden));
+        assert_eq!(check_stream("a/b"), Err(NameError::Character('/')));
+    }
+
+    fn is_forbidden(checked: Result<(), NameError>) -> bool {
+        matches!(checked, Err(NameError::Forbidden | NameError::Character(_)))
+    }
+
+    #[test]
+    fn the_refusal_names_the_character() {
+        for (name, shown) in [
+            ("a#b", "`#`"),
+            ("[a]", "`[`"),
+            ("a%5cb", "`\\`"),
+            ("a\nb", "control character U+000A"),
+            ("a\u{202e}b", "character U+202E"),
+            ("a%E3%85%A4", "character U+3164"),
+            ("\u{200d}a", "joiner U+200D except between letters"),
+            ("%2e%2e", "a level `.` or `..`"),
+            ("%ff", "no UTF-8"),
+        ] {
+            let text = check_stream(name).unwrap_err().to_string();
+            assert!(text.contains(shown) && text.chars().all(is_harmless), "{name:?}: {text}");
+        }
     }
 
     #[test]
@@ -155,6 +220,15 @@ mod tests {
             "\u{202e}a",
             "\u{2028}",
             "\u{feff}",
+            "\u{3164}",
+            "a\u{115f}",
+            "\u{1160}",
+            "\u{2800}",
+            "a\u{34f}b",
+            "a\u{ad}b",
+            "\u{200d}خ",
+            "خ\u{200c}",
+            "a\u{200d}b",
             "\u{e000}",
             "\u{1fffe}",
             "\u{e0041}",
@@ -164,8 +238,8 @@ mod tests {
             for name in
                 [name, &once, &twice, &escaped(&twice)[..escaped(&twice).len().min(NAME_BYTES_MAX / 3 * 3)]]
             {
-                assert_eq!(check_stream(name), Err(NameError::Forbidden), "{name:?}");
-                assert_eq!(check_app(&format!("{name}/b")), Err(NameError::Forbidden), "{name:?}");
+                assert!(is_forbidden(check_stream(name)), "{name:?}");
+                assert!(is_forbidden(check_app(&format!("{name}/b"))), "{name:?}");
             }
         }
         for name in [
@@ -179,9 +253,11 @@ mod tests {
             "a%00",
             "%ff",
             "%c3",
+            "خ\u{200c}\u{200d}خ",
+            "%d8%ae%e2%80%8c%e2%80%8d%d8%ae",
             "%0d%0aSet",
         ] {
-            assert_eq!(check_stream(name), Err(NameError::Forbidden), "{name:?}");
+            assert!(is_forbidden(check_stream(name)), "{name:?}");
         }
         for name in ["", "/", "/a", "a/", "a//b"] {
             assert_eq!(check_app(name), Err(NameError::Empty), "{name:?}");

@@ -6,6 +6,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+/// Bits before the IPv4 address in `::ffff:0:0/96` (RFC 4291 section 2.5.5.2).
+const MAPPED_BITS: u8 = 96;
+
 /// Addresses that share their first bits: `10.0.0.0/8`, `2001:db8::/32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -60,7 +63,7 @@ impl FromStr for Network {
             None => (text, None),
         };
         let base: IpAddr = base.parse().map_err(|_| format!("`{text}` is not a network"))?;
-        let most = if base.is_ipv4() { 32 } else { 128 };
+        let most: u8 = if base.is_ipv4() { 32 } else { 128 };
         let bits = match length {
             None => most,
             Some(length) => match length.parse() {
@@ -69,6 +72,15 @@ impl FromStr for Network {
                 _ => return Err(format!("`/{length}` is not a length of 0 to {most} bits")),
             },
         };
+        // Addresses are compared as what they are; no IPv6 network has any of these.
+        if let (IpAddr::V4(mapped), IpAddr::V6(_)) = (base.to_canonical(), base)
+            && let Some(bits) = bits.checked_sub(MAPPED_BITS)
+        {
+            return Err(format!(
+                "`{text}` is an IPv4 network: write `{}/{bits}`",
+                around(mapped.into(), bits)
+            ));
+        }
         let first = around(base, bits);
         if first != base {
             return Err(format!("`{text}` has bits behind its length: the network is `{first}/{bits}`"));
@@ -124,6 +136,11 @@ mod tests {
         for (text, why) in [
             ("10.0.0.1/8", "the network is `10.0.0.0/8`"),
             ("2001:db8::1/64", "the network is `2001:db8::/64`"),
+            ("::ffff:10.0.0.0/104", "write `10.0.0.0/8`"),
+            ("::ffff:10.1.2.3/104", "write `10.0.0.0/8`"),
+            ("::ffff:10.1.2.3", "write `10.1.2.3/32`"),
+            ("::ffff:0:0/96", "write `0.0.0.0/0`"),
+            ("::ffff:10.0.0.0/95", "the network is `::fffe:0:0/95`"),
             ("10.0.0.0/33", "0 to 32"),
             ("::/129", "0 to 128"),
             ("10.0.0.0/-1", "0 to 32"),

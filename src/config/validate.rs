@@ -1,7 +1,7 @@
 //! The rules that types cannot say. Each names its key, so that the loader can point at it.
 
 use super::diagnostic::Violation;
-use super::name::{NAME_BYTES_MAX, check_app};
+use super::name::{NAME_BYTES_MAX, SIGNS, check_app};
 use super::{Config, DEFAULT_APP, Flush};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -141,17 +141,17 @@ fn ranges(config: &Config) -> Result<(), Violation> {
 
 /// A table for a name that nobody can come with would never hold.
 fn app_name(name: &str) -> Result<(), Violation> {
-    if name == DEFAULT_APP || check_app(name).is_ok() {
+    if name == DEFAULT_APP {
         return Ok(());
     }
-    Err(wrong(
-        &["apps", name],
-        "is not a name that a publisher could use".to_owned(),
-        format!(
-            "1 to {NAME_BYTES_MAX} bytes without \\ ? # * < > and control characters, with / only inside; \"*\" alone \
-             means all others"
-        ),
-    ))
+    check_app(name).map_err(|error| {
+        let message = format!("is not a name that a publisher could use: {error}");
+        let hint = format!(
+            "1 to {NAME_BYTES_MAX} bytes of letters, digits, blanks and {} with / only inside; \"*\" alone means all others",
+            SIGNS.trim_start()
+        );
+        wrong(&["apps", name], message, hint)
+    })
 }
 
 pub(super) fn wrong(path: &[&str], message: String, hint: String) -> Violation {
@@ -161,6 +161,15 @@ pub(super) fn wrong(path: &[&str], message: String, hint: String) -> Violation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_hint_for_an_app_lists_what_may_be() {
+        let found = app_name("a[b").unwrap_err();
+        assert!(found.message.contains("`[`"), "{}", found.message);
+        for sign in SIGNS.chars() {
+            assert!(found.hint.contains(sign), "{sign:?}: {}", found.hint);
+        }
+    }
 
     #[test]
     fn core_lists() {

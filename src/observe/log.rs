@@ -6,6 +6,7 @@ mod fields;
 mod limiter;
 mod queue;
 
+use crate::config::sign::is_harmless;
 pub use limiter::{Limiter, Limiters, suppressed_lines};
 use queue::{LINES_MAX, Queue, Shape};
 use std::borrow::Cow;
@@ -116,18 +117,18 @@ impl Write for &Lines {
     }
 }
 
-/// A name, address or message from outside as it may stand in a log line or an error: control characters, line and
-/// paragraph separators and writing-direction marks escaped, 128 characters at most, and nothing after the first `?`,
+/// A name, address or message from outside as it may stand in a log line or an error: what [`is_harmless`] does not
+/// let through escaped, 128 characters at most, and nothing after the first `?`,
 /// where keys and tokens stand.
 pub fn clean(text: &str) -> Cow<'_, str> {
     let end = text.find('?').unwrap_or(text.len());
     let (plain, query) = (&text[..end], end < text.len());
-    if !query && plain.len() <= SHOWN_CHARS && plain.chars().all(harmless) {
+    if !query && plain.len() <= SHOWN_CHARS && plain.chars().all(is_harmless) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(plain.len().min(4 * SHOWN_CHARS));
     for c in plain.chars().take(SHOWN_CHARS) {
-        match harmless(c) {
+        match is_harmless(c) {
             true => out.push(c),
             false => out.extend(c.escape_default()),
         }
@@ -139,13 +140,6 @@ pub fn clean(text: &str) -> Cow<'_, str> {
         out.push('…');
     }
     Cow::Owned(out)
-}
-
-/// Whether `c` leaves the line, the terminal and the reading order alone.
-fn harmless(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        && !matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -209,14 +203,14 @@ mod tests {
                 );
                 let ours = ["\u{1b}[0m", "\u{1b}[2m", "\u{1b}[3m", "\u{1b}[33m"];
                 let text = ours.iter().fold(text.to_owned(), |text, sign| text.replace(sign, ""));
-                assert!(text.chars().all(harmless), "{start:?}: {:?}", &text[..end.min(text.len())]);
+                assert!(text.chars().all(is_harmless), "{start:?}: {:?}", &text[..end.min(text.len())]);
                 // Behind each name stands one value; in between are no words that could be fields.
                 let fields = |text: &str| unquoted(text).split(' ').filter(|word| word.contains('=')).count();
                 assert_eq!(fields(&text), 5, "{text}");
             }
             let line = lines(Shape::Json, log);
             assert_eq!(line.matches('\n').count(), 1);
-            assert!(line.len() <= queue::LINE_BYTES_MAX && line.trim_end().chars().all(harmless));
+            assert!(line.len() <= queue::LINE_BYTES_MAX && line.trim_end().chars().all(is_harmless));
             let object: serde_json::Value = serde_json::from_str(&line).unwrap();
             match object.get("cut") {
                 Some(_) => assert!(said.len() > 1000),

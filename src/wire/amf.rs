@@ -14,7 +14,7 @@ pub const DEPTH_MAX: u32 = 32;
 pub struct Bounds {
     /// Values, members of objects included, a count.
     pub elements: u32,
-    /// Bytes of strings, keys and byte arrays.
+    /// Bytes of strings, keys, names of classes and byte arrays; each copy counts.
     pub text_bytes: usize,
 }
 

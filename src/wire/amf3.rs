@@ -6,6 +6,7 @@
 
 use super::amf::{Bounds, Input, References};
 use super::amf0::{AmfError, AmfErrorKind, Object, Value};
+use std::rc::Rc;
 
 /// The reference tables of one message. Nothing is added to them while a reference is decoded again, so that numbers
 /// stay what they were.
@@ -13,10 +14,11 @@ use super::amf0::{AmfError, AmfErrorKind, Object, Value};
 pub(super) struct Tables {
     strings: Vec<String>,
     objects: References,
-    traits: Vec<Traits>,
+    traits: Vec<Rc<Traits>>,
 }
 
-#[derive(Clone, Debug)]
+/// What objects of one class share; the table and its objects hold it together.
+#[derive(Debug)]
 struct Traits {
     class: String,
     dynamic: bool,
@@ -196,30 +198,29 @@ impl Reader<'_, '_> {
         } else {
             self.traits(word, depth)?
         };
+        // Each object has copies of its own, of the class as well: a reference of two bytes must pay for them.
+        self.input.pay_text(start, traits.class.len())?;
+        let class = traits.class.clone();
         let mut members = Vec::new();
-        for name in traits.members {
+        for name in &traits.members {
             self.input.pay_text(start, name.len())?;
-            members.push((name, self.value(depth + 1)?));
+            members.push((name.clone(), self.value(depth + 1)?));
         }
         if traits.dynamic {
             self.named_members(&mut members, depth)?;
         }
         let object = Object(members);
-        Ok(if traits.class.is_empty() {
-            Value::Object(object)
-        } else {
-            Value::TypedObject { class: traits.class, object }
-        })
+        Ok(if class.is_empty() { Value::Object(object) } else { Value::TypedObject { class, object } })
     }
 
-    fn traits(&mut self, word: usize, depth: u32) -> Result<Traits, AmfError> {
+    fn traits(&mut self, word: usize, depth: u32) -> Result<Rc<Traits>, AmfError> {
         let class = self.string()?;
         let mut members = Vec::new();
         for _ in 0..word >> 3 {
             self.input.pay_element(self.input.pos(), depth)?; // a name costs memory even if no value follows
             members.push(self.string()?);
         }
-        let traits = Traits { class, dynamic: word & 4 != 0, members };
+        let traits = Rc::new(Traits { class, dynamic: word & 4 != 0, members });
         if !self.input.is_replaying() {
             self.tables.traits.push(traits.clone());
         }
@@ -341,6 +342,8 @@ mod tests {
     fn r4_hostile_values_cost_no_more_than_their_bounds() {
         use AmfErrorKind::*;
         let long_text = [&b"\x06\x84\x80\x03"[..], &[b'x'; 0x1_0001]].concat();
+        let class = [&b"\x0a\x03\x8f\x51"[..], &[b'C'; 1000]].concat();
+        let member = [&b"\x0a\x13\x01\x8f\x51"[..], &[b'm'; 1000], b"\x01"].concat();
         // Each array holds the one before it twice.
         let doubling: Vec<u8> = (0..14u8).flat_map(|n| [9, 5, 1, 9, n << 1, 9, n << 1]).collect();
         let rows = [
@@ -355,6 +358,9 @@ mod tests {
             (b"\x06\xff\xff\xff\xff".to_vec(), Truncated),
             (b"\x0c\xff\xff\xff\xff".to_vec(), Truncated),
             (long_text, TooMuchText),
+            // one long class, and one long member, of a thousand objects by reference
+            ([class, b"\x0a\x01".repeat(1000)].concat(), TooMuchText),
+            ([member, b"\x0a\x01\x01".repeat(500)].concat(), TooMuchText),
             (b"\x09\x03\x01\x09\x00".to_vec(), Cycle),
             // two arrays that hold each other
             (b"\x09\x03\x01\x09\x03\x01\x09\x00".to_vec(), Cycle),
@@ -362,7 +368,7 @@ mod tests {
         ];
         for (bytes, want) in rows {
             let got = decode_within(&bytes, Bounds::COMMAND).map_err(|error| error.kind);
-            assert_eq!(got, Err(want), "{:02x?}", &bytes[..bytes.len().min(20)]);
+            assert_eq!(got.map(|values| values.len()), Err(want), "{:02x?}", &bytes[..bytes.len().min(20)]);
         }
         // Inside AMF0 the budget is the same one.
         let nested = [&b"\x0a\0\0\x04\0"[..], &b"\x11\x09\x03\x01\x01".repeat(1024)].concat();

@@ -1,7 +1,7 @@
 //! How fields stand in a line: whatever a value holds and whoever wrote the call, it cannot end the line, colour the
 //! terminal, or pass for another field.
 
-use super::harmless;
+use crate::config::sign::is_harmless;
 use std::borrow::Cow;
 use std::fmt::{self, Debug, Write};
 use tracing::field::Field;
@@ -23,7 +23,7 @@ pub(super) fn write(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -
     // It fails when the value is longer than what is shown.
     let cut = write!(text, "{value:?}").is_err();
     let text = text.text;
-    let plain = |c: char| harmless(c) && !c.is_whitespace() && !matches!(c, '"' | '\\' | '=');
+    let plain = |c: char| is_harmless(c) && !c.is_whitespace() && !matches!(c, '"' | '\\' | '=');
     if !cut && !text.is_empty() && text.chars().all(plain) {
         return writer.write_str(&text);
     }
@@ -36,7 +36,7 @@ pub(super) fn write(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -
     for c in inner.chars() {
         match c {
             '"' | '\\' if !escaped => write!(writer, "\\{c}")?,
-            c if harmless(c) => writer.write_char(c)?,
+            c if is_harmless(c) => writer.write_char(c)?,
             c => write!(writer, "{}", c.escape_default())?,
         }
     }
@@ -63,12 +63,12 @@ fn inside_of_quotes(text: &str, cut: bool) -> Option<&str> {
 pub(super) fn tame_json(line: &str) -> Cow<'_, str> {
     let line_feed = line.len() - line.trim_end_matches('\n').len();
     let (object, end) = line.split_at(line.len() - line_feed);
-    if object.chars().all(harmless) {
+    if object.chars().all(is_harmless) {
         return Cow::Borrowed(line);
     }
     let mut out = String::with_capacity(line.len() + 64);
     for c in object.chars() {
-        match harmless(c) {
+        match is_harmless(c) {
             true => out.push(c),
             // Writing to a String cannot fail.
             false => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {

@@ -34,8 +34,8 @@ impl StreamName {
         check_stream(stream)?;
         let queries = [app_query, name_query].map(|query| query.trim_matches('&'));
         let query = queries.iter().filter(|query| !query.is_empty()).copied().collect::<Vec<_>>().join("&");
-        if query.contains(char::is_control) {
-            return Err(NameError::Forbidden);
+        if let Some(sign) = query.chars().find(|c| c.is_control()) {
+            return Err(NameError::Character(sign));
         }
         if query.len() > QUERY_BYTES_MAX {
             return Err(NameError::TooLong);
@@ -83,12 +83,12 @@ mod tests {
             ("live", "..", NameError::Forbidden),
             ("../live", "cam", NameError::Forbidden),
             ("live", "./cam", NameError::Forbidden),
-            ("live", "c\nm", NameError::Forbidden),
-            ("live", "c\\m", NameError::Forbidden),
-            ("live", "c\u{fffd}m", NameError::Forbidden),
+            ("live", "c\nm", NameError::Character('\n')),
+            ("live", "c\\m", NameError::Character('\\')),
+            ("live", "c\u{fffd}m", NameError::Character('\u{fffd}')),
             ("live", "%2e%2e", NameError::Forbidden),
             ("live/%2e%2e", "cam", NameError::Forbidden),
-            ("live", "cam?a\r\nb", NameError::Forbidden),
+            ("live", "cam?a\r\nb", NameError::Character('\r')),
             (&long, "cam", NameError::TooLong),
             ("live", &long, NameError::TooLong),
         ];

@@ -126,6 +126,16 @@ impl Running {
         ensure!(status.success(), "{} failed: {status}", self.name);
         Ok(())
     }
+
+    /// Whether it has ended by itself, without waiting.
+    ///
+    /// # Errors
+    /// When it said that it failed.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let status = self.child.try_wait().with_context(|| format!("cannot wait for {}", self.name))?;
+        ensure!(status.is_none_or(|status| status.success()), "{} failed: {status:?}", self.name);
+        Ok(status.is_some())
+    }
 }
 
 impl Drop for Running {
@@ -305,5 +315,33 @@ impl Lab {
         }
         fs::write(self.dir.join("load.json"), &output.stdout)?;
         serde_json::from_slice(&output.stdout).context("headgate-load printed no JSON")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running(program: &str, args: &[&str]) -> Running {
+        let child = Command::new(program).args(args).spawn().unwrap();
+        Running { child, name: program.to_owned() }
+    }
+
+    /// What is said of it once it is over.
+    fn end(mut process: Running) -> Result<bool> {
+        loop {
+            match process.has_ended() {
+                Ok(false) => std::thread::sleep(Duration::from_millis(5)),
+                said => return said,
+            }
+        }
+    }
+
+    #[test]
+    fn an_end_is_told_from_a_failure() {
+        assert!(end(running("true", &[])).unwrap());
+        let failed = end(running("false", &[])).unwrap_err().to_string();
+        assert!(failed.starts_with("false failed"), "{failed}");
+        assert!(!running("sleep", &["60"]).has_ended().unwrap());
     }
 }

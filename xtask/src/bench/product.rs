@@ -1,6 +1,7 @@
 //! The gateway's own numbers, out of the pages of metrics that headgate-load read around the window (docs/metrics.md).
 
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// One page: values by series, `name{label="value"}`.
 pub struct Page<'a>(&'a Map<String, Value>);
@@ -17,14 +18,25 @@ impl<'a> Page<'a> {
         series.filter_map(|(_, value)| value.as_f64()).reduce(|sum, value| sum + value)
     }
 
+    /// Sums of the series of `name` by the value of their label `key`, those that are not zero.
+    pub fn by_label(&self, name: &str, key: &str) -> Map<String, Value> {
+        let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
+        for (series, value) in self.0.iter().filter(|(series, _)| has(series, name, "")) {
+            if let (Some(label), Some(value)) = (value_of(series, key), value.as_f64()) {
+                *sums.entry(label).or_default() += value;
+            }
+        }
+        let sums = sums.into_iter().filter(|(_, sum)| *sum != 0.0);
+        sums.map(|(label, sum)| (label.to_owned(), json!(sum))).collect()
+    }
+
     /// Cumulative counts by upper bound in seconds, ascending, summed over the series of histogram `name` with `label`.
     fn buckets(&self, name: &str, label: &str) -> Vec<(f64, f64)> {
         let name = format!("{name}_bucket");
         let mut buckets: Vec<(f64, f64)> = Vec::new();
         for (series, count) in self.0.iter().filter(|(series, _)| has(series, &name, label)) {
-            let bound = series.split("le=\"").nth(1).and_then(|rest| rest.split('"').next());
-            let Some(bound) =
-                bound.and_then(|b| if b == "+Inf" { Some(f64::INFINITY) } else { b.parse().ok() })
+            let Some(bound) = value_of(series, "le")
+                .and_then(|b| if b == "+Inf" { Some(f64::INFINITY) } else { b.parse().ok() })
             else {
                 continue;
             };
@@ -42,6 +54,20 @@ impl<'a> Page<'a> {
 fn has(series: &str, name: &str, label: &str) -> bool {
     let (of, labels) = series.split_once('{').unwrap_or((series, ""));
     of == name && labels.contains(label)
+}
+
+/// The value of label `key`.
+fn value_of<'s>(series: &'s str, key: &str) -> Option<&'s str> {
+    let (_, labels) = series.split_once('{')?;
+    let mut rest = labels;
+    while let Some((name, behind)) = rest.split_once("=\"") {
+        let (value, behind) = behind.split_once('"')?;
+        if name.trim_start_matches(',') == key {
+            return Some(value);
+        }
+        rest = behind;
+    }
+    None
 }
 
 /// Quantile `q` of what lies between two pages, seconds; linear within a bucket, as Prometheus does it.
@@ -137,5 +163,20 @@ mod tests {
         assert_eq!(page.sum("bytes", ""), Some(15.0));
         assert_eq!(page.sum("bytes", "stage=\"append\""), Some(10.0));
         assert_eq!(page.sum("byte", ""), None);
+    }
+
+    #[test]
+    fn sums_go_by_the_values_of_a_label() {
+        let page = json!({
+            "ends{protocol=\"rtmp\",reason=\"stalled\"}": 2.0,
+            "ends{protocol=\"http_flv\",reason=\"stalled\"}": 3.0,
+            "ends{protocol=\"rtmp\",reason=\"lag\"}": 0.0,
+            "ends{other_reason=\"x\"}": 7.0,
+            "ends_more{reason=\"stalled\"}": 4.0,
+            "streams": 4.0,
+        });
+        let page = Page::new(&page).unwrap();
+        assert_eq!(Value::Object(page.by_label("ends", "reason")), json!({ "stalled": 5.0 }));
+        assert!(page.by_label("streams", "reason").is_empty());
     }
 }

@@ -5,11 +5,12 @@
 //! are too slow and readers that stop. The rhythms have no common period, so that every third of the run sees all of it.
 
 use super::lab::{Lab, Running};
+use super::product::Page;
 use super::run::{Contender, Flush, HTTP_PORT, Load, METRICS_URL, RTMP_PORT, Server, start};
 use super::samples::{Sample, Sampler, between, largest, median};
 use super::storm::{FROM, ends, setup};
-use anyhow::Result;
-use serde_json::{Map, Value, json};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// Viewers that stay.
@@ -49,10 +50,24 @@ impl Job {
         if at_s < self.rounds as f64 * self.period_s {
             return Ok(());
         }
-        // The old one ends first, in the middle of what it sends or reads.
-        self.running = None;
+        self.end(lab)?;
         self.running = Some(lab.load(self.name, &(self.arguments)(self.rounds))?);
         self.rounds += 1;
+        Ok(())
+    }
+
+    /// Ends the round, in the middle of what it sends or reads if it is not over.
+    ///
+    /// # Errors
+    /// When it had ended by itself and failed: the load would not have been what the tables say.
+    fn end(&mut self, lab: &Lab) -> Result<()> {
+        let Some(mut running) = self.running.take() else { return Ok(()) };
+        if running.has_ended()? {
+            let report = lab.result(self.name)?;
+            // Players have none: whom they lose here, they lose to what the publishers do.
+            let failures = report["failures"].as_array().map_or(&[][..], Vec::as_slice);
+            ensure!(failures.is_empty(), "{}, round {}: {failures:?}", self.name, self.rounds);
+        }
         Ok(())
     }
 }
@@ -117,7 +132,9 @@ pub fn soak(lab: &Lab, minutes: f64) -> Result<Vec<Value>> {
     let ended_s = began_s + seconds;
     churn.finish()?;
     control.finish()?;
-    let reasons = disconnects(&lab.scrape(METRICS_URL)?);
+    let page = lab.scrape(METRICS_URL)?;
+    let reasons =
+        Page::new(&page).context("no page of metrics")?.by_label("headgate_disconnects_total", "reason");
     let after = alone.as_ref().and_then(|alone| {
         sampler.wait(RETURN, |sample| {
             sample.descriptors <= alone.descriptors && sample.own("headgate_streams") == Some(0.0)
@@ -136,20 +153,25 @@ pub fn soak(lab: &Lab, minutes: f64) -> Result<Vec<Value>> {
         ("visits", ends(&churn)),
         ("visits_setup", setup(&churn, "all")),
         ("rounds_of", jobs),
-        ("disconnects", reasons),
+        ("visits_faults", churn["faults"].clone()),
+        ("disconnects", Value::Object(reasons)),
     ] {
         row[name] = value;
     }
     Ok(vec![row])
 }
 
-/// Keeps the jobs going for `seconds`; how many rounds each had.
-fn work(lab: &Lab, sampler: &Sampler, seconds: f64) -> Result<Value> {
-    let mut jobs = [
+fn jobs() -> [Job; 3] {
+    [
         Job::new("publishers", 23.0, publishers),
         Job::new("watchers", 19.0, watchers),
         Job::new("slow", 31.0, slow),
-    ];
+    ]
+}
+
+/// Keeps the jobs going for `seconds`; how many rounds each had.
+fn work(lab: &Lab, sampler: &Sampler, seconds: f64) -> Result<Value> {
+    let mut jobs = jobs();
     let (since, mut next_line_s) = (Instant::now(), 60.0);
     while since.elapsed().as_secs_f64() < seconds {
         let at_s = since.elapsed().as_secs_f64();
@@ -170,6 +192,9 @@ fn work(lab: &Lab, sampler: &Sampler, seconds: f64) -> Result<Value> {
         }
         std::thread::sleep(TURN);
     }
+    for job in &mut jobs {
+        job.end(lab)?;
+    }
     Ok(Value::Object(jobs.iter().map(|job| (job.name.to_owned(), json!(job.rounds))).collect()))
 }
 
@@ -187,22 +212,6 @@ fn churn(seconds: f64) -> Vec<String> {
         "storm --url rtmp://127.0.0.1:{RTMP_PORT}/live/bench --url http://127.0.0.1:{HTTP_PORT}/live/bench.flv \
          --rate {CHURN_PER_S} --life {CHURN_LIFE_S} --seconds {seconds} --from {FROM}"
     ))
-}
-
-/// Ended connections by reason, those that there were.
-fn disconnects(page: &Value) -> Value {
-    let mut reasons: Map<String, Value> = Map::new();
-    for (series, count) in page.as_object().into_iter().flatten() {
-        let reason = series
-            .strip_prefix("headgate_disconnects_total{")
-            .and_then(|labels| labels.split("reason=\"").nth(1)?.split('"').next());
-        let (Some(reason), Some(count)) = (reason, count.as_f64().filter(|count| *count > 0.0)) else {
-            continue;
-        };
-        let sum = reasons.get(reason).and_then(Value::as_f64).unwrap_or(0.0) + count;
-        reasons.insert(reason.to_owned(), json!(sum));
-    }
-    Value::Object(reasons)
 }
 
 /// What one sample says, as the tables use it.
@@ -244,6 +253,7 @@ fn summary(samples: &[Sample]) -> Value {
 mod tests {
     use super::super::samples::tests::sample;
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn thirds_have_their_own_medians() {
@@ -270,20 +280,22 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_summed_over_protocols() {
-        let page = json!({
-            "headgate_disconnects_total{protocol=\"rtmp\",reason=\"stalled\"}": 2.0,
-            "headgate_disconnects_total{protocol=\"http_flv\",reason=\"stalled\"}": 3.0,
-            "headgate_disconnects_total{protocol=\"rtmp\",reason=\"lag\"}": 0.0,
-            "headgate_streams": 4.0,
-        });
-        assert_eq!(disconnects(&page), json!({ "stalled": 5.0 }));
-    }
-
-    #[test]
-    fn every_kind_of_restart_happens_in_every_third() {
-        // 10 minutes of 23 s rounds.
-        let lengths: Vec<String> = (0..26).map(|round| publishers(round).last().cloned().unwrap()).collect();
-        ["8", "17", "60"].iter().for_each(|kind| assert!(lengths.iter().any(|l| l == kind), "{kind}"));
+    fn every_kind_of_round_happens_in_every_third() {
+        let third_s = super::super::SOAK_MINUTES * 60.0 / 3.0;
+        for job in jobs() {
+            // A round is what its arguments say: protocol and length.
+            let kinds = |from_s: f64, to_s: f64| -> BTreeSet<Vec<String>> {
+                let rounds = (from_s / job.period_s).ceil() as usize..(to_s / job.period_s) as usize;
+                rounds.map(job.arguments).collect()
+            };
+            let all = kinds(0.0, 3.0 * third_s);
+            assert!(all.len() > 1, "{}", job.name);
+            for third in [0.0, 1.0, 2.0] {
+                assert_eq!(kinds(third * third_s, (third + 1.0) * third_s), all, "{}, {third}", job.name);
+            }
+        }
+        let seconds = |arguments: Vec<String>| arguments.last().cloned();
+        let ends: BTreeSet<_> = (0..10).map(|round| seconds(publishers(round))).collect();
+        assert_eq!(ends.len(), 3, "over for longer than the grace, by itself, cut off");
     }
 }

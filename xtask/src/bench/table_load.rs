@@ -201,6 +201,17 @@ pub fn soak_misses(row: &Value) -> Vec<String> {
             misses.push(what.to_owned());
         }
     }
+    let faults =
+        row["visits_faults"].as_object().map(|faults| faults.values().filter_map(Value::as_f64).sum());
+    if faults != Some(0.0) {
+        misses.push("faults of visits".to_owned());
+    }
+    // What the load is for must have happened: streams that ended, readers that were closed.
+    for reason in ["stream_ended", "stalled"] {
+        if at(row, &format!("/disconnects/{reason}")).is_none_or(|count| count <= 0.0) {
+            misses.push(format!("nobody was {reason}"));
+        }
+    }
     misses
 }
 
@@ -322,7 +333,8 @@ mod tests {
         let row = json!({
             "minutes": 30.0, "thirds": [third, third, third], "before": held, "after": held, "control": control(),
             "visits": { "due": 36000, "failed": 0, "lost_sight_of": 0, "errors": {} },
-            "rounds_of": {}, "disconnects": { "stalled": 40.0 },
+            "visits_faults": { "gaps": 0, "missing": 0 }, "rounds_of": {},
+            "disconnects": { "stalled": 40.0, "stream_ended": 8.0 },
         });
         assert_eq!(soak_misses(&row), Vec::<String>::new());
         let table = soak(std::slice::from_ref(&row));
@@ -338,12 +350,15 @@ mod tests {
             ("/thirds/2/descriptors", json!(256.0)),
             ("/after/descriptors", json!(21.0)),
             ("/visits/failed", json!(1)),
+            ("/visits_faults/gaps", json!(1)),
+            ("/disconnects/stalled", json!(0.0)),
+            ("/disconnects", json!({ "stalled": 1.0 })),
             ("/control/missing", json!(1.0)),
         ] {
             assert_eq!(soak_misses(&changed(&row, place, value)).len(), 1, "{place}");
         }
         // The first third is the way to the level, not the level.
         assert!(soak_misses(&changed(&row, "/thirds/0/resident_bytes", json!(1.0))).is_empty());
-        assert_eq!(soak_misses(&json!({})).len(), 6);
+        assert_eq!(soak_misses(&json!({})).len(), 9);
     }
 }
