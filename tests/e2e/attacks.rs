@@ -10,8 +10,8 @@ mod http;
 mod names;
 mod rtmp;
 
-use crate::support::engine::Engine;
 use crate::support::amf::Value;
+use crate::support::engine::Engine;
 use crate::support::raw::{Raw, Stage, command};
 use crate::support::server::Config;
 use crate::support::share_machine;

@@ -189,8 +189,7 @@ fn r9_enhanced_headers() {
     // ModEx: one byte of data, then type 0 and the next packet type, which is ModEx again.
     let modex = |count: usize| [&[0x80 | 1 << 4 | 7][..], &[0, 0xaa, 0x07].repeat(count), b"avc1"].concat();
     let rows = [
-        Row::that_goes_on("R9", "255 tracks", Publishing, video(&tracks(255)))
-            .dropping(&[("malformed", 1)]),
+        Row::that_goes_on("R9", "255 tracks", Publishing, video(&tracks(255))).dropping(&[("malformed", 1)]),
         Row::that_goes_on("R9", "10 000 ModEx", Publishing, video(&modex(10_000)))
             .dropping(&[("malformed", 1)]),
         Row::that_goes_on("R9", "a track past the end", Publishing, {
