@@ -82,7 +82,16 @@ fn r10_more_players_of_nothing_than_may_wait() {
             raw.write(format!("GET /open/none-{n}.flv HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
             raw
         };
-        let crowd: Vec<Raw> = (0..WAITING + BEYOND).map(ask).collect();
+        let mut crowd = Vec::new();
+        while crowd.len() < WAITING as usize {
+            let come = crowd.len() as u64;
+            crowd.extend((come..come + CROWD).map(ask));
+            // Who has not asked yet is one of those that there may be few of.
+            trial.server.await_metrics("players", |metrics| {
+                metrics.sum("headgate_subscribers", &["http_flv"]) > crowd.len() as f64
+            });
+        }
+        crowd.extend((WAITING..WAITING + BEYOND).map(ask));
         ends(crowd, "a player of nothing");
     };
     let more = trial.expect(&expected, work).unwrap();
