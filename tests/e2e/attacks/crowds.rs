@@ -22,7 +22,7 @@ const FRESH: u64 = ROOM / 10;
 /// from 85 % of the rest on.
 const DESCRIPTORS: u64 = 14_000;
 /// Long enough that the last of a crowd comes before the first one's time is over, however busy the machine.
-const LATER_MS: &str = "45_000";
+const LATER_MS: &str = "30_000";
 /// Connections of the other crowds.
 const CROWD: u64 = 500;
 
