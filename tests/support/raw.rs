@@ -157,6 +157,16 @@ impl Raw {
         self.has_heard(one)
     }
 
+    /// Reads on until `text` was heard, or to the end, or as long as anything comes.
+    pub fn waits_for(&mut self, text: &str) {
+        while !self.has_heard(text) && self.try_read() == Some(true) {}
+    }
+
+    /// How often `text` was heard.
+    pub fn times_heard(&self, text: &str) -> usize {
+        self.heard.windows(text.len()).filter(|window| *window == text.as_bytes()).count()
+    }
+
     fn read_until(&mut self, enough: impl Fn(&[u8]) -> bool) {
         while !enough(&self.heard) {
             assert!(self.read(), "closed early: {:?}", String::from_utf8_lossy(&self.heard));

@@ -1,6 +1,6 @@
 //! R6, X7: names and other text of peers, long, strange, or made for whoever reads the log.
 
-use super::{Row, send_all, send_all_to_both};
+use super::{Row, TIMES, send_all, send_all_to_both};
 use crate::support::amf::{self, Value};
 use crate::support::engine::Engine;
 use crate::support::raw::Stage::{Connected, Http, Shaken};
@@ -53,34 +53,56 @@ fn r6_names() {
 
 /// What an injected line would begin with.
 const FORGED: &str = "FORGED-LINE";
+/// Characters of one row, few enough that none is cut off.
+const IN_A_ROW: usize = 8;
+
+/// What must reach no terminal: controls, what reorders text, breaks lines without being a control, or cannot be seen.
+fn odd() -> Vec<char> {
+    let ranges = [
+        ('\0', '\u{1f}'),
+        ('\u{7f}', '\u{9f}'),
+        ('\u{61c}', '\u{61c}'),
+        ('\u{180e}', '\u{180e}'),
+        ('\u{200b}', '\u{200f}'),
+        ('\u{2028}', '\u{202e}'),
+        ('\u{2060}', '\u{206f}'),
+        ('\u{feff}', '\u{feff}'),
+        ('\u{fff9}', '\u{fffb}'),
+        ('\u{e0000}', '\u{e007f}'),
+    ];
+    ranges.into_iter().flat_map(|(first, last)| first..=last).collect()
+}
+
+/// connect whose `flashVer`, `tcUrl` and `swfUrl` are `text`.
+fn connect_described(text: &str) -> Vec<u8> {
+    let object = ["app", "flashVer", "tcUrl", "swfUrl"].map(|key| {
+        let text = if key == "app" { "open" } else { text };
+        (key.to_owned(), Value::text(text))
+    });
+    command(0, "connect", 1.0, &[Value::Object(object.to_vec())])
+}
 
 #[test]
 fn x7_log_lines_of_others() {
     let _shared = share_machine();
     let Some(config) = Engine::Epoll.config() else { return };
-    let forged = format!("a\r\n{FORGED} \u{1b}[31m\u{9b}2J\u{202e}b");
-    let object = ["app", "flashVer", "tcUrl", "swfUrl"].map(|key| {
-        let text = if key == "app" { "open" } else { &forged };
-        (key.to_owned(), Value::text(text))
-    });
-    let hello = command(0, "connect", 1.0, &[Value::Object(object.to_vec())]);
-    let soft = ask("publish", "soft\u{9b}2J\u{202e}\u{85}name");
+    // Each text is one row's own, so that its lines can be told.
+    let forged = |row: &str| format!("a\r\n{FORGED}-{row} \u{1b}[31m\u{9b}2J\u{202e}b");
     let agent =
         |len: usize| format!("GET /x.flv HTTP/1.1\r\nHost: a\r\nUser-Agent: {}\r\n\r\n", "u".repeat(len));
-    let rows = [
-        Row::new("X7", "a log line in the name", Connected, "invalid_name", ask("publish", &forged)),
+    let mut rows = vec![
+        Row::new("X7", "a log line in the name", Connected, "invalid_name", ask("publish", &forged("name"))),
         Row::new("X7", "and in the app", Shaken, "invalid_name", {
-            [connect(&forged), ask("publish", "name")].concat()
+            [connect(&forged("app")), ask("publish", "name")].concat()
         }),
         Row::new("X7", "and in the client's description", Shaken, "client_closed", {
-            [hello, ask("publish", "described")].concat()
+            [connect_described(&forged("client")), ask("publish", "described")].concat()
         }),
         Row::new("X7", "and as the name of a command", Connected, "client_closed", {
-            [command(0, &forged, 9.0, &[]), ask("publish", "named")].concat()
+            [command(0, &forged("command"), 9.0, &[]), ask("publish", "named")].concat()
         }),
-        Row::new("X7", "controls above ASCII in the name", Connected, "invalid_name", soft),
         Row::new("X7", "and in an HTTP path", Http, "protocol_error", {
-            format!("GET /live/a%0d%0a{FORGED}%1b%5b31m.flv HTTP/1.1\r\nHost: a\r\n\r\n")
+            format!("GET /live/a%0d%0a{FORGED}-path%1b%5b31m.flv HTTP/1.1\r\nHost: a\r\n\r\n")
         }),
         Row::new("X7", "a user agent of 1 MiB", Http, "protocol_error", agent(1 << 20))
             .answered("HTTP/1.1 431 "),
@@ -88,9 +110,36 @@ fn x7_log_lines_of_others() {
             ask("publish", "a\"} 1 # HELP headgate_forged{x=\"y")
         }),
     ];
+    for (n, odd) in odd().chunks(IN_A_ROW).enumerate() {
+        let (name, client) = (format!("{FORGED}-in-name-{n}."), format!("{FORGED}-in-client-{n}."));
+        let with = |text: &str| text.chars().chain(odd.iter().copied()).collect::<String>();
+        let named = ask("publish", &with(&name));
+        let described = [connect_described(&with(&client)), ask("publish", &format!("odd-{n}"))].concat();
+        rows.push(Row::new("X7", "odd characters in the name", Connected, "invalid_name", named).times(1));
+        rows.push(
+            Row::new("X7", "and in the client's description", Shaken, "client_closed", described).times(1),
+        );
+    }
     let log = send_all(config, &rows);
     assert!(!log.lines().any(|line| line.starts_with(FORGED)), "a line of somebody else's:\n{log}");
-    let control = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
-    assert!(!log.contains(control), "a control character in the log:\n{}", log.escape_debug());
+    let odd: Vec<char> = odd().into_iter().filter(|&c| c != '\n').collect();
+    assert!(!log.contains(&odd[..]), "an odd character in the log:\n{}", log.escape_debug());
     assert!(log.lines().all(|line| line.len() < 2000), "a line without bound");
+    // One line a connection, unless there were too many of its kind within a second.
+    let lines = |text: &str| log.lines().filter(|line| line.contains(text)).count() as u64;
+    let marked = |what: &str| format!("{FORGED}-{what}");
+    for row in ["name", "app", "client", "command", "path"] {
+        let lines = lines(&marked(row));
+        println!("{row}: {lines} lines");
+        assert!(lines <= TIMES, "{row}: {lines} lines of {TIMES} connections:\n{log}");
+    }
+    for n in 0..(odd.len() + 1).div_ceil(IN_A_ROW) {
+        for place in ["name", "client"] {
+            let lines = lines(&marked(&format!("in-{place}-{n}.")));
+            assert!(lines <= 1, "{place} {n}: {lines} lines:\n{log}");
+        }
+    }
+    let [names, clients] = ["in-name-", "in-client-"].map(|place| lines(&marked(place)));
+    println!("odd characters: {names} lines of names, {clients} of descriptions");
+    assert!(names > 0 && clients > 0, "nobody was logged:\n{log}");
 }

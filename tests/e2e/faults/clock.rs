@@ -18,16 +18,37 @@ fn library() -> Option<PathBuf> {
     found
 }
 
-/// Hours since 1970 of the newest line of the log, by its own stamp (`2026-01-31T12:…`): day of the month, hour.
-fn stamp(log: &str) -> Option<(u32, u32)> {
+/// Hours from 1970 to the newest line of the log, by its own stamp (`2026-01-31T12:…`).
+fn stamp(log: &str) -> Option<i64> {
     let line =
         log.lines().rev().find(|line| line.get(10..11) == Some("T") && line.get(13..14) == Some(":"))?;
-    Some((line.get(8..10)?.parse().ok()?, line.get(11..13)?.parse().ok()?))
+    let number = |from: usize, to: usize| line.get(from..to)?.parse::<i64>().ok();
+    let days = days(number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    Some(24 * days + number(11, 13)?)
 }
 
-fn hours(from: (u32, u32), to: (u32, u32)) -> i32 {
-    let days = if from.0 == to.0 { 0 } else { if to.0 == from.0 + 1 || to.0 == 1 { 1 } else { -1 } };
-    24 * days + to.1 as i32 - from.1 as i32
+/// Days from 1970-01-01 to a date of the Gregorian calendar.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let years: i64 = (1970..year).map(|year| if leap(year) { 366 } else { 365 }).sum();
+    let february = if leap(year) { 29 } else { 28 };
+    let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    years + months.iter().take(month as usize - 1).sum::<i64>() + day - 1
+}
+
+#[test]
+fn stamps_are_hours_over_the_ends_of_days_and_years() {
+    let at = |stamp_of: &str| stamp(&format!("{stamp_of}:00:00.0Z  INFO x\n")).unwrap();
+    for (one, next) in [
+        ("2026-03-01T23", "2026-03-02T00"),
+        ("2026-03-31T23", "2026-04-01T00"),
+        ("2028-02-28T23", "2028-02-29T00"),
+        ("2027-02-28T23", "2027-03-01T00"),
+        ("2026-12-31T23", "2027-01-01T00"),
+    ] {
+        assert_eq!(at(next) - at(one), 1, "{one}");
+    }
+    assert_eq!(at("2000-03-01T05"), 951_886_800 / 3600);
 }
 
 #[test]
@@ -56,7 +77,7 @@ fn an_hour_forth_and_back() {
                 // A visitor of the pages is logged: the clock that the server sees has moved.
                 poll("the clock to move", LIMIT, || {
                     http::get(trial.server.http, "/");
-                    let moved = hours(before, stamp(&trial.server.log())?);
+                    let moved = stamp(&trial.server.log())? - before;
                     // The real clock may pass a full hour at this moment.
                     (moved == hours_moved || moved == hours_moved + 1).then_some(())
                 });

@@ -2,6 +2,7 @@
 
 use crate::support::engine::engine_tests;
 use crate::support::http::FlvPlayer;
+use crate::support::metrics::Metrics;
 use crate::support::poll;
 use crate::support::publisher::{Audit, Publisher, Shape};
 use crate::support::rtmp::Client;
@@ -11,19 +12,28 @@ use std::time::{Duration, Instant};
 
 engine_tests!(a_process_that_stands_still_for_a_second, killed_and_started_again);
 
+/// Media of the control in a second, bytes at the least: two keyframes, 23 other pictures, 46 sounds.
+const SECOND_BYTES: f64 = (2 * 6000 + 23 * 900 + 46 * 180) as f64;
+
 fn a_process_that_stands_still_for_a_second(config: Config) {
-    let trial = Trial::begin(config);
-    let frames = || trial.server.metrics().sum("headgate_frames_total", &[]);
+    let trial = Trial::begin(config.set("fanout.max_lag_ms", "3000"));
+    let sent = |metrics: &Metrics| {
+        let to = |protocol| metrics.sum("headgate_egress_bytes_total", &[protocol]);
+        [to("protocol=\"rtmp\""), to("protocol=\"http_flv\"")]
+    };
     let skips = || trial.server.metrics().sum("headgate_lag_skips_total", &[]);
     let work = || {
-        let before = frames();
+        let before = sent(&trial.server.metrics());
         trial.server.signal(libc::SIGSTOP);
         std::thread::sleep(Duration::from_secs(1));
         trial.server.signal(libc::SIGCONT);
         let again = Instant::now();
-        // More than came before, and what was sent meanwhile.
-        poll("frames again", LIMIT, || (frames() > before + 100.0).then_some(()));
-        println!("caught up with a stop of a second after {:?}", again.elapsed());
+        // Both viewers have what was published meanwhile.
+        poll("the viewers to catch up", LIMIT, || {
+            let now = sent(&trial.server.metrics());
+            before.iter().zip(now).all(|(before, now)| now - before > SECOND_BYTES).then_some(())
+        });
+        println!("viewers caught up with a stop of a second after {:?}", again.elapsed());
         assert_eq!(skips(), 0.0, "a second is less than max_lag_ms");
     };
     trial.expect(&counts(&[]), work).unwrap();
