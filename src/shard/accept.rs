@@ -123,7 +123,7 @@ impl<B: Backend, A: App> Core<B, A> {
             self.observed.metrics.connections_refused[RefuseReason::Limit].inc();
             return;
         };
-        super::runtime::prepare_socket(&socket, self.shared.limits.notsent_lowat_bytes);
+        super::runtime::prepare_socket(&socket, &self.shared.limits);
         if let Err(error) = self.backend.attach(key.slot, socket) {
             tracing::warn!(%error, peer = %address, "cannot take a connection");
             self.observed.metrics.connections_refused[RefuseReason::Descriptors].inc();

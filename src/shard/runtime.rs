@@ -13,8 +13,11 @@ use std::time::Duration;
 
 /// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
-/// A peer that acknowledges nothing for this long is gone; longer than any stall timeout that is of use.
+/// A peer that acknowledges nothing for this long is gone, or that keeps its window shut: so it is more, where the stall
+/// timeout is, for that one has a reason to count.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// By how much it is more.
+const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(10);
 /// Keepalive: first probe, distance, count.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
 
@@ -44,15 +47,17 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Options of every accepted socket. A failure leaves a slower connection, not a broken one.
-pub(super) fn prepare_socket(socket: &OwnedFd, notsent_lowat_bytes: u32) {
+pub(super) fn prepare_socket(socket: &OwnedFd, limits: &super::Limits) {
     let socket_ref = socket2::SockRef::from(socket);
     let (idle, interval, probes) = KEEPALIVE;
     let keepalive = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
     let done = socket_ref
         .set_tcp_nodelay(true)
         .and_then(|()| socket_ref.set_tcp_keepalive(&keepalive))
-        .and_then(|()| socket_ref.set_tcp_user_timeout(Some(USER_TIMEOUT)))
-        .and_then(|()| set_notsent_lowat(socket, notsent_lowat_bytes));
+        .and_then(|()| {
+            socket_ref.set_tcp_user_timeout(Some(USER_TIMEOUT.max(limits.stall + USER_TIMEOUT_MARGIN)))
+        })
+        .and_then(|()| set_notsent_lowat(socket, limits.notsent_lowat_bytes));
     if let Err(error) = done {
         tracing::debug!(%error, "a socket option is refused");
     }
