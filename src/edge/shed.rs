@@ -2,7 +2,7 @@
 //!
 //! A pressure is a number for each [`ShedCause`]: the part of a resource that is used, where 1 is all of it. The
 //! highest decides. A level begins at once when its threshold is reached. It ends when every pressure has stayed
-//! [`RELEASE`] below that threshold for the level's [`Level::hold`] without a break, and then only to the next lower
+//! `RELEASE` below that threshold for the level's [`Level::hold`] without a break, and then only to the next lower
 //! one, where the time begins anew: viewers who come back all at once when the door opens do not make it swing.
 
 use crate::media::Mono;
