@@ -1,4 +1,4 @@
-//! The io_uring backend: a ring of its own on the core's thread, beside the runtime's.
+//! The io_uring backend: the ring of the core's thread.
 //!
 //! The core's thread waits in this ring and nowhere else: connections, bytes, sends over, other cores' bells and the
 //! next deadline all end the one wait. Registered sockets, multishot receives into a provided buffer ring, sends with `MSG_WAITALL` (the kernel retries a short send itself, so a subscriber costs one completion a send).
