@@ -133,7 +133,7 @@ impl<B: Backend, A: App> Core<B, A> {
             return Err(RefuseReason::Descriptors);
         }
         self.observed.metrics.connections.inc();
-        self.is_silent_now(key);
+        self.falls_silent(key);
         self.receive(key);
         self.arm(key);
         Ok(())

@@ -298,14 +298,14 @@ impl<B: Backend, A: App> Core<B, A> {
                 Request::Frame(frame) => self.frame(now, key, frame),
                 Request::Unpublish => {
                     self.unpublish(now, key);
-                    self.is_silent_now(key);
+                    self.falls_silent(key);
                 }
                 Request::Play { name, key: log, first } => self.play(now, key, name, log, first),
                 Request::Switch(log) => self.switch(now, key, log),
                 Request::Pause(paused) => self.pause(now, key, paused),
                 Request::StopPlaying => {
                     self.leave(key);
-                    self.is_silent_now(key);
+                    self.falls_silent(key);
                 }
                 Request::Close(reason) => self.finish(now, key, reason),
                 Request::Detach(read) => {

@@ -36,7 +36,7 @@ impl Silent {
 
 impl<B: Backend, A: App> Core<B, A> {
     /// The connection has come, or neither publishes nor plays any more.
-    pub(super) fn is_silent_now(&mut self, key: Key) {
+    pub(super) fn falls_silent(&mut self, key: Key) {
         if self.silent.keys.len() >= self.silent.clean_at {
             let mut keys = std::mem::take(&mut self.silent.keys);
             keys.retain(|key| self.is_silent(*key));
