@@ -108,7 +108,7 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 
 fn ranges(config: &Config) -> Result<(), Violation> {
     let (fanout, publish, limits) = (&config.fanout, &config.publish, &config.limits);
-    let rows: [(&str, &str, u64, RangeInclusive<u64>); 17] = [
+    let rows: [(&str, &str, u64, RangeInclusive<u64>); 18] = [
         ("fanout", "flush_ms", fanout.flush_ms, 1..=1000),
         ("fanout", "min_gap_ms", fanout.min_gap_ms, 0..=1000),
         ("fanout", "phases", fanout.phases.into(), 1..=16),

@@ -222,13 +222,11 @@ mod tests {
                 shed.relief()
             };
             let made_by_viewers = matches!(cause, ShedCause::Egress | ShedCause::LoopLag);
-            assert_eq!([0.96, 0.97, 0.93, 0.91, 0.96].map(&mut relief).to_vec(), [
-                false,
-                made_by_viewers,
-                made_by_viewers,
-                false,
-                false
-            ], "{cause:?}");
+            assert_eq!(
+                [0.96, 0.97, 0.93, 0.91, 0.96].map(&mut relief).to_vec(),
+                [false, made_by_viewers, made_by_viewers, false, false],
+                "{cause:?}"
+            );
         }
     }
 

@@ -304,7 +304,10 @@ mod tests {
         assert_eq!(directory.claim(&name, 1, at(1999), TWO_S).unwrap_err(), Refused::NameTaken);
         let second = directory.claim(&name, 1, at(2000), TWO_S).unwrap();
         assert_eq!((second.id, second.epoch, second.from), (first.id, 2, Some(0)));
-        assert!(!directory.unpublish(at(2000), &name, first.id, first.epoch), "the old one no longer owns the name");
+        assert!(
+            !directory.unpublish(at(2000), &name, first.id, first.epoch),
+            "the old one no longer owns the name"
+        );
         let other = StreamName::new("live", "other");
         assert_eq!(directory.claim(&other, 0, at(0), TWO_S).unwrap_err(), Refused::TooManyStreams);
     }
@@ -333,7 +336,11 @@ mod tests {
         let [_, second, third] = [kept, watched, left].map(|name| claim(name, 0).unwrap());
         second.stats.viewers[0].store(1, Ordering::Relaxed);
         assert!(directory.unpublish(at(1), watched, second.id, second.epoch));
-        assert_eq!(claim(late, 2).unwrap_err(), Refused::TooManyStreams, "one is watched, the others are published");
+        assert_eq!(
+            claim(late, 2).unwrap_err(),
+            Refused::TooManyStreams,
+            "one is watched, the others are published"
+        );
         assert!(directory.unpublish(at(3), left, third.id, third.epoch));
         let newcomer = claim(late, 4).unwrap();
         assert_eq!(newcomer.displaced, Some((third.id, 0)));

@@ -107,7 +107,9 @@ impl<B: Backend, A: App> Core<B, A> {
         address: SocketAddr,
     ) -> Result<(), RefuseReason> {
         let peer = match self.app.accepted(now, listener, address) {
-            Err(reason) if self.give_way(now, reason, address) => self.app.accepted(now, listener, address)?,
+            Err(reason) if self.give_way(now, reason, address) => {
+                self.app.accepted(now, listener, address)?
+            }
             answer => answer?,
         };
         let protocol = self.app.protocol(&peer);

@@ -46,7 +46,9 @@ impl<B: Backend, A: App> Core<B, A> {
     }
 
     fn is_silent(&mut self, key: Key) -> bool {
-        let Some(slot) = self.conns.get(key).filter(|slot| slot.hot.state == State::Open) else { return false };
+        let Some(slot) = self.conns.get(key).filter(|slot| slot.hot.state == State::Open) else {
+            return false;
+        };
         slot.cold.as_ref().is_some_and(|cold| matches!(cold.role, Role::None) && cold.detach.is_none())
     }
 

@@ -125,7 +125,8 @@ fn an_address_has_so_many_silent_connections() {
     assert_eq!(closed(&server, "displaced"), 3.0);
     for (at, mut socket) in silent.iter().enumerate() {
         socket.set_nonblocking(true).unwrap();
-        let ended = !matches!(socket.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
+        let ended =
+            !matches!(socket.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
         assert_eq!(ended, at < 3, "connection {at}: the oldest first");
     }
     drop(silent);
@@ -336,8 +337,7 @@ fn at_the_end_nobody_is_accepted_until_it_eases(config: Config) {
 /// They all keep up and nothing else would bring it down: for a publisher the door would be shut for ever.
 fn too_much_egress_ends_with_viewers_and_lets_publishers_in(config: Config) {
     // Two viewers' beginnings are much less, what they get in a second is more.
-    let server =
-        config.arguments(&["--cores", "0"]).set("overload.egress_max_bits_per_s", "500_000").start();
+    let server = config.arguments(&["--cores", "0"]).set("overload.egress_max_bits_per_s", "500_000").start();
     let (shape, stop) = (Shape::default(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let _raise = Raise(&stop);

@@ -105,7 +105,7 @@ mod tests {
         let overdue = |at| limiters.overdue(ms(at)).collect::<Vec<_>>();
         assert_eq!((limiter.ask(ms(0)), overdue(5000)), (Some(0), vec![]), "nothing was left out");
         assert_eq!((limiter.ask(ms(6000)), limiter.ask(ms(6001)), overdue(6999)), (Some(0), None, vec![]));
-        assert_eq!(overdue(7000), [("address_viewers", 1)]);
+        assert_eq!(overdue(7000), [("request refused", "address_viewers", 1)]);
         assert_eq!(overdue(9000), []);
     }
 

@@ -8,7 +8,9 @@ use crate::ingest;
 use crate::media::Mono;
 use crate::observe::DisconnectReason;
 use crate::observe::log::clean;
-use crate::proto::rtmp::{CloseReason, Event, Fault, PlayRequest, PublishRequest, ServerSession, SessionConfig};
+use crate::proto::rtmp::{
+    CloseReason, Event, Fault, PlayRequest, PublishRequest, ServerSession, SessionConfig,
+};
 use crate::shard::{Answer, Io, Request};
 use std::time::Duration;
 
@@ -111,14 +113,7 @@ impl Rtmp {
         }
     }
 
-    fn play(
-        &mut self,
-        request: PlayRequest,
-        gateway: &Gateway,
-        guest: &mut Guest,
-        now: Mono,
-        io: &mut Io,
-    ) {
+    fn play(&mut self, request: PlayRequest, gateway: &Gateway, guest: &mut Guest, now: Mono, io: &mut Io) {
         let (app, stream) = (clean(&request.app).into_owned(), clean(&request.stream).into_owned());
         let (gate, visit, session) = (&gateway.surroundings.gate, &mut guest.visit, &mut self.session);
         match Player::play(request, self.receive, gate, visit, session, now, io) {

@@ -169,8 +169,9 @@ fn build(submission: u32, completion: u32) -> io::Result<IoUring> {
     deferred.or_else(|_| builder.setup_coop_taskrun().build(submission))
 }
 
-/// Times that one turn lets the kernel go on with sends whose sockets have room again: since 6.13 it takes 20 of them at a
-/// time and leaves the others for the next call, and thousands of large sends leave more than one call a turn can take.
+/// Calls with which one turn lets the kernel bring what is ready. Since 6.13 it takes 20 pieces of deferred work a call (a
+/// send whose socket has room again, bytes that came) and leaves the others for the next one: with one call a turn a busy
+/// core would fall behind ever more, with the processor not even full.
 const TASK_WORK_ROUNDS: usize = 16;
 
 fn register(ring: &mut IoUring, buffers: &mut Buffers) -> io::Result<()> {
