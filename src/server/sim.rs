@@ -143,7 +143,7 @@ impl Run {
         let now_us = self.world.borrow().now_us;
         while let Some((_, level)) = self.levels.pop_if(|(at_us, _)| *at_us <= now_us) {
             tracing::info!(now_us, ?level, "overload");
-            self.door.set_level(level);
+            self.door.set_level(Mono::from_micros(now_us), level);
             (0..self.cores.len()).for_each(|core| _ = self.shared.bells.ring(core as CoreId));
         }
         while self.unborn.0.last().is_some_and(|p| p.next_at() <= now_us) {

@@ -9,7 +9,7 @@ const MANY: u32 = 1000;
 const FAST: Pace = Pace::new(1_000_000, 1_000_000);
 
 fn block(n: u32) -> Block {
-    Block::of(std::net::Ipv4Addr::from_bits(n).into())
+    Block::of(std::net::Ipv4Addr::from_bits(n).into(), 64)
 }
 
 fn seconds(s: u64) -> Mono {
