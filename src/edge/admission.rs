@@ -26,7 +26,7 @@ pub const FRESH_PER_ADDRESS: u32 = 32;
 const FRESH_ADDRESSES: u32 = 32;
 /// ... unless the budget is so small that an address would have fewer than this.
 const FRESH_PER_ADDRESS_MIN: u32 = 4;
-/// When the door opens again, those who came meanwhile are taken all at once: for so long nobody comes too fast.
+/// How long it takes to let in those who waited while the door was shut.
 const HURRY: Duration = Duration::from_secs(1);
 /// Pages that an address reads at once, which takes each of its people some milliseconds a second.
 pub const PAGES_PER_ADDRESS: u32 = 8;
@@ -45,8 +45,9 @@ pub struct Admission {
     level: AtomicU8,
     /// Viewers who keep up are to go as well.
     relief: AtomicBool,
-    /// Until then nobody comes too fast, in microseconds.
-    hurry_ends_us: AtomicU64,
+    /// When the door was shut, and opened again, in microseconds.
+    shut_us: AtomicU64,
+    opened_us: AtomicU64,
     ipv6_prefix_bits: u8,
 }
 
@@ -65,7 +66,8 @@ impl Admission {
             budget,
             level: AtomicU8::new(Level::Open.number()),
             relief: AtomicBool::new(false),
-            hurry_ends_us: AtomicU64::new(0),
+            shut_us: AtomicU64::new(0),
+            opened_us: AtomicU64::new(0),
             ipv6_prefix_bits: limits.ipv6_prefix_bits,
         })
     }
@@ -77,14 +79,22 @@ impl Admission {
 
     /// Sets the level; the control thread's.
     pub fn set_level(&self, now: Mono, level: Level) {
-        if self.level() == Level::StopAccepting && level < Level::StopAccepting {
-            self.hurry_ends_us.store((now + HURRY).as_micros(), Relaxed);
+        let (was, shut) = (self.level(), Level::StopAccepting);
+        if was < shut && level == shut {
+            self.shut_us.store(now.as_micros(), Relaxed);
+        } else if was == shut && level < shut {
+            self.opened_us.store(now.as_micros(), Relaxed);
         }
         self.level.store(level.number(), Relaxed);
     }
 
-    fn hurry_ends(&self) -> Mono {
-        Mono::from_micros(self.hurry_ends_us.load(Relaxed))
+    /// How fast an address may come now: when the door opens again, those who came meanwhile are taken all at once.
+    fn pace_at(&self, now: Mono) -> Pace {
+        let [shut, opened] = [&self.shut_us, &self.opened_us].map(|at| Mono::from_micros(at.load(Relaxed)));
+        match now < opened + HURRY {
+            true => self.pace.late_by(opened.since(shut)),
+            false => self.pace,
+        }
     }
 
     fn block(&self, address: IpAddr) -> Block {
@@ -140,8 +150,7 @@ impl Admission {
         }
         let mut visit = Visit { door: self.clone(), place: None, role: Role::Fresh };
         if !self.exempt.iter().any(|network| network.contains(address)) {
-            let pace = if now < self.hurry_ends() { Pace::UNBOUND } else { self.pace };
-            match self.table.enter(now, self.block(address), pace, self.fresh_per_address) {
+            match self.table.enter(now, self.block(address), self.pace_at(now), self.fresh_per_address) {
                 Entered::At(place) => visit.place = Some(place),
                 Entered::Untracked => {}
                 Entered::TooFast => return Err(RefuseReason::AddressRate),
@@ -383,9 +392,11 @@ mod tests {
         assert_eq!(admitted(NOW), 5);
         door.set_level(NOW, Level::StopAccepting);
         assert_eq!(admitted(NOW), 0);
-        door.set_level(NOW, Level::DropSlowest);
-        assert_eq!(admitted(NOW), 30);
-        assert_eq!(admitted(NOW + HURRY), 5, "that has cost nothing, and is over");
+        let opened = NOW + Duration::from_secs(1);
+        door.set_level(opened, Level::DropSlowest);
+        assert_eq!(admitted(opened), 25, "20 a second, and those that it may at once");
+        assert_eq!(admitted(opened + HURRY), 0, "they are paid for");
+        assert_eq!(admitted(opened + 2 * HURRY), 5);
     }
 
     /// With 8 addresses it would take 125 silent connections each to fill 1000 places.

@@ -16,8 +16,10 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Whoever comes may come, and pays nothing.
-    pub const UNBOUND: Pace = Pace { cost: Duration::ZERO, credit: Duration::MAX };
+    /// The same with a larger credit: events that happened over a time of `more` are told of at once.
+    pub fn late_by(self, more: Duration) -> Pace {
+        Pace { credit: self.credit.saturating_add(more), ..self }
+    }
 
     /// `per_s` events a second in the long run and `burst` at once; each at least 1 and at most 1 000 000.
     pub const fn new(per_s: u32, burst: u32) -> Pace {

@@ -83,12 +83,10 @@ impl Level {
     }
 }
 
-/// Whether viewers who keep up are to go as well, the slowest first: at the highest level, for what viewers make and
+/// Whether viewers who keep up are to go as well, the slowest first: at the highest level, for what only viewers make and
 /// take with them. Nothing else would bring that down, and publishers would find the door shut for ever.
 fn relieves(level: Level, pressures: &PerShedCause<f64>) -> bool {
-    let made_by_viewers = [ShedCause::Egress, ShedCause::LoopLag];
-    let end = level.threshold() - RELEASE;
-    level == Level::StopAccepting && made_by_viewers.iter().any(|cause| pressures[*cause] >= end)
+    level == Level::StopAccepting && pressures[ShedCause::Egress] >= level.threshold() - RELEASE
 }
 
 /// How high `pressures` raise the level, each taken to be `more` than it is, and which of them does.
@@ -221,7 +219,7 @@ mod tests {
                 shed.feed(Mono::ZERO, &pressures(cause, pressure));
                 shed.relief()
             };
-            let made_by_viewers = matches!(cause, ShedCause::Egress | ShedCause::LoopLag);
+            let made_by_viewers = cause == ShedCause::Egress;
             assert_eq!(
                 [0.96, 0.97, 0.93, 0.91, 0.96].map(&mut relief).to_vec(),
                 [false, made_by_viewers, made_by_viewers, false, false],

@@ -96,7 +96,7 @@ struct Place {
 }
 
 impl Place {
-    /// Nobody publishes it, and nobody waits for its publisher to come back.
+    /// Nobody publishes it, and no viewer who has seen something of it waits for its publisher to come back.
     fn is_deserted(&self) -> bool {
         self.left_at.is_some() && self.stats.viewers.iter().all(|n| n.load(Ordering::Relaxed) <= 0)
     }

@@ -79,13 +79,19 @@ fn listed_descriptors() -> io::Result<u64> {
     Ok((fs::read_dir(DESCRIPTORS)?.count() as u64).saturating_sub(1))
 }
 
-/// How many file descriptors are no connections.
-#[derive(Debug, Default)]
+/// How many file descriptors are no connections; none where nobody can say, because there is no such folder.
+#[derive(Debug)]
 pub struct OtherDescriptors {
     /// None if there was no descriptor left to count them with.
     count: Option<u64>,
     /// When they may be listed again, on the caller's clock.
     list_at: Duration,
+}
+
+impl Default for OtherDescriptors {
+    fn default() -> Self {
+        OtherDescriptors { count: Some(0), list_at: Duration::ZERO }
+    }
 }
 
 impl OtherDescriptors {
@@ -113,7 +119,7 @@ impl OtherDescriptors {
                 }
                 // Again at the next look: it costs nothing as long as it fails.
                 Err(error) if is_out_of_descriptors(&error) => self.count = None,
-                Err(_) => {}
+                Err(_) => self.count = self.count.or(Some(0)),
             }
         }
         self.count
@@ -171,9 +177,11 @@ mod tests {
         let failed = |code| move || Err(io::Error::from_raw_os_error(code));
         assert_eq!(other.look_with(second(1), 900, None, || Ok(1000)), Some(100));
         assert_eq!(other.look_with(second(11), 900, None, failed(libc::EMFILE)), None);
-        assert_eq!(other.look_with(second(12), 900, None, failed(libc::EACCES)), None, "nothing new");
+        assert_eq!(other.look_with(second(12), 900, None, failed(libc::EMFILE)), None, "still");
         assert_eq!(other.look_with(second(13), 900, None, || Ok(950)), Some(50), "at the next look");
         assert_eq!(other.look_with(second(23), 900, None, failed(libc::EACCES)), Some(50));
+        let mut without_proc = OtherDescriptors::default();
+        assert_eq!(without_proc.look_with(second(1), 900, None, failed(libc::ENOENT)), Some(0));
     }
 
     #[test]

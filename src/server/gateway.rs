@@ -185,13 +185,15 @@ impl App for Gateway {
     }
 
     fn answer(&mut self, peer: &mut Peer, now: Mono, answer: Answer, io: &mut Io) {
-        if let Answer::PlayRefused(PlayRefused::CoreFull) = answer {
-            self.turned_away(now, peer.guest.address, RefuseReason::Limit);
-        }
         match &mut peer.speech {
             Speech::Rtmp(rtmp) => rtmp.answer(self, &mut peer.guest, now, answer, io),
             _ => match answer {
-                Answer::PlayRefused(why) => http_flv::refused(why, self.surroundings.retry_after_s, io),
+                Answer::PlayRefused(why) => {
+                    if why == PlayRefused::CoreFull {
+                        self.note(now, &peer.guest, "play", "over HTTP", DisconnectReason::Budget);
+                    }
+                    http_flv::refused(why, self.surroundings.retry_after_s, io);
+                }
                 Answer::Playing => {
                     tracing::debug!(conn = peer.guest.id, peer = %peer.guest.address, "play http-flv")
                 }

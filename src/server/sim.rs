@@ -18,9 +18,10 @@ use crate::edge::admission::Admission;
 use crate::edge::auth::Gate;
 use crate::edge::budget::Role;
 use crate::edge::shed::Level;
+use crate::fanout::directory::StreamName;
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
-use crate::observe::CoreSlot;
+use crate::observe::{CoreSlot, DisconnectReason, Protocol};
 use crate::shard::core::{Core, Shared};
 use crate::shard::engine::Backend;
 use crate::shard::engine::sim::{LISTENERS, Rng, Sim, World};
@@ -131,8 +132,12 @@ impl Run {
 
     /// A connection of core and room by chance, to listener `listener`.
     fn connect(&mut self, listener: usize) -> usize {
+        let at = self.world.borrow_mut().rng.within(0..self.cores.len() as u64) as usize;
+        self.connect_to(at, listener)
+    }
+
+    fn connect_to(&mut self, at: usize, listener: usize) -> usize {
         let mut world = self.world.borrow_mut();
-        let at = world.rng.within(0..self.cores.len() as u64) as usize;
         let room = world.rng.pick(&[3000, 40_000, 250_000]);
         let (pipe, socket) = world.connect(room).expect("a descriptor");
         let address = ([192, 0, 2, (pipe % ADDRESSES) as u8], 1000 + pipe as u16).into();
@@ -439,6 +444,30 @@ fn no_seed_breaks_a_promise() {
     println!("{count} seeds, {} frames seen by viewers, {} streams made room", seen.frames, seen.displaced);
     assert!(seen.frames > 20 * count, "{} frames: the simulation shows nothing", seen.frames);
     assert!(seen.displaced > 0 || count < SEEDS, "no stream has made room for another");
+}
+
+/// A stream may end at its old home while its new one still asks for it, if it makes room for another one meanwhile.
+#[test]
+fn a_stream_that_is_over_is_not_waited_for() {
+    let mut run = (0..).map(Run::new).find(|run| run.cores.len() > 1).unwrap();
+    (run.unborn, run.levels) = Default::default();
+    let begin_us = run.world.borrow().now_us;
+    let name = StreamName::new("live", "a");
+    // As far as the directory knows core 0 has it, and its publisher has left.
+    let (directory, now) = (&run.shared.directory, Mono::from_micros(begin_us));
+    let old = directory.claim(&name, 0, now, Duration::ZERO).unwrap();
+    assert!(directory.unpublish(now, &name, old.id, old.epoch));
+    let mut publisher = Publisher::new(0, "a", usize::MAX, (begin_us, begin_us + 500_000), &mut Rng::new(1));
+    publisher.pipe = run.connect_to(1, 0);
+    publisher.begin(&mut run.world.borrow_mut());
+    run.publishers.push(publisher);
+    run.until(begin_us + 10_000_000).unwrap();
+    assert_eq!(run.cores[1].slot.metrics.connections_accepted.get(), 1);
+    let takeovers = &run.cores[1].slot.metrics.disconnects[Protocol::Rtmp][DisconnectReason::Takeover];
+    assert_eq!(takeovers.get(), 1, "core 0 said that it has no such stream");
+    for core in &mut run.cores {
+        core.core.check_empty().unwrap();
+    }
 }
 
 /// The first seed that finds a planted bug, and what it says.

@@ -106,6 +106,7 @@ impl<B: Backend, A: App> Core<B, A> {
         socket: OwnedFd,
         address: SocketAddr,
     ) -> Result<(), RefuseReason> {
+        self.keep_places(now);
         let peer = match self.app.accepted(now, listener, address) {
             Err(reason) if self.give_way(now, reason, address) => {
                 self.app.accepted(now, listener, address)?
@@ -126,6 +127,7 @@ impl<B: Backend, A: App> Core<B, A> {
             inbound_since: now,
             inbound_bytes: 0,
             detach: None,
+            silent: 0,
         };
         let key = self.conns.insert(cold).ok_or(RefuseReason::Limit)?;
         super::runtime::prepare_socket(&socket, &self.shared.limits);

@@ -372,7 +372,7 @@ impl<B: Backend, A: App> Core<B, A> {
             Command::Published(name) => self.published(now, &name),
             Command::Surrender { stream, to, epoch } => self.surrender(now, stream, to, epoch),
             Command::Arrive { stream, hosted } => self.arrive(now, stream, hosted),
-            Command::Superseded { stream, epoch } => self.superseded(stream, epoch),
+            Command::Superseded { stream, epoch } => self.superseded(now, stream, epoch),
             Command::Displaced { stream } => self.displaced(now, stream),
             Command::Drain => {
                 self.close_listeners();

@@ -214,8 +214,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Connections of one core above which nobody begins to play: the kernel deals connections unevenly, and a core
-    /// full of viewers would turn publishers away.
+    /// Viewers of one core: the kernel deals connections unevenly, and a core full of viewers would turn publishers away.
     pub fn connections_for_viewers(&self) -> u32 {
         let kept = self.connections / CONNECTIONS_KEEP;
         self.connections - kept.max(u32::from(self.connections > 1))

@@ -322,8 +322,12 @@ impl<B: Backend, A: App> Core<B, A> {
         }
     }
 
-    /// The stream made room for another one. One that is on its way here ends with the grace that begins when it comes.
+    /// The stream made room for another one. One that is on its way here, perhaps from here, ends with the grace that
+    /// begins when it comes.
     pub(super) fn displaced(&mut self, now: Mono, id: StreamId) {
+        if self.homes.awaited.contains_key(&id) {
+            return;
+        }
         if let Some(home) = self.homes.homes.get_mut(&id) {
             home.hosted.ends_at = now;
             self.arm_stream(id);
@@ -366,8 +370,10 @@ impl<B: Backend, A: App> Core<B, A> {
             // It was claimed back since, and stays here, or comes to stay.
             return self.tell(to, Command::Superseded { stream: id, epoch });
         }
-        // It is still on its way here.
-        let Some(awaited) = self.homes.awaited.get_mut(&id) else { return };
+        // It is still on its way here, or was displaced and is over.
+        let Some(awaited) = self.homes.awaited.get_mut(&id) else {
+            return self.tell(to, Command::Superseded { stream: id, epoch });
+        };
         awaited.forward = Some((to, epoch));
         awaited.frames.clear();
         awaited.bytes = 0;
@@ -378,23 +384,32 @@ impl<B: Backend, A: App> Core<B, A> {
         if let Some(old) = old {
             self.close(now, old, DisconnectReason::Takeover);
         }
-        self.give_up_awaited(id);
+        self.give_up_awaited(now, id);
     }
 
     /// The stream does not come for claim `epoch`.
-    pub(super) fn superseded(&mut self, id: StreamId, epoch: u32) {
+    pub(super) fn superseded(&mut self, now: Mono, id: StreamId, epoch: u32) {
         if let Some(awaited) = self.homes.awaited.get_mut(&id) {
             awaited.asked.retain(|asked| *asked != epoch);
-            self.give_up_awaited(id);
+            self.give_up_awaited(now, id);
         }
     }
 
-    /// A stream that was claimed away, and comes for no claim of this core, is not waited for; nor is it by who claimed it.
-    fn give_up_awaited(&mut self, id: StreamId) {
-        let Some(awaited) = self.homes.awaited.get(&id).filter(|a| a.asked.is_empty()) else { return };
+    /// A stream that comes for no claim of this core is not waited for: it was claimed away, and is not waited for there
+    /// either, or it was displaced and is over.
+    fn give_up_awaited(&mut self, now: Mono, id: StreamId) {
+        if self.homes.awaited.get(&id).is_none_or(|awaited| !awaited.asked.is_empty()) {
+            return;
+        }
+        let Some(awaited) = self.homes.awaited.remove(&id) else { return };
         if let Some((to, epoch)) = awaited.forward {
-            self.homes.awaited.remove(&id);
             self.tell(to, Command::Superseded { stream: id, epoch });
+        }
+        for (name, key, reader) in awaited.subscribes {
+            self.reply(now, reader, Command::Refused { name, key, gone: true });
+        }
+        if let Some(publisher) = awaited.publisher {
+            self.close(now, publisher, DisconnectReason::Takeover);
         }
     }
 

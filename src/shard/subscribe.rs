@@ -27,7 +27,8 @@ impl<B: Backend, A: App> Core<B, A> {
         if slot.hot.flight == Flight::Run {
             return self.close(now, key, DisconnectReason::ProtocolError);
         }
-        if self.conns.used() > self.shared.limits.connections_for_viewers() {
+        let players: i64 = self.observed.metrics.subscribers.iter().map(|(_, count)| count.get()).sum();
+        if players >= self.shared.limits.connections_for_viewers().into() {
             return self.refuse(now, key, PlayRefused::CoreFull);
         }
         let Some(cold) = self.conns.get(key).and_then(|slot| slot.cold.as_mut()) else { return };

@@ -36,7 +36,8 @@ fn crowded() -> (Table, Block, Block) {
 #[test]
 fn x3_chosen_addresses_meet_nowhere() {
     let unseeded = BuildHasherDefault::<DefaultHasher>::default();
-    let chosen = (0..).filter(|n| (unseeded.hash_one(block(*n)) >> 32) as usize % PARTS == 0).take(1000);
+    let chosen =
+        (0..).filter(|n| ((unseeded.hash_one(block(*n)) >> 32) as usize).is_multiple_of(PARTS)).take(1000);
     let table = Table::default();
     let mut parts = [0; PARTS];
     chosen.for_each(|n| parts[(table.hasher.hash_one(block(n)) >> 32) as usize % PARTS] += 1);

@@ -11,7 +11,7 @@ use crate::observe::log::clean;
 use crate::proto::rtmp::{
     CloseReason, Event, Fault, PlayRequest, PublishRequest, ServerSession, SessionConfig,
 };
-use crate::shard::{Answer, Io, Request};
+use crate::shard::{Answer, Io, PlayRefused, Request};
 use std::time::Duration;
 
 /// One RTMP connection.
@@ -186,7 +186,14 @@ impl Rtmp {
                     player.playing(config.as_deref(), &mut self.session, now);
                 }
             }
-            Answer::PlayRefused(why) => egress::rtmp::refused(why, &mut self.session, now),
+            Answer::PlayRefused(why) => {
+                if why == PlayRefused::CoreFull {
+                    let name = self.player.as_ref().map(|player| player.name.to_string()).unwrap_or_default();
+                    self.refused = Some(DisconnectReason::Budget);
+                    gateway.note(now, guest, "play", clean(&name), DisconnectReason::Budget);
+                }
+                egress::rtmp::refused(why, &mut self.session, now);
+            }
         }
         self.hear(gateway, guest, now, io);
     }

@@ -405,6 +405,8 @@ impl Backend for Uring {
                 Err(error) if passing(&error) => return Ok(()),
                 answer => answer?,
             };
+            // What came must not fill the queue for what comes next.
+            self.drain();
         }
         Ok(())
     }
