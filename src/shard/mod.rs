@@ -96,6 +96,8 @@ pub enum PlayRefused {
     TooManyVariants,
     /// Too many players wait for streams that are not there.
     TooManyWait,
+    /// The format carries no track of the stream; why, for people.
+    Codecs(&'static str),
 }
 
 /// What goes in front of a run of entries.

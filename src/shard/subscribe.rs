@@ -188,6 +188,7 @@ impl<B: Backend, A: App> Core<B, A> {
             let reason = match why {
                 PlayRefused::NotFound => DisconnectReason::NotFound,
                 PlayRefused::TooManyVariants | PlayRefused::TooManyWait => DisconnectReason::Limit,
+                PlayRefused::Codecs(_) => DisconnectReason::UnsupportedCodec,
             };
             io.ask(Request::Close(reason));
         });
