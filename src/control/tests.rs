@@ -21,6 +21,7 @@ impl StreamSource for Fixed {
                 codec: "H.264".to_owned(),
                 detail: "640x360".to_owned(),
             }],
+            mpegts: true,
             bitrate_bps: 1_000_000,
             viewers: PerProtocol::from_fn(|_| 1),
             age_s: 61,

@@ -4,6 +4,7 @@ use super::log::LogId;
 use super::stream::CoreId;
 use crate::media::Mono;
 use crate::media::config_set::ConfigSet;
+use crate::observe::Protocol;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,8 +60,8 @@ pub struct StreamStats {
     pub last_frame_us: AtomicU64,
     /// Keyframes received.
     pub keyframes: AtomicU64,
-    /// Subscribers by protocol; the index is the egress's.
-    pub viewers: [AtomicI64; 2],
+    /// Subscribers, by [`Protocol::index`].
+    pub viewers: [AtomicI64; Protocol::COUNT],
     config: Mutex<Option<Arc<ConfigSet>>>,
 }
 

@@ -84,6 +84,8 @@ labels! {
         Rtmp = "rtmp",
         /// FLV as the endless body of an HTTP response.
         HttpFlv = "http_flv",
+        /// A transport stream as the endless body of an HTTP response.
+        HttpTs = "http_ts",
     }
 }
 
@@ -245,9 +247,12 @@ mod tests {
         table[Protocol::HttpFlv] = "changed";
         assert_eq!(
             table.iter().collect::<Vec<_>>(),
-            [(Protocol::Rtmp, &"rtmp"), (Protocol::HttpFlv, &"changed")]
+            [(Protocol::Rtmp, &"rtmp"), (Protocol::HttpFlv, &"changed"), (Protocol::HttpTs, &"http_ts")]
         );
-        assert_eq!(serde_json::to_string(&table).unwrap(), r#"{"rtmp":"rtmp","http_flv":"changed"}"#);
+        assert_eq!(
+            serde_json::to_string(&table).unwrap(),
+            r#"{"rtmp":"rtmp","http_flv":"changed","http_ts":"http_ts"}"#
+        );
         for (at, reason) in DisconnectReason::ALL.into_iter().enumerate() {
             assert_eq!(reason.index(), at);
         }

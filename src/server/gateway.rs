@@ -7,7 +7,7 @@ use crate::control::MediaPages;
 use crate::edge::admission::{Admission, Visit};
 use crate::edge::auth::Gate;
 use crate::edge::shed::Level;
-use crate::egress::{self, http_flv};
+use crate::egress::{self, http_flv, http_live, http_ts};
 use crate::fanout::directory::StreamName;
 use crate::fanout::log::{Format, LogKey};
 use crate::media::Mono;
@@ -73,11 +73,11 @@ enum Speech {
     Rtmp(Box<Rtmp>),
     /// The head of a request, not complete. Boxed, because viewers do not need it any more.
     HttpHead(Box<HeadReader>),
-    /// Its request is answered, or on the way to be; it has nothing more to say.
-    HttpDone,
+    /// Its request is answered, or on the way to be; it has nothing more to say. What it is counted as.
+    HttpDone(Protocol),
 }
 
-/// User memory of one HTTP-FLV viewer, idle or stalled, in bytes: record and box, and nothing else but its stream's name.
+/// User memory of one HTTP viewer, idle or stalled, in bytes: record and box, and nothing else but its stream's name.
 const HTTP_VIEWER_BYTES_MAX: usize = 1 << 10;
 /// User memory of one RTMP player, idle or stalled, in bytes.
 const RTMP_PLAYER_BYTES_MAX: usize = 2 << 10;
@@ -111,20 +111,20 @@ impl Gateway {
         match reader.read(bytes) {
             Ok(None) => {}
             Ok(Some(request)) => match request.route() {
-                Route::Flv { app, stream, .. } => {
+                Route::Live { medium, app, stream, .. } => {
                     let Surroundings { gate, retry_after_s, .. } = &*self.surroundings;
                     let directory = &self.shared.directory;
-                    let terms = http_flv::Terms { gate, directory, retry_after_s: *retry_after_s };
-                    let visit = &mut guest.visit;
-                    if let Err(reason) = http_flv::request(&request, app, stream, &terms, visit, io) {
+                    let terms = http_live::Terms { gate, directory, retry_after_s: *retry_after_s };
+                    let (visit, asked) = (&mut guest.visit, (medium, app, stream));
+                    if let Err(reason) = http_live::request(&request, asked, &terms, visit, io) {
                         let name = format!("{app}/{stream}");
                         self.note(now, guest, "play", clean(&name), reason);
                     }
-                    *speech = Speech::HttpDone;
+                    *speech = Speech::HttpDone(http_live::protocol(medium));
                 }
                 Route::Page => {
                     let read = std::mem::take(reader).into_bytes();
-                    *speech = Speech::HttpDone;
+                    *speech = Speech::HttpDone(Protocol::HttpFlv);
                     io.ask(Request::Detach(read.into()));
                 }
             },
@@ -135,7 +135,7 @@ impl Gateway {
                     HttpError::Name(_) => DisconnectReason::InvalidName,
                     _ => DisconnectReason::ProtocolError,
                 }));
-                *speech = Speech::HttpDone;
+                *speech = Speech::HttpDone(Protocol::HttpFlv);
             }
         }
     }
@@ -192,10 +192,11 @@ impl App for Gateway {
                     if why == PlayRefused::CoreFull {
                         self.note(now, &peer.guest, "play", "over HTTP", DisconnectReason::Budget);
                     }
-                    http_flv::refused(why, self.surroundings.retry_after_s, io);
+                    http_live::refused(why, self.surroundings.retry_after_s, io);
                 }
                 Answer::Playing => {
-                    tracing::debug!(conn = peer.guest.id, peer = %peer.guest.address, "play http-flv")
+                    let protocol = self.protocol(peer);
+                    tracing::debug!(conn = peer.guest.id, peer = %peer.guest.address, %protocol, "play")
                 }
                 Answer::Publishing | Answer::PublishRefused(_) => {}
             },
@@ -211,9 +212,9 @@ impl App for Gateway {
             Speech::HttpHead(_) => {
                 io.out.extend(http::error_head(408, None, "the request did not arrive in time"));
                 io.ask(Request::Close(DisconnectReason::HandshakeTimeout));
-                peer.speech = Speech::HttpDone;
+                peer.speech = Speech::HttpDone(Protocol::HttpFlv);
             }
-            Speech::HttpDone => {}
+            Speech::HttpDone(_) => {}
         }
     }
 
@@ -221,14 +222,15 @@ impl App for Gateway {
         match &peer.speech {
             Speech::Rtmp(rtmp) => rtmp.session.deadline(),
             Speech::HttpHead(_) => peer.since + self.surroundings.handshake,
-            Speech::HttpDone => Mono::NEVER,
+            Speech::HttpDone(_) => Mono::NEVER,
         }
     }
 
     fn protocol(&self, peer: &Peer) -> Protocol {
         match peer.speech {
             Speech::Rtmp(_) => Protocol::Rtmp,
-            _ => Protocol::HttpFlv,
+            Speech::HttpHead(_) => Protocol::HttpFlv,
+            Speech::HttpDone(protocol) => protocol,
         }
     }
 
@@ -236,7 +238,7 @@ impl App for Gateway {
         match &peer.speech {
             Speech::Rtmp(rtmp) => rtmp.heap_bytes(),
             Speech::HttpHead(reader) => size_of::<HeadReader>() + reader.heap_bytes(),
-            Speech::HttpDone => 0,
+            Speech::HttpDone(_) => 0,
         }
     }
 
@@ -244,13 +246,14 @@ impl App for Gateway {
         match preface.key.format {
             Format::Rtmp => egress::rtmp::preface(&preface),
             Format::Flv => http_flv::preface(&preface),
+            Format::Ts => http_ts::preface(&preface),
         }
     }
 
     fn goodbye(&mut self, name: &StreamName, key: LogKey) -> Bytes {
         match key.format {
             Format::Rtmp => egress::rtmp::goodbye(name),
-            Format::Flv => Bytes::new(),
+            Format::Flv | Format::Ts => Bytes::new(),
         }
     }
 

@@ -367,7 +367,7 @@ impl<B: Backend, A: App> Core<B, A> {
             }
             Command::Unsubscribe { stream, log, reader } => self.unsubscribed(now, stream, log, reader),
             Command::Opened { name, key, snapshot } => self.opened(now, name, key, snapshot),
-            Command::Refused { name, key, gone } => self.refused(now, name, key, gone),
+            Command::Refused { name, key, why } => self.refused(now, name, key, why),
             Command::News { stream, log, news } => self.news(now, stream, log, news),
             Command::Published(name) => self.published(now, &name),
             Command::Surrender { stream, to, epoch } => self.surrender(now, stream, to, epoch),

@@ -99,6 +99,8 @@ pub enum PlayRefused {
     TooManyWait,
     /// What is left of the core's connections is for publishers.
     CoreFull,
+    /// The format carries no track of the stream; why, for people.
+    Codecs(&'static str),
 }
 
 /// What goes in front of a run of entries.

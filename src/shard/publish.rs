@@ -3,7 +3,7 @@
 use super::conn::{Role, State};
 use super::core::Core;
 use super::engine::{Backend, Key};
-use super::mailbox::{Command, Hosted};
+use super::mailbox::{Command, Hosted, NotOpened};
 use super::timers::Timer;
 use super::{Answer, App};
 use crate::fanout::directory::{Claim, StreamId, StreamName, StreamStats};
@@ -106,7 +106,7 @@ impl<B: Backend, A: App> Core<B, A> {
         if claim.from.is_none() {
             let hosted = Box::new(Hosted {
                 name: name.clone(),
-                stream: Stream::new(self.shared.rule, self.shared.keep),
+                stream: Stream::new(name.clone(), self.shared.rule, self.shared.keep),
                 epoch: claim.epoch,
                 stats: claim.stats.clone(),
                 ends_at: Mono::NEVER,
@@ -347,7 +347,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(mut home) = self.homes.homes.remove(&id) else { return };
         let name = home.hosted.name.clone();
         for (key, reader) in std::mem::take(&mut home.hosted.early) {
-            self.reply(now, reader, Command::Refused { name: name.clone(), key, gone: true });
+            self.reply(now, reader, Command::Refused { name: name.clone(), key, why: NotOpened::Gone });
         }
         self.ended_logs.extend(home.hosted.stream.log_ids());
     }
@@ -379,7 +379,7 @@ impl<B: Backend, A: App> Core<B, A> {
         awaited.bytes = 0;
         let old = awaited.publisher.take();
         for (name, key, reader) in std::mem::take(&mut awaited.subscribes) {
-            self.reply(now, reader, Command::Refused { name, key, gone: true });
+            self.reply(now, reader, Command::Refused { name, key, why: NotOpened::Gone });
         }
         if let Some(old) = old {
             self.close(now, old, DisconnectReason::Takeover);
@@ -406,7 +406,7 @@ impl<B: Backend, A: App> Core<B, A> {
             self.tell(to, Command::Superseded { stream: id, epoch });
         }
         for (name, key, reader) in awaited.subscribes {
-            self.reply(now, reader, Command::Refused { name, key, gone: true });
+            self.reply(now, reader, Command::Refused { name, key, why: NotOpened::Gone });
         }
         if let Some(publisher) = awaited.publisher {
             self.close(now, publisher, DisconnectReason::Takeover);
@@ -458,7 +458,7 @@ impl<B: Backend, A: App> Core<B, A> {
                 awaited.subscribes.push((name, key, reader));
                 return;
             }
-            return self.reply(now, reader, Command::Refused { name, key, gone: true });
+            return self.reply(now, reader, Command::Refused { name, key, why: NotOpened::Gone });
         };
         if !home.hosted.stream.settled(now) {
             home.hosted.early.push((key, reader));
@@ -469,8 +469,8 @@ impl<B: Backend, A: App> Core<B, A> {
         let directory = &self.shared.directory;
         let Some(home) = self.homes.homes.get_mut(&id) else { return };
         let command = match home.hosted.stream.subscribe(now, key, reader, || directory.new_log()) {
-            Some(snapshot) => Command::Opened { name, key, snapshot },
-            None => Command::Refused { name, key, gone: false },
+            Ok(snapshot) => Command::Opened { name, key, snapshot },
+            Err(why) => Command::Refused { name, key, why: NotOpened::Refused(why) },
         };
         // A log that opened now has a backlog.
         home.look_at = now;

@@ -195,6 +195,7 @@ impl<B: Backend, A: App> Core<B, A> {
                 PlayRefused::NotFound => DisconnectReason::NotFound,
                 PlayRefused::TooManyVariants | PlayRefused::TooManyWait => DisconnectReason::Limit,
                 PlayRefused::CoreFull => DisconnectReason::Budget,
+                PlayRefused::Codecs(_) => DisconnectReason::UnsupportedCodec,
             };
             io.ask(Request::Close(reason));
         });

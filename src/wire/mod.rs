@@ -13,4 +13,5 @@ pub mod h264;
 pub mod h265;
 pub mod opus;
 pub mod rtmp;
+pub mod ts;
 pub mod vp9;

@@ -16,6 +16,7 @@ pub mod rtmp;
 pub mod sandbox;
 pub mod server;
 pub mod trial;
+pub mod ts;
 
 use std::io::Write;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -40,6 +40,13 @@ fn unhex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(byte).collect()
 }
 
+/// The parameter sets that a [`Publisher`] announces, SPS and PPS.
+pub fn parameter_sets() -> [Vec<u8>; 2] {
+    let record = unhex(AVC_CONFIG);
+    // Eight bytes in front of an SPS of 26; count and length; a PPS of four.
+    [record[8..34].to_vec(), record[37..41].to_vec()]
+}
+
 /// Bytes in front of the number in a video and in an audio body.
 const VIDEO_HEAD: usize = 10;
 const AUDIO_HEAD: usize = 2;
