@@ -132,9 +132,7 @@ fn r10_rivals_and_players_of_nothing(config: Config) {
     trial.finish();
 }
 
-/// A stream that a reader of single bytes cannot keep up with.
-const FAT: Shape = Shape { fps: 25, gop: 10, key_bytes: 150_000, inter_bytes: 40_000, audio: false };
-/// Such readers.
+/// Readers of single bytes.
 const READERS: usize = 8;
 
 fn h2_readers_of_single_bytes(config: Config) {
@@ -145,7 +143,8 @@ fn h2_readers_of_single_bytes(config: Config) {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let _raise = Raise(&stop);
-            let mut publisher = Publisher::on(Client::connect(trial.server.rtmp, "open", &[]), "fat", FAT);
+            let mut publisher =
+                Publisher::on(Client::connect(trial.server.rtmp, "open", &[]), "fat", Shape::FAT);
             publisher.burst_until(1);
             let publishing = publisher.run_beside(scope, &stop);
             let open = |_| {
