@@ -21,7 +21,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How often a row is sent, as a rule.
 const TIMES: u64 = 4;
-/// `limits.handshake_timeout_ms` where a row waits for it: long enough for good manners on a machine that is busy.
+/// `fanout.play_wait_ms`, and `limits.handshake_timeout_ms` where a row waits for it: long enough for good manners, the
+/// control's among them, on a machine that is busy.
 const MANNERS_MS: &str = "5000";
 
 /// One attack.
@@ -107,7 +108,7 @@ impl Row {
 
     /// Sends it as often as it is to be sent, one after the other, or all at once if each waits until its time is over.
     fn send_all(&self, trial: &Trial) -> Result<Vec<u16>, String> {
-        let sent: Result<_, String> = match self.ends == "handshake_timeout" {
+        let sent: Result<_, String> = match matches!(self.ends, "handshake_timeout" | "not_found") {
             false => (0..self.times).map(|_| self.send(trial)).collect(),
             true => std::thread::scope(|scope| {
                 let sent: Vec<_> = (0..self.times).map(|_| scope.spawn(|| self.send(trial))).collect();
@@ -147,7 +148,7 @@ fn own_name() -> String {
 /// server's log.
 fn send_all(config: Config, rows: &[Row]) -> String {
     // A stream ends with its publisher: attackers' streams are not to wait for them.
-    let config = config.set("publish.republish_grace_ms", "0").set("fanout.play_wait_ms", "100");
+    let config = config.set("publish.republish_grace_ms", "0").set("fanout.play_wait_ms", MANNERS_MS);
     let trial = Trial::begin(config);
     // Nobody logs which connection's frames were dropped: rows that have the same dropped go together.
     let mut groups: BTreeMap<_, Vec<&Row>> = BTreeMap::new();

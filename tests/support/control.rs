@@ -169,7 +169,9 @@ fn watch(rtmp: SocketAddr, http: SocketAddr, token: &str, stop: &Path, loses: bo
             let keyframe = publisher.video + 1;
             publisher.burst_until(keyframe);
         }
-        run_until(&mut publisher, &|_| stop.exists());
+        // A viewer that has failed says so when it is asked; what comes behind that is for nobody.
+        let failed = || of_rtmp.is_finished() || of_http.is_finished();
+        run_until(&mut publisher, &|_| stop.exists() || failed());
         publisher.finish();
         for (who, viewer) in [("RTMP", of_rtmp), ("HTTP-FLV", of_http)] {
             let audit = viewer.join().unwrap();

@@ -1,5 +1,6 @@
 //! R5, R10, H2: attacks by number, and readers that take a byte at a time.
 
+use super::MANNERS_MS;
 use crate::support::engine::{engine_tests, first_that_works};
 use crate::support::limits::raise_descriptor_limit;
 use crate::support::publisher::{Publisher, Raise, Shape};
@@ -107,7 +108,7 @@ fn r10_rivals_and_players_of_nothing(config: Config) {
     if !raise_descriptor_limit(2 * CROWD) {
         return;
     }
-    let trial = Trial::begin(config.set("fanout.play_wait_ms", "1000"));
+    let trial = Trial::begin(config.set("fanout.play_wait_ms", MANNERS_MS));
     let expected =
         counts(&[("rtmp name_taken", CROWD), ("rtmp not_found", CROWD), ("http_flv not_found", CROWD)]);
     let work = || {

@@ -35,7 +35,7 @@ fn publishers_torn_away_leave_nothing() {
         let gauge = |name: &str| trial.server.metrics().sum(name, &[]);
         let look = || ["process_open_fds", "process_resident_memory_bytes"].map(gauge);
         let connections = || gauge("headgate_connection_memory_bytes") + gauge("headgate_pinned_bytes");
-        tear(&trial, repeats / 2);
+        tear(&trial, repeats);
         let (before, held) = (look(), connections());
         let waits = tear(&trial, repeats);
         let (after, more) = (look(), connections() - held);
