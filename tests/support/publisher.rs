@@ -329,6 +329,7 @@ impl Audit {
 fn an_audit_that_cannot_fail_checks_nothing() {
     /// Frames of each kind: two groups of pictures and a half.
     const FRAMES: u32 = 25;
+    type Change<'a> = &'a dyn Fn(&mut Vec<Tag>);
     let shape = Shape::default();
     let config = |kind, body: &[u8]| Tag { kind, time_ms: 0, body: body.to_vec() };
     let configs = [config(VIDEO, &[0x17, 0, 0, 0, 0, 1]), config(AUDIO, &[0xaf, 0, 0x11, 0x90])];
@@ -339,7 +340,7 @@ fn an_audit_that_cannot_fail_checks_nothing() {
     // Behind the configurations, picture and sound in turn.
     let (picture, sound) = (|number: usize| 2 + 2 * number, |number: usize| 3 + 2 * number);
     let all: Vec<Tag> = configs.into_iter().chain((0..FRAMES).flat_map(frame)).collect();
-    let passes = |change: &dyn Fn(&mut Vec<Tag>)| {
+    let passes = |change: Change<'_>| {
         let mut tags = all.clone();
         change(&mut tags);
         let audit = || Audit::of(shape, &tags).assert_reaches(FRAMES, FRAMES);
@@ -350,7 +351,7 @@ fn an_audit_that_cannot_fail_checks_nothing() {
     let remove = |at: usize| move |tags: &mut Vec<Tag>| drop(tags.remove(at));
     let alter = |at: usize| move |tags: &mut Vec<Tag>| *tags[at].body.last_mut().unwrap() ^= 1;
     let repeat = |at: usize| move |tags: &mut Vec<Tag>| tags.insert(at, tags[at].clone());
-    let rows: [(&str, &dyn Fn(&mut Vec<Tag>)); 14] = [
+    let rows: [(&str, Change<'_>); 14] = [
         ("a picture is missing", &remove(picture(5))),
         ("the one in front of a keyframe is missing", &remove(picture(9))),
         ("the last picture is missing", &remove(picture(24))),
