@@ -19,9 +19,8 @@ engine_tests!(
 );
 
 /// Publishes while `slow` does its work beside two healthy players, who must get everything. A machine that is busy with other
-/// tests may leave them behind for seconds: what the server allows slow ones must be more than that.
+/// tests may leave them behind for seconds: what a test allows slow ones must be more than that.
 fn beside_healthy_players(config: Config, slow: impl FnOnce(&Server, &AtomicU32) + Send) {
-    let config = config.or_set("fanout.max_lag_ms", "15_000").or_set("fanout.stall_timeout_ms", "30_000");
     let server = config.start();
     let stop = AtomicBool::new(false);
     let seen = AtomicU32::new(0);

@@ -101,8 +101,6 @@ impl Trial {
     /// Like [`Trial::begin`]; the control reaches the server at another address.
     pub fn begin_over(config: Config, address: impl Fn(&Server) -> IpAddr) -> Trial {
         let key = format!("{SECRET:?}");
-        // A machine that is shared with other tests may leave the control's viewers behind for seconds.
-        let config = config.or_set("fanout.max_lag_ms", "15_000").or_set("fanout.stall_timeout_ms", "30_000");
         let config = config.set("apps.live.publish_key", &key).set("apps.live.play_token", &key);
         let server = config.start();
         let at = |port: SocketAddr| SocketAddr::new(address(&server), port.port());

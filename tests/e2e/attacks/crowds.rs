@@ -137,7 +137,7 @@ fn r10_rivals_and_players_of_nothing(config: Config) {
 const READERS: usize = 8;
 
 fn h2_readers_of_single_bytes(config: Config) {
-    let config = config.set("fanout.stall_timeout_ms", "1000").set("publish.republish_grace_ms", "0");
+    let config = config.set("fanout.stall_timeout_ms", MANNERS_MS).set("publish.republish_grace_ms", "0");
     let trial = Trial::begin(config);
     let expected = counts(&[("http_flv stalled", READERS as u64), ("rtmp client_closed", 1)]);
     let work = || {

@@ -21,8 +21,8 @@ fn inside(network: &Network, config: Config) -> Config {
 fn half_open_peers_are_let_go(config: Config) {
     let Some(network) = Network::that_swallows() else { return };
     let config = inside(&network, config)
-        .set("publish.silence_timeout_ms", "3000")
-        .set("fanout.stall_timeout_ms", "2000")
+        .set("publish.silence_timeout_ms", "5000")
+        .set("fanout.stall_timeout_ms", "5000")
         .set("publish.republish_grace_ms", "0");
     let trial = Trial::begin(config);
     let rough = |calm: SocketAddr| SocketAddr::new(network.rough, calm.port());

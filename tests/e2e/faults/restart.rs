@@ -12,11 +12,12 @@ use std::time::Instant;
 
 engine_tests!(a_process_that_stands_still_for_three_seconds, killed_and_started_again);
 
-/// Video frames that are published during the stop: three seconds. Five times that is what viewers may be behind.
+/// Video frames that are published during the stop: three seconds; and what viewers may be behind.
 const STOPPED_FRAMES: u32 = 3 * SHAPE.fps;
+const MAX_LAG_MS: &str = "15_000";
 
 fn a_process_that_stands_still_for_three_seconds(config: Config) {
-    let trial = Trial::begin(config.set("fanout.max_lag_ms", "15_000"));
+    let trial = Trial::begin(config.set("fanout.max_lag_ms", MAX_LAG_MS));
     let work = || {
         trial.server.signal(libc::SIGSTOP);
         let stopped = trial.progress();
