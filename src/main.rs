@@ -31,7 +31,7 @@ const EXIT_USAGE: u8 = 2;
 
 /// An edge gateway for live media: RTMP in; RTMP and HTTP-FLV out, to thousands.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -52,7 +52,8 @@ enum Command {
     },
 }
 
-#[derive(Args)]
+// The same before the command and behind it; what stands behind it holds. (A doc comment would become the help text.)
+#[derive(Args, Default, PartialEq)]
 struct RunArgs {
     /// Config file; every key is explained in headgate.toml
     #[arg(short, long, value_name = "FILE")]
@@ -74,8 +75,21 @@ struct RunArgs {
     engine: Option<EngineKind>,
 }
 
+impl RunArgs {
+    fn or(self, before: RunArgs) -> RunArgs {
+        RunArgs {
+            config: self.config.or(before.config),
+            rtmp: self.rtmp.or(before.rtmp),
+            http: self.http.or(before.http),
+            admin: self.admin.or(before.admin),
+            cores: self.cores.or(before.cores),
+            engine: self.engine.or(before.engine),
+        }
+    }
+}
+
 /// A parsed `--cores`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 struct CoreList(Vec<usize>);
 
 impl FromStr for CoreList {
@@ -89,9 +103,12 @@ impl FromStr for CoreList {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
+        Some(Command::Check { .. }) if cli.run != RunArgs::default() => {
+            fail(&"check takes the config file alone: headgate check FILE", EXIT_USAGE)
+        }
         Some(Command::Check { file }) => check(&file),
-        Some(Command::Demo(args)) => run(args, true),
-        Some(Command::Run(args)) => run(args, false),
+        Some(Command::Demo(args)) => run(args.or(cli.run), true),
+        Some(Command::Run(args)) => run(args.or(cli.run), false),
         None => run(cli.run, false),
     }
 }

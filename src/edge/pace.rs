@@ -16,6 +16,9 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// Whoever comes may come, and pays nothing.
+    pub const UNBOUND: Pace = Pace { cost: Duration::ZERO, credit: Duration::MAX };
+
     /// `per_s` events a second in the long run and `burst` at once; each at least 1 and at most 1 000 000.
     pub const fn new(per_s: u32, burst: u32) -> Pace {
         let cost_us = 1_000_000 / if per_s == 0 { 1 } else { per_s as u64 };

@@ -95,6 +95,7 @@ pub fn refused(why: PlayRefused, retry_after_s: u32, io: &mut Io) {
         PlayRefused::TooManyWait => {
             http::error_head(503, again, "too many players wait for streams that are not live")
         }
+        PlayRefused::CoreFull => http::error_head(503, again, "no room for more viewers, try again later"),
     });
 }
 

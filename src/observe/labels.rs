@@ -166,14 +166,14 @@ labels! {
         Limit = "limit",
         /// The process has no file descriptor left.
         Descriptors = "descriptors",
-        /// Shutting down.
-        Draining = "draining",
         /// Too many requests for pages at once.
         Pages = "pages",
         /// The address made connections faster than `limits.connections_per_s_per_address`.
         AddressRate = "address_rate",
         /// Too many connections that neither publish nor play.
         Unauthenticated = "unauthenticated",
+        /// Too many of its address.
+        AddressSilent = "address_silent",
         /// Load is shed: nobody is accepted.
         Overload = "overload",
     }
@@ -228,6 +228,8 @@ labels! {
         Budget = "budget",
         /// Load is shed: a new viewer was refused.
         Overload = "overload",
+        /// It neither published nor played, and its place was needed.
+        Displaced = "displaced",
         /// Load is shed: it was among the slowest viewers.
         Slowest = "slowest",
     }

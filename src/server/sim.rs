@@ -84,6 +84,8 @@ fn config(rng: &mut Rng) -> Config {
     config.publish.republish_grace_ms = rng.pick(&[50, 400]);
     config.publish.takeover_after_ms = 0;
     config.limits.connections_per_core = 64;
+    // With one, every newcomer under another name displaces the stream that was left, or is refused.
+    config.limits.streams = rng.pick(&[1, 1, 1 << 14]);
     // Everybody is counted by address, and nobody turned away for it.
     config.limits.exempt.clear();
     config.limits.connections_per_s_per_address = 1000;
@@ -143,7 +145,7 @@ impl Run {
         let now_us = self.world.borrow().now_us;
         while let Some((_, level)) = self.levels.pop_if(|(at_us, _)| *at_us <= now_us) {
             tracing::info!(now_us, ?level, "overload");
-            self.door.set_level(level);
+            self.door.set_level(Mono::from_micros(now_us), level);
             (0..self.cores.len()).for_each(|core| _ = self.shared.bells.ring(core as CoreId));
         }
         while self.unborn.0.last().is_some_and(|p| p.next_at() <= now_us) {
@@ -363,13 +365,33 @@ fn cast(now_us: u64, rng: &mut Rng) -> (Vec<Publisher>, Vec<Viewer>) {
     (publishers, viewers)
 }
 
-/// Plays one seed; what it found, or how many frames viewers got.
-fn play(seed: u64) -> Result<u64, String> {
+/// How much happened.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Frames that viewers got.
+    frames: u64,
+    /// Streams that made room.
+    displaced: u64,
+}
+
+impl std::iter::Sum for Seen {
+    fn sum<I: Iterator<Item = Seen>>(all: I) -> Seen {
+        all.fold(Seen::default(), |sum, one| Seen {
+            frames: sum.frames + one.frames,
+            displaced: sum.displaced + one.displaced,
+        })
+    }
+}
+
+/// Plays one seed; what it found, or how much happened.
+fn play(seed: u64) -> Result<Seen, String> {
     let result = std::panic::catch_unwind(|| {
         let mut run = Run::new(seed);
         let result = run.play();
         run.show_counters();
-        result.map(|()| run.viewers.iter().map(|v| u64::from(v.audit.frames)).sum())
+        let frames = run.viewers.iter().map(|v| u64::from(v.audit.frames)).sum();
+        let displaced = run.cores.iter().map(|c| c.slot.metrics.streams_displaced.get()).sum();
+        result.map(|()| Seen { frames, displaced })
     });
     let panicked = |panic: Box<dyn std::any::Any + Send>| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -407,15 +429,16 @@ fn no_seed_breaks_a_promise() {
                 panic!("seed {seed}: {error}\n  again: cargo xtask sim --seed {seed}")
             })
         };
-        seeds.clone().skip(first).step_by(threads).map(run).sum::<u64>()
+        seeds.clone().skip(first).step_by(threads).map(run).sum::<Seen>()
     };
-    let frames: u64 = std::thread::scope(|scope| {
+    let seen: Seen = std::thread::scope(|scope| {
         let play_some = &play_some;
         let threads: Vec<_> = (0..threads).map(|first| scope.spawn(move || play_some(first))).collect();
         threads.into_iter().map(|thread| thread.join().expect("a seed that breaks nothing")).sum()
     });
-    println!("{count} seeds, {frames} frames seen by viewers");
-    assert!(frames > 20 * count, "{frames} frames: the simulation shows nothing");
+    println!("{count} seeds, {} frames seen by viewers, {} streams made room", seen.frames, seen.displaced);
+    assert!(seen.frames > 20 * count, "{} frames: the simulation shows nothing", seen.frames);
+    assert!(seen.displaced > 0 || count < SEEDS, "no stream has made room for another");
 }
 
 /// The first seed that finds a planted bug, and what it says.

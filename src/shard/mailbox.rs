@@ -102,6 +102,11 @@ pub enum Command {
         /// The number of the claim.
         epoch: u32,
     },
+    /// To the home: the stream made room for another one and is to end.
+    Displaced {
+        /// The stream.
+        stream: StreamId,
+    },
     /// Stop accepting, say goodbye to everybody, end.
     Drain,
 }

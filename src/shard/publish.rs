@@ -99,6 +99,10 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// Gets the stream of a claim: makes it, takes it over on this core, or sends for it.
     fn take_stream(&mut self, now: Mono, key: Key, name: &StreamName, claim: &Claim) {
+        if let Some((stream, home)) = claim.displaced {
+            self.observed.metrics.streams_displaced.inc();
+            self.tell(home, Command::Displaced { stream });
+        }
         if claim.from.is_none() {
             let hosted = Box::new(Hosted {
                 name: name.clone(),
@@ -305,7 +309,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let Role::Publisher { stream, name, epoch, .. } = std::mem::take(&mut cold.role) else { return };
         self.observed.metrics.publishers[cold.protocol].dec();
         // False: another publisher has the name, and the stream is its business.
-        if !self.shared.directory.unpublish(&name, stream, epoch) {
+        if !self.shared.directory.unpublish(now, &name, stream, epoch) {
             return;
         }
         let ends_at = now + self.shared.limits.grace;
@@ -315,6 +319,14 @@ impl<B: Backend, A: App> Core<B, A> {
             home.publisher = None;
             home.hosted.ends_at = ends_at;
             self.arm_stream(stream);
+        }
+    }
+
+    /// The stream made room for another one. One that is on its way here ends with the grace that begins when it comes.
+    pub(super) fn displaced(&mut self, now: Mono, id: StreamId) {
+        if let Some(home) = self.homes.homes.get_mut(&id) {
+            home.hosted.ends_at = now;
+            self.arm_stream(id);
         }
     }
 

@@ -37,7 +37,7 @@ fn r5_ten_thousand_half_handshakes() {
     let config = config.set("limits.connections_per_core", &ROOM.to_string());
     let trial = Trial::begin(config.arguments(&["--cores", "0"]));
     let half = &hello()[..1000];
-    let expected = counts(&[("rtmp handshake_timeout", FRESH), ("refused unauthenticated", HALVES - FRESH)]);
+    let expected = counts(&[("rtmp handshake_timeout", FRESH), ("rtmp displaced", HALVES - FRESH)]);
     let work = || {
         let open = |_| {
             let mut raw = Raw::open(trial.server.rtmp);

@@ -23,7 +23,8 @@ fn half_open_peers_are_let_go(config: Config) {
     let config = inside(&network, config)
         .set("publish.silence_timeout_ms", "5000")
         .set("fanout.stall_timeout_ms", "5000")
-        .set("publish.republish_grace_ms", "0");
+        .set("publish.republish_grace_ms", "0")
+        .set("fanout.play_wait_ms", "120_000");
     let trial = Trial::begin(config);
     let rough = |calm: SocketAddr| SocketAddr::new(network.rough, calm.port());
     let (rtmp, http) = (rough(trial.server.rtmp), rough(trial.server.http));
@@ -31,6 +32,8 @@ fn half_open_peers_are_let_go(config: Config) {
         ("rtmp publisher_silent", 1),
         ("rtmp stalled", 1),
         ("http_flv stalled", 1),
+        // It waited for a stream that nobody publishes, and was sent nothing.
+        ("http_flv io_error", 1),
         // The stream that the viewers were lost from ends by itself.
         ("rtmp client_closed", 1),
     ]);
@@ -57,9 +60,14 @@ fn half_open_peers_are_let_go(config: Config) {
                 player.write(b"GET /open/fat.flv HTTP/1.1\r\nHost: a\r\n\r\n");
                 player.read_to_end();
             });
+            scope.spawn(|| {
+                let mut player = Raw::open(http);
+                player.write(b"GET /open/nobody.flv HTTP/1.1\r\nHost: a\r\n\r\n");
+                player.read_to_end();
+            });
             trial.server.await_metrics("everybody", |metrics| {
                 let present = |gauge| metrics.sum(gauge, &[]);
-                present("headgate_subscribers") == 4.0 && present("headgate_publishers") == 3.0
+                present("headgate_subscribers") == 5.0 && present("headgate_publishers") == 3.0
             });
             network.swallow();
             let cut = Instant::now();
@@ -68,6 +76,8 @@ fn half_open_peers_are_let_go(config: Config) {
             println!("half-open viewers let go {:?} behind the cut", cut.elapsed());
             poll("the publisher let go", LIMIT, || (count("publisher_silent") >= 1.0).then_some(()));
             println!("half-open publisher let go {:?} behind the cut", cut.elapsed());
+            poll("who waits let go", 3 * LIMIT, || (count("io_error") >= 1.0).then_some(()));
+            println!("half-open viewer of nothing let go {:?} behind the cut", cut.elapsed());
             stop.store(true, Ordering::Relaxed);
             drop(publishing.join().unwrap());
         });

@@ -111,7 +111,10 @@ pub fn planned_seconds(minutes: f64) -> f64 {
 /// Loads the server for `minutes` and compares thirds.
 pub fn soak(lab: &Lab, minutes: f64) -> Result<Vec<Value>> {
     let seconds = minutes * 60.0;
-    let server = start(lab, Contender::Rtmp, &Load::new(Flush::Video, CONTROL, seconds))?;
+    let mut load = Load::new(Flush::Video, CONTROL, seconds);
+    // With huge pages resident memory moves by several per cent at a time, and one per cent is to be seen.
+    load.small_pages = true;
+    let server = start(lab, Contender::Rtmp, &load)?;
     let sampler = Sampler::start(lab, server.running.pid(), planned_seconds(minutes) + RETURN.as_secs_f64())?;
     std::thread::sleep(Duration::from_secs_f64(ALONE_S));
     let alone = sampler.so_far().last().cloned();
