@@ -437,7 +437,7 @@ fn a_core_that_hangs_is_named() {
         Err(error) => return skip("no-ptrace", &format!("no thread can be held here: {error}")),
     };
     let live = || http::get(server.admin, "/livez");
-    poll("a core to be missed", LIMIT, || (live().0 == 503).then_some(()));
+    poll("a core to be missed", EASE_LIMIT, || (live().0 == 503).then_some(()));
     let (_, text) = live();
     assert!(text.starts_with("[-] core 0: no turn for "), "{text}");
     // The rest of the port answers as ever.
