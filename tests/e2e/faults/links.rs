@@ -14,9 +14,6 @@ use std::time::{Duration, Instant};
 
 engine_tests!(half_open_peers_are_let_go, a_link_that_is_away_for_five_seconds);
 
-/// Much enough that a viewer's socket is full soon.
-const FAT: Shape = Shape { fps: 25, gop: 10, key_bytes: 150_000, inter_bytes: 40_000, audio: false };
-
 fn inside(network: &Network, config: Config) -> Config {
     config.reached_at(network.calm).wrapped(&network.wrapper())
 }
@@ -24,8 +21,8 @@ fn inside(network: &Network, config: Config) -> Config {
 fn half_open_peers_are_let_go(config: Config) {
     let Some(network) = Network::that_swallows() else { return };
     let config = inside(&network, config)
-        .set("publish.silence_timeout_ms", "3000")
-        .set("fanout.stall_timeout_ms", "2000")
+        .set("publish.silence_timeout_ms", "5000")
+        .set("fanout.stall_timeout_ms", "5000")
         .set("publish.republish_grace_ms", "0")
         .set("fanout.play_wait_ms", "120_000");
     let trial = Trial::begin(config);
@@ -44,7 +41,7 @@ fn half_open_peers_are_let_go(config: Config) {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let _raise = Raise(&stop);
-            let mut fat = Publisher::on(Client::connect(trial.server.rtmp, "open", &[]), "fat", FAT);
+            let mut fat = Publisher::on(Client::connect(trial.server.rtmp, "open", &[]), "fat", Shape::FAT);
             fat.burst_until(1);
             let publishing = fat.run_beside(scope, &stop);
             // All three go on for as long as they can; none of them hears of the cut.
