@@ -1,0 +1,444 @@
+//! A transport stream under watch: the indicators of ETSI TR 101 290, rates, clocks, the media delivery index, services.
+//!
+//! [`Monitor`] is a machine like the protocol sessions: datagrams or packets come in with their arrival times, a
+//! [`Report`] goes out. It has no socket and no clock, allocates when a PID or a table comes that was not there before
+//! and never for a packet, and holds at most 6 MiB whatever comes (attacks T1 and T2). It is for anything that reads or
+//! writes a transport stream: a file, a capture, a live input behind its reordering, a multicast output.
+//!
+//! What is judged by time is judged by the arrival times that it is given. A PCR interval is judged by the PCRs, because
+//! a receiver's clock runs by them and the network's jitter has figures of its own; PCR accuracy by packets.
+//!
+//! Not here: the T-STD buffers (TR 101 290, 3.3, 3.9, 3.10), and event information beyond its repetition.
+#![forbid(unsafe_code)]
+
+mod continuity;
+mod indicator;
+mod mdi;
+mod pcr;
+mod pids;
+mod psi;
+mod report;
+mod rtp;
+mod si;
+mod snapshot;
+mod sweep;
+
+pub use indicator::{Indicator, Occurrence, Tally};
+pub use pcr::{PcrClock, Step, TICKS_PER_SECOND};
+pub use psi::{PROGRAMS_MAX, STREAMS_MAX};
+pub use report::*;
+
+use crate::media::Mono;
+use crate::wire::rtp::RtpPacket;
+use crate::wire::ts::framing::{DatagramSync, Unit};
+use crate::wire::ts::packet::Packet;
+use crate::wire::ts::pes::{PesHeader, wrapping_distance};
+use crate::wire::ts::section::Assembler;
+use crate::wire::ts::{CLOCK_MODULUS, PACKET_BYTES, PCR_TICKS, SYNC_BYTE, descriptor::Class, pid};
+use continuity::Order;
+use mdi::Mdi;
+use pcr::{PcrTrack, Verdict};
+use pids::{Pids, Role};
+use psi::Psi;
+use rtp::{Place, Sequence};
+use si::Repetition;
+use std::time::Duration;
+
+/// Time without a packet after which only that is raised.
+pub const SILENCE: Duration = Duration::from_millis(500);
+/// Longest interval of PATs and program maps (1.3, 1.5), in microseconds.
+const PSI_US_MAX: u64 = 500_000;
+/// Longest interval of PTS (2.5), in microseconds.
+const PTS_US_MAX: u64 = 700_000;
+/// Bits of a packet.
+const PACKET_BITS: u64 = PACKET_BYTES as u64 * 8;
+/// Sizes of datagrams that are told apart: one is right, a few are a sign of something.
+const SIZES_MAX: usize = 8;
+
+/// What is judged how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Longest interval of PCRs (2.3.a): 100 ms in TR 101 290 since version 1.4.1; 40 ms before it and in DVB, and what
+    /// many receivers and probes still go by.
+    pub pcr_interval_max: Duration,
+    /// Longest absence of a stream of pictures or sound (1.6).
+    pub absence_max: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { pcr_interval_max: Duration::from_millis(100), absence_max: Duration::from_secs(5) }
+    }
+}
+
+/// A transport stream under watch.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    options: Options,
+    tallies: indicator::Tallies,
+    pids: Pids,
+    psi: Psi,
+    repetition: Repetition,
+    assembler: Assembler,
+    tracks: Vec<PcrTrack>,
+    sync: DatagramSync,
+    /// Packets are being read: synchronisation is not lost.
+    in_sync: bool,
+    silent: bool,
+    packets: u64,
+    nulls: u64,
+    malformed: u64,
+    first_at: Option<Mono>,
+    last_at: Mono,
+    /// When the packets came that are scrambled and wait for a CAT.
+    scrambled_since: Option<Mono>,
+    cat_told: bool,
+    window: Window,
+    next_sweep: Mono,
+    next_slow_sweep: Mono,
+    network: Option<Network>,
+}
+
+/// The second that runs.
+#[derive(Clone, Debug, Default)]
+struct Window {
+    start: Mono,
+    packets: u64,
+    min_bps: Option<f64>,
+    max_bps: Option<f64>,
+}
+
+/// What there is to say about datagrams.
+#[derive(Clone, Debug, Default)]
+struct Network {
+    datagrams: u64,
+    sizes: [(usize, u64); SIZES_MAX],
+    other_sizes: u64,
+    foreign: u64,
+    last_at: Option<Mono>,
+    gap_us_max: u64,
+    mdi: Mdi,
+    rtp: Sequence,
+    /// Packets of the last RTP payload: what a lost one had.
+    packets_each: u64,
+}
+
+impl Monitor {
+    /// A monitor that has seen nothing.
+    pub fn new(options: Options) -> Monitor {
+        Monitor {
+            options,
+            tallies: indicator::Tallies::default(),
+            pids: Pids::default(),
+            psi: Psi::default(),
+            repetition: Repetition::default(),
+            assembler: Assembler::new(),
+            tracks: Vec::new(),
+            sync: DatagramSync::default(),
+            in_sync: false,
+            silent: false,
+            packets: 0,
+            nulls: 0,
+            malformed: 0,
+            first_at: None,
+            last_at: Mono::ZERO,
+            scrambled_since: None,
+            cat_told: false,
+            window: Window::default(),
+            next_sweep: Mono::ZERO,
+            next_slow_sweep: Mono::ZERO,
+            network: None,
+        }
+    }
+
+    /// A datagram, in the order of arrival: packets, or RTP around packets, which its first byte tells. What RTP brings
+    /// twice is looked at once; what it brings late is read late, as by a receiver that does not reorder. `at` must not
+    /// go back.
+    pub fn handle_datagram(&mut self, at: Mono, datagram: &[u8]) {
+        let network = self.network.get_or_insert_default();
+        network.count(at, datagram.len());
+        let payload = if datagram.first() == Some(&SYNC_BYTE) {
+            datagram
+        } else {
+            let Some(packet) = RtpPacket::around_ts(datagram) else {
+                network.foreign += 1;
+                return;
+            };
+            let place = network.rtp.observe(at, &packet);
+            network.packets_each = (packet.payload.len() / PACKET_BYTES) as u64;
+            match place {
+                Place::Duplicate => return,
+                Place::Next { lost: 0 } | Place::Late => {}
+                Place::Next { lost } => self.lose_rtp(at, lost),
+                Place::Restart => self.forget_continuity(),
+            }
+            packet.payload
+        };
+        let bits = (payload.len() / PACKET_BYTES) as u64 * PACKET_BITS;
+        let mut sync = self.sync;
+        self.begin_turn(at);
+        if let Some(network) = &mut self.network {
+            network.mdi.arrive(at, bits);
+        }
+        sync.split(payload, |unit| self.unit(at, unit));
+        self.sync = sync;
+    }
+
+    /// What [`crate::wire::ts::framing`] found in a byte stream, with the time at which it came or should come.
+    pub fn handle_unit(&mut self, at: Mono, unit: Unit<'_>) {
+        self.begin_turn(at);
+        self.unit(at, unit);
+    }
+
+    /// Time passes and nothing comes.
+    pub fn handle_timeout(&mut self, at: Mono) {
+        self.sweep(at);
+    }
+
+    /// When [`Monitor::handle_timeout`] is due if nothing comes before.
+    pub fn deadline(&self) -> Mono {
+        if self.first_at.is_some() { self.next_sweep } else { Mono::NEVER }
+    }
+
+    /// How often an indicator was raised.
+    pub fn tally(&self, indicator: Indicator) -> Tally {
+        self.tallies.of(indicator)
+    }
+
+    /// Bytes held, without what names take.
+    pub fn heap_bytes(&self) -> usize {
+        let tracks = self.tracks.capacity() * size_of::<PcrTrack>();
+        let programs = &self.psi.programs;
+        let streams: usize = programs.iter().map(|p| p.streams.capacity() * size_of::<psi::Stream>()).sum();
+        self.pids.heap_bytes()
+            + self.assembler.heap_bytes()
+            + self.repetition.heap_bytes()
+            + tracks
+            + programs.capacity() * size_of::<psi::Program>()
+            + streams
+    }
+
+    /// Time goes on to `at`; before the first packet nothing is due.
+    fn begin_turn(&mut self, at: Mono) {
+        if self.first_at.is_none() {
+            self.first_at = Some(at);
+            self.last_at = at;
+            self.window.start = at;
+            if let Some(network) = &mut self.network {
+                network.mdi.close(at, None);
+            }
+        }
+        if at >= self.next_sweep {
+            self.sweep(at);
+        }
+    }
+
+    fn unit(&mut self, at: Mono, unit: Unit<'_>) {
+        match unit {
+            Unit::Packet { bytes, sync_ok } => self.packet(at, bytes, sync_ok),
+            Unit::Acquired { .. } => {
+                if !self.in_sync {
+                    self.in_sync = true;
+                    self.restart(at);
+                }
+            }
+            Unit::Lost => {
+                self.raise(Indicator::SyncLoss, at, None);
+                self.in_sync = false;
+                self.forget_continuity();
+            }
+        }
+    }
+
+    fn packet(&mut self, at: Mono, bytes: &[u8; PACKET_BYTES], sync_ok: bool) {
+        if self.silent || at.since(self.last_at) > SILENCE {
+            if !self.silent {
+                self.raise(Indicator::Silence, at, None);
+            }
+            self.silent = false;
+            self.restart(at);
+        }
+        self.in_sync = true;
+        self.last_at = at;
+        let number = self.packets;
+        self.packets += 1;
+        self.window.packets += 1;
+        if !sync_ok {
+            self.raise_at(Indicator::SyncByte, at, number, None);
+        }
+        let packet = Packet::parse(bytes);
+        if packet.error {
+            self.raise_at(Indicator::Transport, at, number, Some(packet.pid));
+            // Not even its PID is certain; if it is right, the counter must not be held against the next.
+            if let Some(state) = self.pids.get_mut(packet.pid) {
+                state.continuity.forget();
+                self.assembler.reset(packet.pid);
+            }
+            return;
+        }
+        if packet.pid == pid::NULL {
+            self.nulls += 1;
+            return;
+        }
+        self.malformed += u64::from(packet.malformed);
+        let Some((state, new)) = self.pids.touch(packet.pid, at) else { return };
+        self.psi.dirty |= new;
+        state.packets += 1;
+        state.window_packets += 1;
+        state.last_at = at;
+        let returned = std::mem::take(&mut state.absence_told);
+        let now = Occurrence { packet: number, at, pid: Some(packet.pid) };
+        match state.continuity.check(&packet) {
+            Order::Right => {}
+            Order::Repetition => {
+                state.repetitions += 1;
+                return;
+            }
+            Order::Wrong { missing } => {
+                state.continuity_errors += 1;
+                self.tallies.raise(Indicator::Continuity, now);
+                // Where RTP counts what is lost it counts better.
+                if let Some(network) = self.network.as_mut().filter(|network| network.rtp.packets == 0) {
+                    network.mdi.lose(u64::from(missing));
+                }
+                self.tracks.iter_mut().for_each(|track| track.damaged = true);
+            }
+        }
+        let (role, track) = (state.role, usize::from(state.track));
+        if packet.scrambling != 0 {
+            state.scrambled += 1;
+            self.scrambled(packet.pid, role, now);
+        }
+        if let (Some(pcr), Some(track)) = (packet.pcr(), self.tracks.get_mut(track)) {
+            let (step, verdict) = track.observe(pcr, number, at, packet.discontinuity(), self.nulls > 0);
+            let limit_ticks = self.options.pcr_interval_max.as_micros() as u64 * 27;
+            match step {
+                Step::Continuous { ticks, .. } if ticks > limit_ticks && !track.absence_told => {
+                    self.tallies.raise(Indicator::PcrRepetition, now);
+                }
+                Step::Jump => self.tallies.raise(Indicator::PcrDiscontinuity, now),
+                _ => {}
+            }
+            track.absence_told = false;
+            if matches!(verdict, Verdict::Off(_)) {
+                self.tallies.raise(Indicator::PcrAccuracy, now);
+            }
+        }
+        match role {
+            Role::Sections if packet.scrambling == 0 => {
+                let (psi, repetition, tallies) = (&mut self.psi, &mut self.repetition, &mut self.tallies);
+                let packet_us = packet_us(&self.tracks, self.nulls > 0);
+                self.assembler.push(&packet, |section| {
+                    repetition.observe(packet.pid, section, now, packet_us, tallies);
+                    psi.read(packet.pid, section, now, tallies);
+                });
+            }
+            Role::Elementary { class: Class::Video | Class::Audio, pcr_pid }
+                if packet.unit_start && packet.scrambling == 0 =>
+            {
+                self.time_stamp(&packet, pcr_pid, now, returned);
+            }
+            _ => {}
+        }
+    }
+
+    /// A PES packet of pictures or sound begins.
+    fn time_stamp(&mut self, packet: &Packet<'_>, pcr_pid: u16, now: Occurrence, returned: bool) {
+        let Some(pts) = PesHeader::parse(packet.payload).and_then(|header| header.pts) else { return };
+        let clock = self.pids.get(pcr_pid).map(|state| usize::from(state.track));
+        let clock = clock.and_then(|track| self.tracks.get(track));
+        let clock = clock.and_then(|track| track.at(now.packet, now.at, self.nulls > 0));
+        let Some(state) = self.pids.get_mut(packet.pid) else { return };
+        let stamps = &mut state.pts;
+        stamps.count += 1;
+        if let Some(clock) = clock {
+            let lead = wrapping_distance(clock, pts * PCR_TICKS, CLOCK_MODULUS * PCR_TICKS);
+            stamps.lead_min = stamps.lead_min.min(lead);
+            stamps.lead_max = stamps.lead_max.max(lead);
+        }
+        if let Some(before) = stamps.last_at.replace(now.at) {
+            let interval = now.at.micros_since(before);
+            stamps.interval_us_max = stamps.interval_us_max.max(interval);
+            // A stream that was away has been raised as such.
+            if interval > PTS_US_MAX && !stamps.told && !returned {
+                self.tallies.raise(Indicator::Pts, now);
+            }
+        }
+        stamps.told = false;
+    }
+
+    /// A scrambled packet.
+    fn scrambled(&mut self, on: u16, role: Role, now: Occurrence) {
+        match role {
+            _ if on == pid::PAT => self.tallies.raise(Indicator::Pat, now),
+            Role::Sections if self.psi.programs.iter().any(|program| program.pmt_pid == on) => {
+                self.tallies.raise(Indicator::Pmt, now);
+            }
+            _ => {
+                self.scrambled_since.get_or_insert(now.at);
+            }
+        }
+    }
+
+    /// RTP packets are given up.
+    fn lose_rtp(&mut self, at: Mono, lost: u64) {
+        self.raise(Indicator::RtpLoss, at, None);
+        if let Some(network) = &mut self.network {
+            network.mdi.lose(lost * network.packets_each);
+        }
+    }
+
+    /// What comes next does not follow on what was.
+    fn forget_continuity(&mut self) {
+        for state in self.pids.iter_mut() {
+            state.continuity.forget();
+            self.assembler.reset(state.pid);
+        }
+        self.tracks.iter_mut().for_each(|track| track.damaged = true);
+    }
+
+    /// After a time without packets everything is due anew.
+    fn restart(&mut self, at: Mono) {
+        self.psi.restart(at);
+        self.repetition.restart();
+        for track in &mut self.tracks {
+            track.clock.forget();
+            track.last_at = track.last_at.map(|_| at);
+        }
+        for state in self.pids.iter_mut() {
+            state.pts.last_at = state.pts.last_at.map(|_| at);
+            state.unreferenced_since = None;
+        }
+    }
+
+    fn raise(&mut self, indicator: Indicator, at: Mono, pid: Option<u16>) {
+        self.raise_at(indicator, at, self.packets, pid);
+    }
+
+    fn raise_at(&mut self, indicator: Indicator, at: Mono, packet: u64, pid: Option<u16>) {
+        self.tallies.raise(indicator, Occurrence { packet, at, pid });
+    }
+}
+
+impl Network {
+    fn count(&mut self, at: Mono, bytes: usize) {
+        self.datagrams += 1;
+        if let Some(before) = self.last_at.replace(at) {
+            self.gap_us_max = self.gap_us_max.max(at.micros_since(before));
+        }
+        match self.sizes.iter_mut().find(|(size, count)| *size == bytes || *count == 0) {
+            Some(entry) => *entry = (bytes, entry.1 + 1),
+            None => self.other_sizes += 1,
+        }
+    }
+}
+
+/// The clock that the rate of the multiplex is taken from: the one with the most PCRs.
+fn reference(tracks: &[PcrTrack]) -> Option<&PcrTrack> {
+    tracks.iter().max_by_key(|track| track.intervals)
+}
+
+/// Microseconds of a packet, where the rate is constant.
+fn packet_us(tracks: &[PcrTrack], has_nulls: bool) -> Option<f64> {
+    tracks.first()?.fit.ticks_per_packet(has_nulls).map(|ticks| ticks / 27.0)
+}

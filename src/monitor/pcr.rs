@@ -1,0 +1,456 @@
+//! Program clock references: whether they come often enough, whether they step, and how exact they are.
+
+use crate::media::Mono;
+use crate::wire::ts::{CLOCK_MODULUS, PCR_TICKS, pes::wrapping_distance};
+
+/// Ticks of the PCR's clock in a second.
+pub const TICKS_PER_SECOND: u64 = 27_000_000;
+/// Values of a PCR.
+const MODULUS: u64 = CLOCK_MODULUS * PCR_TICKS;
+/// Ticks that a PCR may advance without a further look (TR 101 290, 2.3.b).
+const STEP_TICKS: i64 = TICKS_PER_SECOND as i64 / 10;
+/// Ticks that the first interval may have: nothing is known yet that it could be held against.
+const FIRST_TICKS: f64 = TICKS_PER_SECOND as f64;
+/// Intervals whose rate is remembered to tell a late PCR from a stepping one.
+const RATES: usize = 16;
+
+/// What a PCR is to the one before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Step {
+    /// There is none before, or the last one is to be forgotten.
+    First,
+    /// It goes on. That may be later than allowed.
+    Continuous {
+        /// Advance, in ticks of 27 MHz.
+        ticks: u64,
+        /// Packets from one to the other.
+        packets: u64,
+    },
+    /// It steps, and says so.
+    Announced,
+    /// It steps.
+    Jump,
+}
+
+/// Tells late from stepping.
+///
+/// TR 101 290 raises 2.3.b for any difference outside 0 to 100 ms, so that a PCR that is merely late raises it with 2.3.a.
+/// Here a difference above 100 ms is a step only if neither the packets nor the time that have passed explain it.
+#[derive(Clone, Debug, Default)]
+pub struct PcrClock {
+    last: Option<(u64, u64, Option<Mono>)>,
+    /// Ticks per packet of recent intervals.
+    rates: [f32; RATES],
+    known: usize,
+    next: usize,
+}
+
+impl PcrClock {
+    /// The next PCR with its packet's number, and when it arrived, where that is more than a conclusion from PCRs.
+    pub fn step(&mut self, pcr: u64, packet: u64, at: Option<Mono>, announced: bool) -> Step {
+        let Some((last, last_packet, last_at)) = self.last.replace((pcr, packet, at)) else {
+            return Step::First;
+        };
+        if announced {
+            return Step::Announced;
+        }
+        let ticks = wrapping_distance(last, pcr, MODULUS);
+        let packets = packet.saturating_sub(last_packet);
+        let elapsed = at.zip(last_at).map(|(at, last_at)| at.micros_since(last_at));
+        if ticks < 0 || (ticks > STEP_TICKS && !self.explains(ticks as f64, packets as f64, elapsed)) {
+            return Step::Jump;
+        }
+        if let Some(rate) = self.rates.get_mut(self.next)
+            && packets > 0
+            && ticks > 0
+        {
+            *rate = (ticks as f64 / packets as f64) as f32;
+            self.next = (self.next + 1) % RATES;
+            self.known = (self.known + 1).min(RATES);
+        }
+        Step::Continuous { ticks: ticks as u64, packets }
+    }
+
+    fn explains(&self, ticks: f64, packets: f64, elapsed_us: Option<u64>) -> bool {
+        let by_time = elapsed_us.is_some_and(|us| (ticks - us as f64 * 27.0).abs() <= ticks / 4.0);
+        let rates = self.rates.iter().take(self.known).map(|rate| f64::from(*rate));
+        let (slowest, fastest) = rates.fold((0.0f64, f64::MAX), |(s, f), rate| (s.max(rate), f.min(rate)));
+        let by_packets = if self.known == 0 {
+            ticks <= FIRST_TICKS
+        } else {
+            // A constant rate explains exactly what it explains; a variable one may be slower than it ever was.
+            let slack = if slowest < fastest * 1.02 { 1.1 } else { 4.0 };
+            ticks <= packets * slowest * slack
+        };
+        by_time || by_packets
+    }
+
+    /// The next PCR begins anew: what was between is not known.
+    pub fn forget(&mut self) {
+        self.last = None;
+    }
+
+    /// The last PCR, with its packet's number and its time.
+    pub fn last(&self) -> Option<(u64, u64, Option<Mono>)> {
+        self.last
+    }
+}
+
+/// PCRs that the fit looks back on: at the usual 25 to 50 a second a bit more than a second.
+const FIT_POINTS: usize = 64;
+/// PCRs that it takes to know a rate well enough to judge the next one.
+const FIT_MIN: usize = 8;
+/// Outliers in a row after which the rate is taken for a new one.
+const OUTLIERS_MAX: u32 = 16;
+/// Ticks that a PCR may be off: 500 ns (2.4).
+pub const ACCURACY_TICKS: f64 = 13.5;
+/// Share of the mean interval that the PCRs of a constant rate lie off their line, at most. Frames of a variable one
+/// scatter by far more than that.
+const CONSTANT_SCATTER: f64 = 0.05;
+/// The same in ticks (10 us) for a stream without null packets, which may be variable and only look constant.
+const CONSTANT_TICKS: f64 = 270.0;
+
+/// What the fit says about a PCR.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verdict {
+    /// The rate is not constant, or not known yet.
+    Unknown,
+    /// So many ticks off the line, within the limit.
+    Exact(f64),
+    /// Off by whole packets: some are missing, or came twice, and the clock is right.
+    Shifted,
+    /// So many ticks off the line, beyond the limit.
+    Off(f64),
+}
+
+/// A constant rate through the last PCRs, in the domain of positions: ticks over packets. Arrival times do not matter.
+#[derive(Clone, Debug)]
+pub struct Fit {
+    /// (packets, ticks) since the fit began.
+    points: [(i64, i64); FIT_POINTS],
+    len: usize,
+    next: usize,
+    now: (i64, i64),
+    outliers: u32,
+}
+
+/// A line, and how well it goes through the points.
+struct Line {
+    centre: (f64, f64),
+    /// Ticks a packet.
+    slope: f64,
+    constant: bool,
+}
+
+impl Default for Fit {
+    fn default() -> Fit {
+        Fit { points: [(0, 0); FIT_POINTS], len: 0, next: 0, now: (0, 0), outliers: 0 }
+    }
+}
+
+impl Fit {
+    /// Begins anew with a PCR that nothing connects to those before.
+    pub fn restart(&mut self) {
+        *self = Fit::default();
+        self.keep();
+    }
+
+    /// The next PCR, by its distance to the one before. `has_nulls`: the stream is filled up to a rate.
+    pub fn judge(&mut self, packets: u64, ticks: u64, has_nulls: bool) -> Verdict {
+        self.now.0 += packets as i64;
+        self.now.1 += ticks as i64;
+        let Some(line) = self.line(has_nulls).filter(|line| line.constant) else {
+            self.keep();
+            return Verdict::Unknown;
+        };
+        let off = self.now.1 as f64 - (line.centre.1 + line.slope * (self.now.0 as f64 - line.centre.0));
+        if off.abs() <= ACCURACY_TICKS {
+            self.outliers = 0;
+            self.keep();
+            return Verdict::Exact(off);
+        }
+        let packets = (off / line.slope).round();
+        if packets != 0.0 && (off - packets * line.slope).abs() <= ACCURACY_TICKS {
+            self.now.0 += packets as i64;
+            self.keep();
+            return Verdict::Shifted;
+        }
+        self.outliers += 1;
+        if self.outliers >= OUTLIERS_MAX {
+            self.restart();
+        }
+        Verdict::Off(off)
+    }
+
+    /// Whether the rate is constant; `None`: not known yet.
+    pub fn is_constant(&self, has_nulls: bool) -> Option<bool> {
+        self.line(has_nulls).map(|line| line.constant)
+    }
+
+    /// Ticks a packet, if the rate is constant.
+    pub fn ticks_per_packet(&self, has_nulls: bool) -> Option<f64> {
+        self.line(has_nulls).filter(|line| line.constant).map(|line| line.slope)
+    }
+
+    fn keep(&mut self) {
+        if let Some(point) = self.points.get_mut(self.next) {
+            *point = self.now;
+            self.next = (self.next + 1) % FIT_POINTS;
+            self.len = (self.len + 1).min(FIT_POINTS);
+        }
+    }
+
+    /// Least squares through the points.
+    fn line(&self, has_nulls: bool) -> Option<Line> {
+        if self.len < FIT_MIN {
+            return None;
+        }
+        let count = self.len as f64;
+        // Relative to the newest, so that no digits are lost however long the stream runs.
+        let points = || {
+            let relative = |&(x, y): &(i64, i64)| ((x - self.now.0) as f64, (y - self.now.1) as f64);
+            self.points.iter().take(self.len).map(relative)
+        };
+        let (sum_x, sum_y) = points().fold((0.0, 0.0), |(sx, sy), (x, y)| (sx + x, sy + y));
+        let (mean_x, mean_y) = (sum_x / count, sum_y / count);
+        let (xx, xy) = points().fold((0.0, 0.0), |(xx, xy), (x, y)| {
+            (xx + (x - mean_x) * (x - mean_x), xy + (x - mean_x) * (y - mean_y))
+        });
+        if xx <= 0.0 || xy <= 0.0 {
+            return None;
+        }
+        let slope = xy / xx;
+        let (mut squares, mut worst, mut first, mut last) = (0.0, 0.0f64, f64::MAX, f64::MIN);
+        for (x, y) in points() {
+            let off = (y - mean_y) - slope * (x - mean_x);
+            squares += off * off;
+            worst = worst.max(off.abs());
+            (first, last) = (first.min(y), last.max(y));
+        }
+        let interval = (last - first) / (count - 1.0);
+        let straight = (squares / count).sqrt() <= interval * CONSTANT_SCATTER;
+        let constant = straight && (has_nulls || worst <= CONSTANT_TICKS);
+        let centre = (mean_x + self.now.0 as f64, mean_y + self.now.1 as f64);
+        Some(Line { centre, slope, constant })
+    }
+}
+
+/// All that is kept about the PCRs of one PID.
+#[derive(Clone, Debug)]
+pub(super) struct PcrTrack {
+    pub pid: u16,
+    pub clock: PcrClock,
+    pub fit: Fit,
+    pub count: u64,
+    /// Longest and added up continuous intervals, in ticks.
+    pub interval_max: u64,
+    pub ticks: u64,
+    /// Packets and number of these intervals.
+    pub packets: u64,
+    pub intervals: u64,
+    /// Intervals above 40 ms, whatever the limit is.
+    pub above_40_ms: u64,
+    /// PCRs that were held against a constant rate, and the largest distance from it, in ticks.
+    pub judged: u64,
+    pub worst: f64,
+    /// When the last one came.
+    pub last_at: Option<Mono>,
+    /// That none comes has been raised.
+    pub absence_told: bool,
+    /// Packets were lost since the last one.
+    pub damaged: bool,
+}
+
+impl PcrTrack {
+    pub fn new(pid: u16) -> PcrTrack {
+        PcrTrack {
+            pid,
+            clock: PcrClock::default(),
+            fit: Fit::default(),
+            count: 0,
+            interval_max: 0,
+            ticks: 0,
+            packets: 0,
+            intervals: 0,
+            above_40_ms: 0,
+            judged: 0,
+            worst: 0.0,
+            last_at: None,
+            absence_told: false,
+            damaged: false,
+        }
+    }
+
+    /// A PCR; tells whether it steps without saying so, how long its interval was if it is continuous (in ticks), and
+    /// how exact it is.
+    pub fn observe(
+        &mut self,
+        pcr: u64,
+        packet: u64,
+        at: Mono,
+        announced: bool,
+        has_nulls: bool,
+    ) -> (Step, Verdict) {
+        self.count += 1;
+        self.last_at = Some(at);
+        let step = self.clock.step(pcr, packet, Some(at), announced);
+        let Step::Continuous { ticks, packets } = step else {
+            self.fit.restart();
+            self.damaged = false;
+            return (step, Verdict::Unknown);
+        };
+        self.ticks += ticks;
+        self.packets += packets;
+        self.intervals += 1;
+        self.interval_max = self.interval_max.max(ticks);
+        self.above_40_ms += u64::from(ticks > TICKS_PER_SECOND / 25);
+        if std::mem::take(&mut self.damaged) {
+            // Positions mean nothing where packets are missing.
+            self.fit.restart();
+            return (step, Verdict::Unknown);
+        }
+        let verdict = self.fit.judge(packets, ticks, has_nulls);
+        if let Verdict::Exact(off) | Verdict::Off(off) = verdict {
+            self.judged += 1;
+            self.worst = self.worst.max(off.abs());
+        }
+        (step, verdict)
+    }
+
+    /// The rate of the whole multiplex by this clock, in bits a second.
+    pub fn mux_rate_bps(&self) -> Option<f64> {
+        let bits = self.packets as f64 * super::PACKET_BITS as f64;
+        (self.ticks > 0).then(|| bits * TICKS_PER_SECOND as f64 / self.ticks as f64)
+    }
+
+    /// The clock's value at a later packet, in ticks.
+    pub fn at(&self, packet: u64, at: Mono, has_nulls: bool) -> Option<u64> {
+        let (pcr, since, _) = self.clock.last()?;
+        let ahead = match self.fit.ticks_per_packet(has_nulls) {
+            Some(ticks) => packet.saturating_sub(since) as f64 * ticks,
+            None => at.micros_since(self.last_at?) as f64 * 27.0,
+        };
+        Some((pcr + ahead as u64) % MODULUS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = TICKS_PER_SECOND / 1000;
+
+    fn steps(rows: &[(u64, u64)]) -> Vec<Step> {
+        let mut clock = PcrClock::default();
+        rows.iter().map(|(ms, packet)| clock.step(ms * MS % MODULUS, *packet, None, false)).collect()
+    }
+
+    fn ends_with_jump(rows: &[(u64, u64)]) -> bool {
+        steps(rows).last() == Some(&Step::Jump)
+    }
+
+    #[test]
+    fn late_is_not_stepping() {
+        let regular = [(0, 0), (40, 100), (80, 200), (120, 300)];
+        let after = |ms: u64, packet: u64| [&regular[..], &[(120 + ms, 300 + packet)]].concat();
+        for (what, rows, jump) in [
+            ("on time", after(40, 100), false),
+            ("late, and so are the packets", after(110, 275), false),
+            ("nothing explains 110 ms", after(110, 100), true),
+            ("seconds", after(5000, 100), true),
+            ("the same again", after(0, 1), false),
+            ("a gap at the start", vec![(0, 0), (900, 10)], false),
+            ("a step at the start", vec![(0, 0), (1100, 10)], true),
+            ("a variable rate that slows down", vec![(0, 0), (40, 100), (80, 120), (300, 170)], false),
+        ] {
+            assert_eq!(ends_with_jump(&rows), jump, "{what}");
+        }
+        assert!(ends_with_jump(&[(5000, 0), (4999, 1)]), "backwards");
+        let wrap = MODULUS / MS;
+        assert!(!ends_with_jump(&[(wrap - 20, 0), (wrap + 20, 1)]), "the end of the clock is no step");
+    }
+
+    #[test]
+    fn time_explains_and_an_announcement_excuses() {
+        let mut clock = PcrClock::default();
+        let at = |ms: u64| Some(Mono::from_micros(ms * 1000));
+        for n in 0..5 {
+            clock.step(n * 40 * MS, n * 100, at(n * 40), false);
+        }
+        assert!(
+            matches!(clock.step(1160 * MS, 450, at(1170), false), Step::Continuous { .. }),
+            "datagrams lost"
+        );
+        assert_eq!(clock.step(9000 * MS, 500, at(1200), true), Step::Announced);
+        assert_eq!(clock.step(19_000 * MS, 600, at(1240), false), Step::Jump);
+        clock.forget();
+        assert_eq!(clock.step(0, 700, at(1280), false), Step::First);
+    }
+
+    /// Intervals of 100 packets at 4 Mbit/s, with this many nanoseconds added to each PCR.
+    fn verdicts(offs_ns: &[i64], lost: &[(usize, i64)]) -> Vec<Verdict> {
+        let ticks_at = |packet: i64| packet * 1504 * 27 / 4;
+        let (mut fit, mut last, mut seen) = (Fit::default(), (0, 0), Vec::new());
+        fit.restart();
+        for (n, off) in offs_ns.iter().enumerate() {
+            let packet = (n as i64 + 1) * 100;
+            let missing: i64 = lost.iter().filter(|(at, _)| *at <= n).map(|(_, count)| count).sum();
+            let now = (packet - missing, ticks_at(packet) + off * 27 / 1000);
+            seen.push(fit.judge((now.0 - last.0) as u64, (now.1 - last.1) as u64, true));
+            last = now;
+        }
+        seen
+    }
+
+    fn is_off(verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::Off(_))
+    }
+
+    #[test]
+    fn exact_off_and_shifted() {
+        let clean = verdicts(&[0; 200], &[]);
+        assert!(clean.iter().take(7).all(|v| *v == Verdict::Unknown));
+        assert!(
+            clean.iter().skip(7).all(|v| matches!(v, Verdict::Exact(off) if off.abs() < 1.0)),
+            "{clean:?}"
+        );
+
+        let mut one = [0; 200];
+        one[100] = 600;
+        let seen = verdicts(&one, &[]);
+        assert_eq!(seen.iter().filter(|v| is_off(v)).count(), 1);
+        assert!(matches!(seen[100], Verdict::Off(off) if (off - 16.2).abs() < 1.0), "{:?}", seen[100]);
+        one[100] = 400;
+        assert!(!verdicts(&one, &[]).iter().any(is_off));
+
+        for missing in [1, 7, 70, -1] {
+            let seen = verdicts(&[0; 200], &[(100, missing)]);
+            assert_eq!(seen.iter().position(|v| *v == Verdict::Shifted), Some(100), "{missing} packets");
+            assert!(!seen.iter().any(is_off));
+        }
+    }
+
+    #[test]
+    fn a_variable_rate_is_not_judged() {
+        let offs: Vec<i64> = (0..200i64).map(|n| (n * n * 7919 % 40_000 - 20_000) * 1000).collect();
+        let seen = verdicts(&offs, &[]);
+        assert!(seen.iter().all(|v| *v == Verdict::Unknown));
+        // Jitter of a millisecond is one of a constant rate, and far too much.
+        let offs: Vec<i64> = offs.iter().map(|off| off / 20).collect();
+        assert!(verdicts(&offs, &[]).iter().filter(|v| is_off(v)).count() > 50);
+    }
+
+    #[test]
+    fn a_new_rate_is_found() {
+        let mut fit = Fit::default();
+        fit.restart();
+        let interval = |rate: u64| 100 * 1504 * TICKS_PER_SECOND / rate;
+        for _ in 0..100 {
+            fit.judge(100, interval(4_000_000), true);
+        }
+        let off = (0..100).filter(|_| is_off(&fit.judge(100, interval(4_100_000), true))).count();
+        assert!((1..=OUTLIERS_MAX as usize).contains(&off), "{off}");
+        let rate = 1504.0 * 27e6 / fit.ticks_per_packet(true).unwrap();
+        assert!((rate - 4_100_000.0).abs() < 1.0, "{rate}");
+    }
+}
