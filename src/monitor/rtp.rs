@@ -98,7 +98,7 @@ impl Sequence {
     /// Gives up what has been missing for too long; returns how many packets that were.
     pub fn settle(&mut self, at: Mono) -> u64 {
         let Some(state) = &mut self.state else { return 0 };
-        if !state.open_since.is_some_and(|since| at.micros_since(since) >= LATE_US) {
+        if state.open_since.is_none_or(|since| at.micros_since(since) < LATE_US) {
             return 0;
         }
         let lost = u64::from((!state.settled).count_ones());

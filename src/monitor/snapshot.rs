@@ -202,7 +202,7 @@ fn network(network: &Network) -> NetworkReport {
             mlr_max: mdi.mlr_max,
             lost_packets: mdi.lost_total,
         },
-        rtp: (rtp.packets > 0).then(|| RtpReport {
+        rtp: (rtp.packets > 0).then_some(RtpReport {
             packets: rtp.packets,
             payload_type: rtp.payload_type,
             ssrc: rtp.ssrc,

@@ -142,7 +142,7 @@ impl DatagramSync {
     /// Splits a payload and tells what it finds. Returns the bytes at its end that are no packet.
     pub fn split<'a>(&mut self, payload: &'a [u8], mut tell: impl FnMut(Unit<'a>)) -> usize {
         // 204 bytes each are rare on networks, and only taken for that if nothing else fits.
-        let wide = payload.len() % PACKET_BYTES != 0 && payload.len() % STRIDES[2] == 0;
+        let wide = !payload.len().is_multiple_of(PACKET_BYTES) && payload.len().is_multiple_of(STRIDES[2]);
         let stride = if wide { STRIDES[2] } else { PACKET_BYTES };
         let mut rest = payload;
         while let Some(bytes) = rest.first_chunk::<PACKET_BYTES>() {

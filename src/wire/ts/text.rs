@@ -28,6 +28,8 @@ fn displayed(c: char) -> Option<char> {
         '\u{8A}' | '\u{E08A}' | '\n' => Some(' '),
         // Emphasis on and off, and what other private controls there may be.
         '\u{E080}'..='\u{E09F}' => None,
+        // What turns the direction of everything behind it has no place in a table.
+        '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => None,
         c if c.is_control() => None,
         c => Some(c),
     }
@@ -272,6 +274,7 @@ mod tests {
             ("a set that is not read", &[0x13, b'C', 0xD6, b'1'], "C\u{FFFD}1"),
             ("emphasis and a line break", &[0x86, b'a', 0x87, 0x8A, b'b'], "a b"),
             ("terminal control", &[0x15, 0x1B, b'[', b'2', b'J', 0x0D], "[2J"),
+            ("direction turned", &[0x15, 0xE2, 0x80, 0xAE, b'a'], "a"),
             ("nothing", &[], ""),
             ("a choice alone", &[0x10], ""),
         ] {
