@@ -89,7 +89,7 @@ fn summary(analysis: &Analysis, paint: Paint) -> Vec<String> {
     if let (Kind::Capture, Some(destination)) = (analysis.kind, analysis.destination) {
         what += &format!(", to {destination}");
     }
-    let rate = report.mux_rate.as_ref().map_or("no PCR, so no rate and no times".to_owned(), |rate| {
+    let rate = report.mux_rate.as_ref().map_or("rate unknown: fewer than two PCRs".to_owned(), |rate| {
         let kind = match rate.constant {
             Some(true) => " constant",
             Some(false) => " variable",

@@ -82,6 +82,8 @@ pub struct Monitor {
     assembler: Assembler,
     tracks: Vec<PcrTrack>,
     sync: DatagramSync,
+    /// Times that tables may be applied before the next sweep.
+    applications: u32,
     /// Packets are being read: synchronisation is not lost.
     in_sync: bool,
     silent: bool,
@@ -135,6 +137,7 @@ impl Monitor {
             assembler: Assembler::new(),
             tracks: Vec::new(),
             sync: DatagramSync::default(),
+            applications: sweep::APPLICATIONS,
             in_sync: false,
             silent: false,
             packets: 0,
@@ -281,8 +284,13 @@ impl Monitor {
             return;
         }
         self.malformed += u64::from(packet.malformed);
-        let Some((state, new)) = self.pids.touch(packet.pid, at) else { return };
+        let Some((_, new)) = self.pids.touch(packet.pid, at) else { return };
         self.psi.dirty |= new;
+        if self.psi.dirty && self.applications > 0 {
+            self.applications -= 1;
+            self.apply_tables(at);
+        }
+        let Some(state) = self.pids.get_mut(packet.pid) else { return };
         state.packets += 1;
         state.window_packets += 1;
         state.last_at = at;

@@ -51,9 +51,9 @@ impl Monitor {
     fn mux_rate(&self) -> Option<MuxRate> {
         let track = reference(&self.tracks)?;
         Some(MuxRate {
-            mean_bps: track.mux_rate_bps()?,
-            min_bps: self.window.min_bps,
-            max_bps: self.window.max_bps,
+            mean_bps: track.mux_rate_bps()?.round(),
+            min_bps: self.window.min_bps.map(f64::round),
+            max_bps: self.window.max_bps.map(f64::round),
             constant: track.fit.is_constant(self.nulls > 0),
         })
     }
@@ -144,7 +144,7 @@ impl Monitor {
 }
 
 fn mean_bps(packets: u64, seconds: f64) -> Option<f64> {
-    (seconds > 0.0).then(|| (packets * PACKET_BITS) as f64 / seconds)
+    (seconds > 0.0).then(|| ((packets * PACKET_BITS) as f64 / seconds).round())
 }
 
 fn service(program: &Program) -> ServiceReport {

@@ -1,4 +1,4 @@
-//! What only time can tell: absences. And what tables change about PIDs, at most a hundred times a second however often
+//! What only time can tell: absences. And what tables change about PIDs, a bounded number of times a second however often
 //! they change (attack T2).
 
 use super::indicator::{Indicator, Occurrence};
@@ -10,6 +10,9 @@ use std::time::Duration;
 
 /// Time between two looks.
 const SWEEP: Duration = Duration::from_millis(10);
+/// Times that changed tables and new PIDs are applied at once between two looks; more of them wait for the next. The start
+/// of a stream has some six: two tables and its PIDs.
+pub(super) const APPLICATIONS: u32 = 8;
 /// Time between two looks at everything that has seconds of time.
 const SLOW_SWEEP: Duration = Duration::from_millis(100);
 /// While nothing has come for that long, nothing is overdue: either it becomes silence, or it comes together.
@@ -28,6 +31,7 @@ impl Monitor {
     /// Looks at everything that may be overdue.
     pub(super) fn sweep(&mut self, at: Mono) {
         self.next_sweep = at + SWEEP;
+        self.applications = APPLICATIONS;
         if self.first_at.is_none() {
             return;
         }
@@ -171,7 +175,7 @@ impl Monitor {
     }
 
     /// Gives each PID the role that tables give it now, and each clock a track.
-    fn apply_tables(&mut self, at: Mono) {
+    pub(super) fn apply_tables(&mut self, at: Mono) {
         self.psi.dirty = false;
         for state in self.pids.iter_mut() {
             state.role = Role::fixed(state.pid);
