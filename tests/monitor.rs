@@ -315,6 +315,42 @@ fn a_clean_stream_raises_nothing_and_is_described() {
     assert!(network.mdi.df_ms_max.unwrap() < 6.0, "one datagram, evenly spaced: {:?}", network.mdi);
 }
 
+/// Five minutes, and the clocks of 33 bits end in the first of them.
+#[test]
+fn a_long_clean_stream_raises_nothing() {
+    let options = Options { pcr_interval_max: Duration::from_millis(40), ..Options::default() };
+    let mut monitor = Monitor::new(options);
+    let origin = ((1u64 << 33) - 20 * 90_000) * 300;
+    for (n, packet) in stream::Clean::from(origin).take(at_ms(300_000)).enumerate() {
+        monitor.handle_datagram(time_of(n), &packet.bytes);
+    }
+    let report = monitor.report();
+    assert_eq!(raised(&report), Vec::<&str>::new(), "{:#?}", report.indicators);
+    assert!(
+        report.duration_seconds > 299.0 && report.pcrs[0].accuracy_ns_max.unwrap() < 100.0,
+        "{:?}",
+        report.pcrs
+    );
+    let leads = report.pids.iter().filter_map(|entry| entry.pts_lead_ms_max);
+    assert!(leads.into_iter().all(|lead| lead < 502.0), "{:?}", report.pids);
+}
+
+/// What the network bunches together has a figure of its own and is no fault of the stream.
+#[test]
+fn jitter_of_the_network_raises_nothing() {
+    let options = Options { pcr_interval_max: Duration::from_millis(40), ..Options::default() };
+    let mut monitor = Monitor::new(options);
+    for (n, datagram) in clean(20).chunks(7).enumerate() {
+        // All that was sent in 60 ms comes at once.
+        let us = time_of(n * 7).as_micros().next_multiple_of(60_000);
+        monitor.handle_datagram(Mono::from_micros(us), &stream::bytes(datagram));
+    }
+    let report = monitor.report();
+    assert_eq!(raised(&report), Vec::<&str>::new(), "{:#?}", report.indicators);
+    let df = report.network.unwrap().mdi.df_ms_max.unwrap();
+    assert!((50.0..75.0).contains(&df), "{df}");
+}
+
 #[test]
 fn the_limit_of_pcr_intervals_is_an_option() {
     let mut packets = clean(4);

@@ -156,7 +156,7 @@ fn files_of_gstreamer() {
         let pipeline = format!(
             "videotestsrc num-buffers=150 ! video/x-raw,width=320,height=180,framerate=25/1 \
              ! x264enc tune=zerolatency key-int-max=25 bitrate=800 ! h264parse ! {mux} ! filesink location={} \
-             audiotestsrc num-buffers=281 samplesperbuffer=1024 ! audio/x-raw,rate=48000 ! avenc_aac ! aacparse ! m.",
+             audiotestsrc num-buffers=281 samplesperbuffer=1024 ! audio/x-raw,rate=48000 ! voaacenc ! aacparse ! m.",
             text(&file)
         );
         process::run("GStreamer", Command::new(&gst).arg("-q").args(pipeline.split_whitespace()), LIMIT);
@@ -231,11 +231,14 @@ fn a_capture_of_two_channels() {
     let path = folder.path().join("two.pcap");
     let mut file: Vec<u8> =
         [0xA1B2_3C4Du32, 0x0002_0004, 0, 0, 65535, 101].iter().flat_map(|n| n.to_le_bytes()).collect();
-    for (n, seven) in stream::clean(3).chunks(7).enumerate() {
+    let packets = stream::clean(3);
+    let lost =
+        500 + packets.chunks(7).skip(500).position(|seven| seven.iter().all(|p| p.what == "video")).unwrap();
+    for (n, seven) in packets.chunks(7).enumerate() {
         let ns = stream::ticks(n * 7) * 1000 / 27;
         for group in [1, 2] {
             // Of the second channel one datagram is missing.
-            if (group, n) == (2, 500) {
+            if (group, n) == (2, lost) {
                 continue;
             }
             let payload = stream::bytes(seven);

@@ -1,6 +1,8 @@
 //! A transport stream made packet by packet from the tables of the standard, for tests that break it. It shares no line
 //! with `src/`: a reader and a writer by one hand agree on their mistakes.
 
+use std::collections::{HashMap, VecDeque};
+
 /// Bits a second of the whole multiplex.
 pub const RATE: u64 = 4_000_000;
 pub const VIDEO: u16 = 0x100;
@@ -127,21 +129,43 @@ fn media(pid: u16, start: Option<(u8, u64)>) -> [u8; 188] {
     bytes
 }
 
-/// `seconds` of a constant rate: PAT and PMT each 100 ms, SDT each second, a PCR each 35 ms, 25 pictures a second of ten
-/// packets, sound each 64 ms, half a second in front of the clock, and nulls.
+/// `seconds` of [`Clean`], its clock from 0 on.
 pub fn clean(seconds: u64) -> Vec<Packet> {
-    let count = at_ms(seconds * 1000);
-    let mut queue = std::collections::VecDeque::new();
-    let mut next = [0u64; 5];
-    let mut packets = Vec::with_capacity(count);
-    for n in 0..count {
+    Clean::from(0).take(at_ms(seconds * 1000)).collect()
+}
+
+/// A constant rate without end: PAT and PMT each 100 ms, SDT each second, a PCR each 35 ms, 25 pictures a second of ten
+/// packets, sound each 64 ms, half a second in front of the clock, and nulls.
+pub struct Clean {
+    /// Ticks of 27 MHz at which the clock begins.
+    origin: u64,
+    n: usize,
+    queue: VecDeque<(&'static str, [u8; 188])>,
+    /// When each kind is due next, in milliseconds.
+    due: [u64; 5],
+    counters: HashMap<u16, u8>,
+}
+
+impl Clean {
+    pub fn from(origin: u64) -> Clean {
+        Clean { origin, n: 0, queue: VecDeque::new(), due: [0; 5], counters: HashMap::new() }
+    }
+}
+
+impl Iterator for Clean {
+    type Item = Packet;
+
+    fn next(&mut self) -> Option<Packet> {
+        let n = self.n;
+        self.n += 1;
         let now_ms = ticks(n) / 27_000;
-        let pts = now_ms * 90 + 45_000;
+        let pts = (self.origin / 300 + now_ms * 90 + 45_000) % (1 << 33);
         for (entry, interval) in [100, 100, 1000, 40, 64].into_iter().enumerate() {
-            if now_ms < next[entry] {
+            if now_ms < self.due[entry] {
                 continue;
             }
-            next[entry] += interval;
+            self.due[entry] += interval;
+            let queue = &mut self.queue;
             match entry {
                 0 => queue.push_back(("psi", section_packet(0, &pat()))),
                 1 => queue.push_back(("psi", section_packet(PMT, &pmt()))),
@@ -156,35 +180,39 @@ pub fn clean(seconds: u64) -> Vec<Packet> {
                 }
             }
         }
-        let pcr_every = at_ms(35);
-        let (what, bytes) = if n % pcr_every == 0 {
+        let (what, bytes) = if n % at_ms(35) == 0 {
             let mut bytes = [0xFF; 188];
             bytes[..6].copy_from_slice(&[0x47, 0x01, 0x00, 0x20, 183, 0x10]);
-            bytes[6..12].copy_from_slice(&pcr_bytes(ticks(n)));
+            bytes[6..12].copy_from_slice(&pcr_bytes(self.origin + ticks(n)));
             ("pcr", bytes)
         } else {
-            queue.pop_front().unwrap_or_else(|| {
+            self.queue.pop_front().unwrap_or_else(|| {
                 let mut bytes = [0xFF; 188];
                 bytes[..4].copy_from_slice(&[0x47, 0x1F, 0xFF, 0x10]);
                 ("null", bytes)
             })
         };
-        packets.push(Packet { bytes, what });
+        let mut packet = Packet { bytes, what };
+        count(&mut self.counters, &mut packet);
+        Some(packet)
     }
-    count_up(&mut packets);
-    packets
 }
 
 /// Sets all counters as a multiplexer would.
 pub fn count_up(packets: &mut [Packet]) {
-    let mut counters = std::collections::HashMap::new();
-    for packet in packets.iter_mut().filter(|packet| packet.what != "null") {
-        let counter = counters.entry(packet.pid()).or_insert(0u8);
-        if packet.bytes[3] & 0x10 != 0 {
-            *counter = (*counter + 1) & 0x0F;
-        }
-        packet.bytes[3] = packet.bytes[3] & 0xF0 | *counter;
+    let mut counters = HashMap::new();
+    packets.iter_mut().for_each(|packet| count(&mut counters, packet));
+}
+
+fn count(counters: &mut HashMap<u16, u8>, packet: &mut Packet) {
+    if packet.what == "null" {
+        return;
     }
+    let counter = counters.entry(packet.pid()).or_insert(0);
+    if packet.bytes[3] & 0x10 != 0 {
+        *counter = (*counter + 1) & 0x0F;
+    }
+    packet.bytes[3] = packet.bytes[3] & 0xF0 | *counter;
 }
 
 /// All bytes.
