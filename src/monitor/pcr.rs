@@ -242,12 +242,13 @@ pub(super) struct PcrTrack {
     pub clock: PcrClock,
     pub fit: Fit,
     pub count: u64,
-    /// Longest and added up continuous intervals, in ticks.
-    pub interval_max: u64,
-    pub ticks: u64,
-    /// Packets and number of these intervals.
-    pub packets: u64,
+    /// Continuous intervals, the longest and all together, in ticks.
     pub intervals: u64,
+    pub interval_max: u64,
+    pub interval_sum: u64,
+    /// Packets and ticks of those in which none is known to be missing.
+    whole_packets: u64,
+    whole_ticks: u64,
     /// Intervals above 40 ms, whatever the limit is.
     pub above_40_ms: u64,
     /// PCRs that were held against a constant rate, and the largest distance from it, in ticks.
@@ -268,10 +269,11 @@ impl PcrTrack {
             clock: PcrClock::default(),
             fit: Fit::default(),
             count: 0,
-            interval_max: 0,
-            ticks: 0,
-            packets: 0,
             intervals: 0,
+            interval_max: 0,
+            interval_sum: 0,
+            whole_packets: 0,
+            whole_ticks: 0,
             above_40_ms: 0,
             judged: 0,
             worst: 0.0,
@@ -299,8 +301,7 @@ impl PcrTrack {
             self.damaged = false;
             return (step, Verdict::Unknown);
         };
-        self.ticks += ticks;
-        self.packets += packets;
+        self.interval_sum += ticks;
         self.intervals += 1;
         self.interval_max = self.interval_max.max(ticks);
         self.above_40_ms += u64::from(ticks > TICKS_PER_SECOND / 25);
@@ -310,6 +311,10 @@ impl PcrTrack {
             return (step, Verdict::Unknown);
         }
         let verdict = self.fit.judge(packets, ticks, has_nulls);
+        if verdict != Verdict::Shifted {
+            self.whole_packets += packets;
+            self.whole_ticks += ticks;
+        }
         if let Verdict::Exact(off) | Verdict::Off(off) = verdict {
             self.judged += 1;
             self.worst = self.worst.max(off.abs());
@@ -319,8 +324,8 @@ impl PcrTrack {
 
     /// The rate of the whole multiplex by this clock, in bits a second.
     pub fn mux_rate_bps(&self) -> Option<f64> {
-        let bits = self.packets as f64 * super::PACKET_BITS as f64;
-        (self.ticks > 0).then(|| bits * TICKS_PER_SECOND as f64 / self.ticks as f64)
+        let bits = self.whole_packets as f64 * super::PACKET_BITS as f64;
+        (self.whole_ticks > 0).then(|| bits * TICKS_PER_SECOND as f64 / self.whole_ticks as f64)
     }
 
     /// The clock's value at a later packet, in ticks.

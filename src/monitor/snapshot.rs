@@ -177,7 +177,7 @@ fn pcr(track: &PcrTrack) -> PcrReport {
     PcrReport {
         pid: track.pid,
         count: track.count,
-        interval_ms_mean: ms(track.ticks as f64 / track.intervals.max(1) as f64),
+        interval_ms_mean: ms(track.interval_sum as f64 / track.intervals.max(1) as f64),
         interval_ms_max: ms(track.interval_max as f64),
         intervals_above_40_ms: track.above_40_ms,
         accuracy_ns_max: (track.judged > 0).then(|| track.worst * 1e9 / TICKS_PER_SECOND as f64),

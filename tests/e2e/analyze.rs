@@ -4,6 +4,7 @@ use crate::stream;
 use crate::support::process::{self, Process, program, static_ffmpeg};
 use crate::support::share_machine;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -326,5 +327,39 @@ fn what_cannot_be_analysed_is_said() {
             "{arguments:?}: {exit}\n{said}"
         );
         assert!(!said.contains("panicked"), "{said}");
+    }
+}
+
+/// Names of all fields, at any depth.
+fn fields(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => object.iter().for_each(|(name, inner)| {
+            found.insert(name.clone());
+            fields(inner, found);
+        }),
+        Value::Array(list) => list.iter().for_each(|inner| fields(inner, found)),
+        _ => {}
+    }
+}
+
+/// The page that people read names every field and every indicator.
+#[test]
+fn everything_is_documented() {
+    let _shared = share_machine();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/analyze.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, report) = report(&[text(&vector("rtp_mp2t_fec_5x5.pcap"))]);
+    let mut names = BTreeSet::new();
+    fields(&report, &mut names);
+    assert!(names.len() > 60, "{names:?}");
+    let unknown: Vec<_> = names
+        .iter()
+        .filter(|name| ![format!("`{name}`"), format!("`{name}[]`")].iter().any(|n| page.contains(n)))
+        .collect();
+    assert!(unknown.is_empty(), "docs/analyze.md does not name {unknown:?}");
+    for entry in report["indicators"].as_array().unwrap() {
+        let id = entry["id"].as_str().filter(|_| entry["priority"] != 0).unwrap_or_default();
+        let row = format!("| {id} {} |", entry["name"].as_str().unwrap()).replace("|  ", "| ");
+        assert!(page.contains(&row), "docs/analyze.md has no row {row}");
     }
 }

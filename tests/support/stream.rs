@@ -180,7 +180,7 @@ impl Iterator for Clean {
                 }
             }
         }
-        let (what, bytes) = if n % at_ms(35) == 0 {
+        let (what, bytes) = if n.is_multiple_of(at_ms(35)) {
             let mut bytes = [0xFF; 188];
             bytes[..6].copy_from_slice(&[0x47, 0x01, 0x00, 0x20, 183, 0x10]);
             bytes[6..12].copy_from_slice(&pcr_bytes(self.origin + ticks(n)));
