@@ -74,8 +74,9 @@ fn clock(seconds: f64) -> String {
     if seconds < 100.0 {
         return format!("{seconds:.3} s");
     }
-    let whole = seconds as u64;
-    format!("{}:{:02}:{:04.1}", whole / 3600, whole / 60 % 60, seconds % 60.0)
+    let tenths = (seconds * 10.0).round() as u64;
+    let whole = tenths / 10;
+    format!("{}:{:02}:{:02}.{}", whole / 3600, whole / 60 % 60, whole % 60, tenths % 10)
 }
 
 fn summary(analysis: &Analysis, paint: Paint) -> Vec<String> {
@@ -322,7 +323,7 @@ mod tests {
     #[test]
     fn times() {
         for (seconds, text) in
-            [(0.0, "0.000 s"), (12.3456, "12.346 s"), (3723.45, "1:02:03.5"), (100.0, "0:01:40.0")]
+            [(0.0, "0.000 s"), (12.3456, "12.346 s"), (3723.46, "1:02:03.5"), (119.96, "0:02:00.0")]
         {
             assert_eq!(clock(seconds), text);
         }

@@ -18,11 +18,10 @@ pub(super) struct Timeline {
     clock: PcrClock,
     /// PID of the clock that is followed.
     pid: Option<u16>,
-    /// Packets that came, and how many of them have got their time.
+    /// Packets that came.
     packets: u64,
-    done: u64,
-    /// Time of the packet that comes next to get one, in microseconds.
-    next_us: f64,
+    /// Time of the last packet that has got one, in microseconds.
+    last_us: Option<f64>,
     /// Microseconds a packet in the last interval.
     packet_us: Option<f64>,
     /// All intervals together.
@@ -98,12 +97,12 @@ impl Timeline {
     /// Gives all that wait times at this distance.
     fn release(&mut self, packet_us: f64, give: &mut impl FnMut(Mono, Unit<'_>)) {
         while let Some(held) = self.waiting.pop_front() {
-            let at = Mono::from_micros(self.next_us as u64);
+            let next_us = self.last_us.map_or(0.0, |last| last + packet_us);
+            let at = Mono::from_micros(next_us as u64);
             match held {
                 Held::Packet { bytes, sync_ok } => {
-                    self.done += 1;
+                    self.last_us = Some(next_us);
                     give(at, Unit::Packet { bytes: &bytes, sync_ok });
-                    self.next_us += packet_us;
                 }
                 Held::Acquired { stride, skipped } => give(at, Unit::Acquired { stride, skipped }),
                 Held::Lost => give(at, Unit::Lost),
