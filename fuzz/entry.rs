@@ -6,7 +6,7 @@ use bytes::Bytes;
 use headgate::{
     config::NAME_BYTES_MAX,
     media::{Frame, Kind, Mono, Packet, Tag, TrackTable, tag},
-    monitor::{Monitor, Options},
+    monitor::{self, Monitor, Options},
     proto::{
         http,
         rtmp::{Event, ServerSession, SessionConfig},
@@ -285,9 +285,6 @@ fn drain(session: &mut ServerSession, now: Mono, output: &mut Vec<u8>) {
     session.take_output(output);
 }
 
-/// The most that a monitor holds, in bytes, besides names.
-const MONITOR_BYTES_MAX: usize = 6 << 20;
-
 /// A transport stream behind two bytes: the size of the pieces it comes in, and whether (lowest bit) its continuity counters
 /// are to be set right first, which a fuzzer does not manage by chance. It is read as a file, where the cut must not matter,
 /// as datagrams, and as a capture.
@@ -330,7 +327,7 @@ pub fn ts_demux(data: &[u8]) {
         now = now + Duration::from_micros(u64::from(piece) * 100);
         monitor.handle_unit(now, Unit::Packet { bytes, sync_ok: *sync_ok });
     }
-    assert!(assembler.heap_bytes() <= 4 << 20 && monitor.heap_bytes() <= MONITOR_BYTES_MAX);
+    assert!(assembler.heap_bytes() <= 2 << 20 && monitor.heap_bytes() <= monitor::HEAP_BYTES_MAX);
     let report = monitor.report();
     assert_eq!(report.packets, whole.0.len() as u64);
     let by_pid: u64 = report.pids.iter().map(|entry| entry.packets).sum();
@@ -348,7 +345,7 @@ pub fn ts_demux(data: &[u8]) {
         monitor.handle_datagram(now, datagram);
         monitor.handle_timeout(now);
     }
-    assert!(monitor.heap_bytes() <= MONITOR_BYTES_MAX);
+    assert!(monitor.heap_bytes() <= monitor::HEAP_BYTES_MAX);
     monitor.report();
 
     let captured = |piece: usize| {

@@ -4,7 +4,7 @@
 mod stream;
 
 use headgate::media::Mono;
-use headgate::monitor::{Indicator, Monitor, Options, Report};
+use headgate::monitor::{HEAP_BYTES_MAX, Indicator, Monitor, Options, PROGRAMS_MAX, Report, STREAMS_MAX};
 use std::time::Duration;
 use stream::{AUDIO, PMT, Packet, SDT, VIDEO, at_ms, clean, rtp, section, section_packet, set_pcr, ticks};
 
@@ -449,7 +449,6 @@ fn rtp_is_counted() {
 /// T1, T2: whatever comes, memory is bounded, and a good stream behind it is read.
 #[test]
 fn t1_t2_storms_are_bounded_and_survived() {
-    const HEAP_BYTES_MAX: usize = 6 << 20;
     let mut monitor = Monitor::new(Options::default());
     let mut now = Mono::ZERO;
     let mut seed = 1u64;
@@ -484,12 +483,23 @@ fn t1_t2_storms_are_bounded_and_survived() {
             }
         }
     }
-    // A map that names everything, and sections that never end on every PID, and clocks, and noise.
+    // Their maps, each with far more streams than are followed, and a clock of its own.
     let streams: Vec<u8> = (0..190u16).flat_map(|n| [0x1B, 0xE1, n as u8, 0xF0, 0]).collect();
-    send(
-        &mut monitor,
-        &section_packet(0x1FF0, &section(2, 1, 0, &[&[0xE1, 0, 0xF0, 0][..], &streams[..150]].concat())),
-    );
+    for program in 1..=PROGRAMS_MAX as u16 {
+        let pid = 0x20 + program - 1 + 199;
+        let head = [0xE0 | (pid >> 8) as u8, pid as u8, 0xF0, 0];
+        let map = section(2, program, 0, &[&head[..], &streams].concat());
+        for (n, piece) in [&[0][..], &map].concat().chunks(184).enumerate() {
+            let mut bytes = [0xFF; 188];
+            let start = if n == 0 { 0x40 } else { 0 };
+            bytes[..4].copy_from_slice(&[0x47, start | (pid >> 8) as u8, pid as u8, 0x10 | n as u8]);
+            bytes[4..4 + piece.len()].copy_from_slice(piece);
+            send(&mut monitor, &bytes);
+        }
+    }
+    let mapped = monitor.report();
+    assert!(mapped.services.iter().all(|s| s.streams.len() == STREAMS_MAX && s.streams_ignored == 126));
+    // Sections that never end on every PID, and noise.
     for n in 0..100_000u32 {
         let mut bytes = [0u8; 188];
         bytes.fill_with(|| random() as u8);
@@ -510,7 +520,7 @@ fn t1_t2_storms_are_bounded_and_survived() {
         send(&mut monitor, &bytes);
     }
     let before = monitor.report();
-    assert_eq!(before.services.len(), headgate::monitor::PROGRAMS_MAX);
+    assert_eq!(before.services.len(), PROGRAMS_MAX);
     assert!(before.tables.programs_ignored > 0 && before.tables.changes > 100, "{:?}", before.tables);
     assert!(before.pids.len() > 8000 && before.count(Indicator::Continuity) > 0);
     // The good stream.

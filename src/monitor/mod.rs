@@ -2,7 +2,7 @@
 //!
 //! [`Monitor`] is a machine like the protocol sessions: datagrams or packets come in with their arrival times, a
 //! [`Report`] goes out. It has no socket and no clock, allocates when a PID or a table comes that was not there before
-//! and never for a packet, and holds at most 6 MiB whatever comes (attacks T1 and T2). It is for anything that reads or
+//! and never for a packet, and holds at most 8 MiB whatever comes (attacks T1 and T2). It is for anything that reads or
 //! writes a transport stream: a file, a capture, a live input behind its reordering, a multicast output.
 //!
 //! What is judged by time is judged by the arrival times that it is given. A PCR interval is judged by the PCRs, because
@@ -33,7 +33,7 @@ use crate::wire::rtp::RtpPacket;
 use crate::wire::ts::framing::{DatagramSync, Unit};
 use crate::wire::ts::packet::Packet;
 use crate::wire::ts::pes::{PesHeader, wrapping_distance};
-use crate::wire::ts::section::Assembler;
+use crate::wire::ts::section::{Assembler, OPEN_SECTIONS_MAX, SECTION_BYTES_MAX};
 use crate::wire::ts::{CLOCK_MODULUS, PACKET_BYTES, PCR_TICKS, SYNC_BYTE, descriptor::Class, pid};
 use continuity::Order;
 use mdi::Mdi;
@@ -54,6 +54,17 @@ const PTS_US_MAX: u64 = 700_000;
 const PACKET_BITS: u64 = PACKET_BYTES as u64 * 8;
 /// Sizes of datagrams that are told apart: one is right, a few are a sign of something.
 const SIZES_MAX: usize = 8;
+
+/// Bytes that a monitor may hold besides names, whatever comes.
+pub const HEAP_BYTES_MAX: usize = 8 << 20;
+const _: () = assert!(
+    pids::PIDS_BYTES_MAX
+        + psi::PROGRAMS_BYTES_MAX
+        + PROGRAMS_MAX * size_of::<PcrTrack>()
+        + OPEN_SECTIONS_MAX * SECTION_BYTES_MAX
+        < HEAP_BYTES_MAX * 7 / 8,
+    "the rest is for indices, and for what vectors grow by"
+);
 
 /// What is judged how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,6 +229,7 @@ impl Monitor {
             + self.repetition.heap_bytes()
             + tracks
             + programs.capacity() * size_of::<psi::Program>()
+            + programs.iter().map(|p| p.ca_pids.capacity() * size_of::<u16>()).sum::<usize>()
             + streams
     }
 

@@ -87,8 +87,32 @@ impl Default for PtsState {
     }
 }
 
-/// A storm on all PIDs must stay below the 4 MiB of attack T1, together with the sections.
-const _: () = assert!(size_of::<PidState>() <= 256);
+/// A storm on all PIDs (attack T1).
+pub(super) const PIDS_BYTES_MAX: usize = PIDS * (size_of::<PidState>() + size_of::<u16>());
+
+/// A set of PIDs.
+#[derive(Clone, Debug)]
+pub(super) struct PidSet([u64; PIDS / u64::BITS as usize]);
+
+impl PidSet {
+    pub fn new() -> PidSet {
+        PidSet([0; PIDS / u64::BITS as usize])
+    }
+
+    /// Adds a PID; whether it is new.
+    pub fn insert(&mut self, pid: u16) -> bool {
+        let Some(word) = self.0.get_mut(usize::from(pid) / u64::BITS as usize) else { return false };
+        let bit = 1 << (u32::from(pid) % u64::BITS);
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
+
+    pub fn contains(&self, pid: u16) -> bool {
+        let word = self.0.get(usize::from(pid) / u64::BITS as usize);
+        word.is_some_and(|word| word >> (u32::from(pid) % u64::BITS) & 1 == 1)
+    }
+}
 
 /// All PIDs that came.
 #[derive(Clone, Debug)]

@@ -13,6 +13,10 @@ pub const PROGRAMS_MAX: usize = 512;
 /// Elementary streams of a program that are followed.
 pub const STREAMS_MAX: usize = 64;
 
+/// The most that programs take, in bytes, without their names: attack T2.
+pub(super) const PROGRAMS_BYTES_MAX: usize =
+    PROGRAMS_MAX * (size_of::<Program>() + STREAMS_MAX * (size_of::<Stream>() + size_of::<u16>()));
+
 /// A program of the PAT.
 #[derive(Clone, Debug)]
 pub(super) struct Program {

@@ -3,7 +3,7 @@
 
 use super::indicator::{Indicator, Occurrence};
 use super::pcr::PcrTrack;
-use super::pids::{NO_TRACK, Role};
+use super::pids::{NO_TRACK, PidSet, Pids, Role};
 use super::{Class, Monitor, PSI_US_MAX, PTS_US_MAX, SILENCE, mdi, packet_us, pid, reference};
 use crate::media::Mono;
 use std::time::Duration;
@@ -181,33 +181,37 @@ impl Monitor {
             state.role = Role::fixed(state.pid);
             state.track = NO_TRACK;
         }
-        let programs = &self.psi.programs;
-        self.tracks.retain(|track| programs.iter().any(|program| program.pcr_pid == track.pid));
-        for program in programs {
-            let ca = program.ca_pids.iter().chain(&self.psi.emm_pids).chain(&self.psi.network_pid);
-            for named in ca.chain([&program.pcr_pid]) {
-                if let Some(state) =
-                    self.pids.get_mut(*named).filter(|state| state.role == Role::Unreferenced)
-                {
-                    state.role = Role::Referenced;
-                }
+        let (psi, pids) = (&self.psi, &mut self.pids);
+        let (mut clocks, mut followed) = (PidSet::new(), PidSet::new());
+        let may_come = |pids: &mut Pids, named: u16| {
+            if let Some(state) = pids.get_mut(named).filter(|state| state.role == Role::Unreferenced) {
+                state.role = Role::Referenced;
+            }
+        };
+        psi.emm_pids.iter().for_each(|named| may_come(pids, *named));
+        for program in &psi.programs {
+            program.ca_pids.iter().for_each(|named| may_come(pids, *named));
+            may_come(pids, program.pcr_pid);
+            if program.pcr_pid != pid::NULL {
+                clocks.insert(program.pcr_pid);
             }
             for stream in &program.streams {
-                if let Some(state) =
-                    self.pids.get_mut(stream.pid).filter(|state| state.role != Role::Sections)
-                {
+                if let Some(state) = pids.get_mut(stream.pid).filter(|state| state.role != Role::Sections) {
                     state.role = Role::Elementary { class: stream.class, pcr_pid: program.pcr_pid };
                 }
             }
-            if program.pcr_pid != pid::NULL && !self.tracks.iter().any(|track| track.pid == program.pcr_pid) {
-                self.tracks.push(PcrTrack::new(program.pcr_pid));
+        }
+        self.tracks.retain(|track| clocks.contains(track.pid) && followed.insert(track.pid));
+        let missing = psi.programs.iter().map(|program| program.pcr_pid);
+        for missing in missing.filter(|pid| clocks.contains(*pid)) {
+            if followed.insert(missing) {
+                self.tracks.push(PcrTrack::new(missing));
             }
         }
         // Last, because a map is a map whatever else names its PID.
-        let maps = programs.iter().map(|program| program.pmt_pid).chain(self.psi.network_pid);
-        for map in maps {
+        for map in psi.programs.iter().map(|program| program.pmt_pid).chain(psi.network_pid) {
             // Made before it comes, so that its first packet is read.
-            if let Some((state, new)) = self.pids.touch(map, at) {
+            if let Some((state, new)) = pids.touch(map, at) {
                 state.role = Role::Sections;
                 if new {
                     state.last_at = Mono::ZERO;

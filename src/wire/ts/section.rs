@@ -6,9 +6,9 @@ use super::{crc::crc32, packet::Packet};
 pub const SECTION_BYTES_MAX: usize = 4096;
 /// Sections that may be unfinished at a time, each on a PID of its own; beyond it one of them is dropped. A multiplex of
 /// satellite television has some 200 PIDs with sections.
-pub const OPEN_SECTIONS_MAX: usize = 960;
-/// Bytes that an [`Assembler`] may hold in sections: attack T1 names 4 MiB for everything.
-const _: () = assert!(OPEN_SECTIONS_MAX * SECTION_BYTES_MAX <= 3840 << 10);
+pub const OPEN_SECTIONS_MAX: usize = 480;
+/// Attack T1 names 4 MiB for everything; half of that leaves room for what is made of sections.
+const _: () = assert!(OPEN_SECTIONS_MAX * SECTION_BYTES_MAX < 2 << 20);
 
 /// PIDs that exist.
 const PIDS: usize = 1 << 13;
@@ -372,7 +372,7 @@ mod tests {
                 };
                 assembler.push(&Packet::parse(&bytes), |_| {});
             }
-            assert!(assembler.heap_bytes() <= 4 << 20, "{}", assembler.heap_bytes());
+            assert!(assembler.heap_bytes() <= 2 << 20, "{}", assembler.heap_bytes());
         }
         // The PIDs that came last are still whole, and all others can begin again.
         let mut seen = 0;
