@@ -1,6 +1,7 @@
 //! `headgate analyze` on what real programs write and send, and on what is broken on the way.
 
 use crate::stream;
+use crate::support::network::Network;
 use crate::support::process::{self, Process, program, static_ffmpeg};
 use crate::support::share_machine;
 use serde_json::Value;
@@ -299,6 +300,61 @@ fn live_on_a_unicast_port() {
             assert!(!raised(&report).contains(&id), "{id}: {report:#}");
         }
     }
+}
+
+/// Two channels on one port in a namespace of its own: each way of naming the interface joins the group, and only its
+/// datagrams come.
+#[test]
+fn live_groups() {
+    let (_shared, Some(ffmpeg)) = (share_machine(), static_ffmpeg()) else { return };
+    let Some(network) = Network::new() else { return };
+    let folder = folder();
+    let inside = |program: &Path| {
+        let [ip, arguments @ ..] = network.wrapper();
+        let mut command = Command::new(ip);
+        command.args(arguments).arg(program);
+        command
+    };
+    let device = network.calm;
+    let file = folder.path().join("cbr.ts");
+    encode(&ffmpeg, &file, &CBR);
+    let senders = [("232.1.1.1", "Eins"), ("239.1.1.2", "Zwei")].map(|(group, name)| {
+        let mut command = inside(&ffmpeg);
+        command.args(["-nostdin", "-v", "error", "-stream_loop", "-1", "-re", "-i"]).arg(&file);
+        command.args(["-c", "copy", "-metadata", &format!("service_name={name}"), "-f", "mpegts"]);
+        let target = format!("udp://{group}:5000?pkt_size=1316&localaddr={device}");
+        Process::spawn(name, command.args(["-muxrate", "2M", &target]))
+    });
+    for (source, name) in [
+        ("udp://calm@239.1.1.2:5000".to_owned(), "Zwei"),
+        (format!("udp://{device}@239.1.1.2:5000"), "Zwei"),
+        ("udp://calm@232.1.1.1:5000".to_owned(), "Eins"),
+        (format!("udp://232.1.1.1:5000?localaddr={device}&sources={device}"), "Eins"),
+    ] {
+        let mut command = inside(Path::new(env!("CARGO_BIN_EXE_headgate")));
+        let mut process =
+            Process::spawn("analyze", command.args(["analyze", "--json", "--seconds", "2", &source]));
+        let status = process.wait(LIMIT).unwrap();
+        let said = process.output.text();
+        assert!([CLEAN, ERRORS_FOUND].contains(&status.code().unwrap()), "{source}: {said}");
+        let report: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(report["services"].as_array().unwrap().len(), 1, "{source}: {report:#}");
+        assert_eq!(report["services"][0]["name"], name, "{source}");
+        // Datagrams of the other group would break the counters of PIDs that both have.
+        assert!(!raised(&report).contains(&"1.4"), "{source}: {report:#}");
+    }
+    // A sender that is another one's: the group is joined, and nothing comes.
+    let mut command = inside(Path::new(env!("CARGO_BIN_EXE_headgate")));
+    let nobody = format!("udp://232.1.1.1:5000?localaddr={device}&sources=198.51.100.1");
+    let mut process = Process::spawn("analyze", command.args(["analyze", "--seconds", "1", &nobody]));
+    assert_eq!(
+        process.wait(LIMIT).and_then(|status| status.code()),
+        Some(COULD_NOT_RUN),
+        "{}",
+        process.output.text()
+    );
+    assert!(process.output.text().contains("nothing came to"), "{}", process.output.text());
+    drop(senders);
 }
 
 #[test]
