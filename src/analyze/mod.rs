@@ -1,7 +1,7 @@
 //! `headgate analyze`: the monitor's report about a file, a capture or a live group (docs/analyze.md).
 //!
 //! Here are the clock, the sockets and the files that [`crate::monitor`] does without. A file has no arrival times: its
-//! packets get the times of its PCRs ([`timeline`]). A capture has those of the network, and a live group those of this
+//! packets get the times of its PCRs (`timeline.rs`). A capture has those of the network, and a live group those of this
 //! machine.
 #![forbid(unsafe_code)]
 

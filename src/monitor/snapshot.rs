@@ -1,11 +1,12 @@
 //! From the monitor's state to its report.
 
 use super::indicator::{Indicator, Occurrence};
+use super::network::Network;
 use super::pcr::{PcrTrack, TICKS_PER_SECOND};
 use super::pids::{PidState, Role};
 use super::psi::Program;
 use super::report::*;
-use super::{Class, Monitor, Network, PACKET_BITS, pid, reference};
+use super::{Class, Monitor, PACKET_BITS, pid, reference};
 
 fn ms_of_us(us: u64) -> Option<f64> {
     (us > 0).then(|| us as f64 / 1000.0)
