@@ -13,7 +13,7 @@ mod table;
 mod text;
 mod timeline;
 
-pub use source::{LiveSource, Source};
+pub use source::{Interface, LiveSource, Source};
 pub use text::render;
 
 use crate::monitor::{Options, Report};
