@@ -375,6 +375,38 @@ fn the_limit_of_pcr_intervals_is_an_option() {
     assert_eq!(report.count(Indicator::PcrRepetition), report.pcrs[0].intervals_above_40_ms);
 }
 
+/// Packets of pictures are scrambled in these milliseconds; how often 2.6 is raised without a CAT. With one, never.
+#[test]
+fn scrambling_needs_a_cat() {
+    for (spans, expected) in
+        [(&[(2000, 2040)][..], 1), (&[(2000, 5000)], 1), (&[(2000, 2040), (5000, 5040)], 2)]
+    {
+        for with_cat in [false, true] {
+            let mut packets = clean(8);
+            for (from, to) in spans {
+                let span = packets[at_ms(*from)..at_ms(*to)].iter_mut();
+                span.filter(|p| p.what == "video" && !p.starts()).for_each(|p| p.bytes[3] |= 0x80);
+            }
+            if with_cat {
+                let cat = section_packet(1, &section(1, 0xFFFF, 0, &[9, 4, 6, 4, 0xE1, 0x23]));
+                let mut due = 0;
+                for n in 0..packets.len() {
+                    if n >= at_ms(due) && packets[n].what == "null" {
+                        (packets[n], due) = (Packet { bytes: cat, what: "psi" }, due + 400);
+                    }
+                }
+                stream::count_up(&mut packets);
+            }
+            let report = watch(Options::default(), &packets).report();
+            let expected = if with_cat { 0 } else { expected };
+            assert_eq!(report.count(Indicator::Cat), expected, "{spans:?}, with a CAT: {with_cat}");
+            assert!(raised(&report).iter().all(|id| *id == "2.6"), "{:?}", raised(&report));
+            let scrambled: u64 = report.pids.iter().map(|entry| entry.scrambled_packets).sum();
+            assert_eq!(scrambled, packets.iter().filter(|p| p.bytes[3] >> 6 != 0).count() as u64);
+        }
+    }
+}
+
 #[test]
 fn silence_is_one_fault_and_everything_is_due_anew() {
     let packets = clean(6);

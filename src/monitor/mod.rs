@@ -101,8 +101,9 @@ pub struct Monitor {
     malformed: u64,
     first_at: Option<Mono>,
     last_at: Mono,
-    /// When the packets came that are scrambled and wait for a CAT.
+    /// Since when scrambled packets come that wait for a CAT, and when the last one came.
     scrambled_since: Option<Mono>,
+    scrambled_at: Mono,
     cat_told: bool,
     window: Window,
     next_sweep: Mono,
@@ -140,6 +141,7 @@ impl Monitor {
             first_at: None,
             last_at: Mono::ZERO,
             scrambled_since: None,
+            scrambled_at: Mono::ZERO,
             cat_told: false,
             window: Window::default(),
             next_sweep: Mono::ZERO,

@@ -163,6 +163,7 @@ impl Monitor {
             }
             _ => {
                 self.scrambled_since.get_or_insert(now.at);
+                self.scrambled_at = now.at;
             }
         }
     }

@@ -77,15 +77,17 @@ impl Monitor {
                 self.tallies.raise(Indicator::Pmt, Occurrence { packet, at, pid: Some(program.pmt_pid) });
             }
         }
-        if let Some(since) = self.scrambled_since {
-            let covered = self.psi.cat_at.is_some_and(|cat_at| at.micros_since(cat_at) <= CAT_LASTS_US);
-            if covered {
-                (self.scrambled_since, self.cat_told) = (None, false);
-            } else if at.micros_since(since) > CAT_US {
-                self.scrambled_since = None;
-                if !std::mem::replace(&mut self.cat_told, true) {
-                    self.tallies.raise(Indicator::Cat, Occurrence { packet, at, pid: Some(pid::CAT) });
-                }
+        let covered = self.psi.cat_at.is_some_and(|cat_at| at.micros_since(cat_at) <= CAT_LASTS_US);
+        if covered || at.micros_since(self.scrambled_at) > 2 * CAT_US {
+            self.cat_told = false;
+        }
+        let Some(since) = self.scrambled_since else { return };
+        if covered {
+            self.scrambled_since = None;
+        } else if at.micros_since(since) > CAT_US {
+            self.scrambled_since = None;
+            if !std::mem::replace(&mut self.cat_told, true) {
+                self.tallies.raise(Indicator::Cat, Occurrence { packet, at, pid: Some(pid::CAT) });
             }
         }
     }
@@ -139,7 +141,7 @@ impl Monitor {
                     self.tallies.raise(Indicator::UnreferencedPid, found);
                 }
             } else {
-                state.unreferenced_since = None;
+                (state.unreferenced_since, state.unreferenced_told) = (None, false);
             }
             let overdue = state.pts.last_at.is_some_and(|last| at.micros_since(last) > PTS_US_MAX);
             if overdue && alive && !state.pts.told && matches!(state.role, Role::Elementary { .. }) {
