@@ -6,6 +6,7 @@ use bytes::Bytes;
 use headgate::{
     config::NAME_BYTES_MAX,
     media::{Frame, Kind, Mono, Packet, Tag, TrackTable, tag},
+    monitor::{self, Monitor, Options},
     proto::{
         http,
         rtmp::{Event, ServerSession, SessionConfig},
@@ -15,6 +16,7 @@ use headgate::{
         amf::Bounds,
         amf0, amf3,
         av1::Av1Config,
+        capture::{CaptureReader, Datagram},
         flac::StreamInfo,
         flv::{FlvItem, FlvReader},
         h264,
@@ -24,7 +26,17 @@ use headgate::{
             chunk::{ChunkReader, Limits, Message},
             handshake::{ClientHandshake, PACKET_BYTES, ServerHandshake},
         },
-        ts::write::{adts::Adts, annexb::AnnexB, opus::channel_config},
+        rtp::RtpPacket,
+        ts::{
+            PACKET_BYTES as TS_PACKET_BYTES,
+            framing::{DatagramSync, Framer, Unit},
+            packet::Packet as TsPacket,
+            pes::{PesHeader, Unwrap},
+            section::{Assembler, SECTION_BYTES_MAX, Section},
+            tables::{self, Cat, Nit, Pat, Pmt, Sdt},
+            text,
+            write::{adts::Adts, annexb::AnnexB, opus::channel_config},
+        },
         vp9::VpConfig,
     },
 };
@@ -45,6 +57,7 @@ pub const TARGETS: &[(&str, Entry)] = &[
     ("rtmp_session", rtmp_session),
     ("tag_inspect", tag_inspect),
     ("track_table", track_table),
+    ("ts_demux", ts_demux),
 ];
 
 /// The most that decoding a body may leave in memory, in bytes, as a multiple of what it was allowed to cost.
@@ -295,6 +308,142 @@ fn drain(session: &mut ServerSession, now: Mono, output: &mut Vec<u8>) {
     }
     output.clear();
     session.take_output(output);
+}
+
+/// A transport stream behind two bytes: the size of the pieces it comes in, and whether (lowest bit) its continuity counters
+/// are to be set right first, which a fuzzer does not manage by chance. It is read as a file, where the cut must not matter,
+/// as datagrams, and as a capture.
+pub fn ts_demux(data: &[u8]) {
+    let Some((&[piece, _], rest)) = data.split_first_chunk() else { return };
+    let stream = ts_stream(data);
+    let units = |piece: usize| {
+        let (mut framer, mut packets, mut told) = (Framer::new(), Vec::new(), Vec::new());
+        for bytes in stream.chunks(piece.max(1)) {
+            framer.push(bytes);
+            while let Some(unit) = framer.next_unit() {
+                match unit {
+                    Unit::Packet { bytes, sync_ok } => packets.push((*bytes, sync_ok)),
+                    Unit::Acquired { stride, skipped } => told.push((packets.len(), stride, skipped)),
+                    Unit::Lost => told.push((packets.len(), 0, 0)),
+                }
+            }
+        }
+        assert!(framer.offset() <= stream.len() as u64);
+        (packets, told)
+    };
+    let whole = units(stream.len());
+    // Small pieces of a large input would take longer than they teach.
+    if stream.len() <= 1 << 16 {
+        assert_eq!(units(usize::from(piece)), whole);
+    }
+
+    let (mut assembler, mut clock) = (Assembler::new(), Unwrap::default());
+    let mut monitor = Monitor::new(Options::default());
+    let mut now = Mono::ZERO;
+    for (bytes, sync_ok) in &whole.0 {
+        let packet = TsPacket::parse(bytes);
+        assert!(packet.payload.len() <= 184 && packet.pid < 1 << 13);
+        assembler.push(&packet, check_section);
+        if let Some(header) = PesHeader::parse(packet.payload) {
+            for time in [header.pts, header.dts].into_iter().flatten() {
+                assert_eq!(clock.unwrap_time(time).rem_euclid(1 << 33), time as i64);
+            }
+        }
+        now = now + Duration::from_micros(u64::from(piece) * 100);
+        monitor.handle_unit(now, Unit::Packet { bytes, sync_ok: *sync_ok });
+    }
+    assert!(assembler.heap_bytes() <= 2 << 20 && monitor.heap_bytes() <= monitor::HEAP_BYTES_MAX);
+    let report = monitor.report();
+    assert_eq!(report.packets, whole.0.len() as u64);
+    let by_pid: u64 = report.pids.iter().map(|entry| entry.packets).sum();
+    assert!(by_pid <= report.packets);
+
+    // The same bytes as datagrams: RTP is what does not begin with a sync byte.
+    let mut monitor = Monitor::new(Options::default());
+    let mut sync = DatagramSync::default();
+    for datagram in stream.chunks(usize::from(piece).max(1) * 47) {
+        let mut packets = 0;
+        let left = sync.split(datagram, |unit| packets += usize::from(matches!(unit, Unit::Packet { .. })));
+        assert!(packets * TS_PACKET_BYTES + left <= datagram.len());
+        RtpPacket::parse(datagram).inspect(|packet| assert!(packet.payload.len() <= datagram.len()));
+        now = now + Duration::from_millis(u64::from(piece));
+        monitor.handle_datagram(now, datagram);
+        monitor.handle_timeout(now);
+    }
+    assert!(monitor.heap_bytes() <= monitor::HEAP_BYTES_MAX);
+    monitor.report();
+
+    let captured = |piece: usize| {
+        let (mut reader, mut seen) = (CaptureReader::new(), Vec::new());
+        for bytes in rest.chunks(piece.max(1)) {
+            reader.push(bytes);
+            loop {
+                match reader.next_record() {
+                    Ok(Some(record)) => {
+                        let payload = Datagram::parse(record.link, record.frame).map(|d| d.payload.len());
+                        seen.push((record.time_ns, record.frame.len(), payload));
+                    }
+                    Ok(None) => break,
+                    Err(_) => return seen,
+                }
+            }
+        }
+        seen
+    };
+    let whole = captured(rest.len());
+    if rest.len() <= 1 << 16 {
+        assert_eq!(captured(usize::from(piece)), whole);
+    }
+}
+
+/// The stream of an input of [`ts_demux`].
+pub fn ts_stream(data: &[u8]) -> Vec<u8> {
+    let Some((&[_, count_up], stream)) = data.split_first_chunk() else { return Vec::new() };
+    let mut stream = stream.to_vec();
+    if count_up & 1 == 1 {
+        let mut counters = [0u8; 1 << 13];
+        for packet in stream.chunks_exact_mut(TS_PACKET_BYTES) {
+            let counter = &mut counters[usize::from(u16::from_be_bytes([packet[1] & 0x1F, packet[2]]))];
+            *counter = (*counter + (packet[3] >> 4 & 1)) & 0x0F;
+            packet[3] = packet[3] & 0xF0 | *counter;
+        }
+    }
+    stream
+}
+
+/// Reads a section as every table that it may be.
+fn check_section(section: Section<'_>) {
+    let bytes = section.bytes();
+    assert!(bytes.len() <= SECTION_BYTES_MAX && Section::new(bytes) == Some(section));
+    assert!(section.body().len() <= bytes.len());
+    section.crc_ok();
+    let mut named = 0;
+    if let Some(pat) = Pat::parse(section) {
+        named += pat.programs().count();
+    }
+    if let Some(pmt) = Pmt::parse(section) {
+        named += pmt
+            .streams()
+            .map(|s| s.descriptors.ca_pids().count() + s.descriptors.into_iter().count())
+            .sum::<usize>();
+    }
+    if let Some(cat) = Cat::parse(section) {
+        named += cat.descriptors.ca_pids().count();
+    }
+    if let Some(sdt) = Sdt::parse(section) {
+        for (_, provider, name) in sdt.services().filter_map(|service| service.names()) {
+            for words in [provider, name].map(text::decode) {
+                assert!(!words.chars().any(char::is_control), "{words:?}");
+                named += 1;
+            }
+        }
+    }
+    if let Some(nit) = Nit::parse(section) {
+        named +=
+            nit.transport_streams().count() + nit.name().map_or(0, |name| text::decode(name).chars().count());
+    }
+    assert!(named <= bytes.len());
+    tables::utc_seconds(section);
 }
 
 /// A tag body; the first byte is its FLV tag type (8 audio, 9 video, else script).

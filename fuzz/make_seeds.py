@@ -196,3 +196,61 @@ for name, head in {
     "bare-feed": b"GET / HTTP/1.1\nHost: a\n\n",
 }.items():
     write("http_head", name, head)
+
+
+def ts_packet(pid, payload, start=True, control=0x10):
+    """A packet filled up with stuffing bytes of sections; the entry counts."""
+    return (bytes([0x47, (0x40 if start else 0) | pid >> 8, pid & 0xFF, control]) + payload).ljust(188, b"\xff")
+
+
+def crc_mpeg(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x04C11DB7 if crc >> 31 else 0)) & 0xFFFFFFFF
+    return crc.to_bytes(4, "big")
+
+
+def ts_section(table_id, body, extension=1, version=0):
+    data = bytes([table_id]) + (0xB000 | len(body) + 9).to_bytes(2, "big") + extension.to_bytes(2, "big")
+    data += bytes([0xC1 | version << 1, 0, 0]) + body
+    return data + crc_mpeg(data)
+
+
+def spread(pid, section):
+    """A section over as many packets as it takes."""
+    data = b"\0" + section
+    return b"".join(ts_packet(pid, data[at : at + 184], at == 0) for at in range(0, len(data), 184))
+
+
+for path in sorted(VECTORS.glob("ts_*_head.ts")):
+    write("ts_demux", path.stem, b"\xbc\0" + path.read_bytes())
+write("ts_demux", "capture", b"\x40\0" + (VECTORS / "rtp_mp2t_fec_5x5.pcap").read_bytes()[:6000])
+
+TS_PAT = ts_packet(0, b"\0" + ts_section(0, bytes.fromhex("0000 e010 0001 f000")))
+TS_NULLS = ts_packet(0x1FFF, b"", False) * 5
+TS_SDT = ts_section(0x42, bytes.fromhex("0001ff 0001 fc 8014 4812 01 06 15 c3a4 e282ac 09 c8 61 8a 62 86 10 00 02 41"))
+TS_PMT = ts_section(2, bytes.fromhex("e100 f006 0904 0604 e123 1b e100 f000 06 e101 f00c 0a04 64657500 0504 4f707573 86 e102 f000"))
+TS_PCR = ts_packet(0x100, bytes.fromhex("07 10 00000000 7e 00 000001e0 0000 84c0 0a 3100010001 1100010001"), True, 0x30)
+for name, packets in {
+    "tables": TS_PAT + spread(0x1000, TS_PMT) + spread(0x11, TS_SDT) + TS_PCR * 2 + TS_NULLS,
+    "other-tables": spread(1, ts_section(1, bytes.fromhex("0904 0604 e124")))
+    + spread(0x10, ts_section(0x40, bytes.fromhex("f004 4002 6e77 f006 0005 0006 f000")))
+    + ts_packet(0x14, bytes.fromhex("00 70 7005 c079124500"))
+    + TS_NULLS,
+    "spanning": spread(0, ts_section(0, b"".join(n.to_bytes(2, "big") + (0xE020 + n).to_bytes(2, "big") for n in range(1, 251)))) + TS_NULLS,
+    "t1-never-finished": b"".join(ts_packet(pid, bytes.fromhex("00 42 bffd")) for pid in range(0x20, 0x60)),
+    "t1-adaptation-length": b"".join(ts_packet(0, bytes([n, 0xFF]), True, 0x30) for n in (0, 1, 6, 7, 182, 183, 184, 255)),
+    "t2-map-of-everything": TS_PAT + spread(0x1000, ts_section(2, bytes.fromhex("e100 f000") + bytes.fromhex("1be100f000") * 150)) + TS_NULLS,
+    "t2-clock-jumps": TS_PAT + spread(0x1000, TS_PMT) + b"".join(
+        ts_packet(0x100, bytes([7, 0x10, n * 37 & 0xFF, 0, 0, 0, 0x7E, 0]), False, 0x20) for n in range(16)
+    ),
+    "t3-endless-picture": ts_packet(0x100, bytes.fromhex("000001e0 0000 8080 05 2100010001")) + ts_packet(0x100, b"", False) * 20,
+    "pointer-past-the-end": ts_packet(0, bytes.fromhex("ff 00b0")) + TS_PAT + TS_NULLS,
+    "lost-sync": TS_PAT + TS_NULLS + b"\0" * 400 + TS_PAT + TS_NULLS + TS_PAT,
+}.items():
+    write("ts_demux", name, b"\x2f\x01" + packets)
+write("ts_demux", "rtp", b"\x04\0" + b"".join(bytes([0x80, 33, 0, n, 0, 0, 0, 0, 1, 2, 3, 4]) + TS_PAT[:176] for n in (1, 2, 4, 4, 3)))
+write("ts_demux", "stride-192", b"\x2f\0" + b"".join(bytes(4) + TS_PAT for _ in range(6)))
+write("ts_demux", "stride-204", b"\x2f\0" + b"".join(TS_PAT + bytes(16) for _ in range(6)))

@@ -11,6 +11,10 @@ pub mod wire;
 
 pub mod media;
 
+pub mod monitor;
+
+pub mod analyze;
+
 pub mod proto;
 
 pub mod fanout;

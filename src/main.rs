@@ -1,16 +1,20 @@
 //! The thin binary: arguments -> command -> exit code.
 //!
-//! Exit codes: 0 done, 1 could not run (busy port, missing permission), 2 wrong arguments or configuration.
+//! Exit codes: 0 done, 1 could not run (busy port, missing permission), 2 wrong arguments or configuration, 3 `analyze`
+//! found errors.
 #![deny(unsafe_code)]
 
 use clap::{Args, Parser, Subcommand};
+use headgate::analyze::{self, Request, Source, Verdict};
 use headgate::config::{self, Config, ConfigError, EngineKind, Overrides};
+use headgate::monitor::Options;
 use headgate::server::{self, RunOptions};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// The allocator of the process.
 mod allocator {
@@ -28,6 +32,8 @@ mod allocator {
 
 /// The arguments or the configuration are wrong; clap exits with the same code.
 const EXIT_USAGE: u8 = 2;
+/// `analyze` found errors in the stream.
+const EXIT_ERRORS_FOUND: u8 = 3;
 
 /// An edge gateway for live media: RTMP in; RTMP and HTTP-FLV out, to thousands.
 #[derive(Parser)]
@@ -50,6 +56,39 @@ enum Command {
         /// The config file
         file: PathBuf,
     },
+    /// Judge a transport stream by TR 101 290: a file, a network capture, or a live group
+    #[command(after_help = ANALYZE_HELP)]
+    Analyze(AnalyzeArgs),
+}
+
+const ANALYZE_HELP: &str = "\
+Examples:
+  headgate analyze recording.ts
+  headgate analyze --pcr-limit 40 --json channel.ts
+  headgate analyze --group 239.1.2.3:5000 probe.pcapng
+  headgate analyze --seconds 30 udp://eth0@239.1.2.3:5000
+  headgate analyze rtp://@239.1.2.3:5000
+  headgate analyze udp://@:5000
+
+Exit codes: 0 clean, 1 could not run, 2 wrong arguments, 3 errors found.
+What each indicator means and what to do about it: docs/analyze.md";
+
+#[derive(Args)]
+struct AnalyzeArgs {
+    /// A file, or udp://[IFACE@]GROUP:PORT, rtp://[IFACE@]GROUP:PORT
+    source: Source,
+    /// Which destination of a capture; without it the only one that carries a transport stream
+    #[arg(long, value_name = "ADDR:PORT")]
+    group: Option<SocketAddr>,
+    /// How long to listen to a live group
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// Longest PCR interval in milliseconds: 100 (TR 101 290) or 40 (DVB, and many receivers)
+    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pcr_limit: u32,
+    /// The report as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 // The same before the command and behind it; what stands behind it holds. (A doc comment would become the help text.)
@@ -107,6 +146,10 @@ fn main() -> ExitCode {
             fail(&"check takes the config file alone: headgate check FILE", EXIT_USAGE)
         }
         Some(Command::Check { file }) => check(&file),
+        Some(Command::Analyze(_)) if cli.run != RunArgs::default() => {
+            fail(&"analyze takes the flags behind it alone: headgate analyze --help", EXIT_USAGE)
+        }
+        Some(Command::Analyze(args)) => judge(args),
         Some(Command::Demo(args)) => run(args.or(cli.run), true),
         Some(Command::Run(args)) => run(args.or(cli.run), false),
         None => run(cli.run, false),
@@ -144,6 +187,39 @@ fn check(file: &Path) -> ExitCode {
     // A reader that has gone away needs no answer.
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
+}
+
+fn judge(args: AnalyzeArgs) -> ExitCode {
+    let terminal = std::io::stdout().is_terminal();
+    let request = Request {
+        source: args.source,
+        group: args.group,
+        listen: Duration::from_secs(args.seconds.into()),
+        options: Options {
+            pcr_interval_max: Duration::from_millis(args.pcr_limit.into()),
+            ..Options::default()
+        },
+        progress: std::io::stderr().is_terminal(),
+    };
+    let analysis = match analyze::run(&request) {
+        Ok(analysis) => analysis,
+        Err(error) => return fail(&error, 1),
+    };
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let text = if args.json {
+        serde_json::to_string_pretty(&analysis).map(|json| json + "\n")
+    } else {
+        Ok(analyze::render(&analysis, colour))
+    };
+    match text {
+        // A reader that has gone away needs no answer.
+        Ok(text) => drop(std::io::stdout().write_all(text.as_bytes())),
+        Err(error) => return fail(&error, 1),
+    }
+    match analysis.verdict {
+        Verdict::Clean => ExitCode::SUCCESS,
+        Verdict::Errors => ExitCode::from(EXIT_ERRORS_FOUND),
+    }
 }
 
 fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {

@@ -31,7 +31,9 @@ fn says_what_it_is() {
     let (out, _) = check(&["--version"], 0);
     assert_eq!(out.trim(), concat!("headgate ", env!("CARGO_PKG_VERSION")));
     let (out, _) = check(&["--help"], 0);
-    for word in ["run", "demo", "check", "--rtmp", "--http", "--admin", "--cores", "--engine", "--config"] {
+    for word in
+        ["run", "demo", "check", "analyze", "--rtmp", "--http", "--admin", "--cores", "--engine", "--config"]
+    {
         assert!(out.contains(word), "{word}\n{out}");
     }
 }

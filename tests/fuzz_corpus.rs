@@ -81,6 +81,21 @@ fn session(seed: &str) -> Vec<&'static str> {
     told
 }
 
+/// What the monitor says about a seed of transport streams, a millisecond a packet.
+fn watched(seed: &[u8]) -> headgate::monitor::Report {
+    use headgate::{media::Mono, monitor::Monitor, wire::ts::framing::Framer};
+    let mut monitor = Monitor::new(headgate::monitor::Options::default());
+    let mut framer = Framer::new();
+    framer.push(&entry::ts_stream(seed));
+    framer.finish();
+    let mut now = 0;
+    while let Some(unit) = framer.next_unit() {
+        now += 1000;
+        monitor.handle_unit(Mono::from_micros(now), unit);
+    }
+    monitor.report()
+}
+
 /// Broken seeds must reach the error paths and whole ones the success paths, or the corpus tests nothing.
 #[test]
 fn seeds_are_what_their_names_say() {
@@ -108,6 +123,24 @@ fn seeds_are_what_their_names_say() {
     assert_eq!(session("play"), ["play", "pause", "stop"]);
     assert_eq!(session("bad-name"), ["closed"]);
     assert_eq!(session("aggregate"), ["publish", "frame"]);
+    for (seed, streams, raised) in [
+        ("tables", 3, vec![]),
+        ("ts_opus_head", 1, vec![]),
+        ("t2-map-of-everything", headgate::monitor::STREAMS_MAX, vec![]),
+        ("t2-clock-jumps", 3, vec!["2.3b"]),
+        ("lost-sync", 0, vec!["1.1"]),
+    ] {
+        let report = watched(&read(&format!("ts_demux/{seed}")));
+        assert_eq!(
+            report.services.iter().map(|s| s.streams.len()).sum::<usize>(),
+            streams,
+            "{seed}: {report:#?}"
+        );
+        let found: Vec<_> = report.indicators.iter().filter(|i| i.count > 0).map(|i| i.id).collect();
+        assert_eq!(found, raised, "{seed}");
+    }
+    let tables = watched(&read("ts_demux/tables"));
+    assert_eq!(tables.services[0].provider.as_deref(), Some("ä€"));
     for (seed, whole) in [("rtmp_ff_extts", true), ("rtmp_gst_rtmp2", true), ("half", false)] {
         let mut server = headgate::wire::rtmp::handshake::ServerHandshake::new([1; 32]);
         let done = server.read(0, &read(&format!("handshake/{seed}"))[1..], &mut Vec::new());

@@ -2,12 +2,16 @@
 //!
 //! One test binary on purpose: it links once, and its tests, which mostly wait for media, run beside each other.
 
+#[path = "../support/stream.rs"]
+#[allow(dead_code, reason = "faults are made in tests/monitor.rs")]
+mod stream;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod access;
 mod accounting;
 mod admission;
+mod analyze;
 mod answers;
 mod attacks;
 mod busy;

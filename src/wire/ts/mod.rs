@@ -3,6 +3,13 @@
 //! What reads stands beside what writes, in files of one name each: [`crc`] is common to both.
 
 pub mod crc;
+pub mod descriptor;
+pub mod framing;
+pub mod packet;
+pub mod pes;
+pub mod section;
+pub mod tables;
+pub mod text;
 pub mod write;
 
 /// Bytes of a packet.

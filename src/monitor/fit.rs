@@ -1,0 +1,214 @@
+//! How exact PCRs are: a constant rate through the last of them, counted in packets, and the distance of the next one from it
+//! (TR 101 290, 2.4).
+
+/// PCRs that the fit looks back on: at the usual 25 to 50 a second a bit more than a second.
+const FIT_POINTS: usize = 64;
+/// PCRs that it takes to know a rate well enough to judge the next one.
+const FIT_MIN: usize = 8;
+/// Outliers in a row after which the rate is taken for a new one.
+const OUTLIERS_MAX: u32 = 16;
+/// Ticks that a PCR may be off: 500 ns (2.4).
+const ACCURACY_TICKS: f64 = 13.5;
+/// Share of the mean interval that the PCRs of a constant rate lie off their line, at most. Frames of a variable one
+/// scatter by far more than that.
+const CONSTANT_SCATTER: f64 = 0.05;
+/// The same in ticks (10 us) for a stream without null packets, which may be variable and only look constant.
+const CONSTANT_TICKS: f64 = 270.0;
+
+/// What the fit says about a PCR.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verdict {
+    /// The rate is not constant, or not known yet.
+    Unknown,
+    /// So many ticks off the line, within the limit.
+    Exact(f64),
+    /// Off by whole packets: some are missing, or came twice, and the clock is right.
+    Shifted,
+    /// So many ticks off the line, beyond the limit.
+    Off(f64),
+}
+
+/// A constant rate through the last PCRs, in the domain of positions: ticks over packets. Arrival times do not matter.
+#[derive(Clone, Debug)]
+pub struct Fit {
+    /// (packets, ticks) since the fit began.
+    points: [(i64, i64); FIT_POINTS],
+    len: usize,
+    next: usize,
+    now: (i64, i64),
+    outliers: u32,
+}
+
+/// A line, and how well it goes through the points.
+struct Line {
+    centre: (f64, f64),
+    /// Ticks a packet.
+    slope: f64,
+    constant: bool,
+}
+
+impl Default for Fit {
+    fn default() -> Fit {
+        Fit { points: [(0, 0); FIT_POINTS], len: 0, next: 0, now: (0, 0), outliers: 0 }
+    }
+}
+
+impl Fit {
+    /// Begins anew with a PCR that nothing connects to those before.
+    pub fn restart(&mut self) {
+        *self = Fit::default();
+        self.keep();
+    }
+
+    /// The next PCR, by its distance to the one before. `has_nulls`: the stream is filled up to a rate.
+    pub fn judge(&mut self, packets: u64, ticks: u64, has_nulls: bool) -> Verdict {
+        self.now.0 += packets as i64;
+        self.now.1 += ticks as i64;
+        let Some(line) = self.line(has_nulls).filter(|line| line.constant) else {
+            self.keep();
+            return Verdict::Unknown;
+        };
+        let off = self.now.1 as f64 - (line.centre.1 + line.slope * (self.now.0 as f64 - line.centre.0));
+        if off.abs() <= ACCURACY_TICKS {
+            self.outliers = 0;
+            self.keep();
+            return Verdict::Exact(off);
+        }
+        let packets = (off / line.slope).round();
+        if packets != 0.0 && (off - packets * line.slope).abs() <= ACCURACY_TICKS {
+            self.now.0 += packets as i64;
+            self.keep();
+            return Verdict::Shifted;
+        }
+        self.outliers += 1;
+        if self.outliers >= OUTLIERS_MAX {
+            self.restart();
+        }
+        Verdict::Off(off)
+    }
+
+    /// Whether the rate is constant; `None`: not known yet.
+    pub fn is_constant(&self, has_nulls: bool) -> Option<bool> {
+        self.line(has_nulls).map(|line| line.constant)
+    }
+
+    /// Ticks a packet, if the rate is constant.
+    pub fn ticks_per_packet(&self, has_nulls: bool) -> Option<f64> {
+        self.line(has_nulls).filter(|line| line.constant).map(|line| line.slope)
+    }
+
+    fn keep(&mut self) {
+        if let Some(point) = self.points.get_mut(self.next) {
+            *point = self.now;
+            self.next = (self.next + 1) % FIT_POINTS;
+            self.len = (self.len + 1).min(FIT_POINTS);
+        }
+    }
+
+    /// Least squares through the points.
+    fn line(&self, has_nulls: bool) -> Option<Line> {
+        if self.len < FIT_MIN {
+            return None;
+        }
+        let count = self.len as f64;
+        // Relative to the newest, so that no digits are lost however long the stream runs.
+        let points = || {
+            let relative = |&(x, y): &(i64, i64)| ((x - self.now.0) as f64, (y - self.now.1) as f64);
+            self.points.iter().take(self.len).map(relative)
+        };
+        let (sum_x, sum_y) = points().fold((0.0, 0.0), |(sx, sy), (x, y)| (sx + x, sy + y));
+        let (mean_x, mean_y) = (sum_x / count, sum_y / count);
+        let (xx, xy) = points().fold((0.0, 0.0), |(xx, xy), (x, y)| {
+            (xx + (x - mean_x) * (x - mean_x), xy + (x - mean_x) * (y - mean_y))
+        });
+        if xx <= 0.0 || xy <= 0.0 {
+            return None;
+        }
+        let slope = xy / xx;
+        let (mut squares, mut worst, mut first, mut last) = (0.0, 0.0f64, f64::MAX, f64::MIN);
+        for (x, y) in points() {
+            let off = (y - mean_y) - slope * (x - mean_x);
+            squares += off * off;
+            worst = worst.max(off.abs());
+            (first, last) = (first.min(y), last.max(y));
+        }
+        let interval = (last - first) / (count - 1.0);
+        let straight = (squares / count).sqrt() <= interval * CONSTANT_SCATTER;
+        let constant = straight && (has_nulls || worst <= CONSTANT_TICKS);
+        let centre = (mean_x + self.now.0 as f64, mean_y + self.now.1 as f64);
+        Some(Line { centre, slope, constant })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pcr::TICKS_PER_SECOND;
+    use super::*;
+
+    /// Intervals of 100 packets at 4 Mbit/s, with this many nanoseconds added to each PCR.
+    fn verdicts(offs_ns: &[i64], lost: &[(usize, i64)]) -> Vec<Verdict> {
+        let ticks_at = |packet: i64| packet * 1504 * 27 / 4;
+        let (mut fit, mut last, mut seen) = (Fit::default(), (0, 0), Vec::new());
+        fit.restart();
+        for (n, off) in offs_ns.iter().enumerate() {
+            let packet = (n as i64 + 1) * 100;
+            let missing: i64 = lost.iter().filter(|(at, _)| *at <= n).map(|(_, count)| count).sum();
+            let now = (packet - missing, ticks_at(packet) + off * 27 / 1000);
+            seen.push(fit.judge((now.0 - last.0) as u64, (now.1 - last.1) as u64, true));
+            last = now;
+        }
+        seen
+    }
+
+    fn is_off(verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::Off(_))
+    }
+
+    #[test]
+    fn exact_off_and_shifted() {
+        let clean = verdicts(&[0; 200], &[]);
+        assert!(clean.iter().take(7).all(|v| *v == Verdict::Unknown));
+        assert!(
+            clean.iter().skip(7).all(|v| matches!(v, Verdict::Exact(off) if off.abs() < 1.0)),
+            "{clean:?}"
+        );
+
+        let mut one = [0; 200];
+        one[100] = 600;
+        let seen = verdicts(&one, &[]);
+        assert_eq!(seen.iter().filter(|v| is_off(v)).count(), 1);
+        assert!(matches!(seen[100], Verdict::Off(off) if (off - 16.2).abs() < 1.0), "{:?}", seen[100]);
+        one[100] = 400;
+        assert!(!verdicts(&one, &[]).iter().any(is_off));
+
+        for missing in [1, 7, 70, -1] {
+            let seen = verdicts(&[0; 200], &[(100, missing)]);
+            assert_eq!(seen.iter().position(|v| *v == Verdict::Shifted), Some(100), "{missing} packets");
+            assert!(!seen.iter().any(is_off));
+        }
+    }
+
+    #[test]
+    fn a_variable_rate_is_not_judged() {
+        let offs: Vec<i64> = (0..200i64).map(|n| (n * n * 7919 % 40_000 - 20_000) * 1000).collect();
+        let seen = verdicts(&offs, &[]);
+        assert!(seen.iter().all(|v| *v == Verdict::Unknown));
+        // Jitter of a millisecond is one of a constant rate, and far too much.
+        let offs: Vec<i64> = offs.iter().map(|off| off / 20).collect();
+        assert!(verdicts(&offs, &[]).iter().filter(|v| is_off(v)).count() > 50);
+    }
+
+    #[test]
+    fn a_new_rate_is_found() {
+        let mut fit = Fit::default();
+        fit.restart();
+        let interval = |rate: u64| 100 * 1504 * TICKS_PER_SECOND / rate;
+        for _ in 0..100 {
+            fit.judge(100, interval(4_000_000), true);
+        }
+        let off = (0..100).filter(|_| is_off(&fit.judge(100, interval(4_100_000), true))).count();
+        assert!((1..=OUTLIERS_MAX as usize).contains(&off), "{off}");
+        let rate = 1504.0 * 27e6 / fit.ticks_per_packet(true).unwrap();
+        assert!((rate - 4_100_000.0).abs() < 1.0, "{rate}");
+    }
+}

@@ -1,0 +1,284 @@
+//! A transport stream under watch: the indicators of ETSI TR 101 290, rates, clocks, the media delivery index, services.
+//!
+//! [`Monitor`] is a machine like the protocol sessions: datagrams or packets come in with their arrival times, a
+//! [`Report`] goes out. It has no socket and no clock, allocates when a PID or a table comes that was not there before
+//! and never for a packet, and holds at most 8 MiB whatever comes (attacks T1 and T2). It is for anything that reads or
+//! writes a transport stream: a file, a capture, a live input behind its reordering, a multicast output.
+//!
+//! What is judged by time is judged by the arrival times that it is given. A PCR interval is judged by the PCRs, because
+//! a receiver's clock runs by them and the network's jitter has figures of its own; PCR accuracy by packets.
+//!
+//! Not here: the T-STD buffers (TR 101 290, 3.3, 3.9, 3.10), and event information beyond its repetition.
+#![forbid(unsafe_code)]
+
+mod continuity;
+mod fit;
+mod indicator;
+mod mdi;
+mod network;
+mod packets;
+mod pcr;
+mod pids;
+mod psi;
+mod report;
+mod rtp;
+mod si;
+mod snapshot;
+mod sweep;
+
+pub use indicator::{Indicator, Occurrence, Tally};
+pub use pcr::{PcrClock, Step, TICKS_PER_SECOND};
+pub use psi::{PROGRAMS_MAX, STREAMS_MAX};
+pub use report::*;
+
+use crate::media::Mono;
+use crate::wire::rtp::RtpPacket;
+use crate::wire::ts::framing::{DatagramSync, Unit};
+use crate::wire::ts::section::{Assembler, OPEN_SECTIONS_MAX, SECTION_BYTES_MAX};
+use crate::wire::ts::{PACKET_BYTES, SYNC_BYTE, descriptor::Class, pid};
+use network::Network;
+use pcr::PcrTrack;
+use pids::Pids;
+use psi::Psi;
+use rtp::Place;
+use si::Repetition;
+use std::time::Duration;
+
+/// Time without a packet after which only that is raised.
+pub const SILENCE: Duration = Duration::from_millis(500);
+/// Longest interval of PATs and program maps (1.3, 1.5), in microseconds.
+const PSI_US_MAX: u64 = 500_000;
+/// Longest interval of PTS (2.5), in microseconds.
+const PTS_US_MAX: u64 = 700_000;
+/// Bits of a packet.
+const PACKET_BITS: u64 = PACKET_BYTES as u64 * 8;
+
+/// Bytes that a monitor may hold besides names, whatever comes.
+pub const HEAP_BYTES_MAX: usize = 8 << 20;
+const _: () = assert!(
+    pids::PIDS_BYTES_MAX
+        + psi::PROGRAMS_BYTES_MAX
+        + PROGRAMS_MAX * size_of::<PcrTrack>()
+        + OPEN_SECTIONS_MAX * SECTION_BYTES_MAX
+        < HEAP_BYTES_MAX * 7 / 8,
+    "the rest is for indices, and for what vectors grow by"
+);
+
+/// What is judged how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Longest interval of PCRs (2.3.a): 100 ms in TR 101 290 since version 1.4.1; 40 ms before it and in DVB, and what
+    /// many receivers and probes still go by.
+    pub pcr_interval_max: Duration,
+    /// Longest absence of a stream of pictures or sound (1.6).
+    pub absence_max: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { pcr_interval_max: Duration::from_millis(100), absence_max: Duration::from_secs(5) }
+    }
+}
+
+/// A transport stream under watch.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    options: Options,
+    tallies: indicator::Tallies,
+    pids: Pids,
+    psi: Psi,
+    repetition: Repetition,
+    assembler: Assembler,
+    tracks: Vec<PcrTrack>,
+    sync: DatagramSync,
+    /// Times that tables may be applied before the next sweep.
+    applications: u32,
+    /// Packets are being read: synchronisation is not lost.
+    in_sync: bool,
+    silent: bool,
+    packets: u64,
+    nulls: u64,
+    malformed: u64,
+    first_at: Option<Mono>,
+    last_at: Mono,
+    /// Since when scrambled packets come that wait for a CAT, and when the last one came.
+    scrambled_since: Option<Mono>,
+    scrambled_at: Mono,
+    cat_told: bool,
+    window: Window,
+    next_sweep: Mono,
+    next_slow_sweep: Mono,
+    network: Option<Network>,
+}
+
+/// The second that runs.
+#[derive(Clone, Debug, Default)]
+struct Window {
+    start: Mono,
+    packets: u64,
+    min_bps: Option<f64>,
+    max_bps: Option<f64>,
+}
+
+impl Monitor {
+    /// A monitor that has seen nothing.
+    pub fn new(options: Options) -> Monitor {
+        Monitor {
+            options,
+            tallies: indicator::Tallies::default(),
+            pids: Pids::default(),
+            psi: Psi::default(),
+            repetition: Repetition::default(),
+            assembler: Assembler::new(),
+            tracks: Vec::new(),
+            sync: DatagramSync::default(),
+            applications: sweep::APPLICATIONS,
+            in_sync: false,
+            silent: false,
+            packets: 0,
+            nulls: 0,
+            malformed: 0,
+            first_at: None,
+            last_at: Mono::ZERO,
+            scrambled_since: None,
+            scrambled_at: Mono::ZERO,
+            cat_told: false,
+            window: Window::default(),
+            next_sweep: Mono::ZERO,
+            next_slow_sweep: Mono::ZERO,
+            network: None,
+        }
+    }
+
+    /// A datagram, in the order of arrival: packets, or RTP around packets, which its first byte tells. What RTP brings
+    /// twice is looked at once; what it brings late is read late, as by a receiver that does not reorder. `at` must not
+    /// go back.
+    pub fn handle_datagram(&mut self, at: Mono, datagram: &[u8]) {
+        let network = self.network.get_or_insert_default();
+        network.count(at, datagram.len());
+        let payload = if datagram.first() == Some(&SYNC_BYTE) {
+            datagram
+        } else {
+            let Some(packet) = RtpPacket::around_ts(datagram) else {
+                network.foreign += 1;
+                return;
+            };
+            let place = network.rtp.observe(at, &packet);
+            network.packets_each = (packet.payload.len() / PACKET_BYTES) as u64;
+            match place {
+                Place::Duplicate => return,
+                Place::Next { lost: 0 } | Place::Late => {}
+                Place::Next { lost } => self.lose_rtp(at, lost),
+                Place::Restart => self.forget_continuity(),
+            }
+            packet.payload
+        };
+        let bits = (payload.len() / PACKET_BYTES) as u64 * PACKET_BITS;
+        let mut sync = self.sync;
+        self.begin_turn(at);
+        if let Some(network) = &mut self.network {
+            network.mdi.arrive(at, bits);
+        }
+        sync.split(payload, |unit| self.unit(at, unit));
+        self.sync = sync;
+    }
+
+    /// What [`crate::wire::ts::framing`] found in a byte stream, with the time at which it came or should come.
+    pub fn handle_unit(&mut self, at: Mono, unit: Unit<'_>) {
+        self.begin_turn(at);
+        self.unit(at, unit);
+    }
+
+    /// Time passes and nothing comes.
+    pub fn handle_timeout(&mut self, at: Mono) {
+        self.sweep(at);
+    }
+
+    /// When [`Monitor::handle_timeout`] is due if nothing comes before.
+    pub fn deadline(&self) -> Mono {
+        if self.first_at.is_some() { self.next_sweep } else { Mono::NEVER }
+    }
+
+    /// How often an indicator was raised.
+    pub fn tally(&self, indicator: Indicator) -> Tally {
+        self.tallies.of(indicator)
+    }
+
+    /// Bytes held, without what names take.
+    pub fn heap_bytes(&self) -> usize {
+        let tracks = self.tracks.capacity() * size_of::<PcrTrack>();
+        let programs = &self.psi.programs;
+        let streams: usize = programs.iter().map(|p| p.streams.capacity() * size_of::<psi::Stream>()).sum();
+        self.pids.heap_bytes()
+            + self.assembler.heap_bytes()
+            + self.repetition.heap_bytes()
+            + tracks
+            + programs.capacity() * size_of::<psi::Program>()
+            + programs.iter().map(|p| p.ca_pids.capacity() * size_of::<u16>()).sum::<usize>()
+            + streams
+    }
+
+    /// Time goes on to `at`; before the first packet nothing is due.
+    fn begin_turn(&mut self, at: Mono) {
+        if self.first_at.is_none() {
+            self.first_at = Some(at);
+            self.last_at = at;
+            self.window.start = at;
+            if let Some(network) = &mut self.network {
+                network.mdi.close(at, None);
+            }
+        }
+        if at >= self.next_sweep {
+            self.sweep(at);
+        }
+    }
+
+    /// RTP packets are given up.
+    fn lose_rtp(&mut self, at: Mono, lost: u64) {
+        self.raise(Indicator::RtpLoss, at, None);
+        if let Some(network) = &mut self.network {
+            network.mdi.lose(lost * network.packets_each);
+        }
+    }
+
+    /// What comes next does not follow on what was.
+    fn forget_continuity(&mut self) {
+        for state in self.pids.iter_mut() {
+            state.continuity.forget();
+            self.assembler.reset(state.pid);
+        }
+        self.tracks.iter_mut().for_each(|track| track.damaged = true);
+    }
+
+    /// After a time without packets everything is due anew.
+    fn restart(&mut self, at: Mono) {
+        self.psi.restart(at);
+        self.repetition.restart();
+        for track in &mut self.tracks {
+            track.clock.forget();
+            track.last_at = track.last_at.map(|_| at);
+        }
+        for state in self.pids.iter_mut() {
+            state.pts.last_at = state.pts.last_at.map(|_| at);
+            state.unreferenced_since = None;
+        }
+    }
+
+    fn raise(&mut self, indicator: Indicator, at: Mono, pid: Option<u16>) {
+        self.raise_at(indicator, at, self.packets, pid);
+    }
+
+    fn raise_at(&mut self, indicator: Indicator, at: Mono, packet: u64, pid: Option<u16>) {
+        self.tallies.raise(indicator, Occurrence { packet, at, pid });
+    }
+}
+
+/// The clock that the rate of the multiplex is taken from: the one with the most PCRs.
+fn reference(tracks: &[PcrTrack]) -> Option<&PcrTrack> {
+    tracks.iter().max_by_key(|track| track.intervals)
+}
+
+/// Microseconds of a packet, where the rate is constant.
+fn packet_us(tracks: &[PcrTrack], has_nulls: bool) -> Option<f64> {
+    tracks.first()?.fit.ticks_per_packet(has_nulls).map(|ticks| ticks / 27.0)
+}

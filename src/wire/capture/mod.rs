@@ -1,0 +1,7 @@
+//! Network captures: the files ([`reader`]: pcap and pcapng) and the datagrams inside their records ([`link`]).
+
+pub mod link;
+pub mod reader;
+
+pub use link::{Datagram, LinkType};
+pub use reader::{CaptureError, CaptureReader, Record};

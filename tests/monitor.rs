@@ -1,0 +1,573 @@
+//! The monitor of transport streams: each fault raises its indicator, and no other.
+
+#[path = "support/stream.rs"]
+mod stream;
+
+use headgate::media::Mono;
+use headgate::monitor::{HEAP_BYTES_MAX, Indicator, Monitor, Options, PROGRAMS_MAX, Report, STREAMS_MAX};
+use std::time::Duration;
+use stream::{AUDIO, PMT, Packet, SDT, VIDEO, at_ms, clean, rtp, section, section_packet, set_pcr, ticks};
+
+/// When the fault is made, in milliseconds.
+const FAULT_MS: u64 = 2000;
+/// Longer than any stream here.
+const FOREVER_MS: u64 = 3_600_000;
+
+/// Time of a packet of the constant rate.
+fn time_of(n: usize) -> Mono {
+    Mono::from_micros(ticks(n) / 27)
+}
+
+/// Runs packets, seven to a datagram.
+fn watch(options: Options, packets: &[Packet]) -> Monitor {
+    let mut monitor = Monitor::new(options);
+    for (n, datagram) in packets.chunks(7).enumerate() {
+        monitor.handle_datagram(time_of(n * 7 + 6), &stream::bytes(datagram));
+    }
+    monitor
+}
+
+fn raised(report: &Report) -> Vec<&'static str> {
+    report.indicators.iter().filter(|entry| entry.count > 0).map(|entry| entry.id).collect()
+}
+
+/// The `nth` packet from the fault's time on that is of this kind.
+fn find(packets: &[Packet], nth: usize, fits: impl Fn(&Packet) -> bool) -> usize {
+    let mut places = (at_ms(FAULT_MS)..packets.len()).filter(|n| fits(&packets[*n]));
+    places.nth(nth).expect("such a packet")
+}
+
+fn null() -> Packet {
+    let mut bytes = [0xFF; 188];
+    bytes[..4].copy_from_slice(&[0x47, 0x1F, 0xFF, 0x10]);
+    Packet { bytes, what: "null" }
+}
+
+/// Replaces packets of a PID by nulls for a time, and counts anew.
+fn without(packets: &mut [Packet], pid: u16, ms: u64) {
+    for n in at_ms(FAULT_MS)..at_ms(FAULT_MS + ms).min(packets.len()) {
+        if packets[n].pid() == pid {
+            packets[n] = null();
+        }
+    }
+    stream::count_up(packets);
+}
+
+/// Puts a packet in the place of the first null after the fault's time.
+fn insert(packets: &mut [Packet], nth: usize, bytes: [u8; 188]) {
+    let place = find(packets, nth, |packet| packet.what == "null");
+    packets[place] = Packet { bytes, what: "psi" };
+    stream::count_up(packets);
+}
+
+type Fault = fn(&mut Vec<Packet>);
+
+/// Name, what is done to the stream, the indicator, its own limit in milliseconds.
+const FAULTS: &[(&str, Fault, Indicator, u64)] = &[
+    (
+        "a packet is lost",
+        |p| {
+            p.remove(find(p, 3, |p| p.what == "video"));
+        },
+        Indicator::Continuity,
+        0,
+    ),
+    (
+        "a packet comes three times",
+        |p| {
+            let place = find(p, 3, |p| p.what == "video");
+            let copy = p[place].clone();
+            p.splice(place..place, [copy.clone(), copy]);
+        },
+        Indicator::Continuity,
+        0,
+    ),
+    (
+        "two packets are swapped",
+        |p| {
+            let place = find(p, 3, |p| p.what == "video");
+            let next = (place + 1..).find(|n| p[*n].what == "video").unwrap();
+            p.swap(place, next);
+        },
+        Indicator::Continuity,
+        0,
+    ),
+    (
+        "the transport error bit",
+        |p| {
+            let n = find(p, 3, |p| p.what == "video");
+            p[n].bytes[1] |= 0x80;
+        },
+        Indicator::Transport,
+        0,
+    ),
+    (
+        "a PAT with a wrong CRC",
+        |p| {
+            let n = find(p, 0, |p| p.pid() == 0);
+            p[n].bytes[20] ^= 1;
+        },
+        Indicator::Crc,
+        0,
+    ),
+    (
+        "a program map with a wrong CRC",
+        |p| {
+            let n = find(p, 0, |p| p.pid() == PMT);
+            p[n].bytes[20] ^= 1;
+        },
+        Indicator::Crc,
+        0,
+    ),
+    (
+        "an SDT with a wrong CRC",
+        |p| {
+            let n = find(p, 0, |p| p.pid() == SDT);
+            p[n].bytes[30] ^= 1;
+        },
+        Indicator::Crc,
+        1000,
+    ),
+    ("no PAT for 700 ms", |p| without(p, 0, 700), Indicator::Pat, 500),
+    ("no PAT any more", |p| without(p, 0, FOREVER_MS), Indicator::Pat, 500),
+    (
+        "another table on the PID of the PAT",
+        |p| insert(p, 0, section_packet(0, &section(2, 1, 0, &[0xE1, 0, 0xF0, 0]))),
+        Indicator::Pat,
+        0,
+    ),
+    (
+        "a scrambled PAT",
+        |p| {
+            let n = find(p, 0, |p| p.pid() == 0);
+            p[n].bytes[3] |= 0x80;
+        },
+        Indicator::Pat,
+        0,
+    ),
+    ("no program map any more", |p| without(p, PMT, FOREVER_MS), Indicator::Pmt, 500),
+    (
+        "a scrambled program map",
+        |p| {
+            let n = find(p, 0, |p| p.pid() == PMT);
+            p[n].bytes[3] |= 0xC0;
+        },
+        Indicator::Pmt,
+        0,
+    ),
+    ("no sound any more", |p| without(p, AUDIO, FOREVER_MS), Indicator::Pid, 5000),
+    (
+        "one wrong sync byte",
+        |p| {
+            let n = find(p, 3, |p| p.what == "video");
+            p[n].bytes[0] = 0x46;
+        },
+        Indicator::SyncByte,
+        0,
+    ),
+    (
+        "two wrong sync bytes",
+        |p| {
+            // In the middle of a datagram.
+            let n = at_ms(FAULT_MS).next_multiple_of(7) + 2;
+            (p[n].bytes[0], p[n + 1].bytes[0]) = (0, 0);
+        },
+        Indicator::SyncLoss,
+        0,
+    ),
+    (
+        "a PCR that is 600 ns late",
+        |p| {
+            let n = find(p, 0, |p| p.what == "pcr");
+            set_pcr(&mut p[n], ticks(n) + 16);
+        },
+        Indicator::PcrAccuracy,
+        0,
+    ),
+    (
+        "no PCR for 140 ms",
+        |p| {
+            (0..3).for_each(|_| {
+                let n = find(p, 0, |p| p.what == "pcr");
+                p[n] = null();
+            })
+        },
+        Indicator::PcrRepetition,
+        100,
+    ),
+    (
+        "no PCR any more",
+        |p| p.iter_mut().skip(at_ms(FAULT_MS)).filter(|p| p.what == "pcr").for_each(|p| *p = null()),
+        Indicator::PcrRepetition,
+        100,
+    ),
+    (
+        "a clock that steps by five seconds",
+        |p| {
+            for n in (at_ms(FAULT_MS)..p.len()).filter(|n| p[*n].what == "pcr").collect::<Vec<_>>() {
+                set_pcr(&mut p[n], ticks(n) + 5 * 27_000_000);
+            }
+        },
+        Indicator::PcrDiscontinuity,
+        0,
+    ),
+    (
+        "a clock that steps back by a second",
+        |p| {
+            for n in (at_ms(FAULT_MS)..p.len()).filter(|n| p[*n].what == "pcr").collect::<Vec<_>>() {
+                set_pcr(&mut p[n], ticks(n) - 27_000_000);
+            }
+        },
+        Indicator::PcrDiscontinuity,
+        0,
+    ),
+    (
+        "no PTS for 900 ms",
+        |p| {
+            let range = at_ms(FAULT_MS)..at_ms(FAULT_MS + 900);
+            for packet in p[range].iter_mut().filter(|p| p.what == "video" && p.starts()) {
+                packet.bytes[11] = 0;
+            }
+        },
+        Indicator::Pts,
+        700,
+    ),
+    (
+        "a scrambled picture without a CAT",
+        |p| {
+            let n = find(p, 3, |p| p.what == "video");
+            p[n].bytes[3] |= 0x80;
+        },
+        Indicator::Cat,
+        500,
+    ),
+    (
+        "another table on the PID of the CAT",
+        |p| insert(p, 0, section_packet(1, &section(2, 1, 0, &[0xE1, 0, 0xF0, 0]))),
+        Indicator::Cat,
+        0,
+    ),
+    ("no SDT any more", |p| without(p, SDT, FOREVER_MS), Indicator::SiRepetition, 2000),
+    (
+        "two SDTs close together",
+        |p| {
+            insert(p, 0, section_packet(SDT, &stream::sdt()));
+            insert(p, 3, section_packet(SDT, &stream::sdt()));
+        },
+        Indicator::SiRepetition,
+        0,
+    ),
+    (
+        "a PID that nobody names",
+        |p| {
+            let range = at_ms(FAULT_MS)..at_ms(FAULT_MS + 1500);
+            for packet in p[range].iter_mut().filter(|p| p.what == "null") {
+                (packet.bytes[1], packet.bytes[2], packet.what) = (0x02, 0x34, "psi");
+            }
+            stream::count_up(p);
+        },
+        Indicator::UnreferencedPid,
+        500,
+    ),
+];
+
+#[test]
+fn each_fault_raises_its_indicator_and_no_other() {
+    assert!(FAULTS.len() >= 20);
+    let seconds = 9;
+    for (name, fault, indicator, limit_ms) in FAULTS {
+        let mut packets = clean(seconds);
+        fault(&mut packets);
+        let monitor = watch(Options::default(), &packets);
+        let report = monitor.report();
+        assert_eq!(raised(&report), [indicator.id()], "{name}: {:#?}", report.indicators);
+        let found = monitor.tally(*indicator).first.unwrap().at;
+        // Packets do not begin at whole milliseconds.
+        let span = Duration::from_millis(FAULT_MS - 1)..Duration::from_millis(FAULT_MS + limit_ms + 1000);
+        assert!(span.contains(&found.since(Mono::ZERO)), "{name}: found at {found:?}, not in {span:?}");
+        assert_eq!(report.has_errors(), indicator.priority() < 3, "{name}");
+        let rate = report.mux_rate.unwrap().mean_bps;
+        assert!(
+            (rate - stream::RATE as f64).abs() < 4.0,
+            "{name}: packets that are missing are not its rate: {rate}"
+        );
+    }
+}
+
+#[test]
+fn a_clean_stream_raises_nothing_and_is_described() {
+    let packets = clean(20);
+    let report =
+        watch(Options { pcr_interval_max: Duration::from_millis(40), ..Options::default() }, &packets)
+            .report();
+    assert_eq!(raised(&report), Vec::<&str>::new(), "{:#?}", report.indicators);
+    assert_eq!(report.packets, packets.len() as u64);
+    let rate = report.mux_rate.as_ref().unwrap();
+    assert!((rate.mean_bps - stream::RATE as f64).abs() < 4.0 && rate.constant == Some(true), "{rate:?}");
+    let nulls = packets.iter().filter(|packet| packet.what == "null").count();
+    assert_eq!(report.null_packets, nulls as u64);
+
+    let [service] = &report.services[..] else { panic!("{:?}", report.services) };
+    assert_eq!((service.name.as_deref(), service.provider.as_deref()), (Some("Eins ä"), Some("Tests")));
+    assert_eq!((service.id, service.pmt_pid, service.pcr_pid), (1, PMT, Some(VIDEO)));
+    let streams: Vec<_> = service.streams.iter().map(|s| (s.pid, s.codec, s.language.as_deref())).collect();
+    assert_eq!(streams, [(VIDEO, "H.264", None), (AUDIO, "AAC", Some("deu"))]);
+
+    let [pcr] = &report.pcrs[..] else { panic!("{:?}", report.pcrs) };
+    assert!(pcr.accuracy_ns_max.unwrap() < 100.0 && pcr.accuracy_judged > 500, "{pcr:?}");
+    let interval = pcr.interval_ms_max.unwrap();
+    assert!((34.0..36.0).contains(&interval) && pcr.intervals_above_40_ms == 0, "{pcr:?}");
+    let video = report.pids.iter().find(|entry| entry.pid == VIDEO).unwrap();
+    assert!((video.mean_bps.unwrap() - 25.0 * 10.0 * 1504.0).abs() < 50_000.0, "{video:?}");
+    let lead = (video.pts_lead_ms_min.unwrap(), video.pts_lead_ms_max.unwrap());
+    assert!(lead.0 > 480.0 && lead.1 < 502.0, "{lead:?}");
+    let network = report.network.unwrap();
+    assert_eq!((network.sizes.first().map(|entry| entry.0), network.rtp), (Some(1316), None));
+    assert!(network.mdi.df_ms_max.unwrap() < 6.0, "one datagram, evenly spaced: {:?}", network.mdi);
+}
+
+/// Five minutes, and the clocks of 33 bits end in the first of them.
+#[test]
+fn a_long_clean_stream_raises_nothing() {
+    let options = Options { pcr_interval_max: Duration::from_millis(40), ..Options::default() };
+    let mut monitor = Monitor::new(options);
+    let origin = ((1u64 << 33) - 20 * 90_000) * 300;
+    for (n, packet) in stream::Clean::from(origin).take(at_ms(300_000)).enumerate() {
+        monitor.handle_datagram(time_of(n), &packet.bytes);
+    }
+    let report = monitor.report();
+    assert_eq!(raised(&report), Vec::<&str>::new(), "{:#?}", report.indicators);
+    assert!(
+        report.duration_seconds > 299.0 && report.pcrs[0].accuracy_ns_max.unwrap() < 100.0,
+        "{:?}",
+        report.pcrs
+    );
+    let leads = report.pids.iter().filter_map(|entry| entry.pts_lead_ms_max);
+    assert!(leads.into_iter().all(|lead| lead < 502.0), "{:?}", report.pids);
+}
+
+/// What the network bunches together has a figure of its own and is no fault of the stream.
+#[test]
+fn jitter_of_the_network_raises_nothing() {
+    let options = Options { pcr_interval_max: Duration::from_millis(40), ..Options::default() };
+    let mut monitor = Monitor::new(options);
+    for (n, datagram) in clean(20).chunks(7).enumerate() {
+        // All that was sent in 60 ms comes at once.
+        let us = time_of(n * 7).as_micros().next_multiple_of(60_000);
+        monitor.handle_datagram(Mono::from_micros(us), &stream::bytes(datagram));
+    }
+    let report = monitor.report();
+    assert_eq!(raised(&report), Vec::<&str>::new(), "{:#?}", report.indicators);
+    let df = report.network.unwrap().mdi.df_ms_max.unwrap();
+    assert!((50.0..75.0).contains(&df), "{df}");
+}
+
+#[test]
+fn the_limit_of_pcr_intervals_is_an_option() {
+    let mut packets = clean(4);
+    // Every other PCR is left out: intervals of 70 ms.
+    let places: Vec<usize> = (0..packets.len()).filter(|n| packets[*n].what == "pcr").collect();
+    places.iter().skip(1).step_by(2).for_each(|n| packets[*n] = null());
+    let at = |ms| Options { pcr_interval_max: Duration::from_millis(ms), ..Options::default() };
+    assert_eq!(raised(&watch(at(100), &packets).report()), Vec::<&str>::new());
+    let report = watch(at(40), &packets).report();
+    assert_eq!(raised(&report), ["2.3a"]);
+    assert_eq!(report.count(Indicator::PcrRepetition), report.pcrs[0].intervals_above_40_ms);
+}
+
+/// Packets of pictures are scrambled in these milliseconds; how often 2.6 is raised without a CAT. With one, never.
+#[test]
+fn scrambling_needs_a_cat() {
+    for (spans, expected) in
+        [(&[(2000, 2040)][..], 1), (&[(2000, 5000)], 1), (&[(2000, 2040), (5000, 5040)], 2)]
+    {
+        for with_cat in [false, true] {
+            let mut packets = clean(8);
+            for (from, to) in spans {
+                let span = packets[at_ms(*from)..at_ms(*to)].iter_mut();
+                span.filter(|p| p.what == "video" && !p.starts()).for_each(|p| p.bytes[3] |= 0x80);
+            }
+            if with_cat {
+                let cat = section_packet(1, &section(1, 0xFFFF, 0, &[9, 4, 6, 4, 0xE1, 0x23]));
+                let mut due = 0;
+                for n in 0..packets.len() {
+                    if n >= at_ms(due) && packets[n].what == "null" {
+                        (packets[n], due) = (Packet { bytes: cat, what: "psi" }, due + 400);
+                    }
+                }
+                stream::count_up(&mut packets);
+            }
+            let report = watch(Options::default(), &packets).report();
+            let expected = if with_cat { 0 } else { expected };
+            assert_eq!(report.count(Indicator::Cat), expected, "{spans:?}, with a CAT: {with_cat}");
+            assert!(raised(&report).iter().all(|id| *id == "2.6"), "{:?}", raised(&report));
+            let scrambled: u64 = report.pids.iter().map(|entry| entry.scrambled_packets).sum();
+            assert_eq!(scrambled, packets.iter().filter(|p| p.bytes[3] >> 6 != 0).count() as u64);
+        }
+    }
+}
+
+#[test]
+fn silence_is_one_fault_and_everything_is_due_anew() {
+    let packets = clean(6);
+    for told_by_timeout in [true, false] {
+        let mut monitor = Monitor::new(Options::default());
+        let mut pause = Duration::ZERO;
+        for (n, datagram) in packets.chunks(7).enumerate() {
+            let at = time_of(n * 7);
+            if n == at_ms(3000) / 7 {
+                pause = Duration::from_secs(7);
+                while told_by_timeout && monitor.deadline() < at + pause {
+                    monitor.handle_timeout(monitor.deadline());
+                }
+                let told = monitor.tally(Indicator::Silence).first.map(|first| first.at.since(at));
+                assert_eq!(told.is_some(), told_by_timeout);
+                assert!(told.is_none_or(|after| after < Duration::from_millis(520)), "{told:?}");
+            }
+            monitor.handle_datagram(at + pause, &stream::bytes(datagram));
+        }
+        assert_eq!(raised(&monitor.report()), ["silence"]);
+        assert_eq!(monitor.tally(Indicator::Silence).count, 1);
+    }
+    assert_eq!(
+        Monitor::new(Options::default()).deadline(),
+        Mono::NEVER,
+        "before the first packet nothing is due"
+    );
+}
+
+/// RTP datagrams: what is done to their order, and what the report says then.
+#[test]
+fn rtp_is_counted() {
+    let packets = clean(6);
+    let datagrams: Vec<Vec<u8>> = (packets.chunks_exact(7).enumerate())
+        .map(|(n, seven)| rtp((65_000 + n) as u16, &stream::bytes(seven)))
+        .collect();
+    let nulls = packets.chunks_exact(7).skip(400).position(|seven| seven.iter().all(|p| p.what == "null"));
+    let nulls = 400 + nulls.unwrap();
+    let watch = |order: &mut dyn FnMut(&mut Vec<Vec<u8>>)| {
+        let mut sent = datagrams.clone();
+        order(&mut sent);
+        let mut monitor = Monitor::new(Options::default());
+        for (n, datagram) in sent.iter().enumerate() {
+            monitor.handle_datagram(time_of(n * 7), datagram);
+        }
+        let report = monitor.report();
+        let network = report.network.clone().unwrap();
+        (raised(&report), network.rtp.unwrap(), network.mdi, network.sizes)
+    };
+    let (raised, rtp, mdi, sizes) = watch(&mut |_| {});
+    assert_eq!((raised.len(), rtp.lost, rtp.reordered, rtp.duplicates), (0, 0, 0, 0));
+    assert_eq!((rtp.payload_type, rtp.ssrc, mdi.lost_packets, sizes[0].0), (33, 0x0102_0304, 0, 1328));
+
+    // Nothing but nulls is missing: continuity counters cannot tell, sequence numbers can.
+    let (raised, rtp, mdi, _) = watch(&mut |sent| drop(sent.remove(nulls)));
+    assert_eq!((raised, rtp.lost, mdi.lost_packets), (vec!["rtp_loss"], 1, 7));
+    assert!((mdi.mlr_max - 7.0).abs() < 0.1, "{mdi:?}");
+
+    let (raised, rtp, ..) = watch(&mut |sent| sent.insert(nulls, sent[nulls].clone()));
+    assert_eq!((raised.len(), rtp.duplicates, rtp.lost), (0, 1, 0));
+
+    // Two datagrams of one picture, swapped: a receiver without a buffer for that sees wrong counters.
+    let has_video = |n: usize| packets[n * 7..n * 7 + 7].iter().any(|packet| packet.what == "video");
+    let busy = (400..).find(|n| has_video(*n) && has_video(n + 1)).unwrap();
+    let (raised, rtp, ..) = watch(&mut |sent| sent.swap(busy, busy + 1));
+    assert_eq!((raised, rtp.reordered, rtp.lost), (vec!["1.4"], 1, 0));
+
+    let (raised, rtp, ..) = watch(&mut |sent| sent.iter_mut().skip(500).for_each(|d| d[11] = 9));
+    assert_eq!((raised.len(), rtp.restarts, rtp.lost), (0, 1, 0));
+}
+
+/// T1, T2: whatever comes, memory is bounded, and a good stream behind it is read.
+#[test]
+fn t1_t2_storms_are_bounded_and_survived() {
+    let mut monitor = Monitor::new(Options::default());
+    let mut now = Mono::ZERO;
+    let mut seed = 1u64;
+    let mut random = move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as u32
+    };
+    let mut sent = 0u32;
+    let mut send = |monitor: &mut Monitor, bytes: &[u8]| {
+        now = now + Duration::from_micros(376);
+        monitor.handle_datagram(now, bytes);
+        sent += 1;
+        assert!(
+            !sent.is_multiple_of(64) || monitor.heap_bytes() <= HEAP_BYTES_MAX,
+            "{} bytes",
+            monitor.heap_bytes()
+        );
+    };
+    // A PAT with the most programs that fit, in several sections, each map on a PID of its own, changing all the time.
+    for round in 0..200u16 {
+        for number in 0..4u16 {
+            let entries = (0..250).flat_map(|n| {
+                let (program, pid) = (number * 250 + n + 1, 0xE020 + number * 250 + n + round);
+                [(program >> 8) as u8, program as u8, (pid >> 8) as u8, pid as u8]
+            });
+            let entries: Vec<u8> = entries.collect();
+            let whole = stream::numbered_section(0, 1, (round % 32) as u8, (number as u8, 3), &entries);
+            for (n, piece) in [&[0][..], &whole].concat().chunks(184).enumerate() {
+                let mut bytes = [0xFF; 188];
+                bytes[..4].copy_from_slice(&[
+                    0x47,
+                    if n == 0 { 0x40 } else { 0 },
+                    0,
+                    0x10 | ((round * 24 + number * 6 + n as u16) & 15) as u8,
+                ]);
+                bytes[4..4 + piece.len()].copy_from_slice(piece);
+                send(&mut monitor, &bytes);
+            }
+        }
+    }
+    // Their maps, each with far more streams than are followed, and a clock of its own.
+    let streams: Vec<u8> = (0..190u16).flat_map(|n| [0x1B, 0xE1, n as u8, 0xF0, 0]).collect();
+    for program in 1..=PROGRAMS_MAX as u16 {
+        let pid = 0x20 + program - 1 + 199;
+        let head = [0xE0 | (pid >> 8) as u8, pid as u8, 0xF0, 0];
+        let map = section(2, program, 0, &[&head[..], &streams].concat());
+        for (n, piece) in [&[0][..], &map].concat().chunks(184).enumerate() {
+            let mut bytes = [0xFF; 188];
+            let start = if n == 0 { 0x40 } else { 0 };
+            bytes[..4].copy_from_slice(&[0x47, start | (pid >> 8) as u8, pid as u8, 0x10 | n as u8]);
+            bytes[4..4 + piece.len()].copy_from_slice(piece);
+            send(&mut monitor, &bytes);
+        }
+    }
+    let mapped = monitor.report();
+    assert!(mapped.services.iter().all(|s| s.streams.len() == STREAMS_MAX && s.streams_ignored == 126));
+    // Sections that never end on every PID, and noise.
+    for n in 0..30_000u32 {
+        let mut bytes = [0u8; 188];
+        bytes.fill_with(|| random() as u8);
+        bytes[0] = 0x47;
+        if n % 2 == 0 {
+            let pid = (n / 2 % 8192) as u16;
+            bytes[..8].copy_from_slice(&[
+                0x47,
+                0x40 | (pid >> 8) as u8,
+                pid as u8,
+                0x10,
+                0,
+                0x42,
+                0xBF,
+                0xFD,
+            ]);
+        }
+        send(&mut monitor, &bytes);
+    }
+    let before = monitor.report();
+    assert_eq!(before.services.len(), PROGRAMS_MAX);
+    assert!(before.tables.programs_ignored > 0 && before.tables.changes > 100, "{:?}", before.tables);
+    assert!(before.pids.len() > 8000 && before.count(Indicator::Continuity) > 0);
+    // The good stream.
+    for datagram in clean(2).chunks(7) {
+        for packet in datagram {
+            send(&mut monitor, &packet.bytes);
+        }
+    }
+    let report = monitor.report();
+    assert_eq!(report.services.len(), 1);
+    assert_eq!(report.services[0].name.as_deref(), Some("Eins ä"));
+}
