@@ -49,7 +49,7 @@ impl std::fmt::Display for StreamName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u64);
 
-/// What status pages show of a stream. Counters are written by the home core with plain stores, except `viewers`.
+/// What status pages show of a stream. Counters are written by the home core with plain stores, except `viewers` and `readers`.
 #[derive(Debug, Default)]
 pub struct StreamStats {
     /// Media bytes received.
@@ -60,6 +60,8 @@ pub struct StreamStats {
     pub last_frame_us: AtomicU64,
     /// Keyframes received.
     pub keyframes: AtomicU64,
+    /// Logs that cores read or have asked for, each with at least one subscriber.
+    pub readers: AtomicI64,
     /// Subscribers, by [`Protocol::index`].
     pub viewers: [AtomicI64; Protocol::COUNT],
     config: Mutex<Option<Arc<ConfigSet>>>,
@@ -97,9 +99,9 @@ struct Place {
 }
 
 impl Place {
-    /// Nobody publishes it, and no viewer who has seen something of it waits for its publisher to come back.
+    /// Nobody publishes it, and nobody waits for its publisher to come back.
     fn is_deserted(&self) -> bool {
-        self.left_at.is_some() && self.stats.viewers.iter().all(|n| n.load(Ordering::Relaxed) <= 0)
+        self.left_at.is_some() && self.stats.readers.load(Ordering::Relaxed) <= 0
     }
 }
 
@@ -377,7 +379,7 @@ mod tests {
         let [kept, watched, left, late, later] = &names;
         let claim = |name, ms| directory.claim(name, 0, at(ms), TWO_S);
         let [_, second, third] = [kept, watched, left].map(|name| claim(name, 0).unwrap());
-        second.stats.viewers[0].store(1, Ordering::Relaxed);
+        second.stats.readers.store(1, Ordering::Relaxed);
         assert!(directory.unpublish(at(1), watched, second.id, second.epoch));
         assert_eq!(
             claim(late, 2).unwrap_err(),
@@ -396,7 +398,7 @@ mod tests {
         assert!(directory.end(left, third.id, third.epoch));
         assert_eq!(directory.find(left).map(|(id, _, _)| id), Some(again.id));
         // Who left first goes first.
-        second.stats.viewers[0].store(0, Ordering::Relaxed);
+        second.stats.readers.store(0, Ordering::Relaxed);
         assert!(directory.unpublish(at(7), left, again.id, again.epoch));
         assert_eq!(claim(later, 8).unwrap().displaced, Some((second.id, 0)));
     }

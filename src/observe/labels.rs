@@ -230,6 +230,8 @@ labels! {
         Budget = "budget",
         /// Load is shed: a new viewer was refused.
         Overload = "overload",
+        /// It asked for a page, and went to the thread that serves these.
+        Page = "page",
         /// It neither published nor played, and its place was needed.
         Displaced = "displaced",
         /// Load is shed: it was among the slowest viewers.

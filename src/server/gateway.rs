@@ -267,6 +267,10 @@ impl App for Gateway {
         served.inspect_err(|reason| self.turned_away(now, address, *reason))
     }
 
+    fn stream_ended(&mut self, now: Mono, name: &StreamName, displaced: bool) {
+        refusals::ended(&self.surroundings.limiters, now, name, displaced);
+    }
+
     fn closed(&mut self, peer: Peer, now: Mono, reason: DisconnectReason) {
         let seconds = now.since(peer.since).as_millis() as f64 / 1000.0;
         match &peer.speech {

@@ -1,8 +1,9 @@
 //! Log lines about those who are turned away: one a second for each reason, because strangers can cause any number.
 
 use super::gateway::Guest;
+use crate::fanout::directory::StreamName;
 use crate::media::Mono;
-use crate::observe::log::Limiters;
+use crate::observe::log::{Limiters, clean};
 use crate::observe::{DisconnectReason, RefuseReason};
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -26,6 +27,14 @@ pub(super) fn request(
     let Some(suppressed) = limiters.closed[reason].ask(now.since(Mono::ZERO)) else { return };
     let (suppressed, help) = (shown(suppressed), help(reason));
     tracing::warn!(conn = guest.id, peer = %guest.address, stream = %name, %reason, suppressed, "{what} refused: {help}");
+}
+
+/// A stream has ended. A publisher may begin and end any number of them.
+pub(super) fn ended(limiters: &Limiters, now: Mono, name: &StreamName, displaced: bool) {
+    let Some(suppressed) = limiters.ended.ask(now.since(Mono::ZERO)) else { return };
+    let (suppressed, name) = (shown(suppressed), name.to_string());
+    let why = if displaced { "it made room for a new one" } else { "nobody publishes it" };
+    tracing::info!(stream = %clean(&name), suppressed, "stream ended: {why}");
 }
 
 /// Nothing about nothing.

@@ -278,7 +278,7 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// Carries out what a callback left: bytes first, then requests in order.
     pub(super) fn apply(&mut self, now: Mono, key: Key, mut io: Io) {
-        let mut overflow = false;
+        let mut overflow = None;
         if let Some(slot) = self.conns.get(key)
             && let Some(cold) = &mut slot.cold
         {
@@ -287,7 +287,11 @@ impl<B: Backend, A: App> Core<B, A> {
                 cold.out.append(&mut io.out);
                 slot.hot.set(hot::SIDE, true);
                 let subscriber = matches!(cold.role, Role::Player { .. }) && slot.hot.is(hot::JOINED);
-                overflow = cold.out.len() > if subscriber { SIDE_BYTES_MAX } else { OUT_BYTES_MAX };
+                let (most, reason) = match subscriber {
+                    true => (SIDE_BYTES_MAX, DisconnectReason::InboundFlood),
+                    false => (OUT_BYTES_MAX, DisconnectReason::InputLimit),
+                };
+                overflow = (cold.out.len() > most).then_some(reason);
             }
         }
         let mut requests = std::mem::take(&mut io.requests);
@@ -320,8 +324,8 @@ impl<B: Backend, A: App> Core<B, A> {
         if self.spare_io.requests.capacity() == 0 {
             self.spare_io.requests = requests;
         }
-        if overflow {
-            self.close(now, key, DisconnectReason::InboundFlood);
+        if let Some(reason) = overflow {
+            self.close(now, key, reason);
         }
         self.arm(key);
         self.step(now, key);

@@ -145,11 +145,10 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(cold) = self.conns.remove(key.slot) else { return };
         self.observed.metrics.connections.dec();
         match (detach, socket) {
-            (Some(read), Some(socket)) => {
-                if let Err(reason) = self.app.detached(cold.peer, now, socket, read) {
-                    self.observed.metrics.connections_refused[reason].inc();
-                }
-            }
+            (Some(read), Some(socket)) => match self.app.detached(cold.peer, now, socket, read) {
+                Ok(()) => self.observed.metrics.disconnects[cold.protocol][DisconnectReason::Page].inc(),
+                Err(reason) => self.observed.metrics.connections_refused[reason].inc(),
+            },
             (_, socket) => {
                 drop(socket);
                 self.observed.metrics.disconnects[cold.protocol][cold.reason].inc();

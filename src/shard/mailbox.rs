@@ -23,6 +23,8 @@ pub struct Hosted {
     pub stats: Arc<StreamStats>,
     /// When the stream ends if nobody publishes; `Mono::NEVER` while somebody does.
     pub ends_at: Mono,
+    /// It made room for another one.
+    pub displaced: bool,
     /// Players that came before it was known which tracks there are.
     pub early: Vec<(LogKey, CoreId)>,
 }

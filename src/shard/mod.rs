@@ -183,6 +183,8 @@ pub trait App: 'static {
         socket: OwnedFd,
         read: Bytes,
     ) -> Result<(), RefuseReason>;
+    /// A stream has ended: its publisher did not come back in time, or it made room for another one.
+    fn stream_ended(&mut self, now: Mono, name: &StreamName, displaced: bool);
     /// The connection is gone.
     fn closed(&mut self, peer: Self::Peer, now: Mono, reason: DisconnectReason);
 }

@@ -110,6 +110,7 @@ impl<B: Backend, A: App> Core<B, A> {
                 epoch: claim.epoch,
                 stats: claim.stats.clone(),
                 ends_at: Mono::NEVER,
+                displaced: false,
                 early: Vec::new(),
             });
             let home = Home { hosted, publisher: Some(key), look_at: Mono::NEVER, armed_at: Mono::NEVER };
@@ -329,7 +330,7 @@ impl<B: Backend, A: App> Core<B, A> {
             return;
         }
         if let Some(home) = self.homes.homes.get_mut(&id) {
-            home.hosted.ends_at = now;
+            (home.hosted.ends_at, home.hosted.displaced) = (now, true);
             self.arm_stream(id);
         }
     }
@@ -341,7 +342,7 @@ impl<B: Backend, A: App> Core<B, A> {
         self.flush(now, id);
         if let Some(home) = self.homes.homes.get_mut(&id) {
             home.hosted.stream.end();
-            tracing::info!(stream = %home.hosted.name, "stream ended");
+            self.app.stream_ended(now, &home.hosted.name, home.hosted.displaced);
         }
         self.flush(now, id);
         let Some(mut home) = self.homes.homes.remove(&id) else { return };

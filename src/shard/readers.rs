@@ -9,6 +9,7 @@ use crate::media::config_set::ConfigSet;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Subscribers of one phase, and how many of them this sweep still has to visit.
 #[derive(Debug, Default)]
@@ -150,6 +151,7 @@ impl Readers {
     /// Adds a reader; its number.
     pub fn insert(&mut self, reader: Reader) -> u32 {
         let name = (reader.name.clone(), reader.key);
+        reader.stats.readers.fetch_add(1, Ordering::Relaxed);
         let at = match self.free.pop() {
             Some(at) => at,
             None => {
@@ -182,6 +184,7 @@ impl Readers {
     pub fn remove(&mut self, at: u32) {
         self.forget_name(at);
         let Some(reader) = self.list.get_mut(at as usize).and_then(Option::take) else { return };
+        reader.stats.readers.fetch_sub(1, Ordering::Relaxed);
         // The id may serve another log by now.
         if let Some(view) = reader.view
             && self.by_log.get(&view.shared().id) == Some(&at)

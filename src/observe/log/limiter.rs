@@ -61,6 +61,8 @@ pub struct Limiters {
     pub closed: PerDisconnectReason<Limiter>,
     /// Publishers' sessions that ended with an error of theirs.
     pub broken: Limiter,
+    /// Streams that ended.
+    pub ended: Limiter,
 }
 
 impl Limiters {
@@ -74,8 +76,9 @@ impl Limiters {
             .closed
             .iter()
             .map(|(reason, limiter)| ("request refused", DisconnectReason::as_str(reason), limiter));
-        let broken = [("publisher's session closed", "error", &self.broken)];
-        let all = refused.chain(closed).chain(broken);
+        let others =
+            [("publisher's session closed", "error", &self.broken), ("stream ended", "over", &self.ended)];
+        let all = refused.chain(closed).chain(others);
         all.filter_map(move |(what, reason, limiter)| Some((what, reason, limiter.overdue(now)?)))
     }
 }

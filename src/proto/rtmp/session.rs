@@ -158,7 +158,8 @@ impl ServerSession {
         if now >= self.phase_ends_at {
             self.close(match self.phase {
                 Phase::Handshake(_) | Phase::Connect => CloseReason::HandshakeTimeout,
-                Phase::Ended(_) => CloseReason::ClientDone,
+                // Who has published may do so again; who has played may not, and is done.
+                Phase::Ended(None) => CloseReason::ClientDone,
                 _ => CloseReason::RequestTimeout,
             });
         } else if now >= self.silence_ends_at() {

@@ -456,7 +456,7 @@ fn a_publisher_may_publish_again() {
     rig.events();
     rig.now = rig.now + Duration::from_secs(10);
     rig.session.handle_timeout(rig.now);
-    assert_eq!(rig.events(), ["Closed(ClientDone)"], "who stays away is done");
+    assert_eq!(rig.events(), ["Closed(RequestTimeout)"], "who stays away has had its time");
 }
 
 #[test]
