@@ -80,8 +80,8 @@ impl ListenError {
 /// How long a stop waits for the cores, which say goodbye to their connections first.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
-/// Runs the gateway until it is told to stop. `give_back` is called now and then, on a thread with time to spare, to give
-/// the allocator's unused memory back to the system.
+/// Runs the gateway until it is told to stop. `give_back` is called now and then, on a thread with time to spare and on each
+/// core, to give the allocator's unused memory back to the system: a thread's own can be given back by that thread alone.
 pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Result<()> {
     let _log = observe::log::init(config.log.level.into(), config.log.format == LogFormat::Json)
         .context("cannot start the thread that writes the log")?;
@@ -90,7 +90,7 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
     let cpus = choose_cpus(config.runtime.cores.as_deref())?;
     let descriptors = runtime::raise_descriptor_limit();
     let registry = Registry::new(&cpus);
-    let shared = Arc::new(shared(&config, cpus.len(), descriptors)?);
+    let shared = Arc::new(shared(&config, cpus.len(), descriptors, give_back)?);
     let listeners = listen(&config, cpus.len())?;
     let (rtmp, http) = (listeners.rtmp, listeners.http);
 
@@ -246,7 +246,7 @@ fn connections_per_core(configured: u32, cores: usize, descriptors: u64) -> u32 
     configured.min(u32::try_from(share.max(1)).unwrap_or(u32::MAX))
 }
 
-fn shared(config: &Config, cores: usize, descriptors: u64) -> anyhow::Result<Shared> {
+fn shared(config: &Config, cores: usize, descriptors: u64, give_back: fn()) -> anyhow::Result<Shared> {
     let ms = Duration::from_millis;
     let Config { fanout, publish, limits, .. } = config;
     let per_core = connections_per_core(limits.connections_per_core, cores, descriptors);
@@ -256,6 +256,7 @@ fn shared(config: &Config, cores: usize, descriptors: u64) -> anyhow::Result<Sha
         Flush::Interval => Mode::Interval { phases: fanout.phases },
     };
     Ok(Shared {
+        give_back,
         directory: Directory::new(limits.streams as usize),
         bells: Bells::new(cores).context("cannot make eventfds")?,
         mailboxes: Mailboxes::new(cores),

@@ -103,7 +103,7 @@ impl Run {
         let config = config(&mut rng);
         let count = rng.within(1..4) as usize;
         tracing::info!(?config.fanout, ?config.publish, cores = count, "a seed's gateway");
-        let shared = Arc::new(shared(&config, count, 1000).expect("eventfds"));
+        let shared = Arc::new(shared(&config, count, 1000, || ()).expect("eventfds"));
         let handshake = Duration::from_secs(10);
         let door = Admission::new(&config.limits, 1 << 20);
         let gate = Gate::new(Arc::new(config));

@@ -41,6 +41,8 @@ const SIDE_BYTES_MAX: usize = 2 << 10;
 const OUT_BYTES_MAX: usize = 64 << 10;
 /// Pages of connection records whose memory is added up in one turn, once a second: 1024 records, 0.1 to 0.2 ms.
 const MEASURED_PAGES: usize = 4;
+/// How often a core gives unused memory back: what a crowd has left would stay until the next one.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(10);
 /// How long a draining core waits for its connections.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -59,6 +61,8 @@ pub struct Shared {
     pub rule: Rule,
     /// Retention of all logs.
     pub keep: Retention,
+    /// Gives the calling thread's unused memory back to the system.
+    pub give_back: fn(),
 }
 
 /// See the module's description.
@@ -90,6 +94,7 @@ pub struct Core<B: Backend, A: App> {
     busy_us: u64,
     second_at: Mono,
     turn_us_max: u64,
+    give_back_at: Mono,
 }
 
 impl<B: Backend, A: App> Core<B, A> {
@@ -130,6 +135,7 @@ impl<B: Backend, A: App> Core<B, A> {
             busy_us: 0,
             second_at: now,
             turn_us_max: 0,
+            give_back_at: now + GIVE_BACK_EVERY,
         };
         (0..listeners).for_each(|listener| core.look_at_listener(listener));
         core
@@ -459,6 +465,10 @@ impl<B: Backend, A: App> Core<B, A> {
         metrics.connection_memory_bytes.set(memory as i64);
         self.enforce_pin_budget(now);
         self.close_slowest(now);
+        if now >= self.give_back_at {
+            self.give_back_at = now + GIVE_BACK_EVERY;
+            (self.shared.give_back)();
+        }
         self.histograms.publish(&self.observed.histograms);
     }
 }

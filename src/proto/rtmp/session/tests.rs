@@ -229,7 +229,7 @@ fn a_publisher_comes_and_goes() {
     );
     assert_eq!(rig.events(), [format!("{:?}", Event::Unpublish(StopCause::FcUnpublish))]);
     rig.at(10_000);
-    assert_eq!(rig.events(), ["Closed(ClientDone)"]);
+    assert_eq!(rig.events(), ["Closed(RequestTimeout)"]);
 }
 
 #[test]
