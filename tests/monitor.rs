@@ -390,9 +390,9 @@ fn scrambling_needs_a_cat() {
             if with_cat {
                 let cat = section_packet(1, &section(1, 0xFFFF, 0, &[9, 4, 6, 4, 0xE1, 0x23]));
                 let mut due = 0;
-                for n in 0..packets.len() {
-                    if n >= at_ms(due) && packets[n].what == "null" {
-                        (packets[n], due) = (Packet { bytes: cat, what: "psi" }, due + 400);
+                for (n, packet) in packets.iter_mut().enumerate() {
+                    if n >= at_ms(due) && packet.what == "null" {
+                        (*packet, due) = (Packet { bytes: cat, what: "psi" }, due + 400);
                     }
                 }
                 stream::count_up(&mut packets);
