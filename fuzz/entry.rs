@@ -35,6 +35,7 @@ use headgate::{
             section::{Assembler, SECTION_BYTES_MAX, Section},
             tables::{self, Cat, Nit, Pat, Pmt, Sdt},
             text,
+            write::{adts::Adts, annexb::AnnexB, opus::channel_config},
         },
         vp9::VpConfig,
     },
@@ -141,18 +142,42 @@ fn feed<E>(
     Ok(None)
 }
 
-/// Decoder configuration records; the first byte chooses the codec.
+/// Decoder configuration records, and what a transport stream makes of them; the first byte chooses the codec.
 pub fn codec_config(data: &[u8]) {
     let Some((codec, record)) = data.split_first() else { return };
     match codec % 7 {
-        0 => drop(h264::sps_of_avcc(record).and_then(h264::Sps::parse).map(|sps| sps.profile_text())),
-        1 => drop(HevcConfig::parse(record).map(|hevc| hevc.profile_text())),
+        0 => {
+            drop(h264::sps_of_avcc(record).and_then(h264::Sps::parse).map(|sps| sps.profile_text()));
+            byte_stream(AnnexB::of_avcc(record), record);
+        }
+        1 => {
+            drop(HevcConfig::parse(record).map(|hevc| hevc.profile_text()));
+            byte_stream(AnnexB::of_hvcc(record), record);
+        }
         2 => drop(Av1Config::parse(record).map(|av1| av1.profile_text())),
         3 => drop(VpConfig::parse(record).map(|vp| vp.profile_text())),
-        4 => drop(AacConfig::parse(record).map(|aac| aac.profile_text())),
-        5 => drop(opus::channels(record)),
+        4 => {
+            drop(AacConfig::parse(record).map(|aac| aac.profile_text()));
+            let _header = Adts::of_config(record).map(|adts| adts.header(record.len()));
+        }
+        5 => assert!(channel_config(record).is_none_or(|code| opus::channels(record) == Some(code.into()))),
         _ => drop(StreamInfo::parse(record)),
     }
+}
+
+/// The record stands for an access unit too. What is told to be the length must be the length.
+fn byte_stream(of: Option<AnnexB>, unit: &[u8]) {
+    let Some(of) = of else { return };
+    let length = || {
+        let mut bytes = 0;
+        let whole = of.convert(unit, true, |part| {
+            bytes += part.len();
+            true
+        });
+        whole.then_some(bytes)
+    };
+    assert_eq!(length(), length());
+    assert!(!of.convert(unit, true, |_| false));
 }
 
 /// An FLV byte stream; the first byte is the size of the pieces it comes in. The cut must not matter.
@@ -195,7 +220,7 @@ pub fn http_head(data: &[u8]) {
             assert!(used <= data.len().min(http::HEAD_BYTES_MAX));
             assert!(!head.path.chars().any(char::is_control));
             assert!(!head.path.split('/').any(|segment| segment == ".."));
-            if let http::Route::Flv { app, stream, .. } = head.route() {
+            if let http::Route::Live { app, stream, .. } = head.route() {
                 assert!(app.len() <= NAME_BYTES_MAX && stream.len() <= NAME_BYTES_MAX);
                 assert!(!stream.contains(['/', '\\', '?', '#']) && !stream.is_empty());
             }

@@ -37,7 +37,7 @@ const EXIT_ERRORS_FOUND: u8 = 3;
 
 /// An edge gateway for live media: RTMP in; RTMP and HTTP-FLV out, to thousands.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -91,7 +91,8 @@ struct AnalyzeArgs {
     json: bool,
 }
 
-#[derive(Args)]
+// The same before the command and behind it; what stands behind it holds. (A doc comment would become the help text.)
+#[derive(Args, Default, PartialEq)]
 struct RunArgs {
     /// Config file; every key is explained in headgate.toml
     #[arg(short, long, value_name = "FILE")]
@@ -113,8 +114,21 @@ struct RunArgs {
     engine: Option<EngineKind>,
 }
 
+impl RunArgs {
+    fn or(self, before: RunArgs) -> RunArgs {
+        RunArgs {
+            config: self.config.or(before.config),
+            rtmp: self.rtmp.or(before.rtmp),
+            http: self.http.or(before.http),
+            admin: self.admin.or(before.admin),
+            cores: self.cores.or(before.cores),
+            engine: self.engine.or(before.engine),
+        }
+    }
+}
+
 /// A parsed `--cores`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 struct CoreList(Vec<usize>);
 
 impl FromStr for CoreList {
@@ -128,10 +142,16 @@ impl FromStr for CoreList {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
+        Some(Command::Check { .. }) if cli.run != RunArgs::default() => {
+            fail(&"check takes the config file alone: headgate check FILE", EXIT_USAGE)
+        }
         Some(Command::Check { file }) => check(&file),
+        Some(Command::Analyze(_)) if cli.run != RunArgs::default() => {
+            fail(&"analyze takes the flags behind it alone: headgate analyze --help", EXIT_USAGE)
+        }
         Some(Command::Analyze(args)) => judge(args),
-        Some(Command::Demo(args)) => run(args, true),
-        Some(Command::Run(args)) => run(args, false),
+        Some(Command::Demo(args)) => run(args.or(cli.run), true),
+        Some(Command::Run(args)) => run(args.or(cli.run), false),
         None => run(cli.run, false),
     }
 }

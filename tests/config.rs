@@ -123,6 +123,9 @@ fn errors_name_place_and_remedy() {
         ("[overload]\nretry_after_s = 0\n", "f.toml:2:17:", "use 1 to 3600"),
         ("[listen]\nadmin_hosts = [\"http://a:1\"]\n", "f.toml:2:15:", "without scheme and port"),
         ("[log]\nlevel = info\n", "f.toml:2:9:", "quotes"),
+        ("limits = 3\n", "f.toml:1:10:", "on a line of its own"),
+        ("[[limits]]\n", "f.toml:1:1:", "single brackets"),
+        ("[limits.streams]\n", "f.toml:1:", "its keys below"),
     ] {
         let message = refused(text);
         let number = place.split(':').nth(1).unwrap();

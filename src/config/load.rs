@@ -134,6 +134,10 @@ fn explain(error: &toml::de::Error, text: &str, origin: &str) -> ConfigError {
             let hint = "write [apps.NAME], and below it publish_key = \"...\"";
             ("not a table of an app".to_owned(), Some(hint.to_owned()))
         }
+        _ if raw.contains("expected struct") || raw.starts_with("invalid type: map") => (
+            "a section and a value are mixed up".to_owned(),
+            Some("write a section as [limits], on a line of its own and with single brackets, and its keys below".to_owned()),
+        ),
         _ if bare_word(text, span.start) => (
             "not a value".to_owned(),
             Some("put text in quotes: \"...\"; write true or false as they are".to_owned()),
@@ -192,7 +196,7 @@ fn offer(given: &str, known: &[&str]) -> String {
 /// The library's message without Rust's type names, in one line.
 fn plain(message: &str) -> String {
     let one_line = message.lines().map(str::trim).collect::<Vec<_>>().join(", ").replace("` as i128", "`");
-    ["u64", "u32", "u16", "usize"].iter().fold(one_line, |text, name| {
+    ["u64", "u32", "u16", "u8", "usize"].iter().fold(one_line, |text, name| {
         text.replace(&format!("expected {name}"), "expected a whole number, 0 or more")
     })
 }

@@ -243,7 +243,9 @@ pub struct Limits {
     pub connections_per_s_per_address: u32,
     /// New connections that one address may make at once, after a while without any.
     pub connections_burst_per_address: u32,
-    /// Networks whose addresses the four limits above do not concern.
+    /// Bits of an IPv6 address that make it one address for these limits.
+    pub ipv6_prefix_bits: u8,
+    /// Networks whose addresses the limits of an address do not concern.
     pub exempt: Vec<Network>,
 }
 
@@ -259,6 +261,7 @@ impl Default for Limits {
             publishers_per_address: 8,
             connections_per_s_per_address: 20,
             connections_burst_per_address: 40,
+            ipv6_prefix_bits: 64,
             exempt: vec![Network::LOOPBACK_V4, Network::LOOPBACK_V6],
         }
     }

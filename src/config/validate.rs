@@ -108,7 +108,7 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 
 fn ranges(config: &Config) -> Result<(), Violation> {
     let (fanout, publish, limits) = (&config.fanout, &config.publish, &config.limits);
-    let rows: [(&str, &str, u64, RangeInclusive<u64>); 17] = [
+    let rows: [(&str, &str, u64, RangeInclusive<u64>); 18] = [
         ("fanout", "flush_ms", fanout.flush_ms, 1..=1000),
         ("fanout", "min_gap_ms", fanout.min_gap_ms, 0..=1000),
         ("fanout", "phases", fanout.phases.into(), 1..=16),
@@ -125,6 +125,7 @@ fn ranges(config: &Config) -> Result<(), Violation> {
         ("publish", "takeover_after_ms", publish.takeover_after_ms, 0..=TIMEOUT_MAX_MS),
         ("limits", "connections_per_core", limits.connections_per_core.into(), 1..=1 << 20),
         ("limits", "streams", limits.streams.into(), 1..=1 << 20),
+        ("limits", "ipv6_prefix_bits", limits.ipv6_prefix_bits.into(), 32..=64),
         // Below this a player's own handshake and commands would close it.
         ("limits", "inbound_bytes_per_10s", limits.inbound_bytes_per_10s.into(), 8192..=1 << 30),
         ("limits", "handshake_timeout_ms", limits.handshake_timeout_ms, 1000..=60_000),

@@ -100,9 +100,14 @@ pub(super) async fn accept(listener: TcpListener, places: usize, routes: Router)
     let places = Arc::new(Semaphore::new(places));
     // The oldest first; at most one for each place.
     let mut silent: VecDeque<Serving> = VecDeque::new();
+    let mut failures = 0u64;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                if failures > 0 {
+                    tracing::info!(failures, "admin port: accepting again");
+                    failures = 0;
+                }
                 silent.retain(Serving::is_silent);
                 let place = match places.clone().try_acquire_owned() {
                     Ok(place) => Some(place),
@@ -122,7 +127,10 @@ pub(super) async fn accept(listener: TcpListener, places: usize, routes: Router)
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "admin port: accept failed");
+                failures += 1;
+                if failures == 1 {
+                    tracing::warn!(%error, "admin port: accept failed; trying again and again");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -159,7 +167,8 @@ impl Serving {
 fn spawn(held: impl Send + 'static, io: Replay, routes: &Router, head_deadline: Duration) -> Serving {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(head_deadline);
-    builder.keep_alive(false).max_buf_size(HEAD_MAX_BYTES);
+    // Probes written in a shell close their side behind the request.
+    builder.keep_alive(false).half_close(true).max_buf_size(HEAD_MAX_BYTES);
     let asked = Arc::new(AtomicBool::new(false));
     let (routes, mark) = (TowerToHyperService::new(routes.clone()), asked.clone());
     let service = service_fn(move |request| {

@@ -13,17 +13,25 @@ use std::time::Duration;
 /// A core whose loop has not turned for this long is stuck; without work it turns once a second.
 const STUCK: Duration = Duration::from_secs(2);
 
+/// The control thread looks four times a second.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// A core's count of turns, as last seen, and when it last grew. A core that has never turned is still starting.
 #[derive(Clone, Copy, Debug)]
 struct Pulse {
     turns: u64,
     grew_at: Mono,
+    /// A pause since then was not counted; the next one is.
+    forgiven: bool,
 }
 
 impl Pulse {
-    fn look(&mut self, now: Mono, turns: u64) {
+    /// Behind a `pause` in which nobody looked.
+    fn look(&mut self, now: Mono, turns: u64, pause: Duration) {
         if turns != self.turns {
-            *self = Pulse { turns, grew_at: now };
+            *self = Pulse { turns, grew_at: now, forgiven: false };
+        } else if !pause.is_zero() && !self.forgiven {
+            (self.grew_at, self.forgiven) = (self.grew_at + pause, true);
         }
     }
 
@@ -53,7 +61,14 @@ pub(super) struct Health {
     door: Arc<Admission>,
     ready: Arc<AtomicBool>,
     was_ready: AtomicBool,
-    pulses: Mutex<Vec<Pulse>>,
+    pulses: Mutex<Pulses>,
+}
+
+/// The cores' pulses, and when somebody last looked at them.
+#[derive(Debug)]
+struct Pulses {
+    looked_at: Mono,
+    of: Vec<Pulse>,
 }
 
 impl Health {
@@ -63,16 +78,21 @@ impl Health {
         ready: Arc<AtomicBool>,
         now: Mono,
     ) -> Health {
-        let pulses = registry.cores.iter().map(|_| Pulse { turns: 0, grew_at: now }).collect();
-        Health { registry, door, ready, was_ready: AtomicBool::new(false), pulses: Mutex::new(pulses) }
+        let pulses =
+            registry.cores.iter().map(|_| Pulse { turns: 0, grew_at: now, forgiven: false }).collect();
+        let pulses = Mutex::new(Pulses { looked_at: now, of: pulses });
+        Health { registry, door, ready, was_ready: AtomicBool::new(false), pulses }
     }
 
     /// Looks at the cores; to be called a few times a second, so that a core that has just stopped is not taken for one
     /// that stopped when somebody last asked.
     pub(super) fn look(&self, now: Mono) {
         let mut pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
-        for (pulse, core) in pulses.iter_mut().zip(&self.registry.cores) {
-            pulse.look(now, core.metrics.turns.get());
+        // When nobody has looked for that long the whole process stood still, the cores with it.
+        let pause = Some(now.since(pulses.looked_at)).filter(|pause| *pause >= PAUSE).unwrap_or_default();
+        pulses.looked_at = now;
+        for (pulse, core) in pulses.of.iter_mut().zip(&self.registry.cores) {
+            pulse.look(now, core.metrics.turns.get(), pause);
         }
         if self.ready.load(Ordering::Acquire) {
             self.was_ready.store(true, Ordering::Relaxed);
@@ -83,9 +103,10 @@ impl Health {
     pub(super) fn live(&self, now: Mono, verbose: bool) -> Response {
         self.look(now);
         let pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
-        let checks = pulses.iter().enumerate().map(|(core, pulse)| {
-            let fault = pulse
-                .is_stuck(now)
+        // Cores end one after the other, and what does not end in time is ended.
+        let draining = self.was_ready.load(Ordering::Relaxed) && !self.ready.load(Ordering::Acquire);
+        let checks = pulses.of.iter().enumerate().map(|(core, pulse)| {
+            let fault = (!draining && pulse.is_stuck(now))
                 .then(|| format!("no turn for {} ms", now.since(pulse.grew_at).as_millis()));
             Check::new(format!("core {core}"), fault)
         });
@@ -150,6 +171,11 @@ mod tests {
         (head.status.as_u16(), String::from_utf8(bytes.to_vec()).unwrap())
     }
 
+    /// Looks as the watch does, up to then.
+    fn watch(health: &Health, ms: std::ops::Range<u64>) {
+        ms.step_by(250).for_each(|ms| health.look(at(ms)));
+    }
+
     #[test]
     fn a_core_that_does_not_turn_is_named() {
         let health = health(&[0, 1]);
@@ -158,16 +184,33 @@ mod tests {
         assert_eq!(live(60_000).0, 200, "still starting");
         turn(0);
         turn(1);
-        assert_eq!(live(61_000), (200, "ok\n".to_owned()));
+        assert_eq!(live(60_250), (200, "ok\n".to_owned()));
+        watch(&health, 60_500..61_500);
         turn(1);
-        health.look(at(62_000));
-        assert_eq!(live(63_000).0, 200);
-        assert_eq!(live(63_001), (503, "[-] core 0: no turn for 2001 ms\nnot ok\n".to_owned()));
-        let verbose = text(health.live(at(63_500), true)).1;
+        watch(&health, 61_500..62_250);
+        assert_eq!(live(62_250).0, 200);
+        assert_eq!(live(62_251), (503, "[-] core 0: no turn for 2001 ms\nnot ok\n".to_owned()));
+        let verbose = text(health.live(at(62_750), true)).1;
         assert_eq!(verbose, "[-] core 0: no turn for 2500 ms\n[+] core 1\nnot ok\n");
         turn(0);
-        assert_eq!(live(63_600).0, 200, "the question itself looks");
-        assert_eq!(live(70_000).0, 503);
+        assert_eq!(live(62_850).0, 200, "the question itself looks");
+        watch(&health, 63_000..65_000);
+        assert_eq!(live(65_000).0, 503);
+    }
+
+    #[test]
+    fn a_process_that_stood_still_or_drains_has_no_stuck_core() {
+        let health = health(&[0]);
+        let live = |ms| text(health.live(at(ms), false)).0;
+        health.ready.store(true, Ordering::Release);
+        health.registry.cores[0].metrics.turns.inc();
+        watch(&health, 1000..2000);
+        assert_eq!(live(62_000), 200, "all of it stood still");
+        watch(&health, 62_000..64_500);
+        assert_eq!(live(64_500), 503, "and then the core alone");
+        assert_eq!(live(84_500), 503, "one pause is forgiven, not each");
+        health.ready.store(false, Ordering::Release);
+        assert_eq!(live(84_600), 200, "it has drained, others have not");
     }
 
     #[test]
@@ -179,13 +222,13 @@ mod tests {
         assert_eq!(started(), 503);
         health.ready.store(true, Ordering::Release);
         assert_eq!((ready(), started()), ((200, "ready\n".to_owned()), 200));
-        health.door.set_level(Level::RefuseViewers);
+        health.door.set_level(Mono::ZERO, Level::RefuseViewers);
         assert_eq!(ready(), (503, "[-] load: overloaded, shed level 1\nnot ready\n".to_owned()));
         assert_eq!(
             text(health.ready(true)).1,
             "[+] serving\n[-] load: overloaded, shed level 1\nnot ready\n"
         );
-        health.door.set_level(Level::Open);
+        health.door.set_level(Mono::ZERO, Level::Open);
         health.ready.store(false, Ordering::Release);
         assert_eq!((ready().0, started()), (503, 200), "draining");
     }

@@ -4,6 +4,7 @@
 
 use super::{Options, StreamSource, StreamState, StreamSummary};
 use crate::edge::auth::Gate;
+use crate::proto::http::Medium;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -45,12 +46,21 @@ struct Entry {
     rtmp_path: Option<String>,
     /// Path of its HTTP-FLV URL.
     flv_path: String,
+    /// Path of its HTTP-TS URL, if MPEG-TS carries any of it.
+    ts_path: Option<String>,
 }
 
 impl Entry {
     fn new(stream: StreamSummary, token: bool) -> Entry {
         let path = format!("/{}/{}", stream.app, stream.name);
-        Entry { token, flv_path: encoded(&path) + ".flv", rtmp_path: plain(&path).then_some(path), stream }
+        let of = |medium: Medium| encoded(&path) + medium.suffix();
+        Entry {
+            token,
+            flv_path: of(Medium::Flv),
+            ts_path: stream.mpegts.then(|| of(Medium::Ts)),
+            rtmp_path: plain(&path).then_some(path),
+            stream,
+        }
     }
 }
 

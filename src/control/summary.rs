@@ -22,6 +22,8 @@ pub struct StreamSummary {
     pub state: StreamState,
     /// Its tracks as the newest sequence headers describe them.
     pub tracks: Vec<TrackSummary>,
+    /// Whether MPEG-TS carries any of them.
+    pub mpegts: bool,
     /// Received media, bits a second, over the last seconds.
     pub bitrate_bps: u64,
     /// Subscribers.

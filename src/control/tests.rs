@@ -21,6 +21,7 @@ impl StreamSource for Fixed {
                 codec: "H.264".to_owned(),
                 detail: "640x360".to_owned(),
             }],
+            mpegts: true,
             bitrate_bps: 1_000_000,
             viewers: PerProtocol::from_fn(|_| 1),
             age_s: 61,
@@ -100,6 +101,10 @@ fn the_admin_port() {
     ready.store(true, Ordering::Release);
     assert!(admin(&control, "/readyz", "localhost").starts_with("HTTP/1.1 200"));
     assert!(admin(&control, "/startupz", "localhost").starts_with("HTTP/1.1 200"));
+    let mut probe = TcpStream::connect(control.admin()).unwrap();
+    write!(probe, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    probe.shutdown(std::net::Shutdown::Write).unwrap();
+    assert!(read_all(probe).starts_with("HTTP/1.1 200"), "its side was closed behind the request");
     let verbose = admin(&control, "/readyz?verbose", "localhost");
     assert!(verbose.contains("[+] serving\n[+] load\nready\n"), "{verbose}");
     assert!(admin(&control, "/livez?verbose=1", "localhost").contains("[+] core 0\nok\n"));

@@ -33,6 +33,8 @@ pub(super) struct Watch {
     wake: Arc<dyn Fn() + Send + Sync>,
     shed: Shed,
     egress: Rate,
+    /// What memory was used when it could be read last: reading takes a descriptor.
+    memory_part: f64,
     loop_lag: LoopLag,
     lag: Duration,
     looks: u32,
@@ -42,7 +44,7 @@ impl Watch {
     pub(super) fn new(options: &Options, health: Arc<Health>, now: Mono) -> Watch {
         let overload = options.config.overload.clone();
         let memory = MemoryBound::find(overload.memory_max_bytes);
-        if let (MemoryBound::Groups(_), Some((_, limit))) = (&memory, memory.read()) {
+        if let (MemoryBound::Groups(_), Ok(Some((_, limit)))) = (&memory, memory.read()) {
             tracing::info!(limit_bytes = limit as u64, "memory is bounded by the control group");
         }
         Watch {
@@ -58,6 +60,7 @@ impl Watch {
             wake: options.wake.clone(),
             shed: Shed::default(),
             egress: Rate::new(now, egress_bytes(&options.registry)),
+            memory_part: 0.0,
             loop_lag: LoopLag::default(),
             lag: Duration::ZERO,
             looks: 0,
@@ -78,8 +81,10 @@ impl Watch {
     fn look(&mut self, now: Mono) {
         self.health.look(now);
         let pressures = self.pressures(now);
-        if let Some(change) = self.shed.feed(now, &pressures) {
-            self.door.set_level(change.level);
+        let change = self.shed.feed(now, &pressures);
+        self.door.set_relief(self.shed.relief());
+        if let Some(change) = change {
+            self.door.set_level(now, change.level);
             (self.wake)();
             let (level, what) = (change.level.number(), describe(change.level));
             match change.cause {
@@ -90,8 +95,8 @@ impl Watch {
                 None => tracing::info!(level, "overload eases: {what}"),
             }
         }
-        for (reason, lines) in self.limiters.overdue(now.since(Mono::ZERO)) {
-            tracing::warn!(reason, lines, "lines of this kind were left out");
+        for (what, reason, lines) in self.limiters.overdue(now.since(Mono::ZERO)) {
+            tracing::warn!(reason, lines, "{what}: lines of this kind were left out");
         }
         self.publish(&pressures);
     }
@@ -104,17 +109,20 @@ impl Watch {
         let egress_bits_per_s = 8.0 * self.egress.look(now, egress_bytes(&self.registry));
         let connections = u64::try_from(self.registry.level(|m| &m.connections)).unwrap_or_default();
         let others = self.descriptors.look(now.since(Mono::ZERO), connections);
+        if let Ok(read) = self.memory.read() {
+            self.memory_part = read.map_or(0.0, |(used, limit)| pressure::part(used, limit));
+        }
         PerShedCause::from_fn(|cause| match cause {
             ShedCause::Egress => {
                 pressure::part(egress_bits_per_s, self.overload.egress_max_bits_per_s as f64)
             }
-            ShedCause::Memory => self.memory.read().map_or(0.0, |(used, limit)| pressure::part(used, limit)),
+            ShedCause::Memory => self.memory_part,
             ShedCause::LoopLag => {
                 pressure::of_lag(self.lag, Duration::from_millis(self.overload.loop_lag_ms))
             }
-            ShedCause::Descriptors => {
+            ShedCause::Descriptors => others.map_or(1.0, |others| {
                 pressure::of_descriptors(others, connections, self.connections_max, self.descriptors_max)
-            }
+            }),
             ShedCause::Connections => self.door.viewers_part(),
         })
     }

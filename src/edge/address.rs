@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-/// An IPv4 address, or the 64 bits of an IPv6 network, which is what one household or machine has (RFC 6177).
+/// An IPv4 address, or the first bits of an IPv6 one, 64 at most. A machine has a network of 64 bits; a household has at
+/// least that, and often one of 56 (RFC 6177).
 ///
 /// An IPv4 address `a.b.c.d` is kept as `2002:aabb:ccdd::/64`, the first network that 6to4 (RFC 3056) gives to its
 /// owner: both are one customer, and nobody else's network can be taken for it.
@@ -14,10 +15,14 @@ const SIX_TO_FOUR: u64 = 0x2002;
 
 impl Block {
     /// The block of `address`. An IPv4 address in an IPv6 socket (`::ffff:192.0.2.1`) is an IPv4 address.
-    pub fn of(address: IpAddr) -> Block {
+    /// Of an IPv6 address `prefix_bits` count, 1 to 64.
+    pub fn of(address: IpAddr, prefix_bits: u8) -> Block {
         match address.to_canonical() {
             IpAddr::V4(address) => Block(SIX_TO_FOUR << 48 | u64::from(address.to_bits()) << 16),
-            IpAddr::V6(address) => Block((address.to_bits() >> 64) as u64),
+            IpAddr::V6(address) => {
+                let rest = 64 - u32::from(prefix_bits.clamp(1, 64));
+                Block(((address.to_bits() >> 64) as u64) >> rest << rest)
+            }
         }
     }
 }
@@ -38,8 +43,13 @@ mod tests {
             ("0.0.0.0", "::", false),
             ("0.0.0.1", "::1", false),
         ] {
-            let [one, other] = [one, other].map(|text| Block::of(text.parse().unwrap()));
+            let [one, other] = [one, other].map(|text| Block::of(text.parse().unwrap(), 64));
             assert_eq!(one == other, same, "{one:?} {other:?}");
+        }
+        for (prefix_bits, same) in [(64, false), (57, false), (56, true), (48, true), (1, true)] {
+            let [one, other] = ["2001:db8:0:1234::1", "2001:db8:0:12b4::1"];
+            let block = |text: &str| Block::of(text.parse().unwrap(), prefix_bits);
+            assert_eq!(block(one) == block(other), same, "{prefix_bits}");
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::media::Mono;
 use crate::observe::{DisconnectReason, RefuseReason};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Connections of an address that neither publish nor play. Those of a house or an office say what they want within a
 /// second; what else comes and is silent has to come from many addresses to fill the budget's part for it.
@@ -25,6 +26,8 @@ pub const FRESH_PER_ADDRESS: u32 = 32;
 const FRESH_ADDRESSES: u32 = 32;
 /// ... unless the budget is so small that an address would have fewer than this.
 const FRESH_PER_ADDRESS_MIN: u32 = 4;
+/// How long it takes to let in those who waited while the door was shut.
+const HURRY: Duration = Duration::from_secs(1);
 /// Pages that an address reads at once, which takes each of its people some milliseconds a second.
 pub const PAGES_PER_ADDRESS: u32 = 8;
 
@@ -38,8 +41,14 @@ pub struct Admission {
     exempt: Box<[Network]>,
     table: Table,
     budget: Budget,
-    /// [`Level`] as a number; written by the control thread.
+    /// [`Level`] as a number; written by the control thread, like the next one.
     level: AtomicU8,
+    /// Viewers who keep up are to go as well.
+    relief: AtomicBool,
+    /// When the door was shut, and opened again, in microseconds.
+    shut_us: AtomicU64,
+    opened_us: AtomicU64,
+    ipv6_prefix_bits: u8,
 }
 
 impl Admission {
@@ -56,6 +65,10 @@ impl Admission {
             table: Table::default(),
             budget,
             level: AtomicU8::new(Level::Open.number()),
+            relief: AtomicBool::new(false),
+            shut_us: AtomicU64::new(0),
+            opened_us: AtomicU64::new(0),
+            ipv6_prefix_bits: limits.ipv6_prefix_bits,
         })
     }
 
@@ -65,8 +78,42 @@ impl Admission {
     }
 
     /// Sets the level; the control thread's.
-    pub fn set_level(&self, level: Level) {
+    pub fn set_level(&self, now: Mono, level: Level) {
+        let (was, shut) = (self.level(), Level::StopAccepting);
+        if was < shut && level == shut {
+            self.shut_us.store(now.as_micros(), Relaxed);
+        } else if was == shut && level < shut {
+            self.opened_us.store(now.as_micros(), Relaxed);
+        }
         self.level.store(level.number(), Relaxed);
+    }
+
+    /// How fast an address may come now: when the door opens again, those who came meanwhile are taken all at once.
+    fn pace_at(&self, now: Mono) -> Pace {
+        let [shut, opened] = [&self.shut_us, &self.opened_us].map(|at| Mono::from_micros(at.load(Relaxed)));
+        match now < opened + HURRY {
+            true => self.pace.late_by(opened.since(shut)),
+            false => self.pace,
+        }
+    }
+
+    fn block(&self, address: IpAddr) -> Block {
+        Block::of(address, self.ipv6_prefix_bits)
+    }
+
+    /// Whether two addresses count as one.
+    pub fn are_neighbours(&self, one: IpAddr, other: IpAddr) -> bool {
+        self.block(one) == self.block(other)
+    }
+
+    /// Whether viewers who keep up are to go as well, the slowest first.
+    pub fn relief(&self) -> bool {
+        self.relief.load(Relaxed)
+    }
+
+    /// Sets that; the control thread's.
+    pub fn set_relief(&self, relief: bool) {
+        self.relief.store(relief, Relaxed);
     }
 
     /// How many there are of `role` now.
@@ -93,7 +140,7 @@ impl Admission {
     /// A connection of `address` was accepted.
     ///
     /// # Errors
-    /// `Overload`, `Unauthenticated` or `AddressRate`: close it.
+    /// `Overload`, `Unauthenticated`, `AddressSilent` or `AddressRate`: close it.
     pub fn enter(self: &Arc<Self>, now: Mono, address: IpAddr) -> Result<Visit, RefuseReason> {
         if self.level() >= Level::StopAccepting {
             return Err(RefuseReason::Overload);
@@ -103,11 +150,11 @@ impl Admission {
         }
         let mut visit = Visit { door: self.clone(), place: None, role: Role::Fresh };
         if !self.exempt.iter().any(|network| network.contains(address)) {
-            match self.table.enter(now, Block::of(address), self.pace, self.fresh_per_address) {
+            match self.table.enter(now, self.block(address), self.pace_at(now), self.fresh_per_address) {
                 Entered::At(place) => visit.place = Some(place),
                 Entered::Untracked => {}
                 Entered::TooFast => return Err(RefuseReason::AddressRate),
-                Entered::TooMany => return Err(RefuseReason::Unauthenticated),
+                Entered::TooMany => return Err(RefuseReason::AddressSilent),
             }
         }
         Ok(visit)
@@ -325,14 +372,31 @@ mod tests {
             (Level::DropSlowest, true, false),
             (Level::StopAccepting, false, false),
         ] {
-            door.set_level(Level::Open);
+            door.set_level(NOW, Level::Open);
             let mut early = door.enter(NOW, address("127.0.0.1")).unwrap();
-            door.set_level(level);
+            door.set_level(NOW, level);
             assert_eq!(door.level(), level);
             assert_eq!(door.enter(NOW, address("127.0.0.1")).is_ok(), accept, "{level:?}");
             assert_eq!(early.play().is_ok(), play, "{level:?}");
             assert_eq!((early.publish(false), guest.play()), (Ok(()), Ok(())), "{level:?}");
         }
+    }
+
+    /// Those who waited in the kernel's queue came at their own pace.
+    #[test]
+    fn who_waited_has_not_come_too_fast() {
+        let limits = Limits { connections_burst_per_address: 5, ..limits() };
+        let door = Admission::new(&limits, 10_000);
+        let a = address("192.0.2.1");
+        let admitted = |now: Mono| (0..30).filter_map(|_| door.enter(now, a).ok()).count();
+        assert_eq!(admitted(NOW), 5);
+        door.set_level(NOW, Level::StopAccepting);
+        assert_eq!(admitted(NOW), 0);
+        let opened = NOW + Duration::from_secs(1);
+        door.set_level(opened, Level::DropSlowest);
+        assert_eq!(admitted(opened), 25, "20 a second, and those that it may at once");
+        assert_eq!(admitted(opened + HURRY), 0, "they are paid for");
+        assert_eq!(admitted(opened + 2 * HURRY), 5);
     }
 
     /// With 8 addresses it would take 125 silent connections each to fill 1000 places.
@@ -349,7 +413,7 @@ mod tests {
         let mut encoder = door.enter(NOW, address("192.0.2.1")).unwrap();
         assert_eq!(encoder.publish(false), Ok(()));
         let refused = door.enter(NOW, address("198.51.100.0")).err();
-        assert_eq!(refused, Some(RefuseReason::Unauthenticated));
+        assert_eq!(refused, Some(RefuseReason::AddressSilent));
         // Who is turned away is not silent any more.
         let before = door.count(Role::Fresh);
         visits[0][0].leave();

@@ -1,10 +1,9 @@
 //! What the process takes in all, by what a connection is.
 //!
 //! Viewers leave a tenth to publishers, and whoever has not said yet what it wants has a tenth: no crowd of viewers keeps
-//! a publisher out, and silent connections cannot take the places of either. Who fills the tenth of the silent ones does
-//! keep everybody out who comes then, a publisher too, because it is silent at first as well; one address has only a few
-//! of these places ([`super::admission::FRESH_PER_ADDRESS`]), so that it takes many. The sum of all is bounded by the
-//! tables of the cores.
+//! a publisher out, and silent connections cannot take the places of either. When the tenth of the silent ones is full a
+//! newcomer takes the place of the oldest of them (`shard/silent.rs`); one address has only a few of these places
+//! ([`super::admission::FRESH_PER_ADDRESS`]). The sum of all is bounded by the tables of the cores.
 
 use crossbeam::utils::CachePadded;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};

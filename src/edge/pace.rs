@@ -16,6 +16,11 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// The same with a larger credit: events that happened over a time of `more` are told of at once.
+    pub fn late_by(self, more: Duration) -> Pace {
+        Pace { credit: self.credit.saturating_add(more), ..self }
+    }
+
     /// `per_s` events a second in the long run and `burst` at once; each at least 1 and at most 1 000 000.
     pub const fn new(per_s: u32, burst: u32) -> Pace {
         let cost_us = 1_000_000 / if per_s == 0 { 1 } else { per_s as u64 };

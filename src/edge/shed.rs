@@ -83,6 +83,12 @@ impl Level {
     }
 }
 
+/// Whether viewers who keep up are to go as well, the slowest first: at the highest level, for what only viewers make and
+/// take with them. Nothing else would bring that down, and publishers would find the door shut for ever.
+fn relieves(level: Level, pressures: &PerShedCause<f64>) -> bool {
+    level == Level::StopAccepting && pressures[ShedCause::Egress] >= level.threshold() - RELEASE
+}
+
 /// How high `pressures` raise the level, each taken to be `more` than it is, and which of them does.
 fn highest(pressures: &PerShedCause<f64>, more: f64) -> (Level, Option<ShedCause>) {
     let reached = pressures.iter().map(|(cause, pressure)| {
@@ -105,6 +111,7 @@ pub struct Change {
 #[derive(Debug, Default)]
 pub struct Shed {
     level: Level,
+    relief: bool,
     calm_since: Option<Mono>,
 }
 
@@ -114,11 +121,22 @@ impl Shed {
         self.level
     }
 
-    /// Takes a reading; to be called a few times a second. Returns what changed.
+    /// Whether viewers who keep up are to go as well.
+    pub fn relief(&self) -> bool {
+        self.relief
+    }
+
+    /// Takes a reading; to be called a few times a second. Returns what changed of the level.
     pub fn feed(&mut self, now: Mono, pressures: &PerShedCause<f64>) -> Option<Change> {
+        let change = self.level_after(now, pressures);
+        self.relief = relieves(self.level, pressures);
+        change
+    }
+
+    fn level_after(&mut self, now: Mono, pressures: &PerShedCause<f64>) -> Option<Change> {
         let (level, cause) = highest(pressures, 0.0);
         if level > self.level {
-            *self = Shed { level, calm_since: None };
+            (self.level, self.calm_since) = (level, None);
             return Some(Change { level, cause });
         }
         if self.level == Level::Open || highest(pressures, RELEASE).0 >= self.level {
@@ -129,7 +147,7 @@ impl Shed {
         if now.since(since) < self.level.hold() {
             return None;
         }
-        *self = Shed { level: self.level.below(), calm_since: None };
+        (self.level, self.calm_since) = (self.level.below(), None);
         Some(Change { level: self.level, cause: None })
     }
 }
@@ -191,6 +209,23 @@ mod tests {
         all[ShedCause::Connections] = 1.0;
         let change = shed.feed(Mono::ZERO, &all);
         assert_eq!(change, Some(Change { level: Level::DropSlowest, cause: Some(ShedCause::LoopLag) }));
+    }
+
+    #[test]
+    fn only_what_viewers_make_closes_those_who_keep_up() {
+        for cause in ShedCause::ALL {
+            let mut shed = Shed::default();
+            let mut relief = |pressure| {
+                shed.feed(Mono::ZERO, &pressures(cause, pressure));
+                shed.relief()
+            };
+            let made_by_viewers = cause == ShedCause::Egress;
+            assert_eq!(
+                [0.96, 0.97, 0.93, 0.91, 0.96].map(&mut relief).to_vec(),
+                [false, made_by_viewers, made_by_viewers, false, false],
+                "{cause:?}"
+            );
+        }
     }
 
     #[test]

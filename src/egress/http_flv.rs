@@ -1,109 +1,18 @@
-//! HTTP-FLV viewers: one request, one close-delimited response.
+//! HTTP-FLV: what stands in front of the log's tags. The request is `http_live`'s.
 
-use super::wanted;
-use crate::edge::admission::Visit;
-use crate::edge::auth::Gate;
-use crate::fanout::directory::{Directory, StreamName};
 use crate::fanout::log::Format;
 use crate::fanout::packager;
-use crate::observe::DisconnectReason;
-use crate::proto::http::{self, Method, RequestHead};
-use crate::shard::{Io, PlayRefused, Preface, Request};
+use crate::proto::http::{self, Medium};
+use crate::shard::Preface;
 use crate::wire::flv::FileHeader;
 use bytes::Bytes;
-
-/// What a request is held against.
-#[derive(Debug)]
-pub struct Terms<'a> {
-    /// Who may.
-    pub gate: &'a Gate,
-    /// What there is.
-    pub directory: &'a Directory,
-    /// When a viewer for whom there is no room or no stream may ask again, in seconds.
-    pub retry_after_s: u32,
-}
-
-/// Answers a request for `/APP/STREAM.flv`.
-///
-/// # Errors
-/// A viewer is refused at once; the connection ends with this reason.
-pub fn request(
-    head: &RequestHead,
-    app: &str,
-    stream: &str,
-    terms: &Terms<'_>,
-    visit: &mut Visit,
-    io: &mut Io,
-) -> Result<(), DisconnectReason> {
-    let (gate, name) = (terms.gate, StreamName::new(app, stream));
-    if head.method == Method::Options {
-        io.out.extend(http::options_head());
-        io.ask(Request::Close(DisconnectReason::ClientClosed));
-        return Ok(());
-    }
-    if !gate.may_play(app, &head.query) {
-        let reason = DisconnectReason::Unauthorized;
-        refuse(head, 403, None, "a play token is needed: ?token=...", reason, io);
-        return Err(reason);
-    }
-    match head.method {
-        Method::Get => {
-            if let Err(reason) = visit.play() {
-                let (status, hint) = match reason {
-                    DisconnectReason::AddressViewers => (429, "too many viewers at your address"),
-                    _ => (503, "no room for more viewers, try again later"),
-                };
-                refuse(head, status, Some(terms.retry_after_s), hint, reason, io);
-                return Err(reason);
-            }
-            let (key, first) = wanted(Format::Flv, app, &head.query, gate);
-            io.ask(Request::Play { name, key, first });
-        }
-        Method::Head if terms.directory.find(&name).is_some() => {
-            io.out.extend(http::flv_head());
-            io.ask(Request::Close(DisconnectReason::ClientClosed));
-        }
-        Method::Head => {
-            refuse(head, 404, Some(terms.retry_after_s), "no such stream", DisconnectReason::NotFound, io);
-        }
-        _ => refuse(head, 405, None, "watch with GET", DisconnectReason::ProtocolError, io),
-    }
-    Ok(())
-}
-
-fn refuse(
-    head: &RequestHead,
-    status: u16,
-    retry_after_s: Option<u32>,
-    hint: &str,
-    reason: DisconnectReason,
-    io: &mut Io,
-) {
-    let answer = http::error_head(status, retry_after_s, hint);
-    io.out.extend(if head.method == Method::Head { http::without_body(&answer) } else { &answer });
-    io.ask(Request::Close(reason));
-}
-
-/// There is nothing to send; it may ask again in `retry_after_s` seconds.
-pub fn refused(why: PlayRefused, retry_after_s: u32, io: &mut Io) {
-    let again = Some(retry_after_s);
-    io.out.extend(match why {
-        PlayRefused::NotFound => http::error_head(404, again, "no such stream, or not live yet"),
-        PlayRefused::TooManyVariants => {
-            http::error_head(503, again, "too many variants of this stream are in use")
-        }
-        PlayRefused::TooManyWait => {
-            http::error_head(503, again, "too many players wait for streams that are not live")
-        }
-    });
-}
 
 /// Response head and FLV header (at the start), metadata and headers in front of a join point.
 pub fn preface(preface: &Preface<'_>) -> Bytes {
     let (join, variant) = (preface.join, preface.key.variant);
     let mut out = Vec::new();
     if preface.start {
-        out.extend(http::flv_head());
+        out.extend(http::live_head(Medium::Flv));
         // A flag for a track that never comes makes browser players wait for ever.
         let audio = variant.audio && (join.config.has_audio || preface.newest.has_audio);
         let video = variant.video && (join.config.has_video || preface.newest.has_video);
@@ -111,19 +20,4 @@ pub fn preface(preface: &Preface<'_>) -> Bytes {
     }
     packager::configuration(Format::Flv, &join.config, variant, join.dts_ms, &mut out);
     out.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_may_ask_again_is_told_when() {
-        for why in [PlayRefused::NotFound, PlayRefused::TooManyVariants, PlayRefused::TooManyWait] {
-            let mut io = Io::default();
-            refused(why, 77, &mut io);
-            let head = String::from_utf8_lossy(&io.out).to_lowercase();
-            assert!(head.contains("retry-after: 77\r\n"), "{head}");
-        }
-    }
 }

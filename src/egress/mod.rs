@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 pub mod http_flv;
+pub mod http_live;
+pub mod http_ts;
 pub mod rtmp;
 
 use crate::edge::auth::{Gate, parameter};
@@ -12,6 +14,8 @@ use crate::fanout::log::{Format, LogKey, Variant};
 /// The log that a query asks for, and the one to begin with: `?eflv=strip`, `?join=live`.
 pub fn wanted(format: Format, app: &str, query: &str, gate: &Gate) -> (LogKey, Option<LogKey>) {
     let strip = match parameter(query, "eflv").as_deref() {
+        // Nothing of what is stripped is ever in a transport stream: it would be the same log twice.
+        _ if format == Format::Ts => false,
         Some(b"strip") => true,
         Some(_) => false,
         None => gate.strips(app),

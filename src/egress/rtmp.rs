@@ -144,7 +144,8 @@ fn is_legacy(codec: Codec) -> bool {
 pub fn refused(why: PlayRefused, session: &mut ServerSession, now: Mono) {
     let refusal = match why {
         PlayRefused::NotFound => PlayRefusal::StreamNotFound,
-        PlayRefused::TooManyVariants | PlayRefused::TooManyWait => PlayRefusal::Busy,
+        PlayRefused::TooManyVariants | PlayRefused::TooManyWait | PlayRefused::CoreFull => PlayRefusal::Busy,
+        PlayRefused::Codecs(_) => PlayRefusal::UnsupportedCodec,
     };
     session.reject_play(now, refusal);
 }

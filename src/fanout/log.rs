@@ -8,6 +8,7 @@ use super::segment::{Entry, Segment, SegmentWriter, flags};
 use super::slice::LogSlice;
 use crate::media::Mono;
 use crate::media::config_set::ConfigSet;
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +40,18 @@ pub enum Format {
     Rtmp,
     /// FLV tags with their trailers.
     Flv,
+    /// Packets of a transport stream, at a variable rate.
+    Ts,
+}
+
+impl Format {
+    /// Whether an entry can be read back as the frame it was made from: only then another format is fed from this log.
+    pub const fn unpacks(self) -> bool {
+        match self {
+            Format::Rtmp | Format::Flv => true,
+            Format::Ts => false,
+        }
+    }
 }
 
 /// A track set and a capability profile: what is left out of the log.
@@ -133,6 +146,8 @@ pub struct JoinPoint {
     pub dts_ms: u32,
     /// Configuration as of that entry.
     pub config: Arc<ConfigSet>,
+    /// What a reader is sent first that comes from anywhere but the entry before; empty in most formats.
+    pub seam: Bytes,
 }
 
 /// News of a log for the cores that read it, in order.
@@ -180,6 +195,8 @@ pub struct LogWriter {
     retained_bytes: u64,
     join: Option<JoinPoint>,
     join_at: Mono,
+    /// Of the entry that is being put.
+    seam: Bytes,
     news: Vec<Feed>,
     copied_bytes: u64,
 }
@@ -195,6 +212,7 @@ impl LogWriter {
             retained_bytes: 0,
             join: None,
             join_at: Mono::ZERO,
+            seam: Bytes::new(),
             news: Vec::new(),
             copied_bytes: 0,
         }
@@ -259,19 +277,25 @@ impl LogWriter {
         self.writer.put(part)
     }
 
+    /// What goes in front of the entry that is being put, if it becomes a join point: see [`JoinPoint::seam`].
+    pub fn seam(&mut self, seam: Bytes) {
+        self.seam = seam;
+    }
+
     /// Commits what was put as one entry; `join` makes it the newest join point. Returns false, and
     /// forgets what was put, if the segment's index is full.
     #[must_use]
     pub fn commit(&mut self, now: Mono, entry: Entry, join: Option<Arc<ConfigSet>>) -> bool {
         let before = self.writer.tail();
         let pos = self.committed();
+        let seam = std::mem::take(&mut self.seam);
         if !self.writer.commit(entry) {
             return false;
         }
         self.retained_bytes += u64::from(self.writer.tail() - before) + ENTRY_COST;
         if let Some(config) = join {
             debug_assert!(entry.flags & flags::JOIN != 0);
-            let join = JoinPoint { pos, dts_ms: entry.dts_ms, config };
+            let join = JoinPoint { pos, dts_ms: entry.dts_ms, config, seam };
             // Audio-only logs join anywhere: one piece of news a flush, not one an entry.
             match self.news.last_mut() {
                 Some(Feed::Join(last)) => *last = Some(join.clone()),

@@ -3,14 +3,15 @@
 //! What must stay true: a frame is copied once into each open log and nowhere else (but for a log that opens late and
 //! is fed from one that holds the frame in pieces); no reader ever finds a delta
 //! frame before a keyframe; a log exists only while it has readers (and a little longer); whoever holds the GOP (a
-//! full log, or else its GOP cache) holds it once.
+//! full log that can be read back, or else the GOP cache) holds it once.
 //! Not here: sockets, cores, who may publish.
 
 mod gop;
 
+use super::directory::StreamName;
 use super::flush::{Flush, Rule};
 use super::log::{Feed, LogId, LogKey, LogSnapshot, LogWriter, Retention, Variant};
-use super::packager;
+use super::packager::{self, About, Packager, Packed};
 use super::segment::{Entry, flags};
 use super::timeline::{Mapped, Timeline};
 use crate::media::config_set::ConfigSet;
@@ -69,6 +70,7 @@ pub enum Appended {
 #[derive(Debug)]
 struct OpenLog {
     key: LogKey,
+    packager: Packager,
     writer: LogWriter,
     /// Frames older than the log that it still has to be given.
     backlog: VecDeque<Item>,
@@ -76,6 +78,15 @@ struct OpenLog {
     reassembled_bytes: u64,
     readers: Vec<CoreId>,
     idle_since: Mono,
+}
+
+/// Why a log cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoLog {
+    /// The format has too many variants open already, or the process too many logs.
+    TooMany,
+    /// The format carries no track of the stream; why, for people.
+    Codecs(&'static str),
 }
 
 /// News of one log for its readers.
@@ -92,6 +103,7 @@ pub struct LogNews {
 /// See the module's description.
 #[derive(Debug)]
 pub struct Stream {
+    name: StreamName,
     rule: Rule,
     keep: Retention,
     tracks: TrackTable,
@@ -115,8 +127,9 @@ pub struct Stream {
 
 impl Stream {
     /// A stream without frames or readers.
-    pub fn new(rule: Rule, keep: Retention) -> Stream {
+    pub fn new(name: StreamName, rule: Rule, keep: Retention) -> Stream {
         Stream {
+            name,
             rule,
             keep,
             tracks: TrackTable::new(),
@@ -255,35 +268,41 @@ impl Stream {
         self.started.map_or(Mono::NEVER, |at| at + SETTLE)
     }
 
-    /// Opens `key` for `reader`, or joins it. `None` if the format has too many variants open already. `new_id` is
-    /// asked only for a log that is not open, and may refuse.
+    /// Opens `key` for `reader`, or joins it. `new_id` is asked only for a log that is not open, and may refuse.
+    ///
+    /// # Errors
+    /// There are too many logs, or this one would stay empty.
     pub fn subscribe(
         &mut self,
         now: Mono,
         key: LogKey,
         reader: CoreId,
         new_id: impl FnOnce() -> Option<LogId>,
-    ) -> Option<LogSnapshot> {
+    ) -> Result<LogSnapshot, NoLog> {
+        if let Some(why) = packager::refusal(key, &self.tracks.snapshot()) {
+            return Err(NoLog::Codecs(why));
+        }
         let at = match self.logs.iter().position(|l| l.key == key) {
             Some(at) => at,
             None => {
                 if self.logs.iter().filter(|l| l.key.format == key.format).count() >= LOGS_PER_FORMAT_MAX {
-                    return None;
+                    return Err(NoLog::TooMany);
                 }
-                self.open(now, key, new_id()?);
+                self.open(now, key, new_id().ok_or(NoLog::TooMany)?);
                 self.logs.len() - 1
             }
         };
-        let log = self.logs.get_mut(at)?;
+        let log = self.logs.get_mut(at).ok_or(NoLog::TooMany)?;
         if !log.readers.contains(&reader) {
             log.readers.push(reader);
         }
-        Some(log.writer.snapshot())
+        Ok(log.writer.snapshot())
     }
 
     fn open(&mut self, now: Mono, key: LogKey, id: LogId) {
         let mut log = OpenLog {
             key,
+            packager: Packager::new(key, self.name.stream()),
             writer: LogWriter::new(id),
             backlog: VecDeque::new(),
             reassembled_bytes: 0,
@@ -304,9 +323,11 @@ impl Stream {
             item.flags |= flags::LATE;
         }
         // The first entry makes the log joinable at once; the rest follows in slices.
-        if let (Some(join), Some(first)) = (source.join, log.backlog.pop_front()) {
+        if source.join.is_some()
+            && let Some(first) = log.backlog.pop_front()
+        {
             // Larger than a segment may be: then it was not in a log either.
-            let _fits = log.write(now, &first, &join);
+            let _fits = log.write(now, &first, &self.tracks.snapshot());
             self.flush.wake(&self.rule, now);
         }
         // Its first reader finds all this in the snapshot.
@@ -456,30 +477,41 @@ fn flags_of(tag: &Tag, config: bool, join: bool) -> u8 {
 impl OpenLog {
     /// Whether the newest GOP can be read back from this log.
     fn holds_gop(&self) -> bool {
-        self.key.variant == Variant::FULL && self.backlog.is_empty()
+        self.key.format.unpacks() && self.key.variant == Variant::FULL && self.backlog.is_empty()
     }
 
     fn wants(&self, item: &Item) -> bool {
         self.key.variant.carries(item.flags)
     }
 
-    fn write(&mut self, now: Mono, item: &Item, config: &Arc<ConfigSet>) -> bool {
+    /// `newest` is the configuration as of now; an item without one of its own had no other, as far as is known.
+    fn write(&mut self, now: Mono, item: &Item, newest: &Arc<ConfigSet>) -> bool {
         let Some((frame, copied)) = item.frame() else { return false };
         self.reassembled_bytes += copied;
         // Without its video a variant can be joined at any sound.
         let audio_joins =
             !self.key.variant.video && item.flags & (flags::AUDIO | flags::CONFIG) == flags::AUDIO;
-        let join = item.flags & flags::JOIN != 0 || audio_joins;
+        let about = About {
+            config: item.config.as_ref().unwrap_or(newest),
+            newest,
+            config_epoch: item.config_epoch,
+            join: item.flags & flags::JOIN != 0 || audio_joins,
+        };
+        let join = match self.packager.pack(&mut self.writer, &frame, about) {
+            Packed::Entry { join } => join,
+            Packed::Nothing => return true,
+            Packed::TooLarge => return false,
+        };
         let entry = Entry {
             dts_ms: frame.dts_ms,
             complete_us: frame.complete_at.as_micros(),
             config_epoch: item.config_epoch,
             number: item.number,
-            flags: if join { item.flags | flags::JOIN } else { item.flags },
+            flags: if join { item.flags | flags::JOIN } else { item.flags & !flags::JOIN },
             ..Entry::default()
         };
-        let config = join.then(|| item.config.as_ref().unwrap_or(config).clone());
-        packager::pack(self.key.format, &mut self.writer, &frame) && self.writer.commit(now, entry, config)
+        let config = join.then(|| item.config.as_ref().unwrap_or(newest).clone());
+        self.writer.commit(now, entry, config)
     }
 }
 

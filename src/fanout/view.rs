@@ -196,7 +196,7 @@ impl View {
     }
 
     /// How far behind a reader at `cursor` is, in microseconds: how much older than the newest frame is the oldest that
-    /// it has not got. `u64::MAX` if that is evicted.
+    /// it has not got. `u64::MAX` if that is evicted and not pinned.
     pub fn lag_us(&self, cursor: Cursor) -> u64 {
         match self.decide(cursor, self.limit, u64::MAX) {
             Step::Send(run) => self.head.micros_since(run.oldest),

@@ -1,6 +1,6 @@
 //! An immutable snapshot of a stream's configuration, shared by everything that needs to start a decoder.
 
-use super::{codec::Codec, frame::Kind, track_set::TrackSet};
+use super::{codec::Codec, frame::Kind, tag::inspect, track_set::TrackSet};
 use bytes::Bytes;
 
 /// What a kept message configures.
@@ -40,6 +40,19 @@ pub(super) struct TrackInfo {
     /// Byte 0 of its first tag: a legacy audio header tells rate and channels there.
     pub first_byte: u8,
     pub enhanced: bool,
+}
+
+/// What a packager of another format needs to know of a track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackConfig {
+    /// Audio or video.
+    pub kind: Kind,
+    /// 0 is the default track.
+    pub track_id: u8,
+    /// What it is coded with.
+    pub codec: Codec,
+    /// The payload of its current sequence header, such as an `avcC` record; it may be empty. `None` before the first.
+    pub record: Option<Bytes>,
 }
 
 /// A stream's configuration at one moment. Log entries name it by `epoch`.
@@ -87,6 +100,27 @@ impl ConfigSet {
     /// What the default tracks are coded with; video first.
     pub fn default_codecs(&self) -> impl Iterator<Item = (Kind, Codec)> {
         self.tracks.iter().filter(|t| t.track_id == 0).map(|t| (t.kind, t.codec))
+    }
+
+    /// Every track seen; video first, then by track number.
+    pub fn tracks(&self) -> impl Iterator<Item = TrackConfig> {
+        self.tracks.iter().map(|track| TrackConfig {
+            kind: track.kind,
+            track_id: track.track_id,
+            codec: track.codec,
+            record: self.payload(track, Role::Config),
+        })
+    }
+
+    /// The track's part of its current configuration message in a role.
+    pub(super) fn payload(&self, track: &TrackInfo, role: Role) -> Option<Bytes> {
+        let holds =
+            |e: &&ConfigEntry| e.kind == track.kind && e.role == role && e.current.contains(track.track_id);
+        let entry = self.entries.iter().find(holds)?;
+        let tag = inspect(entry.kind, &entry.body).ok()?;
+        // A message that names a track twice means the last.
+        let part = tag.tracks(&entry.body).filter(|p| p.track_id == track.track_id).last()?;
+        (part.payload.end <= entry.body.len()).then(|| entry.body.slice(part.payload))
     }
 
     /// The entries that a variant carries, in sending order.

@@ -11,7 +11,7 @@ pub mod track;
 pub mod track_set;
 
 pub use codec::Codec;
-pub use config_set::{ConfigEntry, ConfigSet};
+pub use config_set::{ConfigEntry, ConfigSet, TrackConfig};
 pub use frame::{Frame, Kind};
 pub use summary::TrackSummary;
 pub use tag::{Packet, Tag, TagError};

@@ -8,7 +8,6 @@ use super::{
     codec::Codec,
     config_set::{ConfigSet, Role, TrackInfo},
     frame::Kind,
-    tag::inspect,
 };
 use crate::wire::{
     aac::AacConfig, amf0, av1::Av1Config, flac::StreamInfo, h264, h265::HevcConfig, opus, vp9::VpConfig,
@@ -57,10 +56,10 @@ impl ConfigSet {
             channels: None,
         };
         if let Some(config) = self.payload(track, Role::Config) {
-            summary.read_config(config);
+            summary.read_config(&config);
         }
         // Channel order, then the count.
-        if let Some(&[_, channels, ..]) = self.payload(track, Role::Channels) {
+        if let Some(&[_, channels, ..]) = self.payload(track, Role::Channels).as_deref() {
             summary.channels = Some(u32::from(channels));
         }
         if let Some(members) = metadata.filter(|_| track.track_id == 0) {
@@ -70,18 +69,6 @@ impl ConfigSet {
             summary.read_legacy_header(track.first_byte);
         }
         summary
-    }
-
-    /// The track's part of its current configuration message in a role.
-    fn payload(&self, track: &TrackInfo, role: Role) -> Option<&[u8]> {
-        let holds = |e: &&super::ConfigEntry| {
-            e.kind == track.kind && e.role == role && e.current.contains(track.track_id)
-        };
-        let entry = self.entries.iter().find(holds)?;
-        let tag = inspect(entry.kind, &entry.body).ok()?;
-        // A message that names a track twice means the last.
-        let part = tag.tracks(&entry.body).filter(|p| p.track_id == track.track_id).last()?;
-        entry.body.get(part.payload)
     }
 }
 
@@ -190,7 +177,7 @@ mod tests {
             let body = body.clone().into();
             let frame =
                 Frame { kind: *kind, dts_ms: 0, body, first_byte_at: Mono::ZERO, complete_at: Mono::ZERO };
-            table.observe(&frame, &inspect(*kind, &frame.body).unwrap());
+            table.observe(&frame, &crate::media::tag::inspect(*kind, &frame.body).unwrap());
         }
         let text = |value: Option<u32>| value.map_or("-".to_owned(), |v| v.to_string());
         let line = |t: &TrackSummary| {

@@ -62,7 +62,7 @@ impl std::fmt::Display for Banner<'_> {
         writeln!(f, "headgate {} is ready ({}, core{s} {cores})\n", self.version, self.engine)?;
         writeln!(f, "  publish  {rtmp}/live/STREAM{key}    OBS: server {rtmp}/live, stream key STREAM{key}")?;
         writeln!(f, "  play     {rtmp}/live/STREAM{token}")?;
-        writeln!(f, "           {http}/live/STREAM.flv{token}")?;
+        writeln!(f, "           {http}/live/STREAM.flv{token}    or STREAM.ts{token}")?;
         writeln!(f, "  page     {http}/")?;
         let admin = base_url("http", self.admin);
         writeln!(f, "  admin    {admin}/metrics  /livez  /readyz  /api/v1/streams\n")?;
@@ -110,7 +110,7 @@ mod tests {
         for part in [
             "headgate 1.2.3 is ready (io_uring, cores 0,1)",
             "rtmp://localhost/live/STREAM?token=KEY",
-            "http://localhost:8080/live/STREAM.flv\n",
+            "http://localhost:8080/live/STREAM.flv    or STREAM.ts\n",
             "http://localhost:8080/\n",
             "http://127.0.0.1:1985/metrics",
             "warning: anyone may publish",

@@ -39,6 +39,8 @@ pub struct CoreMetrics {
     pub connections_accepted: Counter,
     /// Failed accepts.
     pub accept_errors: Counter,
+    /// Streams without publisher and viewers that ended early, because a new one needed their place.
+    pub streams_displaced: Counter,
     /// Connections closed before they were served.
     pub connections_refused: PerRefuseReason<Counter>,
     /// Submission queue of the ring full: an extra system call each.

@@ -84,6 +84,8 @@ labels! {
         Rtmp = "rtmp",
         /// FLV as the endless body of an HTTP response.
         HttpFlv = "http_flv",
+        /// A transport stream as the endless body of an HTTP response.
+        HttpTs = "http_ts",
     }
 }
 
@@ -166,14 +168,14 @@ labels! {
         Limit = "limit",
         /// The process has no file descriptor left.
         Descriptors = "descriptors",
-        /// Shutting down.
-        Draining = "draining",
         /// Too many requests for pages at once.
         Pages = "pages",
         /// The address made connections faster than `limits.connections_per_s_per_address`.
         AddressRate = "address_rate",
         /// Too many connections that neither publish nor play.
         Unauthenticated = "unauthenticated",
+        /// Too many of its address.
+        AddressSilent = "address_silent",
         /// Load is shed: nobody is accepted.
         Overload = "overload",
     }
@@ -228,6 +230,8 @@ labels! {
         Budget = "budget",
         /// Load is shed: a new viewer was refused.
         Overload = "overload",
+        /// It neither published nor played, and its place was needed.
+        Displaced = "displaced",
         /// Load is shed: it was among the slowest viewers.
         Slowest = "slowest",
     }
@@ -243,9 +247,12 @@ mod tests {
         table[Protocol::HttpFlv] = "changed";
         assert_eq!(
             table.iter().collect::<Vec<_>>(),
-            [(Protocol::Rtmp, &"rtmp"), (Protocol::HttpFlv, &"changed")]
+            [(Protocol::Rtmp, &"rtmp"), (Protocol::HttpFlv, &"changed"), (Protocol::HttpTs, &"http_ts")]
         );
-        assert_eq!(serde_json::to_string(&table).unwrap(), r#"{"rtmp":"rtmp","http_flv":"changed"}"#);
+        assert_eq!(
+            serde_json::to_string(&table).unwrap(),
+            r#"{"rtmp":"rtmp","http_flv":"changed","http_ts":"http_ts"}"#
+        );
         for (at, reason) in DisconnectReason::ALL.into_iter().enumerate() {
             assert_eq!(reason.index(), at);
         }

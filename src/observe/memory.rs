@@ -8,6 +8,7 @@
 
 use super::process;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Limits from here on mean none: version 1 writes the largest multiple of a page that fits 63 bits.
@@ -65,30 +66,42 @@ impl MemoryBound {
 
     /// Bytes used and bytes there may be; none without a bound. Of several groups that of which most is used. They are
     /// read each time: limits can be changed while the process runs.
-    pub fn read(&self) -> Option<(f64, f64)> {
+    ///
+    /// # Errors
+    /// There is no descriptor left to read with: nobody knows.
+    pub fn read(&self) -> io::Result<Option<(f64, f64)>> {
         match self {
-            MemoryBound::Configured(limit) => Some((process::resident_bytes()?, *limit)),
+            MemoryBound::Configured(limit) => Ok(process::resident_bytes()?.map(|used| (used, *limit))),
             MemoryBound::Groups(groups) => {
-                let part = |(used, limit): &(f64, f64)| used / limit;
-                groups.iter().filter_map(Group::read).max_by(|a, b| part(a).total_cmp(&part(b)))
+                let mut tightest = None;
+                for group in groups {
+                    let part = |of: (f64, f64)| of.0 / of.1;
+                    let read = group.read()?;
+                    if read.map(part) > tightest.map(part) {
+                        tightest = read;
+                    }
+                }
+                Ok(tightest)
             }
-            MemoryBound::None => None,
+            MemoryBound::None => Ok(None),
         }
     }
 }
 
 impl Group {
-    fn read(&self) -> Option<(f64, f64)> {
-        let read = |name| fs::read_to_string(self.folder.join(name)).ok();
-        // "max" is no number.
-        let limit: f64 = read(self.names.limit)?.trim().parse().ok()?;
-        if limit >= UNLIMITED_BYTES {
-            return None;
-        }
-        let used: f64 = read(self.names.used)?.trim().parse().ok()?;
-        let statistics = read("memory.stat").unwrap_or_default();
+    fn read(&self) -> io::Result<Option<(f64, f64)>> {
+        let number = |name| {
+            let text = process::read(&self.folder.join(name))?;
+            // "max" is no number.
+            Ok::<_, io::Error>(text.and_then(|text| text.trim().parse::<f64>().ok()))
+        };
+        let Some(limit) = number(self.names.limit)?.filter(|limit| *limit < UNLIMITED_BYTES) else {
+            return Ok(None);
+        };
+        let Some(used) = number(self.names.used)? else { return Ok(None) };
+        let statistics = process::read(&self.folder.join("memory.stat"))?.unwrap_or_default();
         let inactive = process::field(&statistics, self.names.inactive_file).unwrap_or_default();
-        Some(((used - inactive).max(0.0), limit))
+        Ok(Some(((used - inactive).max(0.0), limit)))
     }
 }
 
@@ -181,15 +194,15 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
             let group = Group { folder: folder.path().to_owned(), names };
-            assert_eq!(group.read(), None, "no files");
+            assert_eq!(group.read().unwrap(), None, "no files");
             write(names.limit, "4000\n");
             write(names.used, "1000\n");
-            assert_eq!(group.read(), Some((1000.0, 4000.0)));
+            assert_eq!(group.read().unwrap(), Some((1000.0, 4000.0)));
             write("memory.stat", stat);
-            assert_eq!(group.read(), Some((700.0, 4000.0)));
+            assert_eq!(group.read().unwrap(), Some((700.0, 4000.0)));
             for none in ["max\n", "9223372036854771712\n"] {
                 write(names.limit, none);
-                assert_eq!(group.read(), None);
+                assert_eq!(group.read().unwrap(), None);
             }
         }
     }
@@ -205,7 +218,7 @@ mod tests {
             fs::write(group.join(V2.used), used.to_string()).unwrap();
             fs::write(group.join(V2.limit), limit).unwrap();
         };
-        let read = || MemoryBound::of(groups(&mount, "0::/slice/unit\n")).read();
+        let read = || MemoryBound::of(groups(&mount, "0::/slice/unit\n")).read().unwrap();
         assert_eq!(read(), None, "nobody counts");
         write("slice/unit", 100, "max\n");
         assert_eq!(read(), None);
@@ -219,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_configured_bound_is_against_what_is_resident() {
-        let (used, limit) = MemoryBound::find(1 << 30).read().unwrap();
+        let (used, limit) = MemoryBound::find(1 << 30).read().unwrap().unwrap();
         assert!(used > 1e6 && limit == f64::from(1 << 30), "{used}");
     }
 }

@@ -132,6 +132,11 @@ impl Registry {
             "Times that a track's timestamps jumped and were joined to what went before.",
             self.total(|m| &m.timestamps_rebased),
         );
+        page.counter(
+            "headgate_streams_displaced_total",
+            "Streams without publisher and viewers that ended early to make room for a new one.",
+            self.total(|m| &m.streams_displaced),
+        );
         page.gauge(
             "headgate_log_bytes",
             "Bytes of media kept in the shared logs, and beside them while no log is open.",

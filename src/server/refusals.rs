@@ -39,12 +39,14 @@ fn help_at_accept(reason: RefuseReason) -> &'static str {
         RefuseReason::AddressRate => {
             "its address connects too fast; if many people share it, add it to limits.exempt"
         }
-        RefuseReason::Unauthenticated => {
-            "too many connections, of its address or in all, neither publish nor play"
+        RefuseReason::Unauthenticated => "too many connections in all neither publish nor play",
+        RefuseReason::AddressSilent => {
+            "too many connections of its address neither publish nor play; if many people share it, add it to limits.exempt"
         }
         RefuseReason::Overload => "the machine is at its end",
-        // The core and the control thread refuse for the other reasons, without a line.
-        _ => "no place is left",
+        RefuseReason::Limit => "its core has limits.connections_per_core",
+        RefuseReason::Descriptors => "no file descriptor is left; raise the limit of open files",
+        RefuseReason::Pages => "too many pages are being read, by its address or in all",
     }
 }
 

@@ -18,9 +18,10 @@ use crate::edge::admission::Admission;
 use crate::edge::auth::Gate;
 use crate::edge::budget::Role;
 use crate::edge::shed::Level;
+use crate::fanout::directory::StreamName;
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
-use crate::observe::CoreSlot;
+use crate::observe::{CoreSlot, DisconnectReason, Protocol};
 use crate::shard::core::{Core, Shared};
 use crate::shard::engine::Backend;
 use crate::shard::engine::sim::{LISTENERS, Rng, Sim, World};
@@ -84,6 +85,8 @@ fn config(rng: &mut Rng) -> Config {
     config.publish.republish_grace_ms = rng.pick(&[50, 400]);
     config.publish.takeover_after_ms = 0;
     config.limits.connections_per_core = 64;
+    // With one, every newcomer under another name displaces the stream that was left, or is refused.
+    config.limits.streams = rng.pick(&[1, 1, 1 << 14]);
     // Everybody is counted by address, and nobody turned away for it.
     config.limits.exempt.clear();
     config.limits.connections_per_s_per_address = 1000;
@@ -129,8 +132,12 @@ impl Run {
 
     /// A connection of core and room by chance, to listener `listener`.
     fn connect(&mut self, listener: usize) -> usize {
+        let at = self.world.borrow_mut().rng.within(0..self.cores.len() as u64) as usize;
+        self.connect_to(at, listener)
+    }
+
+    fn connect_to(&mut self, at: usize, listener: usize) -> usize {
         let mut world = self.world.borrow_mut();
-        let at = world.rng.within(0..self.cores.len() as u64) as usize;
         let room = world.rng.pick(&[3000, 40_000, 250_000]);
         let (pipe, socket) = world.connect(room).expect("a descriptor");
         let address = ([192, 0, 2, (pipe % ADDRESSES) as u8], 1000 + pipe as u16).into();
@@ -143,7 +150,7 @@ impl Run {
         let now_us = self.world.borrow().now_us;
         while let Some((_, level)) = self.levels.pop_if(|(at_us, _)| *at_us <= now_us) {
             tracing::info!(now_us, ?level, "overload");
-            self.door.set_level(level);
+            self.door.set_level(Mono::from_micros(now_us), level);
             (0..self.cores.len()).for_each(|core| _ = self.shared.bells.ring(core as CoreId));
         }
         while self.unborn.0.last().is_some_and(|p| p.next_at() <= now_us) {
@@ -363,13 +370,33 @@ fn cast(now_us: u64, rng: &mut Rng) -> (Vec<Publisher>, Vec<Viewer>) {
     (publishers, viewers)
 }
 
-/// Plays one seed; what it found, or how many frames viewers got.
-fn play(seed: u64) -> Result<u64, String> {
+/// How much happened.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Frames that viewers got.
+    frames: u64,
+    /// Streams that made room.
+    displaced: u64,
+}
+
+impl std::iter::Sum for Seen {
+    fn sum<I: Iterator<Item = Seen>>(all: I) -> Seen {
+        all.fold(Seen::default(), |sum, one| Seen {
+            frames: sum.frames + one.frames,
+            displaced: sum.displaced + one.displaced,
+        })
+    }
+}
+
+/// Plays one seed; what it found, or how much happened.
+fn play(seed: u64) -> Result<Seen, String> {
     let result = std::panic::catch_unwind(|| {
         let mut run = Run::new(seed);
         let result = run.play();
         run.show_counters();
-        result.map(|()| run.viewers.iter().map(|v| u64::from(v.audit.frames)).sum())
+        let frames = run.viewers.iter().map(|v| u64::from(v.audit.frames)).sum();
+        let displaced = run.cores.iter().map(|c| c.slot.metrics.streams_displaced.get()).sum();
+        result.map(|()| Seen { frames, displaced })
     });
     let panicked = |panic: Box<dyn std::any::Any + Send>| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -407,15 +434,40 @@ fn no_seed_breaks_a_promise() {
                 panic!("seed {seed}: {error}\n  again: cargo xtask sim --seed {seed}")
             })
         };
-        seeds.clone().skip(first).step_by(threads).map(run).sum::<u64>()
+        seeds.clone().skip(first).step_by(threads).map(run).sum::<Seen>()
     };
-    let frames: u64 = std::thread::scope(|scope| {
+    let seen: Seen = std::thread::scope(|scope| {
         let play_some = &play_some;
         let threads: Vec<_> = (0..threads).map(|first| scope.spawn(move || play_some(first))).collect();
         threads.into_iter().map(|thread| thread.join().expect("a seed that breaks nothing")).sum()
     });
-    println!("{count} seeds, {frames} frames seen by viewers");
-    assert!(frames > 20 * count, "{frames} frames: the simulation shows nothing");
+    println!("{count} seeds, {} frames seen by viewers, {} streams made room", seen.frames, seen.displaced);
+    assert!(seen.frames > 20 * count, "{} frames: the simulation shows nothing", seen.frames);
+    assert!(seen.displaced > 0 || count < SEEDS, "no stream has made room for another");
+}
+
+/// A stream may end at its old home while its new one still asks for it, if it makes room for another one meanwhile.
+#[test]
+fn a_stream_that_is_over_is_not_waited_for() {
+    let mut run = (0..).map(Run::new).find(|run| run.cores.len() > 1).unwrap();
+    (run.unborn, run.levels) = Default::default();
+    let begin_us = run.world.borrow().now_us;
+    let name = StreamName::new("live", "a");
+    // As far as the directory knows core 0 has it, and its publisher has left.
+    let (directory, now) = (&run.shared.directory, Mono::from_micros(begin_us));
+    let old = directory.claim(&name, 0, now, Duration::ZERO).unwrap();
+    assert!(directory.unpublish(now, &name, old.id, old.epoch));
+    let mut publisher = Publisher::new(0, "a", usize::MAX, (begin_us, begin_us + 500_000), &mut Rng::new(1));
+    publisher.pipe = run.connect_to(1, 0);
+    publisher.begin(&mut run.world.borrow_mut());
+    run.publishers.push(publisher);
+    run.until(begin_us + 10_000_000).unwrap();
+    assert_eq!(run.cores[1].slot.metrics.connections_accepted.get(), 1);
+    let takeovers = &run.cores[1].slot.metrics.disconnects[Protocol::Rtmp][DisconnectReason::Takeover];
+    assert_eq!(takeovers.get(), 1, "core 0 said that it has no such stream");
+    for core in &mut run.cores {
+        core.core.check_empty().unwrap();
+    }
 }
 
 /// The first seed that finds a planted bug, and what it says.

@@ -2,6 +2,8 @@
 
 use crate::control::{StreamSource, StreamState, StreamSummary, TrackSummary};
 use crate::fanout::directory::{Listed, StreamName};
+use crate::fanout::log::{Format, LogKey, Variant};
+use crate::fanout::packager;
 use crate::media::config_set::ConfigSet;
 use crate::media::summary::TrackSummary as Track;
 use crate::media::{Kind, Mono};
@@ -46,6 +48,7 @@ impl Rate {
 struct Tracks {
     of: Option<Arc<ConfigSet>>,
     said: Vec<TrackSummary>,
+    mpegts: bool,
 }
 
 impl Tracks {
@@ -53,6 +56,8 @@ impl Tracks {
         // The very same, not only the same number: a stream that ends and one that begins may share a name.
         if self.of.as_ref().map(Arc::as_ptr) != config.as_ref().map(Arc::as_ptr) {
             self.said = config.iter().flat_map(|config| config.summary()).map(|t| track(&t)).collect();
+            let key = LogKey { format: Format::Ts, variant: Variant::FULL };
+            self.mpegts = config.as_ref().is_some_and(|config| packager::refusal(key, config).is_none());
             self.of = config;
         }
         &self.said
@@ -103,6 +108,7 @@ fn summary(listed: &Listed, now: Mono, memories: &mut HashMap<StreamName, Memory
         name: listed.name.stream().to_owned(),
         state: if listed.published { StreamState::Live } else { StreamState::Waiting },
         tracks,
+        mpegts: memory.tracks.mpegts,
         bitrate_bps,
         viewers: PerProtocol::from_fn(|p| {
             stats.viewers.get(p.index()).map_or(0, |v| v.load(Ordering::Relaxed).max(0) as u64)
@@ -161,6 +167,13 @@ mod tests {
         assert_eq!(look(Some(both)), ["H.264", "AAC"]);
         assert_eq!(look(Some(sound)), ["AAC"]);
         assert!(look(None).is_empty());
+        let mut carried = |config| {
+            tracks.look(config);
+            tracks.mpegts
+        };
+        let vp9 = config(Kind::Video, b"\x90vp09\x01\0\0\0\0\x0b\x82\x02\x02\0\0\0");
+        assert!(carried(Some(vp9)), "the sound is");
+        assert!(!carried(None));
     }
 
     #[test]

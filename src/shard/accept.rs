@@ -93,16 +93,25 @@ impl<B: Backend, A: App> Core<B, A> {
             tracing::info!(core = self.id, listener, failures, "accepting again");
         }
         self.observed.metrics.connections_accepted.inc();
-        if self.draining.is_some() {
-            self.observed.metrics.connections_refused[RefuseReason::Draining].inc();
-            return;
+        if let Err(reason) = self.admit(now, listener, socket, address) {
+            self.observed.metrics.connections_refused[reason].inc();
+            self.app.turned_away(now, address, reason);
         }
+    }
+
+    fn admit(
+        &mut self,
+        now: Mono,
+        listener: usize,
+        socket: OwnedFd,
+        address: SocketAddr,
+    ) -> Result<(), RefuseReason> {
+        self.keep_places(now);
         let peer = match self.app.accepted(now, listener, address) {
-            Ok(peer) => peer,
-            Err(reason) => {
-                self.observed.metrics.connections_refused[reason].inc();
-                return;
+            Err(reason) if self.give_way(now, reason, address) => {
+                self.app.accepted(now, listener, address)?
             }
+            answer => answer?,
         };
         let protocol = self.app.protocol(&peer);
         let cold = Cold {
@@ -118,20 +127,19 @@ impl<B: Backend, A: App> Core<B, A> {
             inbound_since: now,
             inbound_bytes: 0,
             detach: None,
+            silent: 0,
         };
-        let Some(key) = self.conns.insert(cold) else {
-            self.observed.metrics.connections_refused[RefuseReason::Limit].inc();
-            return;
-        };
+        let key = self.conns.insert(cold).ok_or(RefuseReason::Limit)?;
         super::runtime::prepare_socket(&socket, &self.shared.limits);
         if let Err(error) = self.backend.attach(key.slot, socket) {
-            tracing::warn!(%error, peer = %address, "cannot take a connection");
-            self.observed.metrics.connections_refused[RefuseReason::Descriptors].inc();
+            tracing::debug!(%error, peer = %address, "cannot take a connection");
             self.conns.remove(key.slot);
-            return;
+            return Err(RefuseReason::Descriptors);
         }
         self.observed.metrics.connections.inc();
+        self.falls_silent(key);
         self.receive(key);
         self.arm(key);
+        Ok(())
     }
 }

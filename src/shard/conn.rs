@@ -130,6 +130,8 @@ pub(super) struct Cold<P> {
     pub inbound_bytes: u32,
     /// Leave this core when nothing is outstanding, with these bytes.
     pub detach: Option<Bytes>,
+    /// Its number among those that neither publish nor play.
+    pub silent: u32,
 }
 
 impl<P> Cold<P> {
@@ -330,6 +332,7 @@ mod tests {
             inbound_since: Mono::ZERO,
             inbound_bytes: 0,
             detach: None,
+            silent: 0,
         }
     }
 

@@ -1,8 +1,8 @@
 //! The loop of one core.
 //!
 //! Order of a turn: completions (bytes in, frames appended, sends over), commands of other cores, deadlines (flushes
-//! among them), some of the connections that wait, then sends, at most 300 us of estimated work. A core that has nothing left to do waits in its
-//! backend, and nowhere else.
+//! among them), some of the connections that wait, then sends, at most 300 us of estimated work. A core that has nothing
+//! left to do waits in its backend, and nowhere else.
 
 use super::accept::Accepting;
 use super::bells::Bells;
@@ -13,6 +13,7 @@ use super::planted::{Bug, is_planted};
 use super::publish::Homes;
 use super::readers::Readers;
 use super::shed::Shedding;
+use super::silent::Silent;
 use super::timers::{Timer, Timers};
 use super::{App, Io, Limits, Request};
 use crate::fanout::directory::Directory;
@@ -80,6 +81,7 @@ pub struct Core<B: Backend, A: App> {
     /// Cores to ring at the end of the turn.
     pub(super) to_ring: Vec<CoreId>,
     pub(super) accepting: Vec<Accepting>,
+    pub(super) silent: Silent,
     starved: Vec<Key>,
     spare_io: Io,
     backend_stats: BackendStats,
@@ -119,6 +121,7 @@ impl<B: Backend, A: App> Core<B, A> {
             spare_logs: Vec::new(),
             to_ring: Vec::new(),
             accepting: (0..listeners).map(|_| Accepting::default()).collect(),
+            silent: Silent::default(),
             starved: Vec::new(),
             spare_io: Io::default(),
             backend_stats: BackendStats::default(),
@@ -293,11 +296,17 @@ impl<B: Backend, A: App> Core<B, A> {
             match request {
                 Request::Publish(name) => self.publish(now, key, name),
                 Request::Frame(frame) => self.frame(now, key, frame),
-                Request::Unpublish => self.unpublish(now, key),
+                Request::Unpublish => {
+                    self.unpublish(now, key);
+                    self.falls_silent(key);
+                }
                 Request::Play { name, key: log, first } => self.play(now, key, name, log, first),
                 Request::Switch(log) => self.switch(now, key, log),
                 Request::Pause(paused) => self.pause(now, key, paused),
-                Request::StopPlaying => self.leave(key),
+                Request::StopPlaying => {
+                    self.leave(key);
+                    self.falls_silent(key);
+                }
                 Request::Close(reason) => self.finish(now, key, reason),
                 Request::Detach(read) => {
                     if let Some(slot) = self.conns.get(key)
@@ -358,12 +367,13 @@ impl<B: Backend, A: App> Core<B, A> {
             }
             Command::Unsubscribe { stream, log, reader } => self.unsubscribed(now, stream, log, reader),
             Command::Opened { name, key, snapshot } => self.opened(now, name, key, snapshot),
-            Command::Refused { name, key, gone } => self.refused(now, name, key, gone),
+            Command::Refused { name, key, why } => self.refused(now, name, key, why),
             Command::News { stream, log, news } => self.news(now, stream, log, news),
             Command::Published(name) => self.published(now, &name),
             Command::Surrender { stream, to, epoch } => self.surrender(now, stream, to, epoch),
             Command::Arrive { stream, hosted } => self.arrive(now, stream, hosted),
-            Command::Superseded { stream, epoch } => self.superseded(stream, epoch),
+            Command::Superseded { stream, epoch } => self.superseded(now, stream, epoch),
+            Command::Displaced { stream } => self.displaced(now, stream),
             Command::Drain => {
                 self.close_listeners();
                 self.draining = Some(now + DRAIN);
@@ -441,7 +451,7 @@ impl<B: Backend, A: App> Core<B, A> {
         metrics.waiting_players.set(self.readers.wanted.players() as i64);
         let app = &self.app;
         self.conns.measure(MEASURED_PAGES, |peer| app.heap_bytes(peer));
-        let memory = self.conns.bytes() + self.timers.bytes() + self.readers.bytes();
+        let memory = self.conns.bytes() + self.timers.bytes() + self.readers.bytes() + self.silent.bytes();
         metrics.connection_memory_bytes.set(memory as i64);
         self.enforce_pin_budget(now);
         self.close_slowest(now);

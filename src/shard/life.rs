@@ -89,6 +89,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(cold) = &mut slot.cold else { return };
         cold.reason = reason;
         cold.linger_until = now + LINGER;
+        self.app.leaving(&mut cold.peer);
         slot.hot.state = State::Finishing;
         self.leave_role(now, key);
         self.arm(key);
@@ -100,6 +101,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(slot) = self.conns.get(key) else { return };
         if let (State::Open, Some(cold)) = (slot.hot.state, &mut slot.cold) {
             cold.reason = reason;
+            self.app.leaving(&mut cold.peer);
         }
         self.leave_role(now, key);
         self.abort(now, key);
@@ -144,7 +146,7 @@ impl<B: Backend, A: App> Core<B, A> {
         self.observed.metrics.connections.dec();
         match (detach, socket) {
             (Some(read), Some(socket)) => {
-                if let Err(reason) = self.app.detached(cold.peer, socket, read) {
+                if let Err(reason) = self.app.detached(cold.peer, now, socket, read) {
                     self.observed.metrics.connections_refused[reason].inc();
                 }
             }

@@ -2,7 +2,7 @@
 
 use crate::fanout::directory::{StreamId, StreamName, StreamStats};
 use crate::fanout::log::{Feed, LogId, LogKey, LogSnapshot};
-use crate::fanout::stream::{CoreId, Stream};
+use crate::fanout::stream::{CoreId, NoLog, Stream};
 use crate::media::Mono;
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
@@ -25,6 +25,15 @@ pub struct Hosted {
     pub ends_at: Mono,
     /// Players that came before it was known which tracks there are.
     pub early: Vec<(LogKey, CoreId)>,
+}
+
+/// Why a core does not open a log for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotOpened {
+    /// The stream is not here: look it up again.
+    Gone,
+    /// There is no such log to be had.
+    Refused(NoLog),
 }
 
 /// A word from one core to another.
@@ -65,8 +74,8 @@ pub enum Command {
         name: StreamName,
         /// Which log.
         key: LogKey,
-        /// The stream is not here: look it up again. Else the format has too many variants.
-        gone: bool,
+        /// Why.
+        why: NotOpened,
     },
     /// To the reader: news of a log.
     News {
@@ -101,6 +110,11 @@ pub enum Command {
         stream: StreamId,
         /// The number of the claim.
         epoch: u32,
+    },
+    /// To the home: the stream made room for another one and is to end.
+    Displaced {
+        /// The stream.
+        stream: StreamId,
     },
     /// Stop accepting, say goodbye to everybody, end.
     Drain,

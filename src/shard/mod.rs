@@ -26,6 +26,7 @@ mod readers;
 mod reading;
 pub mod runtime;
 mod shed;
+mod silent;
 mod subscribe;
 mod sweep;
 mod timers;
@@ -96,6 +97,10 @@ pub enum PlayRefused {
     TooManyVariants,
     /// Too many players wait for streams that are not there.
     TooManyWait,
+    /// What is left of the core's connections is for publishers.
+    CoreFull,
+    /// The format carries no track of the stream; why, for people.
+    Codecs(&'static str),
 }
 
 /// What goes in front of a run of entries.
@@ -143,6 +148,10 @@ pub trait App: 'static {
         listener: usize,
         address: SocketAddr,
     ) -> Result<Self::Peer, RefuseReason>;
+    /// Whether `address` counts as that of the peer.
+    fn are_neighbours(&self, peer: &Self::Peer, address: SocketAddr) -> bool;
+    /// A connection was closed at accept, whoever refused it.
+    fn turned_away(&mut self, now: Mono, address: SocketAddr, reason: RefuseReason);
     /// What load the core is to shed; asked once a turn.
     fn shedding(&self) -> Shedding;
     /// Bytes came.
@@ -161,14 +170,25 @@ pub trait App: 'static {
     fn preface(&mut self, preface: Preface<'_>) -> Bytes;
     /// Bytes behind the last entry of a stream that ended.
     fn goodbye(&mut self, name: &StreamName, key: LogKey) -> Bytes;
+    /// The connection is to end, and stays until its peer has taken what is left for it.
+    fn leaving(&mut self, peer: &mut Self::Peer);
     /// The socket of a connection that asked to leave, with what was read of it.
     ///
     /// # Errors
     /// Nobody took it, and it is closed; the core counts the reason.
-    fn detached(&mut self, peer: Self::Peer, socket: OwnedFd, read: Bytes) -> Result<(), RefuseReason>;
+    fn detached(
+        &mut self,
+        peer: Self::Peer,
+        now: Mono,
+        socket: OwnedFd,
+        read: Bytes,
+    ) -> Result<(), RefuseReason>;
     /// The connection is gone.
     fn closed(&mut self, peer: Self::Peer, now: Mono, reason: DisconnectReason);
 }
+
+/// Part of a core's connections that viewers leave to publishers, one at least.
+const CONNECTIONS_KEEP: u32 = 10;
 
 /// Times and bounds of a core.
 #[derive(Clone, Copy, Debug)]
@@ -193,4 +213,12 @@ pub struct Limits {
     pub pin_budget_bytes: u64,
     /// `TCP_NOTSENT_LOWAT` of every subscriber, in bytes.
     pub notsent_lowat_bytes: u32,
+}
+
+impl Limits {
+    /// Viewers of one core: the kernel deals connections unevenly, and a core full of viewers would turn publishers away.
+    pub fn connections_for_viewers(&self) -> u32 {
+        let kept = self.connections / CONNECTIONS_KEEP;
+        self.connections - kept.max(u32::from(self.connections > 1))
+    }
 }

@@ -3,7 +3,7 @@
 use super::conn::{Role, State};
 use super::core::Core;
 use super::engine::{Backend, Key};
-use super::mailbox::{Command, Hosted};
+use super::mailbox::{Command, Hosted, NotOpened};
 use super::timers::Timer;
 use super::{Answer, App};
 use crate::fanout::directory::{Claim, StreamId, StreamName, StreamStats};
@@ -99,10 +99,14 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// Gets the stream of a claim: makes it, takes it over on this core, or sends for it.
     fn take_stream(&mut self, now: Mono, key: Key, name: &StreamName, claim: &Claim) {
+        if let Some((stream, home)) = claim.displaced {
+            self.observed.metrics.streams_displaced.inc();
+            self.tell(home, Command::Displaced { stream });
+        }
         if claim.from.is_none() {
             let hosted = Box::new(Hosted {
                 name: name.clone(),
-                stream: Stream::new(self.shared.rule, self.shared.keep),
+                stream: Stream::new(name.clone(), self.shared.rule, self.shared.keep),
                 epoch: claim.epoch,
                 stats: claim.stats.clone(),
                 ends_at: Mono::NEVER,
@@ -305,7 +309,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let Role::Publisher { stream, name, epoch, .. } = std::mem::take(&mut cold.role) else { return };
         self.observed.metrics.publishers[cold.protocol].dec();
         // False: another publisher has the name, and the stream is its business.
-        if !self.shared.directory.unpublish(&name, stream, epoch) {
+        if !self.shared.directory.unpublish(now, &name, stream, epoch) {
             return;
         }
         let ends_at = now + self.shared.limits.grace;
@@ -315,6 +319,18 @@ impl<B: Backend, A: App> Core<B, A> {
             home.publisher = None;
             home.hosted.ends_at = ends_at;
             self.arm_stream(stream);
+        }
+    }
+
+    /// The stream made room for another one. One that is on its way here, perhaps from here, ends with the grace that
+    /// begins when it comes.
+    pub(super) fn displaced(&mut self, now: Mono, id: StreamId) {
+        if self.homes.awaited.contains_key(&id) {
+            return;
+        }
+        if let Some(home) = self.homes.homes.get_mut(&id) {
+            home.hosted.ends_at = now;
+            self.arm_stream(id);
         }
     }
 
@@ -331,7 +347,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(mut home) = self.homes.homes.remove(&id) else { return };
         let name = home.hosted.name.clone();
         for (key, reader) in std::mem::take(&mut home.hosted.early) {
-            self.reply(now, reader, Command::Refused { name: name.clone(), key, gone: true });
+            self.reply(now, reader, Command::Refused { name: name.clone(), key, why: NotOpened::Gone });
         }
         self.ended_logs.extend(home.hosted.stream.log_ids());
     }
@@ -354,35 +370,46 @@ impl<B: Backend, A: App> Core<B, A> {
             // It was claimed back since, and stays here, or comes to stay.
             return self.tell(to, Command::Superseded { stream: id, epoch });
         }
-        // It is still on its way here.
-        let Some(awaited) = self.homes.awaited.get_mut(&id) else { return };
+        // It is still on its way here, or was displaced and is over.
+        let Some(awaited) = self.homes.awaited.get_mut(&id) else {
+            return self.tell(to, Command::Superseded { stream: id, epoch });
+        };
         awaited.forward = Some((to, epoch));
         awaited.frames.clear();
         awaited.bytes = 0;
         let old = awaited.publisher.take();
         for (name, key, reader) in std::mem::take(&mut awaited.subscribes) {
-            self.reply(now, reader, Command::Refused { name, key, gone: true });
+            self.reply(now, reader, Command::Refused { name, key, why: NotOpened::Gone });
         }
         if let Some(old) = old {
             self.close(now, old, DisconnectReason::Takeover);
         }
-        self.give_up_awaited(id);
+        self.give_up_awaited(now, id);
     }
 
     /// The stream does not come for claim `epoch`.
-    pub(super) fn superseded(&mut self, id: StreamId, epoch: u32) {
+    pub(super) fn superseded(&mut self, now: Mono, id: StreamId, epoch: u32) {
         if let Some(awaited) = self.homes.awaited.get_mut(&id) {
             awaited.asked.retain(|asked| *asked != epoch);
-            self.give_up_awaited(id);
+            self.give_up_awaited(now, id);
         }
     }
 
-    /// A stream that was claimed away, and comes for no claim of this core, is not waited for; nor is it by who claimed it.
-    fn give_up_awaited(&mut self, id: StreamId) {
-        let Some(awaited) = self.homes.awaited.get(&id).filter(|a| a.asked.is_empty()) else { return };
+    /// A stream that comes for no claim of this core is not waited for: it was claimed away, and is not waited for there
+    /// either, or it was displaced and is over.
+    fn give_up_awaited(&mut self, now: Mono, id: StreamId) {
+        if self.homes.awaited.get(&id).is_none_or(|awaited| !awaited.asked.is_empty()) {
+            return;
+        }
+        let Some(awaited) = self.homes.awaited.remove(&id) else { return };
         if let Some((to, epoch)) = awaited.forward {
-            self.homes.awaited.remove(&id);
             self.tell(to, Command::Superseded { stream: id, epoch });
+        }
+        for (name, key, reader) in awaited.subscribes {
+            self.reply(now, reader, Command::Refused { name, key, why: NotOpened::Gone });
+        }
+        if let Some(publisher) = awaited.publisher {
+            self.close(now, publisher, DisconnectReason::Takeover);
         }
     }
 
@@ -431,7 +458,7 @@ impl<B: Backend, A: App> Core<B, A> {
                 awaited.subscribes.push((name, key, reader));
                 return;
             }
-            return self.reply(now, reader, Command::Refused { name, key, gone: true });
+            return self.reply(now, reader, Command::Refused { name, key, why: NotOpened::Gone });
         };
         if !home.hosted.stream.settled(now) {
             home.hosted.early.push((key, reader));
@@ -442,8 +469,8 @@ impl<B: Backend, A: App> Core<B, A> {
         let directory = &self.shared.directory;
         let Some(home) = self.homes.homes.get_mut(&id) else { return };
         let command = match home.hosted.stream.subscribe(now, key, reader, || directory.new_log()) {
-            Some(snapshot) => Command::Opened { name, key, snapshot },
-            None => Command::Refused { name, key, gone: false },
+            Ok(snapshot) => Command::Opened { name, key, snapshot },
+            Err(why) => Command::Refused { name, key, why: NotOpened::Refused(why) },
         };
         // A log that opened now has a backlog.
         home.look_at = now;

@@ -1,14 +1,15 @@
 //! The logs that this core reads: opened at their home, fed with its news, looked at when they are flushed, let go of
 //! when nobody reads them.
 
-use super::conn::{Flight, Role, State};
+use super::conn::{Flight, Role, State, hot};
 use super::core::Core;
 use super::engine::{Backend, Key};
-use super::mailbox::Command;
+use super::mailbox::{Command, NotOpened};
 use super::readers::{Phase, Reader};
 use super::{App, PlayRefused, Preface};
 use crate::fanout::directory::{StreamId, StreamName};
 use crate::fanout::log::{Feed, JoinPoint, LogId, LogKey, LogSnapshot};
+use crate::fanout::stream::NoLog;
 use crate::fanout::view::View;
 use crate::media::Mono;
 use crate::media::config_set::ConfigSet;
@@ -60,7 +61,7 @@ impl<B: Backend, A: App> Core<B, A> {
         self.look(now, id);
     }
 
-    pub(super) fn refused(&mut self, now: Mono, name: StreamName, key: LogKey, gone: bool) {
+    pub(super) fn refused(&mut self, now: Mono, name: StreamName, key: LogKey, why: NotOpened) {
         let Some(at) = self.readers.find(&name, key) else { return };
         let Some(reader) = self.readers.get(at) else { return };
         if reader.view.is_some() {
@@ -69,20 +70,46 @@ impl<B: Backend, A: App> Core<B, A> {
         let joiners = std::mem::take(&mut reader.joiners);
         let changers = std::mem::take(&mut reader.changers);
         self.readers.remove(at);
+        let why = match why {
+            NotOpened::Refused(NoLog::TooMany) => PlayRefused::TooManyVariants,
+            NotOpened::Refused(NoLog::Codecs(why)) => PlayRefused::Codecs(why),
+            NotOpened::Gone => {
+                for conn in changers {
+                    self.forget_change(conn);
+                    if let Some(Role::Player { target, .. }) = self.role(conn) {
+                        let target = *target;
+                        self.switch(now, conn, target);
+                    }
+                }
+                joiners.into_iter().for_each(|conn| self.seek(now, conn, name.clone()));
+                return;
+            }
+        };
         for conn in changers {
             self.forget_change(conn);
-            if gone && let Some(Role::Player { target, .. }) = self.role(conn) {
-                let target = *target;
-                self.switch(now, conn, target);
+            // Refused the log to begin with too, it would wait for nothing.
+            if self.waits_for_nothing(conn, &name) {
+                self.refuse(now, conn, why);
             }
         }
         for conn in joiners {
-            if gone {
-                self.seek(now, conn, name.clone());
-            } else {
-                self.refuse(now, conn, PlayRefused::TooManyVariants);
+            // Without a log to begin with it begins with the one it wants, at that one's next join point.
+            let goes_on = matches!(why, PlayRefused::Codecs(_))
+                && matches!(self.role(conn), Some(Role::Player { next: Some(_), .. }));
+            if !goes_on {
+                self.refuse(now, conn, why);
             }
         }
+    }
+
+    /// Whether a player has nothing, and nothing to come.
+    fn waits_for_nothing(&mut self, conn: Key, name: &StreamName) -> bool {
+        let joined = self.conns.get(conn).is_none_or(|slot| slot.hot.is(hot::JOINED));
+        let key = match self.role(conn) {
+            Some(Role::Player { key, .. }) => *key,
+            _ => return false,
+        };
+        !joined && self.readers.find(name, key).is_none()
     }
 
     /// A name has its first publisher.

@@ -18,8 +18,11 @@ const BACKLOG: i32 = 4096;
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// By how much it is more.
 const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(10);
-/// Keepalive: first probe, distance, count.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
+/// Keepalive: first probe, distance, count. Whoever is sent nothing (the stream is silent, or not there yet) is missed
+/// after as long as one who acknowledges nothing.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(15), Duration::from_secs(5), 3);
+const _: () =
+    assert!(KEEPALIVE.0.as_secs() + KEEPALIVE.1.as_secs() * KEEPALIVE.2 as u64 == USER_TIMEOUT.as_secs());
 
 /// Which engine the cores run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

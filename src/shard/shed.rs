@@ -22,6 +22,8 @@ const PIN_BUDGET_PART: u64 = 4;
 pub struct Shedding {
     /// Close the slowest viewers, and let the others keep less alive.
     pub slowest: bool,
+    /// Of them those too who keep up.
+    pub anyone: bool,
     /// Accept nobody.
     pub closed: bool,
 }
@@ -41,8 +43,8 @@ impl<B: Backend, A: App> Core<B, A> {
         if self.shedding.slowest { budget / PIN_BUDGET_PART } else { budget }
     }
 
-    /// Once a second, while the slowest are to go: closes a hundredth of the viewers, one at least, among those that
-    /// are behind by more than half of what would make them skip.
+    /// Once a second, while the slowest are to go: closes a hundredth of the viewers, one at least. Unless anyone may be
+    /// meant, these are among those that are behind by more than half of what would make them skip.
     pub(super) fn close_slowest(&mut self, now: Mono) {
         if !self.shedding.slowest {
             return;
@@ -56,12 +58,13 @@ impl<B: Backend, A: App> Core<B, A> {
             }
             viewers += 1;
             let (at, cursor) = (slot.hot.reader, slot.hot.cursor);
-            if slot.hot.flight != Flight::Run || now < slot.hot.sent_at + SEND_PATIENCE {
+            let slack = slot.hot.flight == Flight::Run && now >= slot.hot.sent_at + SEND_PATIENCE;
+            if !slack && !self.shedding.anyone {
                 continue;
             }
             let Some(view) = self.readers.get(at).and_then(|reader| reader.view.as_ref()) else { continue };
-            let lag_us = view.lag_us(cursor);
-            if lag_us > behind_us {
+            let lag_us = if slack { view.lag_us(cursor) } else { 0 };
+            if lag_us > behind_us || self.shedding.anyone {
                 slow.push((lag_us, key));
             }
         }

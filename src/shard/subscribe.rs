@@ -19,13 +19,19 @@ impl<B: Backend, A: App> Core<B, A> {
     pub(super) fn play(&mut self, now: Mono, key: Key, name: StreamName, log: LogKey, first: Option<LogKey>) {
         let give_up_at = now + self.shared.limits.play_wait;
         let Some(slot) = self.conns.get(key) else { return };
-        let Some(cold) = &mut slot.cold else { return };
-        if slot.hot.state != State::Open || !matches!(cold.role, Role::None) {
+        if slot.hot.state != State::Open
+            || !slot.cold.as_ref().is_some_and(|cold| matches!(cold.role, Role::None))
+        {
             return;
         }
         if slot.hot.flight == Flight::Run {
             return self.close(now, key, DisconnectReason::ProtocolError);
         }
+        let players: i64 = self.observed.metrics.subscribers.iter().map(|(_, count)| count.get()).sum();
+        if players >= self.shared.limits.connections_for_viewers().into() {
+            return self.refuse(now, key, PlayRefused::CoreFull);
+        }
+        let Some(cold) = self.conns.get(key).and_then(|slot| slot.cold.as_mut()) else { return };
         cold.role = Role::Player {
             name: name.clone(),
             key: first.unwrap_or(log),
@@ -188,6 +194,8 @@ impl<B: Backend, A: App> Core<B, A> {
             let reason = match why {
                 PlayRefused::NotFound => DisconnectReason::NotFound,
                 PlayRefused::TooManyVariants | PlayRefused::TooManyWait => DisconnectReason::Limit,
+                PlayRefused::CoreFull => DisconnectReason::Budget,
+                PlayRefused::Codecs(_) => DisconnectReason::UnsupportedCodec,
             };
             io.ask(Request::Close(reason));
         });

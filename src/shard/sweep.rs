@@ -121,12 +121,12 @@ impl<B: Backend, A: App> Core<B, A> {
         }
     }
 
-    /// Moves the cursor to a join point; sends configuration again if it changed since.
+    /// Moves the cursor to a join point; sends what belongs there, and configuration again if it changed since.
     fn skip(&mut self, key: Key, cursor: Cursor, join: &crate::fanout::log::JoinPoint) {
         let Some(slot) = self.conns.get(key) else { return };
         slot.hot.cursor = cursor;
         slot.hot.set(hot::RESUME, false);
-        if slot.hot.config_epoch == join.config.epoch {
+        if slot.hot.config_epoch == join.config.epoch && join.seam.is_empty() {
             return;
         }
         slot.hot.config_epoch = join.config.epoch;

@@ -24,6 +24,8 @@ pub struct AacConfig {
     pub core_sample_rate_hz: u32,
     /// Channels of the core coder; PS makes two of one.
     pub channels: u32,
+    /// `channelConfiguration` as it stands: 0 where a program config element tells the channels.
+    pub channel_configuration: u32,
     /// Spectral band replication is signalled.
     pub sbr: bool,
     /// Parametric stereo is signalled.
@@ -60,7 +62,15 @@ impl AacConfig {
             }
         }
         let channels = channels?;
-        Some(AacConfig { object_type, sample_rate_hz, core_sample_rate_hz, channels, sbr, ps })
+        Some(AacConfig {
+            object_type,
+            sample_rate_hz,
+            core_sample_rate_hz,
+            channels,
+            channel_configuration,
+            sbr,
+            ps,
+        })
     }
 
     /// Profile as people write it, such as `LC` or `HE v2`.

@@ -14,7 +14,11 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-engine_tests!(a_full_house_turns_viewers_away_and_loses_nobody, at_the_end_nobody_is_accepted_until_it_eases);
+engine_tests!(
+    a_full_house_turns_viewers_away_and_loses_nobody,
+    at_the_end_nobody_is_accepted_until_it_eases,
+    too_much_egress_ends_with_viewers_and_lets_publishers_in,
+);
 
 /// Levels end one by one, most of them after five seconds.
 const EASE_LIMIT: Duration = Duration::from_secs(90);
@@ -107,15 +111,24 @@ fn an_encoder_at_its_limit_takes_its_name_over() {
     server.stop();
 }
 
-/// They close the door to themselves, not to others.
+/// They close the door to nobody: the oldest of them give way.
 #[test]
 fn an_address_has_so_many_silent_connections() {
     let _shared = share_machine();
-    let server = Config::new().set("limits.exempt", "[]").start();
-    let refused = || server.metrics().sum("headgate_connections_refused_total", &["unauthenticated"]);
+    // One core, so that whoever is to give way is always on it.
+    let server = Config::new().set("limits.exempt", "[]").arguments(&["--cores", "0"]).start();
     let silent: Vec<_> = (0..34).map(|_| from(2, server.rtmp)).collect();
-    poll("two to be refused", LIMIT, || (refused() == 2.0).then_some(()));
+    await_closed(&server, "displaced", 2.0);
     rtmp_from(3, &server).publish("a").expect("an encoder of another address");
+    assert_eq!(closed(&server, "displaced"), 2.0, "it is none of these");
+    rtmp_from(2, &server).publish("b").expect("an encoder behind the same address");
+    assert_eq!(closed(&server, "displaced"), 3.0);
+    for (at, mut socket) in silent.iter().enumerate() {
+        socket.set_nonblocking(true).unwrap();
+        let ended =
+            !matches!(socket.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
+        assert_eq!(ended, at < 3, "connection {at}: the oldest first");
+    }
     drop(silent);
     server.await_metrics("the silent to be gone", |m| {
         m.sum("headgate_connections_unauthenticated", &[]) == 0.0
@@ -141,6 +154,39 @@ fn a_publisher_that_begins_again_and_again_has_two_lines() {
         matches!(told[..], [first, last] if first.contains("live/a") && last.contains("closed")),
         "{told:?}"
     );
+}
+
+/// A connection publishes and leaves name after name, each of which stays for its grace: others still find room.
+#[test]
+fn names_that_are_left_keep_nobody_out() {
+    let _shared = share_machine();
+    let config = Config::new().set("limits.streams", "4").set("publish.republish_grace_ms", "60_000");
+    let server = config.start();
+    let mut watched = Publisher::start(&server, "watched", Shape::default());
+    watched.burst_until(5);
+    let mut viewer = FlvPlayer::open(server.http, "/live/watched.flv");
+    assert!(viewer.tag().is_some());
+    server.await_subscribers(1);
+    drop(watched);
+    server.await_metrics("its publisher to be gone", |m| m.sum("headgate_publishers", &[]) == 0.0);
+    let mut client = Client::connect(server.rtmp, "live", &[]);
+    for number in 0..12 {
+        client.publish(&format!("left{number}")).expect("there is room");
+        client.command(0, "deleteStream", 6.0, &[Value::Null, Value::Number(1.0)]);
+    }
+    drop(client);
+    await_closed(&server, "client_closed", 2.0);
+    let mut encoders: Vec<_> =
+        (0..3).map(|n| Publisher::start(&server, &format!("new{n}"), Shape::default())).collect();
+    encoders.iter_mut().for_each(|encoder| encoder.burst_until(5));
+    // Three names of the twelve found room beside the one that is watched, then each newcomer took one's.
+    assert_eq!(server.metrics().sum("headgate_streams_displaced_total", &[]), 12.0);
+    server.await_metrics("the displaced to be gone", |m| m.sum("headgate_streams", &[]) == 4.0);
+    let full = Client::connect(server.rtmp, "live", &[]).publish("more");
+    assert_eq!(full.unwrap_err().code, "NetStream.Publish.Failed");
+    let mut watched = Publisher::start(&server, "watched", Shape::default());
+    watched.burst_until(5);
+    server.stop();
 }
 
 #[test]
@@ -242,12 +288,19 @@ fn a_full_house_turns_viewers_away_and_loses_nobody(config: Config) {
 }
 
 fn at_the_end_nobody_is_accepted_until_it_eases(config: Config) {
-    // Two viewers' beginnings are much less, what they get in a second is more.
-    let config = config.arguments(&["--cores", "0"]).set("overload.egress_max_bits_per_s", "500_000");
+    let config = config.arguments(&["--cores", "0"]).set("overload.memory_max_bytes", "150_000_000");
+    let config = config.set("fanout.gop_max_bytes", "1_000_000_000").set("publish.republish_grace_ms", "0");
     let server = config.start();
+    // An encoder that never sends a second keyframe, and more than there is room for.
+    let hog = Shape { fps: 50, gop: 1 << 20, key_bytes: 1 << 20, inter_bytes: 1 << 20, audio: false };
     let mut waiting = Vec::new();
     beside_viewers(&server, |_| {
-        server.await_metrics("level 3", |m| m.sum("headgate_shed_level", &[]) == 3.0);
+        let mut hog = Publisher::start(&server, "hog", hog);
+        let level = (1..600).map(|frames| {
+            hog.burst_until(frames);
+            shed_level(&server)
+        });
+        assert_eq!(level.into_iter().find(|level| *level == 3.0), Some(3.0), "its memory is all used");
         // The core follows with its next turn: a few frames later it has.
         let frames = || server.metrics().sum("headgate_frames_total", &[]);
         let pass = |count: f64| {
@@ -278,7 +331,35 @@ fn at_the_end_nobody_is_accepted_until_it_eases(config: Config) {
     publisher.burst_until(5);
     assert!(FlvPlayer::open(server.http, "/live/again.flv").tag().is_some());
     let log = server.stop();
-    assert!(log.contains("cause=egress") && log.contains("overload eases"), "{log}");
+    assert!(log.contains("cause=memory") && log.contains("overload eases"), "{log}");
+}
+
+/// They all keep up and nothing else would bring it down: for a publisher the door would be shut for ever.
+fn too_much_egress_ends_with_viewers_and_lets_publishers_in(config: Config) {
+    // Two viewers' beginnings are much less, what they get in a second is more.
+    let server = config.arguments(&["--cores", "0"]).set("overload.egress_max_bits_per_s", "500_000").start();
+    let (shape, stop) = (Shape::default(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let _raise = Raise(&stop);
+        let mut publisher = Publisher::start(&server, "kept", shape);
+        publisher.burst_until(1);
+        let players = [(), ()].map(|()| {
+            let mut player = FlvPlayer::open(server.http, "/live/kept.flv");
+            scope.spawn(move || Audit::of(shape, &player.tags()))
+        });
+        server.await_subscribers(2);
+        publisher.run_beside(scope, &stop);
+        server.await_metrics("level 3", |m| m.sum("headgate_shed_level", &[]) == 3.0);
+        poll("viewers to be closed", EASE_LIMIT, || (closed(&server, "slowest") >= 1.0).then_some(()));
+        poll("the door to open", EASE_LIMIT, || (shed_level(&server) < 3.0).then_some(()));
+        Publisher::start(&server, "new", shape).burst_until(5);
+        stop.store(true, Ordering::Relaxed);
+        let audits = players.map(|player| player.join().unwrap());
+        assert!(audits.iter().all(|audit| audit.video.is_gapless()), "closed, not thinned out: {audits:?}");
+    });
+    assert_eq!(server.metrics().sum("headgate_lag_skips_total", &[]), 0.0, "they kept up");
+    let log = server.stop();
+    assert!(log.contains("cause=egress"), "{log}");
 }
 
 /// The one that takes nothing goes, those that keep up stay.
@@ -332,15 +413,17 @@ impl Held {
         };
         if held { Ok(Held(tid)) } else { Err(std::io::Error::last_os_error()) }
     }
+}
 
-    /// Lets it go on.
-    fn release(self) {
-        // It can be let go once it is seen to have stopped.
-        // SAFETY: no status is written.
-        let seen = unsafe { libc::waitpid(self.0, std::ptr::null_mut(), libc::__WALL) };
-        assert_eq!(seen, self.0, "{}", std::io::Error::last_os_error());
-        // SAFETY: nothing of ours is read or written.
-        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_DETACH, self.0, 0, 0) }, 0);
+impl Drop for Held {
+    /// Lets it go on, also when the test fails: its process could not even be killed while it is held.
+    fn drop(&mut self) {
+        // It can be let go once it is seen to have stopped. That it goes on is for the test to see.
+        // SAFETY: no status is written, and nothing of ours is read or written.
+        unsafe {
+            libc::waitpid(self.0, std::ptr::null_mut(), libc::__WALL);
+            libc::ptrace(libc::PTRACE_DETACH, self.0, 0, 0);
+        }
     }
 }
 
@@ -354,12 +437,12 @@ fn a_core_that_hangs_is_named() {
         Err(error) => return skip("no-ptrace", &format!("no thread can be held here: {error}")),
     };
     let live = || http::get(server.admin, "/livez");
-    poll("a core to be missed", LIMIT, || (live().0 == 503).then_some(()));
+    poll("a core to be missed", EASE_LIMIT, || (live().0 == 503).then_some(()));
     let (_, text) = live();
     assert!(text.starts_with("[-] core 0: no turn for "), "{text}");
     // The rest of the port answers as ever.
     assert_eq!((http::get(server.admin, "/metrics").0, http::get(server.admin, "/startupz").0), (200, 200));
-    held.release();
+    drop(held);
     poll("the core to be back", LIMIT, || (live().0 == 200).then_some(()));
     server.stop();
 }

@@ -9,7 +9,7 @@ use crate::support::{poll, share_machine, skip};
 use std::net::Shutdown;
 
 /// Pins the calling thread; the core that runs a handshake on loopback is the caller's.
-fn pin(cpu: usize) {
+pub fn pin(cpu: usize) {
     // SAFETY: an all-zero cpu_set_t is the empty set; the pointer is to a live local.
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();

@@ -22,6 +22,7 @@ mod engines;
 mod faults;
 mod flush_rules;
 mod gstreamer;
+mod http_ts;
 mod librtmp;
 mod observe;
 mod players;

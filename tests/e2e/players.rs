@@ -7,7 +7,7 @@ use crate::support::publisher::{Audit, Publisher, Raise, Shape};
 use crate::support::rtmp::Client;
 use crate::support::server::{Config, Server};
 use crate::support::share_machine;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 /// A GOP in which nothing else happens while a test looks.
 const SHAPE: Shape = Shape { fps: 25, gop: 50, key_bytes: 5000, inter_bytes: 800, audio: true };
@@ -83,21 +83,20 @@ fn join_live_without_sound() {
     let _shared = share_machine();
     let server = Server::start();
     let shape = Shape { audio: false, ..SHAPE };
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let _raise = Raise(&stop);
-        let mut publisher = Publisher::start(&server, "mute", shape);
-        publisher.burst_until(1);
-        let publishing = publisher.run_beside(scope, &stop);
-        let mut player = FlvPlayer::open(server.http, "/live/mute.flv?join=live");
-        let mut tags = vec![player.tag().expect("media")];
-        while !is_coded_video(tags.last().unwrap()) {
-            tags.push(player.tag().expect("the next keyframe"));
-        }
-        stop.store(true, Ordering::Relaxed);
-        publishing.join().unwrap();
-        assert_eq!(Audit::of(shape, &tags).video.first, 50);
+    let mut publisher = Publisher::start(&server, "mute", shape);
+    publisher.burst_until(20);
+    let mut player = std::thread::scope(|scope| {
+        let player = scope.spawn(|| FlvPlayer::open(server.http, "/live/mute.flv?join=live"));
+        server.await_subscribers(1);
+        // It is answered when there is a keyframe, and when it is known that no sound comes.
+        publisher.burst_until(99);
+        player.join().unwrap()
     });
+    publisher.burst_until(100);
+    publisher.finish();
+    let audit = Audit::of(shape, &player.tags());
+    assert_eq!(audit.video.first, 50, "the next keyframe");
+    audit.assert_complete(&publisher);
     server.stop();
 }
 

@@ -83,6 +83,22 @@ fn a_busy_port_is_named() {
     }
 }
 
+#[test]
+fn flags_stand_before_a_command_or_behind_it() {
+    let _shared = share_machine();
+    let taken = TcpListener::bind(free_address()).unwrap();
+    let busy = taken.local_addr().unwrap().to_string();
+    let [rtmp, http, admin] = [(), (), ()].map(|()| free_address().to_string());
+    for arguments in [
+        &["--rtmp", &busy, "--http", &http, "--admin", &admin, "demo"][..],
+        &["--http", &http, "demo", "--rtmp", &busy, "--admin", &admin],
+        &["--rtmp", &rtmp, "--http", &http, "run", "--admin", &admin, "--rtmp", &busy],
+    ] {
+        fails(headgate(arguments), "flags", &[&busy, "in use"]);
+    }
+    fails(headgate(&["--rtmp", &rtmp, "check", "some.toml"]), "check", &["headgate check FILE"]);
+}
+
 /// Listeners share their port between cores; two gateways must not share it by accident.
 #[test]
 fn a_second_gateway_on_the_same_ports_is_refused() {

@@ -31,21 +31,13 @@ const PLAN_NS: u64 = 60 * SECOND_NS;
 
 /// 200 a second from three addresses, half of them over each protocol.
 fn plan(server: &Server, name: &str, count: usize, visit: Visit) -> Plan {
-    let end_ns = now_ns() + PLAN_NS;
+    let targets = [server.rtmp_url(name), server.flv_url(name)].map(|url| url.parse().unwrap());
     Plan {
-        targets: [server.rtmp_url(name), server.flv_url(name)].map(|url| url.parse().unwrap()).to_vec(),
         from: (2..5).map(|last| IpAddr::from([127, 0, 0, last])).collect(),
-        streams: 1,
-        count,
         ramp_per_s: 200.0,
         visit: Some(visit),
         verify: count,
-        stalled: (0, 0),
-        slow: (0, 0.0),
-        threads: 1,
-        window: (0, end_ns),
-        phases: vec![end_ns],
-        end_ns,
+        ..Plan::new(targets.to_vec(), count, now_ns() + PLAN_NS)
     }
 }
 

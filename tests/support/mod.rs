@@ -16,6 +16,8 @@ pub mod rtmp;
 pub mod sandbox;
 pub mod server;
 pub mod trial;
+pub mod ts;
+pub mod viewer;
 
 use std::io::Write;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -44,13 +46,18 @@ pub fn skip(id: &str, reason: &str) {
 }
 
 /// Asks again until the answer is there; for state that no event announces (metrics, probes).
-pub fn poll<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn poll<T>(what: &str, limit: Duration, ask: impl FnMut() -> Option<T>) -> T {
+    poll_for(limit, ask, Option::is_some).unwrap_or_else(|| panic!("{what}: not within {limit:?}"))
+}
+
+/// The first answer that fits, or the last one within the limit: the caller says what is wrong with it.
+pub fn poll_for<T>(limit: Duration, mut ask: impl FnMut() -> T, fits: impl Fn(&T) -> bool) -> T {
     let deadline = Instant::now() + limit;
     loop {
-        if let Some(answer) = ask() {
+        let answer = ask();
+        if fits(&answer) || Instant::now() > deadline {
             return answer;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {limit:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

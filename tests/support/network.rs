@@ -1,9 +1,8 @@
 //! A network namespace for the server, reached over two links of its own: a calm one, and one that fails.
 
-use super::process::program;
+use super::process::{is_left, names_in, program};
 use super::skip;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 use std::process::Command;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -116,25 +115,13 @@ impl Drop for Network {
 
 /// Removes what test runs have left that were killed: their pids are in the names.
 fn sweep() {
-    let names = |folder: &str| {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
-    };
-    for name in names("/run/netns").iter().filter(|name| is_left(name, &[PREFIX])) {
+    for name in names_in("/run/netns").iter().filter(|name| is_left(name, &[PREFIX])) {
         let _gone = run(&format!("ip netns del {name}"));
     }
     // Most went with their namespace.
-    for name in names("/sys/class/net").iter().filter(|name| is_left(name, &["hgc", "hgr"])) {
+    for name in names_in("/sys/class/net").iter().filter(|name| is_left(name, &["hgc", "hgr"])) {
         let _gone = run(&format!("ip link del {name}"));
     }
-}
-
-/// Whether `name` is one of these prefixes, the pid of a process that is no more, and a number.
-fn is_left(name: &str, prefixes: &[&str]) -> bool {
-    let numbers = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
-    let Some((pid, n)) = numbers.and_then(|numbers| numbers.split_once('-')) else { return false };
-    let numeric = |text: &str| text.parse::<u32>().is_ok();
-    numeric(pid) && numeric(n) && !Path::new("/proc").join(pid).exists()
 }
 
 fn run(command: &str) -> Result<(), String> {
@@ -143,17 +130,4 @@ fn run(command: &str) -> Result<(), String> {
     let output = output.map_err(|error| format!("{command}: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     if output.status.success() { Ok(()) } else { Err(format!("{command}: {}", said.trim())) }
-}
-
-#[test]
-fn only_what_the_dead_have_left_is_removed() {
-    let mut dead = Command::new("true").spawn().unwrap();
-    let (pid, alive) = (dead.id(), std::process::id());
-    dead.wait().unwrap();
-    assert!(is_left(&format!("{PREFIX}{pid}-0"), &[PREFIX]));
-    assert!(is_left(&format!("hgr{pid}-12"), &["hgc", "hgr"]));
-    for name in [format!("{PREFIX}{alive}-0"), format!("{PREFIX}{pid}"), format!("x{pid}-0"), "hgcx-1".into()]
-    {
-        assert!(!is_left(&name, &[PREFIX, "hgc"]), "{name}");
-    }
 }

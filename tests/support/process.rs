@@ -137,6 +137,21 @@ pub fn run(name: &str, command: &mut Command, limit: Duration) -> String {
     Process::spawn(name, command).finish(limit)
 }
 
+/// Whether `name` is one of these prefixes, the pid of a process that is no more, and a number: what a test run that was
+/// killed has left.
+pub fn is_left(name: &str, prefixes: &[&str]) -> bool {
+    let numbers = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
+    let Some((pid, n)) = numbers.and_then(|numbers| numbers.split_once('-')) else { return false };
+    let numeric = |text: &str| text.parse::<u32>().is_ok();
+    numeric(pid) && numeric(n) && !Path::new("/proc").join(pid).exists()
+}
+
+/// Names of what is in a folder; nothing if it is not there.
+pub fn names_in(folder: impl AsRef<Path>) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
 fn in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
@@ -180,4 +195,16 @@ fn a_complaint_does_not_break_what_is_parsed() {
     let printed = process.output.clone();
     assert_eq!(process.finish(Duration::from_secs(10)), "one two");
     assert_eq!(printed.text().len(), "one complainttwo".len());
+}
+
+#[test]
+fn only_what_the_dead_have_left_is_removed() {
+    let mut dead = Command::new("true").spawn().unwrap();
+    let (pid, alive) = (dead.id(), std::process::id());
+    dead.wait().unwrap();
+    assert!(is_left(&format!("left-{pid}-0"), &["left-"]));
+    assert!(is_left(&format!("hgr{pid}-12"), &["hgc", "hgr"]));
+    for name in [format!("left-{alive}-0"), format!("left-{pid}"), format!("x{pid}-0"), "hgcx-1".into()] {
+        assert!(!is_left(&name, &["left-", "hgc"]), "{name}");
+    }
 }

@@ -40,12 +40,22 @@ fn unhex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(byte).collect()
 }
 
+/// The parameter sets that a [`Publisher`] announces, SPS and PPS.
+pub fn parameter_sets() -> [Vec<u8>; 2] {
+    let record = unhex(AVC_CONFIG);
+    // Eight bytes in front of an SPS of 26; count and length; a PPS of four.
+    [record[8..34].to_vec(), record[37..41].to_vec()]
+}
+
 /// Bytes in front of the number in a video and in an audio body.
 const VIDEO_HEAD: usize = 10;
 const AUDIO_HEAD: usize = 2;
 const AUDIO_BYTES: usize = 180;
 
 impl Shape {
+    /// About 1.3 MB/s: more than the sockets of a slow viewer hold in a second.
+    pub const FAT: Shape = Shape { fps: 25, gop: 10, key_bytes: 150_000, inter_bytes: 40_000, audio: false };
+
     fn is_key(&self, number: u32) -> bool {
         number.is_multiple_of(self.gop)
     }
@@ -305,14 +315,66 @@ impl Audit {
 
     /// A gapless run from a keyframe to the publisher's last frame, of everything it published.
     pub fn assert_complete(&self, publisher: &Publisher) {
+        self.assert_reaches(publisher.video, publisher.audio);
+    }
+
+    /// The same, for who published these numbers of frames.
+    fn assert_reaches(&self, video: u32, audio: u32) {
         if self.shape.fps > 0 {
             assert!(self.video.is_gapless(), "video {:?}, missing {:?}", self.video, self.missing);
             assert!(self.shape.is_key(self.video.first), "starts at frame {}", self.video.first);
-            assert_eq!(self.video.last + 1, publisher.video, "last video frame");
+            assert_eq!(self.video.last + 1, video, "last video frame");
         }
         if self.shape.audio {
             assert!(self.audio.is_gapless(), "audio {:?}", self.audio);
-            assert_eq!(self.audio.last + 1, publisher.audio, "last audio frame");
+            assert_eq!(self.audio.last + 1, audio, "last audio frame");
         }
+    }
+}
+
+#[test]
+fn an_audit_that_cannot_fail_checks_nothing() {
+    /// Frames of each kind: two groups of pictures and a half.
+    const FRAMES: u32 = 25;
+    type Change<'a> = &'a dyn Fn(&mut Vec<Tag>);
+    let shape = Shape::default();
+    let config = |kind, body: &[u8]| Tag { kind, time_ms: 0, body: body.to_vec() };
+    let configs = [config(VIDEO, &[0x17, 0, 0, 0, 0, 1]), config(AUDIO, &[0xaf, 0, 0x11, 0x90])];
+    let frame = |number: u32| {
+        let tag = |kind, body| Tag { kind, time_ms: number * 40, body };
+        [tag(VIDEO, shape.video(number)), tag(AUDIO, shape.sound(number))]
+    };
+    // Behind the configurations, picture and sound in turn.
+    let (picture, sound) = (|number: usize| 2 + 2 * number, |number: usize| 3 + 2 * number);
+    let all: Vec<Tag> = configs.into_iter().chain((0..FRAMES).flat_map(frame)).collect();
+    let passes = |change: Change<'_>| {
+        let mut tags = all.clone();
+        change(&mut tags);
+        let audit = || Audit::of(shape, &tags).assert_reaches(FRAMES, FRAMES);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(audit)).is_ok()
+    };
+    assert!(passes(&|_| {}));
+    assert!(passes(&|tags| drop(tags.drain(picture(0)..picture(10)))), "who comes later");
+    let remove = |at: usize| move |tags: &mut Vec<Tag>| drop(tags.remove(at));
+    let alter = |at: usize| move |tags: &mut Vec<Tag>| *tags[at].body.last_mut().unwrap() ^= 1;
+    let repeat = |at: usize| move |tags: &mut Vec<Tag>| tags.insert(at, tags[at].clone());
+    let rows: [(&str, Change<'_>); 14] = [
+        ("a picture is missing", &remove(picture(5))),
+        ("the one in front of a keyframe is missing", &remove(picture(9))),
+        ("the last picture is missing", &remove(picture(24))),
+        ("a sound is missing", &remove(sound(5))),
+        ("the last sound is missing", &remove(sound(24))),
+        ("a picture is altered", &alter(picture(5))),
+        ("a sound is altered", &alter(sound(5))),
+        ("a picture comes twice", &repeat(picture(5))),
+        ("a sound comes twice", &repeat(sound(5))),
+        ("pictures change places", &|tags| tags.swap(picture(5), picture(6))),
+        ("it begins in the middle of a group", &|tags| drop(tags.drain(picture(0)..picture(5)))),
+        ("it ends a frame later than it was published", &|tags| tags.extend(frame(FRAMES))),
+        ("there is no picture", &|tags| tags.retain(|tag| tag.kind != VIDEO)),
+        ("there is no sound", &|tags| tags.retain(|tag| tag.kind != AUDIO)),
+    ];
+    for (what, change) in rows {
+        assert!(!passes(change), "{what}, and was not found");
     }
 }

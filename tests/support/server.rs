@@ -38,7 +38,7 @@ pub fn free_address() -> SocketAddr {
 }
 
 impl Config {
-    /// Free ports, a short grace (a test that ends a stream waits for it), a log of every detail.
+    /// Free ports, a short grace (a test that ends a stream waits for it), much time for viewers, a log of every detail.
     pub fn new() -> Config {
         let config = Config {
             sections: BTreeMap::new(),
@@ -53,8 +53,10 @@ impl Config {
             .set("listen.admin", &format!("{:?}", free_address().to_string()))
             .set("publish.republish_grace_ms", "500")
             .set("log.level", "\"debug\"")
-            // The machine that runs the tests may be busy, which is none of their business.
+            // The machine that runs the tests may be busy, and leave viewers behind for seconds: none of their business.
             .set("overload.loop_lag_ms", "0")
+            .set("fanout.max_lag_ms", "15_000")
+            .set("fanout.stall_timeout_ms", "30_000")
     }
 
     /// Sets `section.key` (the last dot divides) to a TOML value.
@@ -62,15 +64,6 @@ impl Config {
         let (section, key) = path.rsplit_once('.').expect("section.key");
         self.sections.entry(section.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
         self
-    }
-
-    /// Like [`Config::set`], unless the key is set already.
-    pub fn or_set(self, path: &str, value: &str) -> Config {
-        let (section, key) = path.rsplit_once('.').expect("section.key");
-        match self.sections.get(section).is_some_and(|keys| keys.contains_key(key)) {
-            true => self,
-            false => self.set(path, value),
-        }
     }
 
     /// Adds command-line arguments.

@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Debian's packages with what each is for.
-const DEBIAN: [(&str, &str); 13] = [
+const DEBIAN: [(&str, &str); 14] = [
     ("ffmpeg", "the distribution's ffmpeg: publisher and player with legacy codecs only"),
     ("gstreamer1.0-tools", "gst-launch-1.0"),
     ("gstreamer1.0-plugins-base", "GStreamer's test sources"),
     ("gstreamer1.0-plugins-good", "flvmux"),
-    ("gstreamer1.0-plugins-bad", "rtmp2sink, rtmpsink, h264parse, voaacenc"),
+    ("gstreamer1.0-plugins-bad", "rtmp2sink, rtmpsink, h264parse, voaacenc, tsdemux"),
     ("gstreamer1.0-plugins-ugly", "x264enc"),
     ("rtmpdump", "librtmp as a player"),
+    ("tstools", "tsreport, which measures the clock of transport streams"),
     ("libnginx-mod-rtmp", "nginx with the RTMP module, the baseline of the benches"),
     ("prometheus", "promtool, which checks the metrics page"),
     ("iproute2", "network namespaces of the benches and of links that fail"),

@@ -53,19 +53,12 @@ impl StormArgs {
             + visit.life_ns
             + STORM_MARGIN_NS;
         Plan {
-            targets: self.url.clone(),
             from: self.from.clone(),
-            streams: 1,
-            count,
             ramp_per_s: self.rate,
             visit: Some(visit),
-            verify: 0,
-            stalled: (0, 0),
-            slow: (0, 0.0),
             threads: self.threads,
             window: (start, end),
-            phases: vec![end],
-            end_ns: end,
+            ..Plan::new(self.url.clone(), count, end)
         }
     }
 }

@@ -71,6 +71,26 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// `count` subscribers of `targets`, measured until `end_ns` of the clock: healthy ones that come at once, from where the
+    /// kernel chooses, and stay, on one thread. Whoever wants it otherwise says so.
+    pub fn new(targets: Vec<Target>, count: usize, end_ns: u64) -> Self {
+        Self {
+            targets,
+            from: Vec::new(),
+            streams: 1,
+            count,
+            ramp_per_s: f64::INFINITY,
+            visit: None,
+            verify: 0,
+            stalled: (0, 0),
+            slow: (0, 0.0),
+            threads: 1,
+            window: (0, end_ns),
+            phases: vec![end_ns],
+            end_ns,
+        }
+    }
+
     fn pace(&self, index: usize) -> Pace {
         let (stalled, after_ns) = self.stalled;
         let (slow, rate) = self.slow;
@@ -234,19 +254,10 @@ mod tests {
     fn plan() -> Plan {
         let target = |url: &str| url.parse().unwrap();
         Plan {
-            targets: vec![target("rtmp://h/live/s"), target("http://h/live/s.flv")],
             from: (2..5).map(|last| IpAddr::from([127, 0, 0, last])).collect(),
-            streams: 1,
-            count: 100,
-            ramp_per_s: 1.0,
-            visit: None,
-            verify: 0,
-            stalled: (0, 0),
-            slow: (0, 0.0),
-            threads: 1,
             window: (10, 40),
             phases: vec![20, 35, 40],
-            end_ns: 50,
+            ..Plan::new(vec![target("rtmp://h/live/s"), target("http://h/live/s.flv")], 100, 50)
         }
     }
 

@@ -221,11 +221,13 @@ impl Part {
     pub fn enter(&mut self, now: Mono, at: u32, pace: Pace, fresh_max: u32) -> Result<(), TurnedAway> {
         let Some(entry) = self.at(at) else { return Err(TurnedAway::TooMany) };
         let idle = entry.is_idle();
-        let answer = match pace.admits(&mut entry.paid_at, now) {
+        let mut paid_at = entry.paid_at;
+        let answer = match pace.admits(&mut paid_at, now) {
             false => Err(TurnedAway::TooFast),
             true if entry.connections[Role::Fresh] >= fresh_max => Err(TurnedAway::TooMany),
             true => {
                 entry.connections[Role::Fresh] += 1;
+                entry.paid_at = paid_at;
                 Ok(())
             }
         };

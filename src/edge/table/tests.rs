@@ -1,6 +1,7 @@
 use super::super::budget::Role::{Fresh, Leaving, Publisher, Viewer};
 use super::*;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
 /// One connection at once, one a second: what came once owes a second.
@@ -9,7 +10,7 @@ const MANY: u32 = 1000;
 const FAST: Pace = Pace::new(1_000_000, 1_000_000);
 
 fn block(n: u32) -> Block {
-    Block::of(std::net::Ipv4Addr::from_bits(n).into())
+    Block::of(std::net::Ipv4Addr::from_bits(n).into(), 64)
 }
 
 fn seconds(s: u64) -> Mono {
@@ -29,6 +30,19 @@ fn crowded() -> (Table, Block, Block) {
     let part = |n: u32| (table.hasher.hash_one(block(n)) >> 32) as usize % PARTS;
     let other = (1..).find(|n| part(*n) == part(0)).unwrap();
     (table, block(0), block(other))
+}
+
+/// Addresses that all meet in one part of a table whose hash has no seed.
+#[test]
+fn x3_chosen_addresses_meet_nowhere() {
+    let unseeded = BuildHasherDefault::<DefaultHasher>::default();
+    let chosen =
+        (0..).filter(|n| ((unseeded.hash_one(block(*n)) >> 32) as usize).is_multiple_of(PARTS)).take(1000);
+    let table = Table::default();
+    let mut parts = [0; PARTS];
+    chosen.for_each(|n| parts[(table.hasher.hash_one(block(n)) >> 32) as usize % PARTS] += 1);
+    // 16 are the mean; one in a million times a part has 40.
+    assert!(parts.iter().all(|count| *count < 60), "{parts:?}");
 }
 
 #[test]

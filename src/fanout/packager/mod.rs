@@ -1,32 +1,95 @@
 //! Packagers: how a frame becomes one entry of a log, and back. Every format has the same functions.
 //!
-//! `entry_len` and `pack` write a frame's entry, `unpack` reads it again (a format that opens late is fed from a log
-//! that is already there), `configuration` packs the headers that a reader needs before its first entry. None of
-//! them knows a subscriber. What surrounds media on a connection (heads, status messages) is the egress's.
+//! `pack` writes a frame's entry, `unpack` reads it again (a format that opens late is fed from a log that is already
+//! there), `configuration` packs the headers that a reader needs before its first entry. None of them knows a
+//! subscriber. What surrounds media on a connection (heads, status messages) is the egress's. A transport stream has
+//! its configuration in the log itself and cannot be unpacked.
 
 pub mod flv;
 pub mod rtmp;
+pub mod ts;
 
-use super::log::{Format, LogWriter, Variant};
+use super::log::{Format, LogKey, LogWriter, Variant};
 use crate::media::config_set::ConfigSet;
 use crate::media::{Frame, Kind};
 use bytes::Bytes;
 
-/// Whether the entry of `frame` could be written; false only if it is larger than any segment may be.
-#[must_use]
-pub fn pack(format: Format, log: &mut LogWriter, frame: &Frame) -> bool {
-    match format {
-        Format::Rtmp => rtmp::pack(log, frame),
-        Format::Flv => flv::pack(log, frame),
+/// What the stream knows of a frame that is packed.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// The configuration as of the frame, as far as it is known: of a frame from a backlog that is no join point, the
+    /// newest stands for it.
+    pub config: &'a ConfigSet,
+    /// The newest configuration: it may have tracks that had sent nothing yet when the frame came.
+    pub newest: &'a ConfigSet,
+    /// Which configuration is valid behind the frame.
+    pub config_epoch: u32,
+    /// A reader could start here.
+    pub join: bool,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packed {
+    /// Its entry is written, not committed yet.
+    Entry {
+        /// A reader may start here.
+        join: bool,
+    },
+    /// The format has nothing to say of it.
+    Nothing,
+    /// It is larger than any segment may be.
+    TooLarge,
+}
+
+/// The packager of one log, with what it keeps from entry to entry.
+#[derive(Debug)]
+pub enum Packager {
+    /// [`Format::Rtmp`]; keeps nothing.
+    Rtmp,
+    /// [`Format::Flv`]; keeps nothing.
+    Flv,
+    /// [`Format::Ts`].
+    Ts(Box<ts::Packager>),
+}
+
+impl Packager {
+    /// Of a log that has no entry yet. `stream` is the stream's own name.
+    pub fn new(key: LogKey, stream: &str) -> Packager {
+        match key.format {
+            Format::Rtmp => Packager::Rtmp,
+            Format::Flv => Packager::Flv,
+            Format::Ts => Packager::Ts(Box::new(ts::Packager::new(key.variant, stream))),
+        }
+    }
+
+    /// Writes the entry of `frame` without committing it.
+    #[must_use]
+    pub fn pack(&mut self, log: &mut LogWriter, frame: &Frame, about: About<'_>) -> Packed {
+        let written = match self {
+            Packager::Rtmp => rtmp::pack(log, frame),
+            Packager::Flv => flv::pack(log, frame),
+            Packager::Ts(packager) => return packager.pack(log, frame, about),
+        };
+        if written { Packed::Entry { join: about.join } } else { Packed::TooLarge }
+    }
+}
+
+/// Why nothing of a stream that is configured so can be had in this log, for people; `None` if something can.
+pub fn refusal(key: LogKey, config: &ConfigSet) -> Option<&'static str> {
+    match key.format {
+        Format::Rtmp | Format::Flv => None,
+        Format::Ts => ts::refusal(config, key.variant),
     }
 }
 
 /// Kind, decoding time and body of an entry; the body shares the entry's memory where the format keeps it in one
-/// piece. `None` if `entry` is not one of this format.
+/// piece. `None` if `entry` is not one of this format, or the format [cannot be unpacked](Format::unpacks).
 pub fn unpack(format: Format, entry: &Bytes) -> Option<(Kind, u32, Bytes)> {
     match format {
         Format::Rtmp => rtmp::unpack(entry),
         Format::Flv => flv::unpack(entry),
+        Format::Ts => None,
     }
 }
 
@@ -34,11 +97,12 @@ pub fn unpack(format: Format, entry: &Bytes) -> Option<(Kind, u32, Bytes)> {
 pub fn reassembled_bytes(format: Format, body: &Bytes) -> u64 {
     match format {
         Format::Rtmp if body.len() > rtmp::CHUNK_SIZE => body.len() as u64,
-        Format::Rtmp | Format::Flv => 0,
+        Format::Rtmp | Format::Flv | Format::Ts => 0,
     }
 }
 
-/// Appends metadata, sequence headers and colour/channel configuration, each stamped with `dts_ms`.
+/// Appends metadata, sequence headers and colour/channel configuration, each stamped with `dts_ms`; nothing in a format
+/// whose join points bring their own.
 pub fn configuration(format: Format, config: &ConfigSet, variant: Variant, dts_ms: u32, out: &mut Vec<u8>) {
     let Variant { audio, video, strip } = variant;
     let metadata = config.metadata.iter().map(|body| (Kind::Data, body));
@@ -47,6 +111,7 @@ pub fn configuration(format: Format, config: &ConfigSet, variant: Variant, dts_m
         match format {
             Format::Rtmp => rtmp::append(kind, dts_ms, body, out),
             Format::Flv => flv::append(kind, dts_ms, body, out),
+            Format::Ts => {}
         }
     }
 }
@@ -63,6 +128,9 @@ mod tests {
     fn what_is_packed_unpacks_to_the_same_frame() {
         for format in [Format::Rtmp, Format::Flv] {
             let mut log = LogWriter::new(LogId(0));
+            let mut packager = Packager::new(LogKey { format, variant: Variant::FULL }, "a");
+            let config = crate::media::TrackTable::new().snapshot();
+            let about = About { config: &config, newest: &config, config_epoch: 1, join: false };
             let mut frames = Vec::new();
             for (i, len) in [1usize, 11, 65_535, 65_536, 65_537, 200_000].into_iter().enumerate() {
                 for dts_ms in [0, 0xFF_FFFE, 0xFF_FFFF, 0x0100_0000, u32::MAX] {
@@ -75,7 +143,7 @@ mod tests {
                         first_byte_at: Mono::ZERO,
                         complete_at: Mono::ZERO,
                     };
-                    assert!(pack(format, &mut log, &frame));
+                    assert_eq!(packager.pack(&mut log, &frame, about), Packed::Entry { join: false });
                     assert!(log.commit(Mono::ZERO, Entry::default(), None));
                     frames.push(frame);
                 }

@@ -22,7 +22,7 @@ fn stream() -> Stream {
         gop_age_max: Duration::from_secs(20),
         lag_max: Duration::from_secs(3),
     };
-    Stream::new(rule, keep)
+    Stream::new(StreamName::new("live", "a"), rule, keep)
 }
 
 fn frame(kind: Kind, ms: u64, body: &[u8]) -> Frame {
@@ -207,9 +207,9 @@ fn a_ninth_variant_is_refused() {
     let variants =
         (0..8u32).map(|bits| Variant { audio: bits & 1 != 0, video: bits & 2 != 0, strip: bits & 4 != 0 });
     for (id, variant) in variants.enumerate() {
-        assert!(stream.subscribe(MS(0), LogKey { variant, ..FLV }, 0, || Some(LogId(id as u32))).is_some());
+        assert!(stream.subscribe(MS(0), LogKey { variant, ..FLV }, 0, || Some(LogId(id as u32))).is_ok());
     }
-    assert!(stream.subscribe(MS(0), FLV, 0, || None).is_some(), "an open one is shared");
+    assert!(stream.subscribe(MS(0), FLV, 0, || None).is_ok(), "an open one is shared");
     assert_eq!(stream.log_ids().count(), LOGS_PER_FORMAT_MAX);
 }
 
@@ -297,4 +297,67 @@ fn what_a_variant_carries() {
         let variant = Variant { audio, video, strip };
         assert_eq!(flags.map(|f| variant.carries(f)), expected, "{variant:?}");
     }
+}
+
+const TS: LogKey = LogKey { format: Format::Ts, variant: Variant::FULL };
+
+/// Entries and packets from the join point on, and where they start.
+fn packets(view: &View) -> (u32, usize) {
+    let Some(join) = view.join().cloned() else { return (0, 0) };
+    let cursor = view.cursor_at(join.pos).unwrap();
+    let Step::Send(run) = view.decide(cursor, view.limit(), u64::MAX) else { return (join.dts_ms, 0) };
+    let bytes = view.bytes(&run).unwrap();
+    assert_eq!((bytes.len() % 188, bytes[0]), (0, 0x47));
+    (join.dts_ms, bytes.len() / 188)
+}
+
+#[test]
+fn a_transport_stream_is_never_what_a_late_format_is_made_of() {
+    let mut stream = stream();
+    publish(&mut stream, 0, 1);
+    // One with NAL units in its pictures.
+    let picture = |ms, head: u8, nal: u8| frame(Kind::Video, ms, &[head, 1, 0, 0, 0, 0, 0, 0, 2, nal, 7]);
+    for i in 0..5 {
+        let ms = 200 + i * 40;
+        stream.append(MS(ms), if i == 0 { picture(ms, 0x17, 0x65) } else { picture(ms, 0x27, 0x41) });
+        stream.append(MS(ms), sound(ms));
+    }
+    // Whoever opens first and last, the other finds the whole GOP.
+    let mut ts = open(&mut stream, MS(400), TS, 1);
+    deliver(&mut stream, MS(400), 1, &mut ts);
+    let (start, whole) = packets(&ts);
+    assert!(start == 200 && whole >= 3 + 10, "{start} ms, {whole} packets");
+    stream.append(MS(400), sound(400));
+    let mut flv = open(&mut stream, MS(410), FLV, 2);
+    deliver(&mut stream, MS(410), 2, &mut flv);
+    assert_eq!(read(&mut flv, Format::Flv).len(), 11, "from the frames that were kept beside the packets");
+    // From here on the FLV log holds the GOP, the packets come from it, and it may close.
+    stream.append(MS(420), picture(420, 0x27, 0x41));
+    stream.unsubscribe(MS(430), LogId(2), 0);
+    stream.close_idle(MS(430) + LOG_LINGER, |_| ());
+    assert_eq!(stream.log_ids().collect::<Vec<_>>(), [LogId(1)]);
+    let mut rtmp = open(&mut stream, MS(440), RTMP, 3);
+    deliver(&mut stream, MS(440), 3, &mut rtmp);
+    assert_eq!(read(&mut rtmp, Format::Rtmp).len(), 12);
+    for id in [1, 3] {
+        stream.unsubscribe(MS(450), LogId(id), 0);
+    }
+    stream.close_idle(MS(450) + LOG_LINGER, |_| ());
+    let mut again = open(&mut stream, MS(6000), TS, 4);
+    deliver(&mut stream, MS(6000), 4, &mut again);
+    let (start, packets) = packets(&again);
+    assert!(start == 200 && packets >= whole + 2, "{start} ms, {packets} packets");
+}
+
+#[test]
+fn a_format_that_carries_nothing_of_a_stream_is_refused() {
+    let mut stream = stream();
+    let body = |head: &[u8]| [head, b"vp09\x01\0\0\0\0\x0b\x82\x02\x02\0\0\0"].concat();
+    stream.append(MS(0), frame(Kind::Video, 0, &body(&[0x90])));
+    stream.append(MS(0), frame(Kind::Video, 0, &body(&[0x91])));
+    let refused = stream.subscribe(MS(0), TS, 0, || Some(LogId(1))).unwrap_err();
+    assert!(matches!(refused, NoLog::Codecs(why) if why.contains("VP9")), "{refused:?}");
+    assert_eq!(stream.log_ids().count(), 0);
+    assert!(stream.subscribe(MS(0), FLV, 0, || Some(LogId(1))).is_ok());
+    assert_eq!(stream.subscribe(MS(0), RTMP, 0, || None).unwrap_err(), NoLog::TooMany);
 }

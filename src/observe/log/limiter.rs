@@ -59,14 +59,24 @@ pub struct Limiters {
     pub refused: PerRefuseReason<Limiter>,
     /// Later.
     pub closed: PerDisconnectReason<Limiter>,
+    /// Publishers' sessions that ended with an error of theirs.
+    pub broken: Limiter,
 }
 
 impl Limiters {
-    /// Reasons whose lines were left out and are not mentioned yet, with how many; they are then.
-    pub fn overdue(&self, now: Duration) -> impl Iterator<Item = (&'static str, u64)> {
-        let refused = self.refused.iter().map(|(reason, limiter)| (RefuseReason::as_str(reason), limiter));
-        let closed = self.closed.iter().map(|(reason, limiter)| (DisconnectReason::as_str(reason), limiter));
-        refused.chain(closed).filter_map(move |(reason, limiter)| Some((reason, limiter.overdue(now)?)))
+    /// What lines were left out and are not mentioned yet: what happened, its reason, how many; they are then.
+    pub fn overdue(&self, now: Duration) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        let refused = self
+            .refused
+            .iter()
+            .map(|(reason, limiter)| ("connection refused", RefuseReason::as_str(reason), limiter));
+        let closed = self
+            .closed
+            .iter()
+            .map(|(reason, limiter)| ("request refused", DisconnectReason::as_str(reason), limiter));
+        let broken = [("publisher's session closed", "error", &self.broken)];
+        let all = refused.chain(closed).chain(broken);
+        all.filter_map(move |(what, reason, limiter)| Some((what, reason, limiter.overdue(now)?)))
     }
 }
 
@@ -95,7 +105,7 @@ mod tests {
         let overdue = |at| limiters.overdue(ms(at)).collect::<Vec<_>>();
         assert_eq!((limiter.ask(ms(0)), overdue(5000)), (Some(0), vec![]), "nothing was left out");
         assert_eq!((limiter.ask(ms(6000)), limiter.ask(ms(6001)), overdue(6999)), (Some(0), None, vec![]));
-        assert_eq!(overdue(7000), [("address_viewers", 1)]);
+        assert_eq!(overdue(7000), [("request refused", "address_viewers", 1)]);
         assert_eq!(overdue(9000), []);
     }
 

@@ -1,17 +1,30 @@
 //! Response heads. Every one allows any origin: players live on other sites, and after a redirect their origin is
 //! `null`, which only `*` admits. Every one closes the connection.
 
+use super::route::Medium;
 use std::fmt::Write;
 
-/// Head of a live FLV response, also the whole answer to HEAD. Without length and chunks: the body ends with the
+/// Head of a live response, also the whole answer to HEAD. Without length and chunks: the body ends with the
 /// connection, and the log's bytes follow as they are.
-pub const fn flv_head() -> &'static [u8] {
-    b"HTTP/1.1 200 OK\r\n\
-      Content-Type: video/x-flv\r\n\
-      Connection: close\r\n\
-      Cache-Control: no-store\r\n\
-      Access-Control-Allow-Origin: *\r\n\
-      \r\n"
+pub const fn live_head(medium: Medium) -> &'static [u8] {
+    match medium {
+        Medium::Flv => {
+            b"HTTP/1.1 200 OK\r\n\
+              Content-Type: video/x-flv\r\n\
+              Connection: close\r\n\
+              Cache-Control: no-store\r\n\
+              Access-Control-Allow-Origin: *\r\n\
+              \r\n"
+        }
+        Medium::Ts => {
+            b"HTTP/1.1 200 OK\r\n\
+              Content-Type: video/mp2t\r\n\
+              Connection: close\r\n\
+              Cache-Control: no-store\r\n\
+              Access-Control-Allow-Origin: *\r\n\
+              \r\n"
+        }
+    }
 }
 
 /// The whole answer to OPTIONS: a CORS preflight that a browser may keep for a day.
@@ -84,13 +97,16 @@ mod tests {
 
     #[test]
     fn live_heads_have_no_framing() {
-        let text = std::str::from_utf8(flv_head()).unwrap();
-        assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("\r\n\r\n"));
-        for field in ["Content-Type: video/x-flv", "Connection: close", "Cache-Control: no-store"] {
-            assert!(text.contains(&format!("\r\n{field}\r\n")), "{field}");
+        for (medium, content_type) in [(Medium::Flv, "video/x-flv"), (Medium::Ts, "video/mp2t")] {
+            let text = std::str::from_utf8(live_head(medium)).unwrap();
+            assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("\r\n\r\n"));
+            let content_type = format!("Content-Type: {content_type}");
+            for field in [&*content_type, "Connection: close", "Cache-Control: no-store"] {
+                assert!(text.contains(&format!("\r\n{field}\r\n")), "{field}");
+            }
+            assert!(!text.contains("Content-Length") && !text.contains("Transfer-Encoding"));
         }
-        assert!(!text.contains("Content-Length") && !text.contains("Transfer-Encoding"));
-        for head in [flv_head(), options_head()] {
+        for head in [live_head(Medium::Flv), live_head(Medium::Ts), options_head()] {
             assert_eq!(without_body(head), head, "one blank line, at the end");
             assert!(std::str::from_utf8(head).unwrap().contains("\r\nAccess-Control-Allow-Origin: *\r\n"));
         }

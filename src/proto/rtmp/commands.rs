@@ -14,14 +14,17 @@ use crate::observe::log::clean;
 use crate::wire::amf::Bounds;
 use crate::wire::amf0::{self, Value};
 use crate::wire::rtmp::{STREAM_ID, csid, type_id};
+use std::time::Duration;
 
 /// What servers are expected to call themselves; some clients look for a version behind "FMS/".
 const SERVER_VERSION: &str = "FMS/3,5,7,7009";
 /// Characters of the client's self-description that are kept.
 const CLIENT_CHARS_MAX: usize = 64;
-/// Times that one connection may publish, a count. Operators stop and start an encoder a few times; a loop must not escape
-/// what is counted for each connection.
+/// Times that one connection may publish in [`PUBLISHES_WINDOW`], a count. Operators stop and start an encoder a few
+/// times, or once a day for months; a loop must not escape what is counted for each connection.
 pub(super) const PUBLISHES_MAX: u8 = 16;
+/// See [`PUBLISHES_MAX`].
+pub(super) const PUBLISHES_WINDOW: Duration = Duration::from_secs(3600);
 
 impl ServerSession {
     /// One command: AMF0 values, the first its name, the second its transaction.
@@ -57,8 +60,8 @@ impl ServerSession {
             }
             "createStream" => self.result(transaction, &[Value::Null, Value::Number(f64::from(STREAM_ID))]),
             "getStreamLength" => self.result(transaction, &[Value::Null, Value::Number(0.0)]),
-            "publish" => self.publish(argument(0)),
-            "play" => self.play(argument(0), argument(1)),
+            "publish" => self.publish(now, argument(0)),
+            "play" => self.play(now, argument(0), argument(1)),
             "play2" => {
                 self.status(Level::Error, "NetStream.Play.Failed", "There is one stream a connection.")
             }
@@ -92,6 +95,7 @@ impl ServerSession {
             client: text("flashVer").chars().filter(|c| !c.is_control()).take(CLIENT_CHARS_MAX).collect(),
             capabilities: PlayerCapabilities::from_connect(command),
             publishes: 0,
+            publishes_from: now,
         };
         self.replies_in_amf3 = encoding == 3.0;
         self.reconnects = connected.capabilities.reconnects();
@@ -118,8 +122,8 @@ impl ServerSession {
         self.next_ping_at = now + ms(self.config.ping_interval_ms);
     }
 
-    fn publish(&mut self, name: Option<&Value>) {
-        match self.take_request(name, true) {
+    fn publish(&mut self, now: Mono, name: Option<&Value>) {
+        match self.take_request(now, name, true) {
             Request::Valid(StreamName { app, stream, query }, mut connected) => {
                 connected.publishes += 1;
                 let client = connected.client.clone();
@@ -141,8 +145,8 @@ impl ServerSession {
         }
     }
 
-    fn play(&mut self, name: Option<&Value>, start: Option<&Value>) {
-        match self.take_request(name, false) {
+    fn play(&mut self, now: Mono, name: Option<&Value>, start: Option<&Value>) {
+        match self.take_request(now, name, false) {
             Request::Valid(StreamName { app, stream, query }, connected) => {
                 self.phase = Phase::DecidingPlay;
                 let Connected { client, capabilities, .. } = *connected;
@@ -170,12 +174,15 @@ impl ServerSession {
 
     /// The normalised name and what connect told, if the connection is free for a stream. `again` lets in who has published
     /// before.
-    fn take_request(&mut self, name: Option<&Value>, again: bool) -> Request {
-        let connected = match &self.phase {
+    fn take_request(&mut self, now: Mono, name: Option<&Value>, again: bool) -> Request {
+        let connected = match &mut self.phase {
             Phase::Idle(connected) => connected,
             Phase::Ended(Some(connected)) if again => connected,
             _ => return Request::Second,
         };
+        if now.since(connected.publishes_from) >= PUBLISHES_WINDOW {
+            (connected.publishes, connected.publishes_from) = (0, now);
+        }
         if connected.publishes >= PUBLISHES_MAX {
             return Request::Exhausted;
         }

@@ -5,7 +5,7 @@ use super::session::ServerSession;
 use crate::media::{Frame, Kind, Mono};
 use crate::wire::amf::Bounds;
 use crate::wire::rtmp::chunk::{Limits, Message};
-use crate::wire::rtmp::message::AggregateItems;
+use crate::wire::rtmp::message::{AggregateError, AggregateItems};
 use crate::wire::rtmp::type_id;
 use crate::wire::{amf0, amf3};
 use bytes::Bytes;
@@ -59,7 +59,13 @@ impl ServerSession {
                     }
                     _ => self.count_dropped(),
                 },
-                Err(error) => return self.close_with(CloseReason::MessageSyntax, error),
+                Err(error) => {
+                    let reason = match error {
+                        AggregateError::Misfit { .. } => CloseReason::MessageSyntax,
+                        AggregateError::TooMany => CloseReason::MessageTooLong,
+                    };
+                    return self.close_with(reason, error);
+                }
             }
         }
     }

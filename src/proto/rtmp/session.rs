@@ -57,8 +57,9 @@ pub(super) struct Connected {
     pub(super) app: String,
     pub(super) client: String,
     pub(super) capabilities: PlayerCapabilities,
-    /// How many times it has published.
+    /// How many times it has published since then.
     pub(super) publishes: u8,
+    pub(super) publishes_from: Mono,
 }
 
 /// Where the conversation stands.

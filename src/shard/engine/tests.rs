@@ -212,6 +212,18 @@ fn many_sockets_at_once<B: Backend>(mut rig: Rig<B>) {
     assert!(got.iter().all(|times| *times == 1));
 }
 
+/// A busy core does not wait, so that what one turn leaves would come behind what is new in the next, and later and later.
+fn a_turn_takes_all_that_is_ready<B: Backend>(mut rig: Rig<B>) {
+    const READY: u32 = 100;
+    let mut fars: Vec<_> = (1..=READY).map(|slot| rig.attach(slot)).collect();
+    for slot in 1..=READY {
+        rig.backend.receive_many(Key { slot, generation: slot });
+    }
+    assert_eq!(rig.settle(), []);
+    fars.iter_mut().for_each(|far| far.write_all(b"x").unwrap());
+    assert_eq!(rig.turn().len(), READY as usize);
+}
+
 /// Buffers that are not given back: the others wait, nothing is lost.
 fn without_buffers_nothing_is_lost<B: Backend>(mut rig: Rig<B>) {
     let count = u32::from(RECEIVE_BUFFERS) + 44;
@@ -539,6 +551,7 @@ table!(
     a_lasting_receive_brings_everything_and_one_end,
     bytes_and_the_end_at_once,
     many_sockets_at_once,
+    a_turn_takes_all_that_is_ready,
     without_buffers_nothing_is_lost,
     a_send_larger_than_the_socket_waits_for_its_reader,
     sends_and_receives_do_not_mix,

@@ -66,8 +66,6 @@ pub fn write_message(out: &mut Vec<u8>, header: &MessageHeader, payload: &[u8], 
 
 /// Messages in one aggregate, a count; servers that make them put half a second of media in one.
 pub const AGGREGATE_ITEMS_MAX: usize = 1024;
-/// One aggregate, in bytes.
-pub const AGGREGATE_BYTES_MAX: usize = 1 << 20;
 
 /// One message out of an aggregate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,12 +90,6 @@ pub enum AggregateError {
     /// More than [`AGGREGATE_ITEMS_MAX`] messages.
     #[error("aggregate message: more than {AGGREGATE_ITEMS_MAX} tags")]
     TooMany,
-    /// More than [`AGGREGATE_BYTES_MAX`] bytes.
-    #[error("aggregate message: {len} bytes, more than {AGGREGATE_BYTES_MAX}")]
-    TooLarge {
-        /// Its bytes.
-        len: usize,
-    },
 }
 
 /// The messages of an aggregate: FLV tags (11-byte header, body, 4-byte back pointer). A missing last back pointer is
@@ -128,9 +120,6 @@ impl Iterator for AggregateItems {
             return None;
         }
         self.pos = self.payload.len(); // ends here unless the tag is whole
-        if self.payload.len() > AGGREGATE_BYTES_MAX {
-            return Some(Err(AggregateError::TooLarge { len: self.payload.len() }));
-        }
         self.count += 1;
         if self.count > AGGREGATE_ITEMS_MAX {
             return Some(Err(AggregateError::TooMany));
@@ -225,10 +214,8 @@ mod tests {
         };
         assert_eq!(last(&tags(AGGREGATE_ITEMS_MAX, 1)), (1024, Ok(1)));
         assert_eq!(last(&tags(AGGREGATE_ITEMS_MAX + 1, 1)), (1025, Err(AggregateError::TooMany)));
-        let largest = AGGREGATE_BYTES_MAX - 15;
-        assert_eq!(last(&tags(1, largest)), (1, Ok(largest)));
-        let len = AGGREGATE_BYTES_MAX + 1;
-        assert_eq!(last(&tags(1, largest + 1)), (1, Err(AggregateError::TooLarge { len })));
+        let intra = 4 << 20;
+        assert_eq!(last(&tags(1, intra)), (1, Ok(intra)), "its size is that of a message");
         let whole = tags(2, 5);
         let kept = AggregateItems::new(whole.clone(), 0).next().unwrap().unwrap().payload;
         assert!(whole.is_unique() && kept.len() == 5, "an item does not hold the aggregate");

@@ -10,6 +10,7 @@ pub mod pes;
 pub mod section;
 pub mod tables;
 pub mod text;
+pub mod write;
 
 /// Bytes of a packet.
 pub const PACKET_BYTES: usize = 188;

@@ -1,5 +1,6 @@
 //! R5, R10, H2: attacks by number, and readers that take a byte at a time.
 
+use super::MANNERS_MS;
 use crate::support::engine::{engine_tests, first_that_works};
 use crate::support::limits::raise_descriptor_limit;
 use crate::support::publisher::{Publisher, Raise, Shape};
@@ -36,7 +37,7 @@ fn r5_ten_thousand_half_handshakes() {
     let config = config.set("limits.connections_per_core", &ROOM.to_string());
     let trial = Trial::begin(config.arguments(&["--cores", "0"]));
     let half = &hello()[..1000];
-    let expected = counts(&[("rtmp handshake_timeout", FRESH), ("refused unauthenticated", HALVES - FRESH)]);
+    let expected = counts(&[("rtmp handshake_timeout", FRESH), ("rtmp displaced", HALVES - FRESH)]);
     let work = || {
         let open = |_| {
             let mut raw = Raw::open(trial.server.rtmp);
@@ -107,7 +108,7 @@ fn r10_rivals_and_players_of_nothing(config: Config) {
     if !raise_descriptor_limit(2 * CROWD) {
         return;
     }
-    let trial = Trial::begin(config.set("fanout.play_wait_ms", "1000"));
+    let trial = Trial::begin(config.set("fanout.play_wait_ms", MANNERS_MS));
     let expected =
         counts(&[("rtmp name_taken", CROWD), ("rtmp not_found", CROWD), ("http_flv not_found", CROWD)]);
     let work = || {
@@ -132,20 +133,19 @@ fn r10_rivals_and_players_of_nothing(config: Config) {
     trial.finish();
 }
 
-/// A stream that a reader of single bytes cannot keep up with.
-const FAT: Shape = Shape { fps: 25, gop: 10, key_bytes: 150_000, inter_bytes: 40_000, audio: false };
-/// Such readers.
+/// Readers of single bytes.
 const READERS: usize = 8;
 
 fn h2_readers_of_single_bytes(config: Config) {
-    let config = config.set("fanout.stall_timeout_ms", "1000").set("publish.republish_grace_ms", "0");
+    let config = config.set("fanout.stall_timeout_ms", MANNERS_MS).set("publish.republish_grace_ms", "0");
     let trial = Trial::begin(config);
     let expected = counts(&[("http_flv stalled", READERS as u64), ("rtmp client_closed", 1)]);
     let work = || {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let _raise = Raise(&stop);
-            let mut publisher = Publisher::on(Client::connect(trial.server.rtmp, "open", &[]), "fat", FAT);
+            let mut publisher =
+                Publisher::on(Client::connect(trial.server.rtmp, "open", &[]), "fat", Shape::FAT);
             publisher.burst_until(1);
             let publishing = publisher.run_beside(scope, &stop);
             let open = |_| {

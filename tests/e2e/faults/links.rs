@@ -14,9 +14,6 @@ use std::time::{Duration, Instant};
 
 engine_tests!(half_open_peers_are_let_go, a_link_that_is_away_for_five_seconds);
 
-/// Much enough that a viewer's socket is full soon.
-const FAT: Shape = Shape { fps: 25, gop: 10, key_bytes: 150_000, inter_bytes: 40_000, audio: false };
-
 fn inside(network: &Network, config: Config) -> Config {
     config.reached_at(network.calm).wrapped(&network.wrapper())
 }
@@ -24,9 +21,10 @@ fn inside(network: &Network, config: Config) -> Config {
 fn half_open_peers_are_let_go(config: Config) {
     let Some(network) = Network::that_swallows() else { return };
     let config = inside(&network, config)
-        .set("publish.silence_timeout_ms", "3000")
-        .set("fanout.stall_timeout_ms", "2000")
-        .set("publish.republish_grace_ms", "0");
+        .set("publish.silence_timeout_ms", "5000")
+        .set("fanout.stall_timeout_ms", "5000")
+        .set("publish.republish_grace_ms", "0")
+        .set("fanout.play_wait_ms", "120_000");
     let trial = Trial::begin(config);
     let rough = |calm: SocketAddr| SocketAddr::new(network.rough, calm.port());
     let (rtmp, http) = (rough(trial.server.rtmp), rough(trial.server.http));
@@ -34,6 +32,8 @@ fn half_open_peers_are_let_go(config: Config) {
         ("rtmp publisher_silent", 1),
         ("rtmp stalled", 1),
         ("http_flv stalled", 1),
+        // It waited for a stream that nobody publishes, and was sent nothing.
+        ("http_flv io_error", 1),
         // The stream that the viewers were lost from ends by itself.
         ("rtmp client_closed", 1),
     ]);
@@ -41,7 +41,7 @@ fn half_open_peers_are_let_go(config: Config) {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let _raise = Raise(&stop);
-            let mut fat = Publisher::on(Client::connect(trial.server.rtmp, "open", &[]), "fat", FAT);
+            let mut fat = Publisher::on(Client::connect(trial.server.rtmp, "open", &[]), "fat", Shape::FAT);
             fat.burst_until(1);
             let publishing = fat.run_beside(scope, &stop);
             // All three go on for as long as they can; none of them hears of the cut.
@@ -60,9 +60,14 @@ fn half_open_peers_are_let_go(config: Config) {
                 player.write(b"GET /open/fat.flv HTTP/1.1\r\nHost: a\r\n\r\n");
                 player.read_to_end();
             });
+            scope.spawn(|| {
+                let mut player = Raw::open(http);
+                player.write(b"GET /open/nobody.flv HTTP/1.1\r\nHost: a\r\n\r\n");
+                player.read_to_end();
+            });
             trial.server.await_metrics("everybody", |metrics| {
                 let present = |gauge| metrics.sum(gauge, &[]);
-                present("headgate_subscribers") == 4.0 && present("headgate_publishers") == 3.0
+                present("headgate_subscribers") == 5.0 && present("headgate_publishers") == 3.0
             });
             network.swallow();
             let cut = Instant::now();
@@ -71,6 +76,8 @@ fn half_open_peers_are_let_go(config: Config) {
             println!("half-open viewers let go {:?} behind the cut", cut.elapsed());
             poll("the publisher let go", LIMIT, || (count("publisher_silent") >= 1.0).then_some(()));
             println!("half-open publisher let go {:?} behind the cut", cut.elapsed());
+            poll("who waits let go", 3 * LIMIT, || (count("io_error") >= 1.0).then_some(()));
+            println!("half-open viewer of nothing let go {:?} behind the cut", cut.elapsed());
             stop.store(true, Ordering::Relaxed);
             drop(publishing.join().unwrap());
         });

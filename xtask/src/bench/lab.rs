@@ -138,8 +138,12 @@ impl Running {
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
+impl Running {
+    /// Tells it to end and waits for that, unless it has ended: its number may be another's by then. Whether it was told.
+    fn end(&mut self) -> bool {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return false;
+        }
         let pid = self.child.id().to_string();
         let _ = Command::new("kill").arg(&pid).stderr(Stdio::null()).status();
         let since = Instant::now();
@@ -150,6 +154,13 @@ impl Drop for Running {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        true
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -343,5 +354,14 @@ mod tests {
         let failed = end(running("false", &[])).unwrap_err().to_string();
         assert!(failed.starts_with("false failed"), "{failed}");
         assert!(!running("sleep", &["60"]).has_ended().unwrap());
+    }
+
+    #[test]
+    fn who_has_ended_is_told_nothing() {
+        let mut ended = running("true", &[]);
+        ended.finish().unwrap();
+        assert!(!ended.end());
+        let mut sleeps = running("sleep", &["60"]);
+        assert!(sleeps.end() && !sleeps.end());
     }
 }

@@ -11,6 +11,24 @@ use std::path::Path;
 pub const RTMP_PORT: u16 = 1935;
 /// The port of HTTP-FLV.
 pub const HTTP_PORT: u16 = 8080;
+/// Where to publish and play `live/NAME` over RTMP.
+pub fn rtmp_url(name: &str) -> String {
+    format!("rtmp://127.0.0.1:{RTMP_PORT}/live/{name}")
+}
+
+/// Where to play it over HTTP-FLV.
+pub fn flv_url(name: &str) -> String {
+    format!("http://127.0.0.1:{HTTP_PORT}/live/{name}.flv")
+}
+
+/// The stream of the benches.
+pub const STREAM: &str = "bench";
+
+/// Arguments as people write them.
+pub fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
 /// Where the gateway answers with its own numbers.
 pub const METRICS_URL: &str = "http://127.0.0.1:1985/metrics";
 /// Stolen time above which a run says nothing.
@@ -240,8 +258,7 @@ pub struct Server {
 
 /// Starts a contender for this load.
 pub fn start(lab: &Lab, contender: Contender, load: &Load) -> Result<Server> {
-    let rtmp = format!("rtmp://127.0.0.1:{RTMP_PORT}/live/bench");
-    let flv = format!("http://127.0.0.1:{HTTP_PORT}/live/bench.flv");
+    let (rtmp, flv) = (rtmp_url(STREAM), flv_url(STREAM));
     let text = |words: &[&str]| words.iter().map(|&w| w.to_owned()).collect();
     Ok(match contender {
         Contender::FloorSend | Contender::FloorUring => {

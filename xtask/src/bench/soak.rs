@@ -6,7 +6,7 @@
 
 use super::lab::{Lab, Running};
 use super::product::Page;
-use super::run::{Contender, Flush, HTTP_PORT, Load, METRICS_URL, RTMP_PORT, Server, start};
+use super::run::{Contender, Flush, Load, METRICS_URL, STREAM, Server, flv_url, rtmp_url, start, words};
 use super::samples::{Sample, Sampler, between, largest, median};
 use super::storm::{FROM, ends, setup};
 use anyhow::{Context, Result, ensure};
@@ -26,6 +26,8 @@ const SETTLE_S: f64 = 3.0;
 const OUTLIVE_S: f64 = 12.0;
 /// How long the server has to give everything back.
 const RETURN: Duration = Duration::from_secs(30);
+/// The streams of the publishers that come and go; their numbers follow.
+const AGAIN: &str = "again";
 /// Points of each line in the plot.
 const PLOT_POINTS: usize = 300;
 /// Turns of the loop that starts and ends jobs.
@@ -72,10 +74,6 @@ impl Job {
     }
 }
 
-fn words(text: &str) -> Vec<String> {
-    text.split_whitespace().map(str::to_owned).collect()
-}
-
 /// Four publishers. Every fifth round is over long before the next and its streams end; of the others every second is cut off
 /// in mid-stream and the rest end by themselves, both to be back within the grace (10 s).
 fn publishers(round: usize) -> Vec<String> {
@@ -85,28 +83,21 @@ fn publishers(round: usize) -> Vec<String> {
         _ => 60,
     };
     words(&format!(
-        "publish --url rtmp://127.0.0.1:{RTMP_PORT}/live/again --streams 4 --bitrate 300k --audio-bitrate 48k --seconds {seconds}"
+        "publish --url {} --streams 4 --bitrate 300k --audio-bitrate 48k --seconds {seconds}",
+        rtmp_url(AGAIN)
     ))
 }
 
 /// Their viewers, in turn over both protocols; cut off in every third round.
 fn watchers(round: usize) -> Vec<String> {
     let seconds = if round % 3 == 2 { 60 } else { 14 };
-    let url = if round.is_multiple_of(2) {
-        format!("http://127.0.0.1:{HTTP_PORT}/live/again.flv")
-    } else {
-        format!("rtmp://127.0.0.1:{RTMP_PORT}/live/again")
-    };
+    let url = if round.is_multiple_of(2) { flv_url(AGAIN) } else { rtmp_url(AGAIN) };
     words(&format!("play --url {url} --streams 4 --count 12 --ramp 50 --warmup 0 --seconds {seconds}"))
 }
 
 /// Readers below the stream's rate, who are skipped ahead, and readers that stop, who are closed.
 fn slow(round: usize) -> Vec<String> {
-    let url = if round.is_multiple_of(2) {
-        format!("rtmp://127.0.0.1:{RTMP_PORT}/live/bench")
-    } else {
-        format!("http://127.0.0.1:{HTTP_PORT}/live/bench.flv")
-    };
+    let url = if round.is_multiple_of(2) { rtmp_url(STREAM) } else { flv_url(STREAM) };
     words(&format!(
         "play --url {url} --count 40 --stall 20 --slow 20 --read-rate 40k --ramp 100 --warmup 0 --seconds 26"
     ))
@@ -120,7 +111,10 @@ pub fn planned_seconds(minutes: f64) -> f64 {
 /// Loads the server for `minutes` and compares thirds.
 pub fn soak(lab: &Lab, minutes: f64) -> Result<Vec<Value>> {
     let seconds = minutes * 60.0;
-    let server = start(lab, Contender::Rtmp, &Load::new(Flush::Video, CONTROL, seconds))?;
+    let mut load = Load::new(Flush::Video, CONTROL, seconds);
+    // With huge pages resident memory moves by several per cent at a time, and one per cent is to be seen.
+    load.small_pages = true;
+    let server = start(lab, Contender::Rtmp, &load)?;
     let sampler = Sampler::start(lab, server.running.pid(), planned_seconds(minutes) + RETURN.as_secs_f64())?;
     std::thread::sleep(Duration::from_secs_f64(ALONE_S));
     let alone = sampler.so_far().last().cloned();
@@ -199,19 +193,16 @@ fn work(lab: &Lab, sampler: &Sampler, seconds: f64) -> Result<Value> {
 }
 
 fn control(server: &Server, seconds: f64) -> Vec<String> {
-    let urls = format!(
-        "run --url rtmp://127.0.0.1:{RTMP_PORT}/live/bench --play-url rtmp://127.0.0.1:{RTMP_PORT}/live/bench \
-         --play-url http://127.0.0.1:{HTTP_PORT}/live/bench.flv"
-    );
+    let (rtmp, flv) = (rtmp_url(STREAM), flv_url(STREAM));
+    let urls = format!("run --url {rtmp} --play-url {rtmp} --play-url {flv}");
     let count = format!("--count {CONTROL} --verify {CONTROL} --warmup 1 --bitrate 1M --audio-bitrate 64k");
     words(&format!("{urls} {count} --seconds {seconds} --watch-pid {}", server.running.pid()))
 }
 
 fn churn(seconds: f64) -> Vec<String> {
-    words(&format!(
-        "storm --url rtmp://127.0.0.1:{RTMP_PORT}/live/bench --url http://127.0.0.1:{HTTP_PORT}/live/bench.flv \
-         --rate {CHURN_PER_S} --life {CHURN_LIFE_S} --seconds {seconds} --from {FROM}"
-    ))
+    let (rtmp, flv) = (rtmp_url(STREAM), flv_url(STREAM));
+    let urls = format!("storm --url {rtmp} --url {flv}");
+    words(&format!("{urls} --rate {CHURN_PER_S} --life {CHURN_LIFE_S} --seconds {seconds} --from {FROM}"))
 }
 
 /// What one sample says, as the tables use it.

@@ -2,7 +2,7 @@
 
 use super::lab::Lab;
 use super::memory::{kernel_bytes, stuck};
-use super::run::{Contender, Flush, HTTP_PORT, Load, RTMP_PORT, load_arguments, start};
+use super::run::{Contender, Flush, Load, STREAM, flv_url, load_arguments, rtmp_url, start, words};
 use super::samples::{Sample, Sampler, between, core, largest, median};
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -54,16 +54,15 @@ fn beside(lab: &Lab, contender: Contender, seconds: f64) -> Result<Value> {
     let opens_s = sampler.at_s() + WARM_UP_S;
     until(WARM_UP_S + ALONE_S + 1.0);
     let url = match contender {
-        Contender::Rtmp => format!("rtmp://127.0.0.1:{RTMP_PORT}/live/bench"),
-        _ => format!("http://127.0.0.1:{HTTP_PORT}/live/bench.flv"),
+        Contender::Rtmp => rtmp_url(STREAM),
+        _ => flv_url(STREAM),
     };
     let stay_s = CHANGE_S - 2.0 + seconds + 3.0;
     let arguments = format!(
         "play --url {url} --count {STALLED} --stall {STALLED} --stall-after 1 --ramp {STALLED_RAMP_PER_S} --warmup 0 \
          --seconds {stay_s} --from {STALLED_FROM}"
     );
-    let mut stalled =
-        lab.load("stalled", &arguments.split_whitespace().map(str::to_owned).collect::<Vec<_>>())?;
+    let mut stalled = lab.load("stalled", &words(&arguments))?;
     // Counted when their time is over, from both sides.
     until(WARM_UP_S + ALONE_S + CHANGE_S + seconds);
     let from_them = format!("dst {STALLED_FROM}");

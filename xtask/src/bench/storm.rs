@@ -1,7 +1,7 @@
 //! A storm of connections beside viewers that stay: 1000 a second for half a minute, each gone 2 s after its first frame.
 
 use super::lab::Lab;
-use super::run::{Contender, Flush, HTTP_PORT, Load, RTMP_PORT, start};
+use super::run::{Contender, Flush, Load, STREAM, flv_url, rtmp_url, start, words};
 use super::samples::{Sampler, between, core, largest};
 use super::soak::holdings;
 use anyhow::Result;
@@ -16,7 +16,7 @@ pub const FROM: &str = "127.0.0.2,127.0.0.3,127.0.0.4,127.0.0.5,127.0.0.6,127.0.
 /// Viewers that stay, half of them of each protocol.
 const CONTROL: usize = 100;
 /// A stream small enough that not its bytes are what is measured: 2000 visitors at a time, each with up to 2 s of past.
-const STREAM: &str = "--bitrate 500k --audio-bitrate 48k";
+const SMALL: &str = "--bitrate 500k --audio-bitrate 48k";
 /// Seconds of calm before the storm and behind it.
 const CALM_S: f64 = 10.0;
 /// Seconds from the last arrival to the calm: the last visits, and what the server has still to do.
@@ -36,16 +36,12 @@ pub fn storm(lab: &Lab, seconds: f64) -> Result<Vec<Value>> {
     let server = start(lab, Contender::Rtmp, &Load::new(Flush::Video, CONTROL, seconds))?;
     let sampler = Sampler::start(lab, server.running.pid(), planned_seconds(seconds))?;
     std::thread::sleep(Duration::from_secs_f64(ALONE_S));
-    let (rtmp, flv) = (
-        format!("rtmp://127.0.0.1:{RTMP_PORT}/live/bench"),
-        format!("http://127.0.0.1:{HTTP_PORT}/live/bench.flv"),
-    );
-    let words = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let (rtmp, flv) = (rtmp_url(STREAM), flv_url(STREAM));
     let pid = server.running.pid();
     let mut control = lab.load(
         "control",
-        &words(format!(
-            "run --url {rtmp} --play-url {rtmp} --play-url {flv} --count {CONTROL} --verify 20 {STREAM} --warmup 2 \
+        &words(&format!(
+            "run --url {rtmp} --play-url {rtmp} --play-url {flv} --count {CONTROL} --verify 20 {SMALL} --warmup 2 \
              --phases {CALM_S},{},{CALM_S} --watch-pid {pid}",
             seconds + LEAVE_S
         )),
@@ -55,7 +51,7 @@ pub fn storm(lab: &Lab, seconds: f64) -> Result<Vec<Value>> {
     let arguments = format!(
         "storm --url {rtmp} --url {flv} --rate {RATE_PER_S} --seconds {seconds} --life {LIFE_S} --from {FROM} --watch-pid {pid}"
     );
-    let mut storm = lab.load("storm", &words(arguments))?;
+    let mut storm = lab.load("storm", &words(&arguments))?;
     storm.finish()?;
     control.finish()?;
     lab.progress.done(planned_seconds(seconds));

@@ -3,6 +3,7 @@
 use super::super::parse;
 use super::*;
 use crate::config::name::{NAME_BYTES_MAX, QUERY_BYTES_MAX};
+use crate::proto::http::Medium;
 use proptest::prelude::*;
 
 fn head(text: &str) -> RequestHead {
@@ -23,7 +24,10 @@ fn a_browser_asks_for_a_stream() {
                 Connection: keep-alive\r\nUser-Agent: Mozilla/5.0 (\u{e9})\r\nAccept: */*\r\nOrigin: null\r\n\r\n";
     let head = head(text);
     assert_eq!((head.method, head.http_1_1, head.keep_alive()), (Method::Get, true, true));
-    assert_eq!(head.route(), Route::Flv { app: "live", stream: "cam 1", query: "token=a%2Bb%3D&join=live" });
+    assert_eq!(
+        head.route(),
+        Route::Live { medium: Medium::Flv, app: "live", stream: "cam 1", query: "token=a%2Bb%3D&join=live" }
+    );
     assert_eq!(head.query_param("token").as_deref(), Some("a+b="));
     assert_eq!(
         (head.header("oRIGIN"), head.header("user-agent"), head.header("x")),
@@ -183,11 +187,18 @@ fn targets() {
 
 #[test]
 fn routes() {
-    let flv = |app, stream| Route::Flv { app, stream, query: "" };
+    let live = |medium, app, stream| Route::Live { medium, app, stream, query: "" };
+    let flv = |app, stream| live(Medium::Flv, app, stream);
+    let ts = |app, stream| live(Medium::Ts, app, stream);
     for (target, route) in [
         ("/live/cam.flv", flv("live", "cam")),
         ("/a/b/c/cam.1.flv", flv("a/b/c", "cam.1")),
         ("/live/a.flv.flv", flv("live", "a.flv")),
+        ("/live/cam.ts", ts("live", "cam")),
+        ("/live/cam.flv.ts", ts("live", "cam.flv")),
+        ("/live/cam.ts.flv", flv("live", "cam.ts")),
+        ("/live/.ts", Route::Page),
+        ("/cam.ts", Route::Page),
         ("/", Route::Page),
         ("/cam.flv", Route::Page),
         ("/live/.flv", Route::Page),

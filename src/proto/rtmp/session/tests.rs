@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::media::Kind;
-use crate::proto::rtmp::commands::PUBLISHES_MAX;
+use crate::proto::rtmp::commands::{PUBLISHES_MAX, PUBLISHES_WINDOW};
 use crate::proto::rtmp::event::{Fault, PlayRefusal, PlayRequest, PublishRefusal, PublishRequest, StopCause};
 use crate::wire::amf0::{self, Object, Value, decode_all};
 use crate::wire::rtmp::handshake::ClientHandshake;
@@ -447,7 +447,15 @@ fn a_publisher_may_publish_again() {
     rig.command("publish", 9.0, &[Value::Null, "cam".into()]);
     assert_eq!(rig.replies(), ["onStatus 0 NetStream.Publish.BadName"], "not without end");
     assert_eq!(rig.events(), ["Unpublish(DeleteStream)"]);
-    rig.at(10_000);
+    rig.now = rig.now + PUBLISHES_WINDOW;
+    rig.command("publish", 9.0, &[Value::Null, "cam".into()]);
+    assert!(rig.session.is_deciding(), "tomorrow is another day");
+    rig.events();
+    rig.session.accept_publish(rig.now);
+    rig.command("deleteStream", 0.0, &[Value::Null]);
+    rig.events();
+    rig.now = rig.now + Duration::from_secs(10);
+    rig.session.handle_timeout(rig.now);
     assert_eq!(rig.events(), ["Closed(ClientDone)"], "who stays away is done");
 }
 
