@@ -207,6 +207,8 @@ fn warnings_say_what_is_open() {
         (format!("[apps.\"*\"]\n{key}[apps.x]\npublish_key = \"\"\n"), &["app `x`"]),
         ("[apps.\"*\"]\npublish_key = \"short\"\n".to_owned(), &["is short"]),
         (format!("[listen]\nadmin = \"0.0.0.0:1985\"\n[apps.\"*\"]\n{key}"), &["admin port"]),
+        (format!("[overload]\nmemory_max_bytes = 200_000_000\n[apps.\"*\"]\n{key}"), &["gop_max_bytes"]),
+        (format!("[overload]\nmemory_max_bytes = 300_000_000\n[apps.\"*\"]\n{key}"), &[]),
     ] {
         let found = parse(&text).unwrap().warnings();
         assert_eq!(found.len(), expected.len(), "{text}\n{found:?}");

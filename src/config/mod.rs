@@ -404,6 +404,13 @@ impl Config {
             let admin = self.listen.admin;
             found.push(format!("the admin port {admin} asks for no password: keep it behind a firewall"));
         }
+        let gops = self.fanout.gop_max_bytes.saturating_mul(self.limits.publishers_per_address.into());
+        if (1..gops).contains(&self.overload.memory_max_bytes) {
+            found.push(format!(
+                "the publishers of one address may keep {gops} bytes of media, more than `overload.memory_max_bytes`: \
+                 lower `fanout.gop_max_bytes` or `limits.publishers_per_address`"
+            ));
+        }
         found
     }
 }
