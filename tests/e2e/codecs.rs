@@ -145,8 +145,11 @@ fn h264_eac3() {
 #[test]
 fn two_video_and_two_audio_tracks() {
     let tracks = ["-map", "0:v", "-map", "0:v", "-map", "1:a", "-map", "1:a"];
-    let video = ["-c:v:0", "libx264", "-preset:v:0", "veryfast", "-c:v:1", "libx265"];
-    let audio = ["-x265-params", "log-level=error", "-c:a:0", "aac", "-c:a:1", "libopus"];
+    // Keyframes of both at the same time: whoever joins begins with those of the first track.
+    let video =
+        ["-c:v:0", "libx264", "-preset:v:0", "veryfast", "-sc_threshold:v:0", "0", "-c:v:1", "libx265"];
+    let closed = "log-level=error:scenecut=0:open-gop=0:min-keyint=25:keyint=25";
+    let audio = ["-x265-params", closed, "-c:a:0", "aac", "-c:a:1", "libopus"];
     let encode = [&tracks[..], &video, &audio].concat();
     enhanced("multitrack", &encode, &["avc1", "hvc1", "mp4a", "Opus"]);
 }
