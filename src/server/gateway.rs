@@ -149,7 +149,9 @@ impl App for Gateway {
         self.connections += 1;
         let id = (u64::from(self.core) << 48) | self.connections;
         let speech = match LISTENERS.get(listener) {
-            Some(Protocol::Rtmp) => Speech::Rtmp(Rtmp::new(now, self.surroundings.handshake)),
+            Some(Protocol::Rtmp) => {
+                Speech::Rtmp(Rtmp::new(now, self.surroundings.handshake, self.shared.limits.stall))
+            }
             _ => Speech::HttpHead(Box::default()),
         };
         tracing::debug!(conn = id, peer = %address, "accepted");

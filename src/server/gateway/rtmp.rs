@@ -14,6 +14,9 @@ use crate::proto::rtmp::{
 use crate::shard::{Answer, Io, PlayRefused, Request};
 use std::time::Duration;
 
+/// By how much silence may last longer than a stall.
+const STALL_MARGIN: Duration = Duration::from_secs(10);
+
 /// One RTMP connection.
 #[derive(Debug)]
 pub(super) struct Rtmp {
@@ -31,11 +34,17 @@ pub(super) struct Rtmp {
 }
 
 impl Rtmp {
-    /// A connection that has `handshake` for handshake and connect, and as long again to publish or play.
-    pub(super) fn new(now: Mono, handshake: Duration) -> Box<Rtmp> {
-        let ms = handshake.as_millis() as u32;
-        let config =
-            SessionConfig { handshake_timeout_ms: ms, request_timeout_ms: ms, ..SessionConfig::default() };
+    /// A connection that has `handshake` for handshake and connect, and as long again to publish or play. Who takes
+    /// nothing hears no ping either, and is closed behind `stall`, for that.
+    pub(super) fn new(now: Mono, handshake: Duration, stall: Duration) -> Box<Rtmp> {
+        let ms = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        let config = SessionConfig::default();
+        let config = SessionConfig {
+            handshake_timeout_ms: ms(handshake),
+            request_timeout_ms: ms(handshake),
+            silence_timeout_ms: config.silence_timeout_ms.max(ms(stall + STALL_MARGIN)),
+            ..config
+        };
         Box::new(Rtmp {
             session: ServerSession::new(config, now, random_seed()),
             publishing: None,
