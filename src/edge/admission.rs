@@ -145,19 +145,23 @@ impl Admission {
         if self.level() >= Level::StopAccepting {
             return Err(RefuseReason::Overload);
         }
-        if !self.budget.take(Role::Fresh) {
-            return Err(RefuseReason::Unauthenticated);
-        }
-        let mut visit = Visit { door: self.clone(), place: None, role: Role::Fresh };
+        // The address first: whoever comes too fast must not make others give way.
+        let mut place = None;
         if !self.exempt.iter().any(|network| network.contains(address)) {
             match self.table.enter(now, self.block(address), self.pace_at(now), self.fresh_per_address) {
-                Entered::At(place) => visit.place = Some(place),
+                Entered::At(at) => place = Some(at),
                 Entered::Untracked => {}
                 Entered::TooFast => return Err(RefuseReason::AddressRate),
                 Entered::TooMany => return Err(RefuseReason::AddressSilent),
             }
         }
-        Ok(visit)
+        if !self.budget.take(Role::Fresh) {
+            if let Some(place) = place {
+                self.table.leave(place, Role::Fresh);
+            }
+            return Err(RefuseReason::Unauthenticated);
+        }
+        Ok(Visit { door: self.clone(), place, role: Role::Fresh })
     }
 }
 
@@ -357,7 +361,15 @@ mod tests {
         assert_eq!(door.enter(NOW, a).err(), Some(RefuseReason::Unauthenticated));
         waiting.clear();
         let refused = (0..100).filter_map(|_| door.enter(NOW, a).err()).collect::<Vec<_>>();
-        assert_eq!(refused, [RefuseReason::AddressRate; 60], "behind a burst of 40");
+        assert_eq!(
+            refused,
+            [RefuseReason::AddressRate; 61],
+            "behind a burst of 40, of which one found no place"
+        );
+        // Whoever comes too fast is told so, and has nobody closed, also when all places are taken.
+        let full: Vec<Visit> = (20..30).map(silent).collect();
+        assert_eq!(door.enter(NOW, a).err(), Some(RefuseReason::AddressRate));
+        drop(full);
         assert_eq!(counts(&door), [0; 3]);
     }
 

@@ -106,13 +106,14 @@ impl<B: Backend, A: App> Core<B, A> {
         socket: OwnedFd,
         address: SocketAddr,
     ) -> Result<(), RefuseReason> {
-        self.keep_places(now);
         let peer = match self.app.accepted(now, listener, address) {
             Err(reason) if self.give_way(now, reason, address) => {
                 self.app.accepted(now, listener, address)?
             }
             answer => answer?,
         };
+        // For who may come in alone: others must not close anybody.
+        self.keep_places(now);
         let protocol = self.app.protocol(&peer);
         let cold = Cold {
             peer,
