@@ -113,7 +113,7 @@ fn a_publisher_that_comes_back_goes_on_in_the_same_stream(config: Config) {
     let server = config.set("publish.republish_grace_ms", "10_000").start();
     let shape = Shape::default();
     let mut publisher = Publisher::start(&server, "back", shape);
-    publisher.burst_until(25);
+    publisher.burst_and_see(&server, "back", 25);
     let response = request(server.http, "GET", "/live/back.ts");
     publisher.client.socket().shutdown(std::net::Shutdown::Both).unwrap();
     server.await_no_publisher();
@@ -148,7 +148,7 @@ fn join_live_begins_with_sound_and_goes_over_to_pictures() {
     let server = Server::start();
     let shape = Shape { gop: 25, ..Shape::default() };
     let mut publisher = Publisher::start(&server, "edge", shape);
-    publisher.burst_until(30);
+    publisher.burst_and_see(&server, "edge", 30);
     let response = request(server.http, "GET", "/live/edge.ts?join=live");
     assert_eq!(response.status, 200);
     publisher.run_until(|publisher| publisher.video >= 90);

@@ -21,9 +21,7 @@ fn joins_at_the_newest_keyframe_with_its_timestamps() {
     let _shared = share_machine();
     let server = Server::start();
     let mut publisher = Publisher::start(&server, "join", SHAPE);
-    publisher.burst_until(75);
-    let mut warm = FlvPlayer::open(server.http, "/live/join.flv");
-    while warm.tag().expect("media").time_ms < 74 * 40 {}
+    publisher.burst_and_see(&server, "join", 75);
     let mut http = FlvPlayer::open(server.http, "/live/join.flv");
     let mut rtmp = Client::connect(server.rtmp, "live", &[]);
     rtmp.play("join").unwrap();

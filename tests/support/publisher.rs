@@ -3,6 +3,7 @@
 //! Every frame's body follows from its number, so a subscriber can be held to exact bytes, exact counts and exact order.
 
 use super::checker::{AUDIO, Checker, Class, Tag, VIDEO, parts};
+use super::http::FlvPlayer;
 use super::rtmp::{Client, Refused};
 use super::server::Server;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -171,6 +172,16 @@ impl Publisher {
         while (if self.shape.fps > 0 { self.video } else { self.audio }) < number {
             self.step().expect("publish");
         }
+    }
+
+    /// Like [`Publisher::burst_until`], and then waits until a viewer has seen the last picture: who asks for the stream
+    /// now finds all of it.
+    pub fn burst_and_see(&mut self, server: &Server, name: &str, number: u32) {
+        self.burst_until(number);
+        let last = (number - 1) * 1000 / self.shape.fps;
+        let mut viewer = FlvPlayer::open(server.http, &format!("/live/{name}.flv"));
+        let seen = |tag: Tag| tag.kind == VIDEO && tag.time_ms >= last;
+        while !seen(viewer.tag().expect("media")) {}
     }
 
     /// Sends frames at their rhythm until `done`; the rhythm is the publisher's clock, not a wait of the test.
