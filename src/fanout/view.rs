@@ -264,6 +264,19 @@ impl View {
         self.get(run.seg)?.bytes(run.from, run.to)
     }
 
+    /// The entries of `run`, which starts at `cursor`, one by one with their bytes.
+    pub fn entries<'a>(&'a self, cursor: Cursor, run: &Run) -> impl Iterator<Item = (Entry, &'a [u8])> {
+        let (mut at, mut from) = (self.normalise(cursor.pos).entry, run.from);
+        let (segment, end) = (self.get(run.seg), run.next.entry);
+        std::iter::from_fn(move || {
+            let segment = segment.filter(|_| at < end)?;
+            let entry = segment.entry(at)?;
+            let bytes = segment.bytes(from, entry.end)?;
+            (at, from) = (at + 1, entry.end);
+            Some((entry, bytes))
+        })
+    }
+
     /// The first position, from `from` on, of frame `number` or a later one: the same place in a sibling log.
     pub fn first_since(&self, from: Pos, number: u32) -> Pos {
         let mut pos = self.normalise(from);
@@ -401,7 +414,10 @@ mod tests {
     fn drain(view: &mut View, cursor: &mut Cursor) -> (Vec<u8>, u32) {
         let (mut out, mut sends) = (Vec::new(), 0);
         while let Step::Send(run) = view.step(*cursor, LAG) {
-            out.extend_from_slice(view.bytes(&run).unwrap());
+            let whole = view.bytes(&run).unwrap();
+            let entries: Vec<u8> = view.entries(*cursor, &run).flat_map(|(_, bytes)| bytes.to_vec()).collect();
+            assert!(entries == whole);
+            out.extend_from_slice(whole);
             *cursor = Cursor { pos: run.next, offset: run.to };
             sends += 1;
         }

@@ -46,7 +46,7 @@ impl<B: Backend, A: App> Core<B, A> {
         // What it reads may have ended, and the name may be published anew: that is another stream.
         let slot = self.conns.get(key);
         let reading = slot.filter(|s| s.hot.is(hot::JOINED)).map(|s| s.hot.reader);
-        let reading = reading.and_then(|at| self.readers.get(at)).map(|r| r.stream);
+        let reading = reading.and_then(|at| self.readers.get(at)).map(|r| r.log.stream);
         let other = reading.is_some_and(|id| self.shared.directory.find(&name).is_some_and(|f| f.0 != id));
         if !stay && !other {
             // False: the stream is gone or not there yet; `seek` asks again when it comes.
@@ -110,7 +110,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let (Some(first), next) = (leave.as_ref().map(|(first, _)| *first), *next) else {
             return Leaving::No;
         };
-        let Some(view) = self.readers.get(at).and_then(|r| r.view.as_mut()) else { return Leaving::Now };
+        let Some(view) = self.readers.get(at).and_then(|r| r.log.view.as_mut()) else { return Leaving::Now };
         if view.passed(cursor.pos, first.number) {
             // A send was under way across that frame: the next join point, then.
             (*leave, *asked_at) = (None, Mono::from_micros(first.complete_us + 1));
@@ -129,7 +129,7 @@ impl<B: Backend, A: App> Core<B, A> {
             }
             self.enqueue(at);
         }
-        let Some(view) = self.readers.get(at).and_then(|r| r.view.as_ref()) else { return Leaving::Now };
+        let Some(view) = self.readers.get(at).and_then(|r| r.log.view.as_ref()) else { return Leaving::Now };
         let until = view.first_since(cursor.pos, first.number);
         let known = until < view.limit() || view.ended();
         if cursor.pos < until && !view.drained(cursor) {

@@ -39,7 +39,7 @@ impl<B: Backend, A: App> Core<B, A> {
                 continue;
             }
             let (at, Pos { seg, .. }) = (slot.hot.reader, slot.hot.cursor.pos);
-            let view = self.readers.get(at).and_then(|r| r.view.as_ref());
+            let view = self.readers.get(at).and_then(|r| r.log.view.as_ref());
             if view.and_then(|view| view.cursor_at(Pos { seg, entry: 0 })).is_none() {
                 return Err(format!("{key:?} sends from segment {seg}, which is gone"));
             }

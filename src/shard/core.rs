@@ -9,6 +9,7 @@ use super::bells::Bells;
 use super::conn::{Role, State, Table, hot};
 use super::engine::{Backend, BackendStats, Completion, Key};
 use super::mailbox::{Command, Mailboxes};
+use super::outbox::Outbox;
 use super::planted::{Bug, is_planted};
 use super::publish::Homes;
 use super::readers::Readers;
@@ -22,7 +23,6 @@ use crate::fanout::log::{LogId, Retention};
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
 use crate::observe::{CoreHistograms, CoreSlot, DisconnectReason};
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,13 +77,11 @@ pub struct Core<B: Backend, A: App> {
     pub(super) timers: Timers,
     pub(super) observed: CoreSlot,
     pub(super) histograms: CoreHistograms,
-    pub(super) outbox: VecDeque<(CoreId, Command)>,
+    pub(super) outbox: Outbox,
     /// Logs that have ended: free when their readers have been told so.
     pub(super) ended_logs: Vec<LogId>,
     /// Kept for the next flush.
     pub(super) spare_logs: Vec<LogId>,
-    /// Cores to ring at the end of the turn.
-    pub(super) to_ring: Vec<CoreId>,
     pub(super) accepting: Vec<Accepting>,
     pub(super) silent: Silent,
     starved: Vec<Key>,
@@ -121,10 +119,9 @@ impl<B: Backend, A: App> Core<B, A> {
             timers,
             observed,
             histograms: CoreHistograms::new(),
-            outbox: VecDeque::new(),
+            outbox: Outbox::default(),
             ended_logs: Vec::new(),
             spare_logs: Vec::new(),
-            to_ring: Vec::new(),
             accepting: (0..listeners).map(|_| Accepting::default()).collect(),
             silent: Silent::default(),
             starved: Vec::new(),
@@ -401,46 +398,20 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// Sends a command, now or as soon as its box has room.
     pub(super) fn tell(&mut self, to: CoreId, command: Command) {
-        self.ring_later(to);
-        // Behind what waits for the same core: order matters.
-        if self.outbox.iter().any(|(waits_for, _)| *waits_for == to) {
-            return self.outbox.push_back((to, command));
-        }
-        if let Err(command) = self.shared.mailboxes.send(to, command) {
-            self.outbox.push_back((to, command));
-        }
-    }
-
-    /// `to` is rung at the end of the turn.
-    pub(super) fn ring_later(&mut self, to: CoreId) {
-        if !self.to_ring.contains(&to) {
-            self.to_ring.push(to);
-        }
+        self.outbox.tell(&self.shared.mailboxes, to, command);
     }
 
     fn post(&mut self) {
-        let mut full: Vec<CoreId> = Vec::new();
-        for _ in 0..self.outbox.len() {
-            let Some((to, command)) = self.outbox.pop_front() else { break };
-            self.ring_later(to);
-            let sent =
-                if full.contains(&to) { Err(command) } else { self.shared.mailboxes.send(to, command) };
-            if let Err(command) = sent {
-                full.push(to);
-                self.outbox.push_back((to, command));
-            }
-        }
-        if self.outbox.is_empty() {
+        if self.outbox.post(&self.shared.mailboxes) {
             // Whoever gets an id next tells its readers behind this.
             self.ended_logs.drain(..).for_each(|log| self.shared.directory.free_log(log));
         }
     }
 
     fn ring(&mut self) {
-        for core in self.to_ring.drain(..) {
-            if core != self.id && !is_planted(Bug::LostWakeUp) && self.shared.bells.ring(core) {
-                self.observed.metrics.doorbells.inc();
-            }
+        if !is_planted(Bug::LostWakeUp) {
+            let rung = self.outbox.ring(&self.shared.bells, self.id);
+            self.observed.metrics.doorbells.add(rung);
         }
     }
 

@@ -280,16 +280,14 @@ impl<B: Backend, A: App> Core<B, A> {
             }
         }
         let Some(home) = self.homes.homes.get_mut(&id) else { return };
-        let (own, shared, to_ring) = (self.id, &self.shared, &mut self.to_ring);
+        let (own, shared, outbox) = (self.id, &self.shared, &mut self.outbox);
         // Taken, because what follows a look may flush.
         let mut local = std::mem::take(&mut self.spare_logs);
         home.hosted.stream.flush(now, |log, readers| {
             for reader in readers {
                 if *reader != own {
                     shared.bells.mark(own, *reader, log);
-                    if !to_ring.contains(reader) {
-                        to_ring.push(*reader);
-                    }
+                    outbox.ring_later(*reader);
                 } else {
                     local.push(log);
                 }

@@ -1,15 +1,14 @@
 //! What this core reads: logs with their views, the subscribers of each, and the queues of who is to be served.
 
 use super::engine::Key;
-use crate::fanout::directory::{StreamId, StreamName, StreamStats};
+use super::following::Following;
+use crate::fanout::directory::StreamName;
 use crate::fanout::log::{LogId, LogKey, Pos};
-use crate::fanout::stream::CoreId;
 use crate::fanout::view::View;
 use crate::media::config_set::ConfigSet;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Subscribers of one phase, and how many of them this sweep still has to visit.
 #[derive(Debug, Default)]
@@ -22,13 +21,7 @@ pub(super) struct Phase {
 /// A log as this core reads it, with everybody who reads it.
 #[derive(Debug)]
 pub(super) struct Reader {
-    pub name: StreamName,
-    pub key: LogKey,
-    pub stream: StreamId,
-    pub home: CoreId,
-    pub stats: Arc<StreamStats>,
-    /// `None` until the home has answered.
-    pub view: Option<View>,
+    pub log: Following,
     pub phases: Vec<Phase>,
     pub slot_rung: u64,
     pub queued: bool,
@@ -116,7 +109,7 @@ impl Readers {
     }
 
     pub fn pinned_bytes(&self) -> u64 {
-        self.iter().filter_map(|r| r.view.as_ref()).map(View::pinned_evicted_bytes).sum()
+        self.iter().filter_map(|r| r.log.view.as_ref()).map(View::pinned_evicted_bytes).sum()
     }
 
     /// Bytes of the lists of subscribers.
@@ -150,8 +143,7 @@ impl Readers {
 
     /// Adds a reader; its number.
     pub fn insert(&mut self, reader: Reader) -> u32 {
-        let name = (reader.name.clone(), reader.key);
-        reader.stats.readers.fetch_add(1, Ordering::Relaxed);
+        let name = (reader.log.name.clone(), reader.log.key);
         let at = match self.free.pop() {
             Some(at) => at,
             None => {
@@ -174,7 +166,7 @@ impl Readers {
     /// Reader `at` is not to be found by name any more: who comes now reads another stream of that name.
     pub fn forget_name(&mut self, at: u32) {
         let Some(Some(reader)) = self.list.get(at as usize) else { return };
-        let name = (reader.name.clone(), reader.key);
+        let name = (reader.log.name.clone(), reader.log.key);
         if self.by_key.get(&name) == Some(&at) {
             self.by_key.remove(&name);
         }
@@ -184,9 +176,8 @@ impl Readers {
     pub fn remove(&mut self, at: u32) {
         self.forget_name(at);
         let Some(reader) = self.list.get_mut(at as usize).and_then(Option::take) else { return };
-        reader.stats.readers.fetch_sub(1, Ordering::Relaxed);
         // The id may serve another log by now.
-        if let Some(view) = reader.view
+        if let Some(view) = &reader.log.view
             && self.by_log.get(&view.shared().id) == Some(&at)
         {
             self.by_log.remove(&view.shared().id);

@@ -4,13 +4,13 @@
 use super::conn::{Flight, Role, State, hot};
 use super::core::Core;
 use super::engine::{Backend, Key};
+use super::following::Following;
 use super::mailbox::{Command, NotOpened};
 use super::readers::{Phase, Reader};
 use super::{App, PlayRefused, Preface};
 use crate::fanout::directory::{StreamId, StreamName};
 use crate::fanout::log::{Feed, JoinPoint, LogId, LogKey, LogSnapshot};
 use crate::fanout::stream::NoLog;
-use crate::fanout::view::View;
 use crate::media::Mono;
 use crate::media::config_set::ConfigSet;
 use crate::observe::DisconnectReason;
@@ -25,15 +25,10 @@ const PIN_SWEEP: Duration = Duration::from_secs(1);
 impl<B: Backend, A: App> Core<B, A> {
     /// A reader without a view. `None` if there is no such stream.
     pub(super) fn new_reader(&mut self, now: Mono, name: &StreamName, key: LogKey) -> Option<u32> {
-        let (stream, home, stats) = self.shared.directory.find(name)?;
+        let log = Following::find(&self.shared.directory, name, key)?;
         let phases = (0..self.shared.rule.phases()).map(|_| Phase::default()).collect();
         Some(self.readers.insert(Reader {
-            name: name.clone(),
-            key,
-            stream,
-            home,
-            stats,
-            view: None,
+            log,
             phases,
             slot_rung: self.shared.rule.slot_at(now),
             queued: false,
@@ -51,12 +46,9 @@ impl<B: Backend, A: App> Core<B, A> {
     pub(super) fn opened(&mut self, now: Mono, name: StreamName, key: LogKey, snapshot: LogSnapshot) {
         let Some(at) = self.readers.find(&name, key) else { return };
         let Some(reader) = self.readers.get(at) else { return };
-        if reader.view.is_some() {
-            return;
-        }
-        let id = snapshot.shared.id;
-        reader.newest = snapshot.join.as_ref().map(|j| j.config.clone());
-        reader.view = Some(View::new(snapshot));
+        let newest = snapshot.join.as_ref().map(|j| j.config.clone());
+        let Some(id) = reader.log.opened(snapshot) else { return };
+        reader.newest = newest;
         self.readers.opened(at, id);
         self.look(now, id);
     }
@@ -64,7 +56,7 @@ impl<B: Backend, A: App> Core<B, A> {
     pub(super) fn refused(&mut self, now: Mono, name: StreamName, key: LogKey, why: NotOpened) {
         let Some(at) = self.readers.find(&name, key) else { return };
         let Some(reader) = self.readers.get(at) else { return };
-        if reader.view.is_some() {
+        if reader.log.view.is_some() {
             return;
         }
         let joiners = std::mem::take(&mut reader.joiners);
@@ -122,17 +114,14 @@ impl<B: Backend, A: App> Core<B, A> {
     /// News from a log's home.
     pub(super) fn news(&mut self, now: Mono, stream: StreamId, log: LogId, news: Vec<Feed>) {
         let Some(at) = self.readers.find_log(log) else { return };
-        // The id may serve another stream by now.
-        let Some(reader) = self.readers.get(at).filter(|r| r.stream == stream) else { return };
-        let Some(view) = &mut reader.view else { return };
-        let mut ended = false;
-        for piece in news {
-            ended |= matches!(piece, Feed::End);
-            if let Feed::Join(Some(join)) = &piece {
-                reader.newest = Some(join.config.clone());
-            }
-            view.feed(piece);
-        }
+        let Some(reader) = self.readers.get(at) else { return };
+        let joins = news.iter().filter_map(|piece| match piece {
+            Feed::Join(Some(join)) => Some(join.config.clone()),
+            _ => None,
+        });
+        let newest = joins.last();
+        let Some(ended) = reader.log.feed(stream, news) else { return };
+        reader.newest = newest.or(reader.newest.take());
         if ended {
             // The name may be published anew at once: that is another stream.
             self.readers.forget_name(at);
@@ -155,7 +144,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let rule = self.shared.rule;
         let Some(at) = self.readers.find_log(log) else { return };
         let Some(reader) = self.readers.get(at) else { return };
-        let Some(view) = &mut reader.view else { return };
+        let Some(view) = &mut reader.log.view else { return };
         let moved = view.refresh();
         let ended = view.ended();
         let phases = rule.phases() as u64;
@@ -204,7 +193,7 @@ impl<B: Backend, A: App> Core<B, A> {
     /// Lets joiners and changers in if there is a join point.
     pub(super) fn settle(&mut self, now: Mono, at: u32) {
         let Some(reader) = self.readers.get(at) else { return };
-        let Some(view) = &reader.view else { return };
+        let Some(view) = &reader.log.view else { return };
         if reader.joiners.is_empty() && reader.changers.is_empty() {
             return;
         }
@@ -248,7 +237,7 @@ impl<B: Backend, A: App> Core<B, A> {
             return bytes.clone();
         }
         let newest: &ConfigSet = reader.newest.as_deref().unwrap_or(&join.config);
-        let bytes = self.app.preface(Preface { name: &reader.name, key: reader.key, join, newest, start });
+        let bytes = self.app.preface(Preface { name: &reader.log.name, key: reader.log.key, join, newest, start });
         *place = Some((join.pos, bytes.clone()));
         bytes
     }
@@ -256,7 +245,7 @@ impl<B: Backend, A: App> Core<B, A> {
     /// What follows the last entry.
     pub(super) fn goodbye(&mut self, at: u32) -> Bytes {
         let Some(reader) = self.readers.get(at) else { return Bytes::new() };
-        let (app, name, key) = (&mut self.app, &reader.name, reader.key);
+        let (app, name, key) = (&mut self.app, &reader.log.name, reader.log.key);
         reader.goodbye.get_or_insert_with(|| app.goodbye(name, key)).clone()
     }
 
@@ -267,22 +256,18 @@ impl<B: Backend, A: App> Core<B, A> {
         let used = !reader.joiners.is_empty()
             || reader.expected > 0
             || reader.phases.iter().any(|p| !p.members.is_empty());
-        let Some(view) = &reader.view else { return };
+        let Some(view) = &reader.log.view else { return };
         if used || view.pinned() {
             return;
         }
-        let (stream, home, log) = (reader.stream, reader.home, view.shared().id);
-        let ended = view.ended();
-        // The stream may have moved since.
-        let home = self.shared.directory.find(&reader.name).filter(|f| f.0 == stream).map_or(home, |f| f.1);
+        let farewell = reader.log.farewell(&self.shared.directory, own);
         self.readers.remove(at);
-        if ended {
-            return;
-        }
-        if home == own {
-            self.unsubscribed(self.backend.now(), stream, log, own);
-        } else {
-            self.tell(home, Command::Unsubscribe { stream, log, reader: own });
+        match farewell {
+            Some((home, Command::Unsubscribe { stream, log, .. })) if home == own => {
+                self.unsubscribed(self.backend.now(), stream, log, own);
+            }
+            Some((home, command)) => self.tell(home, command),
+            None => {}
         }
     }
 
@@ -290,7 +275,7 @@ impl<B: Backend, A: App> Core<B, A> {
     /// read here again.
     pub(super) fn unsubscribe_again(&mut self, now: Mono, stream: StreamId, log: LogId) {
         let reads = |reader: &Reader| {
-            reader.stream == stream && reader.view.as_ref().is_none_or(|view| view.shared().id == log)
+            reader.log.stream == stream && reader.log.view.as_ref().is_none_or(|view| view.shared().id == log)
         };
         if self.readers.iter().any(reads) {
             return;
@@ -313,7 +298,7 @@ impl<B: Backend, A: App> Core<B, A> {
             let Some(slot) = self.conns.get(key) else { continue };
             let (at, seg, sent_at) = (slot.hot.reader, slot.hot.cursor.pos.seg, slot.hot.sent_at);
             let reads = slot.hot.flight == Flight::Run && slot.hot.state == State::Open;
-            let view = self.readers.get(at).and_then(|r| r.view.as_ref());
+            let view = self.readers.get(at).and_then(|r| r.log.view.as_ref());
             if reads && view.is_some_and(|view| view.evicted(seg)) {
                 reading.push((sent_at, key));
             }

@@ -3,7 +3,6 @@
 use super::conn::{Flight, NONE, Role, State, hot};
 use super::core::Core;
 use super::engine::{Backend, Key};
-use super::mailbox::Command;
 use super::{Answer, App, PlayRefused, Request};
 use crate::fanout::directory::StreamName;
 use crate::fanout::log::{JoinPoint, LogKey};
@@ -95,11 +94,12 @@ impl<B: Backend, A: App> Core<B, A> {
             return true;
         }
         // Only now, with somebody on the list, may the answer come.
-        let (stream, home) = (reader.stream, reader.home);
+        let (stream, home, subscription) =
+            (reader.log.stream, reader.log.home, reader.log.subscription(self.id));
         if home == self.id {
             self.subscribed(now, stream, name.clone(), log, home);
         } else {
-            self.tell(home, Command::Subscribe { stream, name: name.clone(), key: log, reader: self.id });
+            self.tell(home, subscription);
         }
         true
     }
@@ -127,7 +127,7 @@ impl<B: Backend, A: App> Core<B, A> {
     pub(super) fn join(&mut self, now: Mono, key: Key, at: u32, join: &JoinPoint) {
         self.ask(now, key, |app, peer, io| app.answer(peer, now, Answer::Playing, io));
         // What the client sent behind its request was heard just now: it may have stopped, or asked for another log.
-        let log = self.readers.get(at).map(|r| r.key);
+        let log = self.readers.get(at).map(|r| r.log.key);
         let Some(slot) = self.conns.get(key) else { return };
         let waits = !slot.hot.is(hot::JOINED) && slot.hot.state == State::Open;
         match slot.cold.as_ref().map(|c| &c.role) {
@@ -147,7 +147,7 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         if let Some(reader) = self.readers.get(at) {
             let protocol = self.conns.get(key).and_then(|s| s.cold.as_ref()).map(|c| c.protocol);
-            if let Some(viewers) = protocol.and_then(|p| reader.stats.viewers.get(p.index())) {
+            if let Some(viewers) = protocol.and_then(|p| reader.log.stats.viewers.get(p.index())) {
                 viewers.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -158,7 +158,7 @@ impl<B: Backend, A: App> Core<B, A> {
     #[must_use]
     pub(super) fn enter(&mut self, key: Key, at: u32, join: &JoinPoint) -> bool {
         let Some(reader) = self.readers.get(at) else { return false };
-        let Some(cursor) = reader.view.as_ref().and_then(|v| v.cursor_at(join.pos)) else { return false };
+        let Some(cursor) = reader.log.view.as_ref().and_then(|v| v.cursor_at(join.pos)) else { return false };
         let phases = reader.phases.iter_mut().enumerate();
         let Some((index, phase)) = phases.min_by_key(|(_, phase)| phase.members.len()) else { return false };
         let Some(slot) = self.conns.get(key) else { return false };
@@ -222,7 +222,7 @@ impl<B: Backend, A: App> Core<B, A> {
         self.observed.metrics.subscribers[protocol].dec();
         if joined
             && let Some(reader) = self.readers.get(at)
-            && let Some(viewers) = reader.stats.viewers.get(protocol.index())
+            && let Some(viewers) = reader.log.stats.viewers.get(protocol.index())
         {
             viewers.fetch_sub(1, Ordering::Relaxed);
         }

@@ -87,7 +87,7 @@ impl<B: Backend, A: App> Core<B, A> {
             }
             let (at, cursor) = (slot.hot.reader, slot.hot.cursor);
             let (paused, resume) = (slot.hot.is(hot::PAUSED), slot.hot.is(hot::RESUME));
-            let Some(view) = self.readers.get(at).and_then(|r| r.view.as_mut()) else { return Did::Nothing };
+            let Some(view) = self.readers.get(at).and_then(|r| r.log.view.as_mut()) else { return Did::Nothing };
             if paused {
                 return if view.ended() { self.end_subscription(now, key) } else { Did::Nothing };
             }
@@ -207,7 +207,7 @@ impl<B: Backend, A: App> Core<B, A> {
             Leaving::After(until) => {
                 let slot = self.conns.get(key)?;
                 let (at, cursor, paused) = (slot.hot.reader, slot.hot.cursor, slot.hot.is(hot::PAUSED));
-                let view = self.readers.get(at).and_then(|r| r.view.as_ref())?;
+                let view = self.readers.get(at).and_then(|r| r.log.view.as_ref())?;
                 return match view.decide(cursor, until, u64::MAX) {
                     Step::Send(run) if !paused => Some(self.send_run(now, key, run)),
                     // Paused, or evicted: nothing of the old log is wanted any more.
@@ -224,7 +224,7 @@ impl<B: Backend, A: App> Core<B, A> {
     fn send_run(&mut self, now: Mono, key: Key, run: Run) -> Did {
         let Some(slot) = self.conns.get(key) else { return Did::Nothing };
         let at = slot.hot.reader;
-        let Some(view) = self.readers.get(at).and_then(|r| r.view.as_mut()) else { return Did::Nothing };
+        let Some(view) = self.readers.get(at).and_then(|r| r.log.view.as_mut()) else { return Did::Nothing };
         let Some(bytes) = view.bytes(&run) else { return Did::Nothing };
         let bytes: *const [u8] = bytes;
         if !is_planted(Bug::EarlyEviction) {
@@ -272,7 +272,7 @@ impl<B: Backend, A: App> Core<B, A> {
                 if whole {
                     self.observe_send(now, protocol, sent_at, oldest, at);
                 }
-                if let Some(view) = self.readers.get(at).and_then(|r| r.view.as_mut())
+                if let Some(view) = self.readers.get(at).and_then(|r| r.log.view.as_mut())
                     && !is_planted(Bug::EarlyEviction)
                 {
                     view.unpin(start.pos.seg);
@@ -305,7 +305,7 @@ impl<B: Backend, A: App> Core<B, A> {
             return false;
         }
         let (at, cursor) = (slot.hot.reader, slot.hot.cursor);
-        let Some(view) = self.readers.get(at).and_then(|r| r.view.as_ref()) else { return true };
+        let Some(view) = self.readers.get(at).and_then(|r| r.log.view.as_ref()) else { return true };
         // Nothing will ring for what is left of an ended log.
         !view.ended() && (phases > 1 || view.drained(cursor))
     }
@@ -316,7 +316,7 @@ impl<B: Backend, A: App> Core<B, A> {
             return;
         }
         self.histograms.record_fanout_us(protocol, now.micros_since(oldest));
-        if let Some(view) = self.readers.get(at).and_then(|r| r.view.as_ref()) {
+        if let Some(view) = self.readers.get(at).and_then(|r| r.log.view.as_ref()) {
             let flushed_at = view.shared().flushed_at();
             if flushed_at <= sent_at && flushed_at >= oldest {
                 self.histograms.record_us(Stage::Flush, protocol, flushed_at.micros_since(oldest));
