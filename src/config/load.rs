@@ -148,6 +148,10 @@ fn explain(error: &toml::de::Error, text: &str, origin: &str) -> ConfigError {
             let hint = "write [apps.NAME], and below it publish_key = \"...\"";
             ("not a table of an app".to_owned(), Some(hint.to_owned()))
         }
+        _ if raw.starts_with("invalid type: map") && raw.contains("expected a sequence") => (
+            "a list is needed here".to_owned(),
+            Some("write [[channel]] and [[input]] with double brackets, and lists as [\"a\", \"b\"]".to_owned()),
+        ),
         _ if raw.contains("expected struct") || raw.starts_with("invalid type: map") => (
             "a section and a value are mixed up".to_owned(),
             Some("write a section as [limits], on a line of its own and with single brackets, and its keys below".to_owned()),

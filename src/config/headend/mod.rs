@@ -16,6 +16,8 @@ mod channel;
 mod input;
 mod place;
 mod plan;
+#[cfg(test)]
+mod tests;
 mod url;
 
 pub(super) use channel::ChannelEntry;
