@@ -27,20 +27,20 @@ impl Default for Times {
 
 impl Times {
     #[inline]
-    fn record(&mut self, us: u64, n: u64) {
+    pub(super) fn record(&mut self, us: u64, n: u64) {
         let us = us.min(MAX_US);
         self.histogram.saturating_record_n(us, n);
         self.sum_us = self.sum_us.wrapping_add(us.wrapping_mul(n));
     }
 
-    fn add(&mut self, other: &Times) {
+    pub(super) fn add(&mut self, other: &Times) {
         // Equal bounds on both sides: the library has nothing to refuse.
         if !other.histogram.is_empty() && self.histogram.add(&other.histogram).is_ok() {
             self.sum_us = self.sum_us.wrapping_add(other.sum_us);
         }
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         if !self.histogram.is_empty() {
             self.histogram.reset();
             self.sum_us = 0;

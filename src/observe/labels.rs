@@ -239,6 +239,40 @@ labels! {
     }
 }
 
+labels! {
+    /// Why the kernel did not take a channel's datagram.
+    SendError in PerSendError {
+        /// The socket's buffer is full: the interface is slower than what is sent.
+        Full = "full",
+        /// The kernel or the interface has no buffer left.
+        NoBuffers = "no_buffers",
+        /// No way to the address: the interface is down or has no address, or there is no route.
+        Unreachable = "unreachable",
+        /// A firewall forbids it.
+        Forbidden = "forbidden",
+        /// It is larger than the interface or the path takes in one piece.
+        TooLarge = "too_large",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+labels! {
+    /// What a channel's source is doing.
+    SourceState in PerSourceState {
+        /// Nobody publishes it.
+        NoStream = "no_stream",
+        /// It brings media.
+        OnAir = "on_air",
+        /// It is there and brings nothing.
+        Silent = "silent",
+        /// It has ended.
+        Ended = "ended",
+        /// It has nothing that MPEG-TS carries, or no log for it is to be had.
+        Refused = "refused",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

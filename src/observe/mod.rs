@@ -6,12 +6,14 @@
 //!   scraper holds the lock.
 //! - [`Registry`] holds all cores' ends and renders the page in Prometheus' text format.
 //!
-//! Labels are the bounded enums of [`labels`]; no name, address or id of a peer is ever a label. Names and units
+//! Labels are the bounded enums of [`labels`], and the names that the configuration gives to its channels; no name,
+//! address or id of a peer is ever a label. Names and units
 //! follow Prometheus' conventions; docs/metrics.md explains each family.
 #![forbid(unsafe_code)]
 
 pub mod banner;
 mod cells;
+mod channel;
 mod core;
 mod door;
 mod families;
@@ -24,12 +26,13 @@ mod process;
 mod registry;
 
 pub use cells::{Counter, Gauge, Ratio};
+pub use channel::{ChannelAbout, ChannelMetrics, ChannelSlot, PacerSlot, PacerTimes};
 pub use core::CoreMetrics;
 pub use door::DoorMetrics;
 pub use histogram::{CoreHistograms, SharedHistograms};
 pub use labels::{
     CopyStage, DisconnectReason, DropReason, FrameKind, PerProtocol, PerShedCause, Protocol, RefuseReason,
-    ShedCause, Stage,
+    SendError, ShedCause, SourceState, Stage,
 };
 pub use lag::LoopLag;
 pub use memory::MemoryBound;

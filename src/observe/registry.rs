@@ -1,6 +1,7 @@
 //! All cores' metrics, and the page made of them.
 
 use super::cells::{Counter, Gauge, Ratio};
+use super::channel::{self, ChannelSlot, PacerSlot};
 use super::core::CoreMetrics;
 use super::door::DoorMetrics;
 use super::families::{Families, Sample};
@@ -27,6 +28,10 @@ pub struct Registry {
     pub cores: Vec<CoreSlot>,
     /// Admission and overload; the control thread writes it.
     pub door: DoorMetrics,
+    /// The thread that sends the channels.
+    pub pacer: Arc<PacerSlot>,
+    /// Every channel, in the configuration's order.
+    pub channels: Vec<ChannelSlot>,
     /// CPU numbers behind the positions, as label text.
     names: Vec<String>,
     started: SystemTime,
@@ -35,9 +40,16 @@ pub struct Registry {
 impl Registry {
     /// A registry for these CPUs, one slot each; the CPU number becomes the label `core`.
     pub fn new(cpus: &[usize]) -> Arc<Self> {
+        Self::with_channels(cpus, Vec::new())
+    }
+
+    /// The same, with channels.
+    pub fn with_channels(cpus: &[usize], channels: Vec<ChannelSlot>) -> Arc<Self> {
         Arc::new(Self {
             cores: cpus.iter().map(|_| CoreSlot::default()).collect(),
             door: DoorMetrics::default(),
+            pacer: Arc::default(),
+            channels,
             names: cpus.iter().map(usize::to_string).collect(),
             started: SystemTime::now(),
         })
@@ -71,6 +83,7 @@ impl Registry {
         self.traffic(&mut page);
         self.connections(&mut page);
         self.door.collect(&mut page);
+        channel::collect(&mut page, &self.pacer, &self.channels);
         self.machine(&mut page);
         self.latency(&mut page);
         page.counter(

@@ -1,0 +1,53 @@
+//! A channel's own output under watch (TR 101 290): what a probe behind it would raise is raised here first.
+
+use crate::media::Mono;
+use crate::monitor::{Indicator, Monitor, Options};
+use crate::observe::ChannelSlot;
+use std::time::Duration;
+
+/// What receivers of DVB alarm at.
+const PCR_INTERVAL_MAX: Duration = Duration::from_millis(40);
+/// Lines about one channel are so far apart at least.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// Names of what may be raised, in the order of [`Indicator::ALL`].
+pub fn indicators() -> Vec<&'static str> {
+    Indicator::ALL.map(Indicator::id).to_vec()
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Judge {
+    monitor: Monitor,
+    told_at: Option<Mono>,
+}
+
+impl Judge {
+    pub fn new() -> Judge {
+        let options = Options { pcr_interval_max: PCR_INTERVAL_MAX, ..Options::default() };
+        Judge { monitor: Monitor::new(options), told_at: None }
+    }
+
+    /// A datagram of the transport stream leaves.
+    pub fn datagram(&mut self, now: Mono, packets: &[u8]) {
+        self.monitor.handle_datagram(now, packets);
+    }
+
+    /// Counts what was raised since the last time.
+    pub fn watch(&mut self, now: Mono, slot: &ChannelSlot) {
+        for (indicator, (name, count)) in Indicator::ALL.into_iter().zip(slot.indicators.iter()) {
+            let tally = self.monitor.tally(indicator);
+            let new = tally.count.saturating_sub(count.get());
+            if new == 0 {
+                continue;
+            }
+            count.add(new);
+            if self.told_at.is_none_or(|at| now.since(at) >= TELL_EVERY) {
+                self.told_at = Some(now);
+                let (channel, pid) = (slot.about.name.as_str(), tally.last.and_then(|last| last.pid));
+                let what = indicator.name();
+                tracing::warn!(channel, indicator = name, what, pid, times = new, "channel's output is not in order");
+            }
+        }
+    }
+}

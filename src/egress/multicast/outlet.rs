@@ -1,0 +1,222 @@
+//! The sockets that channels send by: what a destination asks for, laid on a socket, and held to it when links change.
+
+use crate::config::Destination;
+use crate::shard::interfaces::{Interface, find, list};
+use rustix::net::sockopt;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+/// Why a destination cannot be sent to, whatever becomes of the network later; its message says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("channel `{channel}` cannot be sent to {to}: {message}\n  = help: {hint}")]
+pub struct OutletError {
+    channel: String,
+    to: String,
+    message: String,
+    hint: String,
+}
+
+/// What a socket is to send like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Manner<'a> {
+    pub interface: Option<&'a str>,
+    pub source: Option<IpAddr>,
+    /// One of the addresses that it sends to: its family, and whether it is a group.
+    pub address: SocketAddr,
+    pub ttl: u8,
+    pub dscp: u8,
+    pub loopback: bool,
+}
+
+impl<'a> Manner<'a> {
+    pub fn of(to: &'a Destination) -> Manner<'a> {
+        let Destination { interface, source, address, ttl, dscp, loopback, .. } = to;
+        let (interface, source) = (interface.as_deref(), *source);
+        Manner { interface, source, address: *address, ttl: *ttl, dscp: *dscp, loopback: *loopback }
+    }
+
+    /// The own address to send from, if it is not left to the kernel: an interface that is named by one of its addresses
+    /// is to send from that one.
+    fn own_address(&self) -> Option<IpAddr> {
+        let named = self.interface.and_then(|text| text.parse::<IpAddr>().ok());
+        self.source.or(named.filter(|ip| ip.is_ipv4() == self.address.is_ipv4()))
+    }
+
+    /// A socket that sends like this on `interface`.
+    fn open(&self, interface: Option<&Interface>) -> Result<OwnedFd, (io::Error, &'static str)> {
+        let socket = Socket::new(Domain::for_address(self.address), Type::DGRAM, Some(Protocol::UDP))
+            .map_err(|error| (error, "the process may be out of file descriptors: raise ulimit -n"))?;
+        let socket: OwnedFd = socket.into();
+        self.prepare(&socket, interface).map_err(|error| (error, "the kernel refuses an option of the socket"))?;
+        if let Some(own) = self.own_address() {
+            let bound = rustix::net::bind(&socket, &SocketAddr::new(own, 0));
+            bound.map_err(|error| (error.into(), "the source must be an address of this machine"))?;
+        }
+        Ok(socket)
+    }
+
+    fn prepare(&self, socket: &OwnedFd, interface: Option<&Interface>) -> io::Result<()> {
+        let (group, class) = (self.address.ip().is_multicast(), self.dscp << 2);
+        // In one piece or not at all: half a datagram is a lost one, and reassembly costs set-top boxes dear.
+        match self.address {
+            SocketAddr::V4(_) => {
+                sockopt::set_ip_tos(socket, class)?;
+                sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::DO)?;
+                match group {
+                    true => sockopt::set_ip_multicast_ttl(socket, self.ttl.into())?,
+                    false => sockopt::set_ip_ttl(socket, self.ttl.into())?,
+                }
+                sockopt::set_ip_multicast_loop(socket, self.loopback)?;
+            }
+            SocketAddr::V6(_) => {
+                sockopt::set_ipv6_tclass(socket, class.into())?;
+                sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::DO)?;
+                match group {
+                    true => sockopt::set_ipv6_multicast_hops(socket, self.ttl.into())?,
+                    false => sockopt::set_ipv6_unicast_hops(socket, Some(self.ttl))?,
+                }
+                sockopt::set_ipv6_multicast_loop(socket, self.loopback)?;
+            }
+        }
+        match interface {
+            Some(interface) if group => set_interface(socket, self.address.is_ipv4(), interface.index),
+            Some(interface) => socket2::SockRef::from(socket).bind_device(Some(interface.name.as_bytes())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Groups are sent to on interface `index`, whatever the routes say.
+fn set_interface(socket: &OwnedFd, v4: bool, index: u32) -> io::Result<()> {
+    let any = &Ipv4Addr::UNSPECIFIED;
+    match v4 {
+        true => sockopt::set_ip_multicast_if_with_ifindex(socket, any, any, index)?,
+        false => sockopt::set_ipv6_multicast_if(socket, index)?,
+    }
+    Ok(())
+}
+
+/// A socket whose interface is watched.
+#[derive(Debug)]
+struct Held {
+    socket: OwnedFd,
+    interface: String,
+    index: u32,
+    group: bool,
+    v4: bool,
+}
+
+/// All interfaces that channels send on, and their sockets.
+///
+/// A link may go and come back: datagrams are not taken while it is away, and taken again when it is there. Only an
+/// interface that was removed and made anew has another number, which sockets must be told; [`Links::look`] does.
+#[derive(Debug, Default)]
+pub struct Links {
+    known: Vec<Interface>,
+    held: Vec<Held>,
+}
+
+impl Links {
+    /// The interfaces as they are now.
+    ///
+    /// # Errors
+    /// The kernel does not tell them.
+    pub fn new() -> io::Result<Links> {
+        Ok(Links { known: list()?, held: Vec::new() })
+    }
+
+    /// Opens the socket of a destination of `channel`.
+    ///
+    /// # Errors
+    /// The interface does not exist, or takes no groups; the source is no address of ours; the kernel refuses.
+    pub(super) fn open(&mut self, channel: &str, to: &Destination) -> Result<OwnedFd, OutletError> {
+        let fail = |message: String, hint: String| OutletError {
+            channel: channel.to_owned(),
+            to: to.place().to_string(),
+            message,
+            hint,
+        };
+        let manner = Manner::of(to);
+        let interface = match manner.interface {
+            None => None,
+            Some(text) => Some(find(&self.known, text).ok_or_else(|| {
+                let names: Vec<_> = self.known.iter().map(|interface| interface.name.as_str()).collect();
+                fail(format!("there is no interface `{text}`"), format!("there are {}", names.join(", ")))
+            })?),
+        };
+        if let Some(interface) = interface
+            && manner.address.ip().is_multicast()
+            && !interface.takes_groups()
+        {
+            let hint = "choose an interface with MULTICAST (ip link show)".to_owned();
+            return Err(fail(format!("interface `{}` takes no groups", interface.name), hint));
+        }
+        let socket = manner.open(interface).map_err(|(error, hint)| fail(error.to_string(), hint.to_owned()))?;
+        if let Some(interface) = interface {
+            let copy = socket.try_clone().map_err(|error| {
+                fail(error.to_string(), "the process may be out of file descriptors".to_owned())
+            })?;
+            self.held.push(Held {
+                socket: copy,
+                interface: manner.interface.unwrap_or_default().to_owned(),
+                index: interface.index,
+                group: manner.address.ip().is_multicast(),
+                v4: manner.address.is_ipv4(),
+            });
+        }
+        Ok(socket)
+    }
+
+    /// What is wrong with the links of channels now, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut names: Vec<&str> = self.held.iter().map(|held| held.interface.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let state = |name: &&str| match find(&self.known, name) {
+            Some(interface) if !interface.is_up() => Some(format!("interface `{name}` is down (ip link set {name} up)")),
+            Some(interface) if !interface.has_carrier() => Some(format!("interface `{name}` has no link")),
+            _ => None,
+        };
+        let after = "; channels go out as soon as there is one";
+        names.iter().filter_map(state).map(|warning| warning + after).collect()
+    }
+
+    /// Looks at the links again: logs those that went and came, and tells sockets the number of an interface that was made
+    /// anew. To be called every few seconds, on a thread with time to spare.
+    pub fn look(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let now = match list() {
+            Ok(now) => now,
+            Err(error) => return tracing::debug!(%error, "cannot look at the interfaces"),
+        };
+        let before = std::mem::replace(&mut self.known, now);
+        let works = |interfaces: &[Interface], name: &str| {
+            find(interfaces, name).is_some_and(|interface| interface.is_up() && interface.has_carrier())
+        };
+        let mut told: Vec<&str> = Vec::new();
+        for held in &mut self.held {
+            if let Some(interface) = find(&self.known, &held.interface)
+                && interface.index != held.index
+                && held.group
+            {
+                match set_interface(&held.socket, held.v4, interface.index) {
+                    Ok(()) => held.index = interface.index,
+                    Err(error) => tracing::debug!(interface = held.interface, %error, "cannot send on the new interface"),
+                }
+            }
+            if told.contains(&held.interface.as_str()) {
+                continue;
+            }
+            told.push(&held.interface);
+            match (works(&before, &held.interface), works(&self.known, &held.interface)) {
+                (true, false) => tracing::warn!(interface = held.interface, "link lost; channels cannot be sent on it"),
+                (false, true) => tracing::info!(interface = held.interface, "link is there; channels are sent on it"),
+                _ => {}
+            }
+        }
+    }
+}

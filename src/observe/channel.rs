@@ -1,0 +1,294 @@
+//! The counters of the pacer and of its channels.
+
+use super::cells::{Counter, Gauge, Ratio};
+use super::families::{Families, Sample};
+use super::histogram::Times;
+use super::labels::{PerSendError, SendError, SourceState};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a channel is, as its configuration says: for lists of channels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelAbout {
+    /// Its name; the label `channel`.
+    pub name: String,
+    /// The stream that it sends, `APP/STREAM`.
+    pub source: String,
+    /// Where it goes, as URLs.
+    pub to: Vec<String>,
+    /// Bits a second of the transport stream.
+    pub bitrate_bps: u64,
+}
+
+/// One channel's counters; written by the pacer's thread alone. Aligned so that no two channels share a cache line with a
+/// core.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ChannelMetrics {
+    /// Datagrams of the transport stream that were due and written.
+    pub datagrams: Counter,
+    /// FEC datagrams written.
+    pub fec_datagrams: Counter,
+    /// Datagrams that the kernel took, of all destinations together.
+    pub sent_datagrams: Counter,
+    /// Their bytes, without UDP's and IP's headers.
+    pub sent_bytes: Counter,
+    /// Datagrams that it did not take.
+    pub send_errors: PerSendError<Counter>,
+    /// Share of null packets in the last second.
+    pub nulls: Ratio,
+    /// Access units left out because the source is faster than the channel.
+    pub units_dropped: Counter,
+    /// Times that this began.
+    pub overflows: Counter,
+    /// The source's [`SourceState`], by its index.
+    pub source_state: Gauge,
+    /// Milliseconds without anything of the source.
+    pub source_lost_ms: Counter,
+    /// Times that the source was lost.
+    pub source_losses: Counter,
+    /// Times that the channel began anew in its source: at the first time, after a loss, after a skip.
+    pub seams: Counter,
+    /// Skips to the newest join point, because the pacer was behind.
+    pub lag_skips: Counter,
+    /// Times that late datagrams had to follow at twice the rate.
+    pub catch_ups: Counter,
+    /// Times that datagrams were left out because they were late by more than a second.
+    pub jumps: Counter,
+    /// Datagrams left out then.
+    pub jumped_datagrams: Counter,
+}
+
+impl ChannelMetrics {
+    /// What the source is doing.
+    pub fn state(&self) -> SourceState {
+        let index = usize::try_from(self.source_state.get()).unwrap_or_default();
+        SourceState::ALL.get(index).copied().unwrap_or(SourceState::NoStream)
+    }
+}
+
+/// One channel's ends.
+#[derive(Clone, Debug, Default)]
+pub struct ChannelSlot {
+    /// What it is.
+    pub about: Arc<ChannelAbout>,
+    /// Its counters.
+    pub metrics: Arc<ChannelMetrics>,
+    /// What its own monitor has raised: indicator and times.
+    pub indicators: Arc<[(&'static str, Counter)]>,
+}
+
+impl ChannelSlot {
+    /// A channel that has sent nothing; `indicators` are the names of what may be raised.
+    pub fn new(about: ChannelAbout, indicators: &[&'static str]) -> ChannelSlot {
+        let indicators = indicators.iter().map(|name| (*name, Counter::default())).collect();
+        ChannelSlot { about: Arc::new(about), metrics: Arc::default(), indicators }
+    }
+}
+
+/// The pacer's own counters, written by its thread.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct PacerSlot {
+    /// Ticks that it ran.
+    pub ticks: Counter,
+    /// Cores that it woke.
+    pub doorbells: Counter,
+    /// Processor time of its thread in seconds.
+    pub cpu_seconds: Ratio,
+    /// How late its ticks were.
+    pub times: PacerLateness,
+}
+
+/// Where the pacer leaves its histogram for the scraper.
+#[derive(Debug, Default)]
+pub struct PacerLateness(Mutex<Times>);
+
+/// How late ticks are; the pacer's own.
+#[derive(Debug, Default)]
+pub struct PacerTimes(Times);
+
+impl PacerTimes {
+    /// A tick came `us` microseconds late.
+    #[inline]
+    pub fn record_lateness_us(&mut self, us: u64) {
+        self.0.record(us, 1);
+    }
+
+    /// Hands over what was recorded, unless the scraper is reading just now.
+    pub fn publish(&mut self, to: &PacerLateness) {
+        if let Ok(mut total) = to.0.try_lock() {
+            total.add(&self.0);
+            self.0.clear();
+        }
+    }
+}
+
+/// Puts the pacer and its channels on the page.
+pub(super) fn collect(page: &mut Families, pacer: &PacerSlot, channels: &[ChannelSlot]) {
+    if channels.is_empty() {
+        return;
+    }
+    let lateness = pacer.times.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    page.histograms(
+        "headgate_pacer_lateness_seconds",
+        "How late a tick of the thread that sends channels was.",
+        [(vec![], &lateness)],
+    );
+    page.counter("headgate_pacer_ticks_total", "Ticks of that thread.", pacer.ticks.get());
+    page.counters(
+        "headgate_pacer_cpu_seconds_total",
+        "Processor time of that thread.",
+        [(vec![], pacer.cpu_seconds.get())],
+    );
+    flow(page, channels);
+    source(page, channels);
+    pace(page, channels);
+}
+
+/// A value of every channel.
+fn each<'a>(
+    channels: &'a [ChannelSlot],
+    value: impl Fn(&ChannelMetrics) -> f64 + 'a,
+) -> impl Iterator<Item = Sample<'a>> {
+    channels.iter().map(move |slot| (vec![("channel", slot.about.name.as_str())], value(&slot.metrics)))
+}
+
+/// What is sent.
+fn flow(page: &mut Families, channels: &[ChannelSlot]) {
+    page.gauges(
+        "headgate_channel_bitrate_bps",
+        "Configured rate of the channel's transport stream in bits a second.",
+        channels.iter().map(|slot| (vec![("channel", slot.about.name.as_str())], slot.about.bitrate_bps as f64)),
+    );
+    page.counters(
+        "headgate_channel_datagrams_total",
+        "Datagrams of the channel's transport stream, once whatever the number of destinations.",
+        each(channels, |m| m.datagrams.get() as f64),
+    );
+    page.counters(
+        "headgate_channel_fec_datagrams_total",
+        "Datagrams of forward error correction.",
+        each(channels, |m| m.fec_datagrams.get() as f64),
+    );
+    page.counters(
+        "headgate_channel_sent_datagrams_total",
+        "Datagrams that the kernel took, of all destinations.",
+        each(channels, |m| m.sent_datagrams.get() as f64),
+    );
+    page.counters(
+        "headgate_channel_sent_bytes_total",
+        "Bytes of these, without UDP's and IP's headers.",
+        each(channels, |m| m.sent_bytes.get() as f64),
+    );
+    let errors = channels.iter().flat_map(|slot| {
+        SendError::ALL.map(|reason| {
+            let labels = vec![("channel", slot.about.name.as_str()), ("reason", reason.as_str())];
+            (labels, slot.metrics.send_errors[reason].get() as f64)
+        })
+    });
+    page.counters("headgate_channel_send_errors_total", "Datagrams that the kernel did not take.", errors);
+    page.gauges(
+        "headgate_channel_null_ratio",
+        "Share of null packets in the last second: what the channel has to spare.",
+        each(channels, |m| m.nulls.get()),
+    );
+    let raised = channels.iter().flat_map(|slot| {
+        slot.indicators.iter().map(|(indicator, count)| {
+            (vec![("channel", slot.about.name.as_str()), ("indicator", *indicator)], count.get() as f64)
+        })
+    });
+    page.counters(
+        "headgate_channel_indicators_total",
+        "Times that an indicator of TR 101 290 was raised on what the channel sends.",
+        raised,
+    );
+}
+
+/// What comes in.
+fn source(page: &mut Families, channels: &[ChannelSlot]) {
+    page.gauges(
+        "headgate_channel_source_up",
+        "1 while the channel's source brings media, else 0.",
+        each(channels, |m| f64::from(u8::from(m.state() == SourceState::OnAir))),
+    );
+    page.counters(
+        "headgate_channel_source_losses_total",
+        "Times that the channel's source was lost.",
+        each(channels, |m| m.source_losses.get() as f64),
+    );
+    page.counters(
+        "headgate_channel_source_lost_seconds_total",
+        "Time without media of the channel's source; tables, clock and null packets go on.",
+        each(channels, |m| m.source_lost_ms.get() as f64 / 1e3),
+    );
+    page.counters(
+        "headgate_channel_seams_total",
+        "Times that the channel began anew in its source.",
+        each(channels, |m| m.seams.get() as f64),
+    );
+    page.counters(
+        "headgate_channel_lag_skips_total",
+        "Skips to the newest join point of the source, because the pacer was behind.",
+        each(channels, |m| m.lag_skips.get() as f64),
+    );
+    page.counters(
+        "headgate_channel_overflows_total",
+        "Times that the source became faster than the channel.",
+        each(channels, |m| m.overflows.get() as f64),
+    );
+    page.counters(
+        "headgate_channel_units_dropped_total",
+        "Access units left out for that.",
+        each(channels, |m| m.units_dropped.get() as f64),
+    );
+}
+
+/// How well the clock is kept.
+fn pace(page: &mut Families, channels: &[ChannelSlot]) {
+    page.counters(
+        "headgate_channel_catch_ups_total",
+        "Times that late datagrams followed at twice the rate.",
+        each(channels, |m| m.catch_ups.get() as f64),
+    );
+    page.counters(
+        "headgate_channel_jumps_total",
+        "Times that datagrams were left out, because they were late by more than a second.",
+        each(channels, |m| m.jumps.get() as f64),
+    );
+    page.counters(
+        "headgate_channel_jumped_datagrams_total",
+        "Datagrams left out then.",
+        each(channels, |m| m.jumped_datagrams.get() as f64),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::observe::{ChannelAbout, ChannelSlot, PacerTimes, Registry, SendError, SourceState};
+
+    #[test]
+    fn channels_are_on_the_page() {
+        assert!(!Registry::new(&[0]).render().contains("headgate_channel"), "nothing without channels");
+        let about = ChannelAbout { name: "one".into(), bitrate_bps: 4_000_000, ..ChannelAbout::default() };
+        let slot = ChannelSlot::new(about, &["1.4"]);
+        let registry = Registry::with_channels(&[0], vec![slot.clone()]);
+        slot.metrics.send_errors[SendError::Unreachable].add(3);
+        slot.metrics.source_state.set(SourceState::OnAir.index() as i64);
+        slot.metrics.source_lost_ms.add(1500);
+        slot.indicators[0].1.inc();
+        let mut times = PacerTimes::default();
+        times.record_lateness_us(200);
+        times.publish(&registry.pacer.times);
+        let page = registry.render();
+        for line in [
+            "headgate_channel_bitrate_bps{channel=\"one\"} 4000000",
+            "headgate_channel_send_errors_total{channel=\"one\",reason=\"unreachable\"} 3",
+            "headgate_channel_source_up{channel=\"one\"} 1",
+            "headgate_channel_source_lost_seconds_total{channel=\"one\"} 1.5",
+            "headgate_channel_indicators_total{channel=\"one\",indicator=\"1.4\"} 1",
+            "headgate_pacer_lateness_seconds_bucket{le=\"0.00025\"} 1",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line} not in\n{page}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The pacer: one thread that sends channels' datagrams by the clock, away from the cores that serve viewers.
+//!
+//! A core's turn may take milliseconds under thousands of viewers, and each of them would be jitter in every receiver of
+//! a channel. So channels have a thread of their own. To the cores it is one core more, behind the real ones: it has a
+//! mailbox and marks, follows logs like they do ([`super::following`]), and is the home of no stream.
+//!
+//! Its loop: every millisecond of the monotonic clock (an absolute time, so that lateness does not add up) it takes what
+//! the kernel and the other cores say, feeds the channels what their logs have gained, lets each write the datagrams that
+//! are due, and hands all of them to the kernel in one call, which also waits for the next tick ([`wire`]). It ticks
+//! whether or not a stream is there, because a channel never stops; and therefore it never says that it sleeps, so no
+//! core pays for waking it: what is left for it waits a millisecond at most.
+//!
+//! What a channel is, is not known here: see [`Channel`]. Nothing is allocated per tick or datagram.
+
+mod feed;
+mod pace;
+mod thread;
+mod wire;
+
+pub use thread::{Pacer, Start};
+pub use wire::SLOT_BYTES;
+
+use crate::fanout::directory::StreamName;
+use crate::media::Mono;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use wire::Wire;
+
+/// Time between two ticks. Shorter ones would cost a wake-up each for less than one datagram of most channels; with
+/// longer ones a burst at 20 Mbit/s would be more than two.
+pub const TICK: Duration = Duration::from_millis(1);
+/// How often [`Channel::watch`] is called: what it looks for must be found within half a second.
+pub const WATCH: Duration = Duration::from_millis(100);
+
+/// What has become of a channel's source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// There is no stream of that name.
+    NoStream,
+    /// The stream is there and is followed; what it has comes by [`Channel::feed`].
+    Found,
+    /// The stream has no log that can be sent; why, for people.
+    Refused(&'static str),
+    /// The stream has ended.
+    Ended,
+    /// The pacer fell behind, and goes on at the newest place where one can begin.
+    Skipped,
+}
+
+/// What a channel's pace has to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stalled {
+    /// Datagrams are late and follow at twice the rate, or what is left of it beside bursts.
+    CatchesUp,
+    /// They were so late that they are left out: `datagrams` of them.
+    Jumped {
+        /// How many.
+        datagrams: u64,
+    },
+}
+
+/// A socket of a channel and the addresses that it sends to.
+#[derive(Debug)]
+pub struct Outlet {
+    /// A UDP socket, whole with its options.
+    pub socket: OwnedFd,
+    /// Where it sends to.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// One address of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct To {
+    /// Number of the address among all of the channel's outlets, in their order.
+    pub address: u32,
+    /// Bytes at the beginning that this address does not get.
+    pub skip: u16,
+}
+
+/// A constant-rate output: packets of a stream's `ts` log go in, datagrams come out by the clock.
+pub trait Channel {
+    /// The stream that it sends.
+    fn source(&self) -> &StreamName;
+    /// Nanoseconds between two datagrams at its rate.
+    fn datagram_ns(&self) -> u64;
+    /// The clock starts: datagram 0 is due at `at`.
+    fn begin(&mut self, at: Mono);
+    /// An entry of the log: the packets of one frame, whole.
+    fn feed(&mut self, now: Mono, packets: &[u8]);
+    /// What is fed next does not follow on what was.
+    fn seam(&mut self, now: Mono);
+    /// News of the source.
+    fn heard(&mut self, now: Mono, heard: Heard);
+    /// Datagrams that are due by `now` and are not written yet.
+    fn due(&self, now: Mono) -> u64;
+    /// Writes the next datagram.
+    fn write(&mut self, now: Mono, tray: &mut Tray<'_>);
+    /// Leaves out what is due by `now`.
+    fn jump(&mut self, now: Mono);
+    /// News of its pace.
+    fn stalled(&mut self, now: Mono, stalled: Stalled);
+    /// The kernel has taken a datagram for address `address`, whole, or has not (an error number).
+    fn sent(&mut self, address: u32, result: Result<u32, i32>);
+    /// Called every [`WATCH`].
+    fn watch(&mut self, now: Mono);
+    /// The process is going down: nothing is written behind this.
+    fn end(&mut self);
+}
+
+/// Where a channel lays its datagrams; they leave together at the end of the tick.
+pub struct Tray<'a> {
+    wire: &'a mut dyn Wire,
+    /// Number of the channel's first address.
+    first: u32,
+    utc_s: u64,
+}
+
+impl Tray<'_> {
+    /// Lays down a datagram of at most [`SLOT_BYTES`] for each of `to`.
+    pub fn send(&mut self, datagram: &[u8], to: &[To]) {
+        self.wire.lay(datagram, self.first, to);
+    }
+
+    /// Seconds of UTC since 1970, for what tells the time of day.
+    pub fn utc_s(&self) -> u64 {
+        self.utc_s
+    }
+}

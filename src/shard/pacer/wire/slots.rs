@@ -1,0 +1,61 @@
+//! Buffers for datagrams: a fixed number, each in an allocation of its own, so that one can be written while the kernel
+//! reads others.
+
+use super::{SLOT_BYTES, SLOTS};
+
+/// One buffer.
+#[derive(Debug)]
+struct Slot {
+    bytes: Box<[u8; SLOT_BYTES]>,
+    len: u16,
+    /// Sends of it that are not over.
+    sends: u16,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+impl Slots {
+    pub fn new() -> Slots {
+        let slot = || Slot { bytes: Box::new([0; SLOT_BYTES]), len: 0, sends: 0 };
+        Slots { slots: (0..SLOTS).map(|_| slot()).collect(), free: (0..SLOTS as u32).rev().collect() }
+    }
+
+    /// Lays `datagram` into a free slot for `sends` sends. `None` if there is none, or it is too long.
+    pub fn lay(&mut self, datagram: &[u8], sends: u16) -> Option<u32> {
+        let id = self.free.pop()?;
+        let slot = self.slots.get_mut(id as usize)?;
+        let Some(place) = slot.bytes.get_mut(..datagram.len()).filter(|_| sends > 0) else {
+            self.free.push(id);
+            return None;
+        };
+        place.copy_from_slice(datagram);
+        (slot.len, slot.sends) = (datagram.len() as u16, sends);
+        Some(id)
+    }
+
+    /// The datagram of a slot without its first `skip` bytes. It stays where it is until its last send is over.
+    pub fn get(&self, id: u32, skip: u16) -> &[u8] {
+        let slot = self.slots.get(id as usize);
+        slot.and_then(|slot| slot.bytes.get(usize::from(skip)..usize::from(slot.len))).unwrap_or_default()
+    }
+
+    /// A send of the slot is over.
+    pub fn release(&mut self, id: u32) {
+        let Some(slot) = self.slots.get_mut(id as usize) else { return };
+        debug_assert!(slot.sends > 0);
+        slot.sends = slot.sends.saturating_sub(1);
+        if slot.sends == 0 {
+            self.free.push(id);
+        }
+    }
+
+    /// Whether a datagram could be laid down.
+    pub fn has_room(&self) -> bool {
+        !self.free.is_empty()
+    }
+}
