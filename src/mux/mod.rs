@@ -126,7 +126,8 @@ impl Mux {
             carousel: Carousel::new(&service, pcr_pid),
             pcr_pid,
             pcr_next: (0, pcr_pid),
-            pcr_due: MS,
+            // Behind the first tables: nobody knows before whose clock it is.
+            pcr_due: 15 * MS,
             pcr_begun: false,
             fed_at: 0,
             floor: None,
@@ -314,6 +315,7 @@ impl Mux {
             return;
         };
         let is_video = track.class == Class::Video;
+        let jumps = self.clock.jumps();
         let (place, dts, pts) = match (header.dts.or(header.pts), track.last) {
             (Some(time), _) => {
                 let place = match track.class {
@@ -330,6 +332,13 @@ impl Mux {
                 return;
             }
         };
+        if self.clock.jumps() != jumps {
+            // Who knows what was between.
+            for track in self.tracks.iter_mut().filter(|track| track.class == Class::Video) {
+                track.waits = Some(i64::MIN);
+            }
+        }
+        let Some(track) = self.tracks.get_mut(at) else { return };
         let step = track.last.map_or(2 * FRAME, |(last, _)| (dts - last).clamp(0, SECOND));
         track.last = Some((dts, step));
         let key = packet.adaptation.is_some_and(|said| said.random_access);

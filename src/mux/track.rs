@@ -255,7 +255,7 @@ impl Track {
                 if self.class == Class::Video && expired_or(&mut self.skips, unit.key, unit.dts) {
                     Some(Loss::NoKey)
                 } else if now + LEAD_MIN > unit.dts || full {
-                    Some(if unit.in_time || full { Loss::Overload } else { Loss::Late })
+                    Some(if unit.in_time { Loss::Overload } else { Loss::Late })
                 } else {
                     None
                 }

@@ -298,12 +298,7 @@ pub fn read(bytes: &[u8], rate: u64) -> Report {
         } else {
             assert_eq!(flags & 0x80, 0, "packet {n}: a jump");
         }
-        let Some((n0, pcr0)) = first_pcr else {
-            // What comes in front of the first PCR is tables.
-            assert!(pid < 0x20, "packet {n}: {pid:#x}");
-            continue;
-        };
-        let now = pcr0 + time(n) - time(n0);
+        let now = first_pcr.map_or(time(n), |(n0, pcr0)| pcr0 + time(n) - time(n0));
         let psi = pid < 0x20 || (payload.len() > 4 && sections.contains_key(&pid)) || is_map(pid, packet, payload);
         if psi {
             if let Some((last_n, last_at)) = last_psi {
@@ -358,6 +353,7 @@ pub fn read(bytes: &[u8], rate: u64) -> Report {
         if video {
             report.run_max = report.run_max.max(run.1);
         }
+        assert!(first_pcr.is_some(), "packet {n}: media in front of the clock");
         if packet[1] & 0x40 != 0 {
             if let Some(unit) = open.remove(&pid) {
                 report.units.entry(pid).or_default().push(unit);
