@@ -31,7 +31,13 @@ impl Channel {
     }
 
     fn of(rate_bps: u64) -> Channel {
-        Channel::new(Service { rate_bps, name: "Eins ä".to_owned(), nit: true, time: true, ..Service::default() })
+        Channel::new(Service {
+            rate_bps,
+            name: "Eins ä".to_owned(),
+            nit: true,
+            time: true,
+            ..Service::default()
+        })
     }
 
     /// Time goes on to `us`, in ticks of a millisecond.
@@ -94,7 +100,9 @@ fn usual(rate: u64, percent: u64, seed: u64) -> Source {
 
 #[test]
 fn every_rate_holds_the_gates() {
-    for (rate, percent) in [(2_000_000, 75), (4_000_000, 80), (8_000_000, 85), (20_000_000, 85), (3_333_333, 60)] {
+    for (rate, percent) in
+        [(2_000_000, 75), (4_000_000, 80), (8_000_000, 85), (20_000_000, 85), (3_333_333, 60)]
+    {
         let mut channel = Channel::of(rate);
         let mut source = usual(rate, percent, rate);
         source.jitter_us = 50_000;
@@ -345,7 +353,11 @@ fn a_backlog_is_not_sent_late() {
     let report = channel.read();
     assert!(report.units[&0x100][0].key && channel.mux.tally().units_late > 0);
     assert_eq!((channel.mux.tally().jumps, channel.mux.tally().units_overload), (0, 0));
-    assert!(channel.mux.queued_packets() < 4_000_000 / 1504, "not later than live: {}", channel.mux.queued_packets());
+    assert!(
+        channel.mux.queued_packets() < 4_000_000 / 1504,
+        "not later than live: {}",
+        channel.mux.queued_packets()
+    );
 }
 
 /// T1 to T3: noise, storms of tables, units without end. The channel does not notice, and memory is what was said.
@@ -363,7 +375,9 @@ fn t1_to_t3_nothing_moves_the_channel() {
     for round in 0..400u32 {
         let mut bytes = vec![0u8; 188 * 40 + (round % 3) as usize];
         bytes.fill_with(|| random() as u8);
-        for (n, packet) in bytes.chunks_mut(188).enumerate().filter(|(n, packet)| n % 7 > 0 && packet.len() > 4) {
+        for (n, packet) in
+            bytes.chunks_mut(188).enumerate().filter(|(n, packet)| n % 7 > 0 && packet.len() > 4)
+        {
             packet[0] = 0x47;
             let pids = [0u16, 0x1000, 0x100, 0x200, 0x1FFF, 0x11];
             let pid = if n % 2 == 0 { pids[random() as usize % 6] } else { random() as u16 & 0x1FFF };
@@ -379,8 +393,10 @@ fn t1_to_t3_nothing_moves_the_channel() {
         pat[3] |= round as u8 & 15;
         channel.mux.feed(now, &pat);
         // Maps that flip.
-        let streams: Vec<u8> = (0..30 + round % 30).flat_map(|n| [0x1B, 0xE1, (n + round) as u8, 0xF0, 0]).collect();
-        let map = stream::section(2, 1, round as u8 & 31, &[&[0xE1, 0, 0xF0, 0][..], &streams[..150]].concat());
+        let streams: Vec<u8> =
+            (0..30 + round % 30).flat_map(|n| [0x1B, 0xE1, (n + round) as u8, 0xF0, 0]).collect();
+        let map =
+            stream::section(2, 1, round as u8 & 31, &[&[0xE1, 0, 0xF0, 0][..], &streams[..150]].concat());
         let mut packet = stream::section_packet(0x1000, &map);
         packet[3] |= round as u8 & 15;
         channel.mux.feed(now, &packet);
@@ -457,7 +473,8 @@ fn the_readers_see_what_is_wrong() {
     let pid = |packet: &[u8]| u16::from_be_bytes([packet[1] & 0x1F, packet[2]]);
     let find = |wanted: u16, start: bool| {
         let mut all = good.chunks(188).enumerate().skip(8000);
-        all.find(|(_, p)| pid(p) == wanted && (p[1] & 0x40 != 0) == start && p[3] & 0x10 != 0).unwrap().0 * 188
+        all.find(|(_, p)| pid(p) == wanted && (p[1] & 0x40 != 0) == start && p[3] & 0x10 != 0).unwrap().0
+            * 188
     };
     let clock = good.chunks(188).enumerate().skip(8000).find(|(_, p)| p[3] & 0x30 == 0x20).unwrap().0 * 188;
     type Fault<'a> = (&'a str, Box<dyn Fn(&mut Vec<u8>) + 'a>);

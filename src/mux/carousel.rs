@@ -77,8 +77,7 @@ impl Carousel {
             name: &service.name,
         };
         let pat = versioned(|version| section::pat(service.stream_id, version, &programs));
-        let sdt =
-            versioned(|version| section::sdt(service.stream_id, service.network_id, version, &[said]));
+        let sdt = versioned(|version| section::sdt(service.stream_id, service.network_id, version, &[said]));
         let nit = versioned(|version| {
             let services = [(id, service.service_type)];
             section::nit(service.network_id, version, &service.network_name, service.stream_id, &services)
@@ -117,7 +116,13 @@ impl Carousel {
     }
 
     /// Another program map, sent as soon as may be. `None`: it does not fit; else whether it is another.
-    pub fn set_map(&mut self, now: i64, pcr_pid: u16, components: Vec<Component>, said: Vec<u8>) -> Option<bool> {
+    pub fn set_map(
+        &mut self,
+        now: i64,
+        pcr_pid: u16,
+        components: Vec<Component>,
+        said: Vec<u8>,
+    ) -> Option<bool> {
         let map = (pcr_pid, components, said);
         if map == self.pmt {
             return Some(false);
@@ -301,7 +306,10 @@ mod tests {
             {
                 let at: Vec<i64> = seen.iter().filter(|(id, _)| *id == table).map(|(_, at)| *at).collect();
                 let gaps = || at.windows(2).map(|two| two[1] - two[0]);
-                assert!(at[0] <= longest && gaps().max().unwrap() <= longest, "{table:#x} at {rate_bps}: {at:?}");
+                assert!(
+                    at[0] <= longest && gaps().max().unwrap() <= longest,
+                    "{table:#x} at {rate_bps}: {at:?}"
+                );
                 assert!(gaps().min().unwrap() >= 25, "{table:#x}");
             }
         }
@@ -311,7 +319,9 @@ mod tests {
     fn a_map_that_changes_is_sent_soon_and_not_too_soon() {
         let components = |n: usize| -> Vec<Component> {
             let pid = |at: usize| 0x100 + at as u16;
-            (0..n).map(|at| Component { stream_type: 6, pid: pid(at), descriptors: vec![5, 4, 1, 2, 3, 4] }).collect()
+            (0..n)
+                .map(|at| Component { stream_type: 6, pid: pid(at), descriptors: vec![5, 4, 1, 2, 3, 4] })
+                .collect()
         };
         let mut last = 0;
         let service = Service::default();

@@ -78,7 +78,7 @@ const FRAME: i64 = 20 * MS;
 /// Packets that may wait in a multiplex of this rate: three seconds of it, at least 512, at most 32 MiB. Each takes 192
 /// bytes.
 pub const fn queue_packets_max(rate_bps: u64) -> usize {
-    let packets = rate_bps / PACKET_BITS * QUEUE_SECONDS;
+    let packets = (rate_bps / PACKET_BITS).saturating_mul(QUEUE_SECONDS);
     let most = if packets > QUEUE_PACKETS_MAX { QUEUE_PACKETS_MAX } else { packets };
     (if most < QUEUE_PACKETS_MIN { QUEUE_PACKETS_MIN } else { most }) as usize
 }

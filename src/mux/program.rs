@@ -61,7 +61,9 @@ impl Mux {
             left_out += u64::from(self.assign(told).is_none());
         }
         for at in 0..self.tracks.len() {
-            let Some(track) = self.tracks.get_mut(at).filter(|track| track.source_pid.is_none()) else { continue };
+            let Some(track) = self.tracks.get_mut(at).filter(|track| track.source_pid.is_none()) else {
+                continue;
+            };
             track.flush(&mut self.pool);
         }
         left_out += self.announce(now, whole);
@@ -75,7 +77,8 @@ impl Mux {
     fn assign(&mut self, told: Told) -> Option<()> {
         let of_class = || self.tracks.iter().enumerate().filter(|(_, track)| track.class == told.class);
         let same = of_class().find(|(_, track)| track.source_pid == Some(told.pid));
-        let free = || of_class().filter(|(_, track)| track.source_pid.is_none()).min_by_key(|(_, t)| t.number);
+        let free =
+            || of_class().filter(|(_, track)| track.source_pid.is_none()).min_by_key(|(_, t)| t.number);
         let at = match same.or_else(free) {
             Some((at, _)) => at,
             None => {
@@ -137,7 +140,9 @@ impl Mux {
                     return left_out;
                 }
                 None => {
-                    let Some(track) = here.pop().and_then(|at| self.tracks.get_mut(at)) else { return left_out };
+                    let Some(track) = here.pop().and_then(|at| self.tracks.get_mut(at)) else {
+                        return left_out;
+                    };
                     track.source_pid = None;
                     track.flush(&mut self.pool);
                     left_out += 1;
@@ -183,7 +188,8 @@ fn component(track: &Track, service: &Service) -> Component {
     };
     let mut descriptors = Vec::new();
     for (tag, body) in said {
-        let replaced = (tag == tag::ISO_639 && named.is_some()) || (tag == tag::REGISTRATION && dvb.is_some());
+        let replaced =
+            (tag == tag::ISO_639 && named.is_some()) || (tag == tag::REGISTRATION && dvb.is_some());
         if !replaced {
             descriptors.extend([tag, body.len() as u8]);
             descriptors.extend_from_slice(body);

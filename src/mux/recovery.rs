@@ -175,7 +175,8 @@ impl Recovery {
     /// What comes next does not continue what came: another clock, as far as anybody knows.
     pub fn seam(&mut self) {
         let jumps = self.jumps;
-        *self = Recovery { heard_at: self.heard_at, points: std::mem::take(&mut self.points), ..Recovery::new() };
+        *self =
+            Recovery { heard_at: self.heard_at, points: std::mem::take(&mut self.points), ..Recovery::new() };
         self.points.clear();
         self.jumps = jumps;
     }
@@ -258,7 +259,8 @@ impl Recovery {
         if now - since < SETTLE {
             return None;
         }
-        let master = self.master(now).and_then(|track| self.tracks.get(track)).and_then(|track| track.settling);
+        let master =
+            self.master(now).and_then(|track| self.tracks.get(track)).and_then(|track| track.settling);
         let delays = || self.tracks.iter().filter_map(|track| track.settling);
         let master = master.or_else(|| delays().min())?;
         let slowest = delays().filter(|delay| (delay - master).abs() <= SKEW_MAX).max().unwrap_or(master);
@@ -391,7 +393,8 @@ mod tests {
         }
 
         fn random(&mut self, below: i64) -> i64 {
-            self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.seed =
+                self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (self.seed >> 33) as i64 % below.max(1)
         }
 

@@ -295,7 +295,8 @@ impl Track {
         if self.units.front().is_some_and(|unit| unit.packets.is_empty() && !unit.open) {
             self.units.pop_front();
         }
-        self.asleep_until = if self.units.front().is_some_and(|unit| unit.started) { self.gate() } else { i64::MIN };
+        self.asleep_until =
+            if self.units.front().is_some_and(|unit| unit.started) { self.gate() } else { i64::MIN };
     }
 
     /// How pictures that wait are to be spread: slowly enough to last, fast enough for each to be in time.

@@ -208,7 +208,12 @@ impl Source {
             }
             let control = if field.is_empty() { 0x10 } else { 0x30 };
             let counter = self.count(track.pid);
-            out.extend([0x47, (track.pid >> 8) as u8 | u8::from(first) << 6, track.pid as u8, control | counter]);
+            out.extend([
+                0x47,
+                (track.pid >> 8) as u8 | u8::from(first) << 6,
+                track.pid as u8,
+                control | counter,
+            ]);
             out.extend(field);
             out.extend(&rest[..taken]);
             (rest, first) = (&rest[taken..], false);
@@ -299,7 +304,8 @@ pub fn read(bytes: &[u8], rate: u64) -> Report {
             assert_eq!(flags & 0x80, 0, "packet {n}: a jump");
         }
         let now = first_pcr.map_or(time(n), |(n0, pcr0)| pcr0 + time(n) - time(n0));
-        let psi = pid < 0x20 || (payload.len() > 4 && sections.contains_key(&pid)) || is_map(pid, packet, payload);
+        let psi =
+            pid < 0x20 || (payload.len() > 4 && sections.contains_key(&pid)) || is_map(pid, packet, payload);
         if psi {
             if let Some((last_n, last_at)) = last_psi {
                 assert!(n > last_n + 1, "packet {n}: tables in a row");
@@ -362,7 +368,8 @@ pub fn read(bytes: &[u8], rate: u64) -> Report {
             let stamp = |at: usize, mark: u8| {
                 let field = &payload[at..at + 5];
                 assert_eq!((field[0] >> 4, field[0] & 1, field[2] & 1, field[4] & 1), (mark, 1, 1, 1));
-                (i64::from(field[0] >> 1 & 7) << 30 | (be(&field[1..3]) >> 1) << 15 | be(&field[3..5]) >> 1) * 300
+                (i64::from(field[0] >> 1 & 7) << 30 | (be(&field[1..3]) >> 1) << 15 | be(&field[3..5]) >> 1)
+                    * 300
             };
             let both = payload[7] >> 6 == 3;
             let pts = stamp(9, if both { 3 } else { 2 });
@@ -387,7 +394,11 @@ pub fn read(bytes: &[u8], rate: u64) -> Report {
 
 /// A packet that begins with a section of a PMT.
 fn is_map(pid: u16, packet: &[u8], payload: &[u8]) -> bool {
-    pid >= 0x20 && packet[1] & 0x40 != 0 && payload.len() > 3 && payload[..2] == [0, 2] && payload[2] & 0xF0 == 0xB0
+    pid >= 0x20
+        && packet[1] & 0x40 != 0
+        && payload.len() > 3
+        && payload[..2] == [0, 2]
+        && payload[2] & 0xF0 == 0xB0
 }
 
 fn section_sum(bytes: &[u8]) -> u32 {
