@@ -17,7 +17,7 @@ struct Bench {
 
 impl Bench {
     fn new(service: Service) -> Bench {
-        Bench { mux: Mux::new(service, Mono::ZERO), counters: [Counter::default(); 2], now_ms: 0 }
+        Bench { mux: Mux::new(service, Mono::ZERO), counters: [Counter::default(); 2], now_ms: 200 }
     }
 
     /// Tables of a program with these tracks; then a second of output.
