@@ -12,6 +12,7 @@ pub mod wire;
 pub mod media;
 
 pub mod monitor;
+pub mod mux;
 
 pub mod analyze;
 

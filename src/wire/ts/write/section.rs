@@ -59,9 +59,20 @@ pub fn pat(stream_id: u16, version: u8, programs: &[(u16, u16)]) -> Option<Vec<u
 
 /// Program map table. `None` if it does not fit.
 pub fn pmt(program: u16, version: u8, pcr_pid: u16, components: &[Component]) -> Option<Vec<u8>> {
+    program_map(program, version, pcr_pid, &[], components)
+}
+
+/// Program map table with `descriptors` of the program as a whole. `None` if it does not fit.
+pub fn program_map(
+    program: u16,
+    version: u8,
+    pcr_pid: u16,
+    descriptors: &[u8],
+    components: &[Component],
+) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     body.extend((0xE000 | pcr_pid & 0x1FFF).to_be_bytes());
-    loop_of(&[], &mut body)?;
+    loop_of(descriptors, &mut body)?;
     for component in components {
         body.push(component.stream_type);
         body.extend((0xE000 | component.pid & 0x1FFF).to_be_bytes());

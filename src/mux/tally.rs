@@ -1,0 +1,73 @@
+//! What a multiplex counts, for metrics and alarms.
+
+use super::ticker::SECOND;
+
+/// Time that an alarm stays after its last cause.
+const ALARM: i64 = 5 * SECOND;
+
+/// Counters since the beginning. Units are access units; those that are dropped are dropped whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Packets written, of all kinds.
+    pub packets: u64,
+    /// Of them, nulls.
+    pub nulls: u64,
+    /// Of them, with tables.
+    pub tables: u64,
+    /// Of them, with nothing but a PCR.
+    pub clocks: u64,
+    /// Units begun to be sent.
+    pub units: u64,
+    /// Units that came too late to be sent, or too early to be kept, or behind what was sent before them.
+    pub units_late: u64,
+    /// Units dropped because the rate does not suffice: alarm [`Alarms::overload`].
+    pub units_overload: u64,
+    /// Units cut short when their decoding time came; each is in `units_overload` as well.
+    pub units_cut: u64,
+    /// Pictures dropped because one before them, that they need, was.
+    pub units_without_key: u64,
+    /// Units dropped because too much waits already; each is in `units_overload` as well.
+    pub units_overflow: u64,
+    /// Seams that were announced.
+    pub seams: u64,
+    /// Jumps of the source's timeline, or of its delay, that were not.
+    pub jumps: u64,
+    /// PMTs of another content.
+    pub pmt_changes: u64,
+    /// PMTs of the source that were left out because they change too often.
+    pub pmt_ignored: u64,
+    /// Tracks that a source had and that have no place in the multiplex.
+    pub tracks_left_out: u64,
+    /// Gaps in the source's continuity counters.
+    pub source_gaps: u64,
+    /// Source packets that are no packets, or broken, or of units without a header.
+    pub source_damaged: u64,
+    /// Source packets that are scrambled.
+    pub source_scrambled: u64,
+    /// Source packets of PIDs that are not carried.
+    pub source_unmapped: u64,
+    /// When the rate last did not suffice, in mux time.
+    overload_at: Option<i64>,
+}
+
+/// What is wrong now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Alarms {
+    /// No unit has come for half a second: tables, clock and nulls go on.
+    pub source_lost: bool,
+    /// Units were dropped in the last five seconds because the rate does not suffice.
+    pub overload: bool,
+    /// No program of the source is known.
+    pub no_program: bool,
+}
+
+impl Tally {
+    pub(super) fn overload(&mut self, now: i64) {
+        self.units_overload += 1;
+        self.overload_at = Some(now);
+    }
+
+    pub(super) fn is_overloaded(&self, now: i64) -> bool {
+        self.overload_at.is_some_and(|at| now - at <= ALARM)
+    }
+}

@@ -1,0 +1,125 @@
+//! The PID map and what a source may say of itself. Whole channels are held to their gates in `tests/mux.rs`.
+
+use super::*;
+use crate::wire::ts::packet::Packet;
+use crate::wire::ts::section::Assembler;
+use crate::wire::ts::stream_type::{AAC_ADTS, H264, PRIVATE};
+use crate::wire::ts::tables::{self, Pmt};
+use crate::wire::ts::write::packet::{Counter, write_section};
+use crate::wire::ts::write::section::{self, Component};
+
+/// A source that says of itself what it is told to.
+struct Bench {
+    mux: Mux,
+    counters: [Counter; 2],
+    now_ms: u64,
+}
+
+impl Bench {
+    fn new(service: Service) -> Bench {
+        Bench { mux: Mux::new(service, Mono::ZERO), counters: [Counter::default(); 2], now_ms: 200 }
+    }
+
+    /// Tables of a program with these tracks; then a second of output.
+    fn tell(&mut self, tracks: &[(u8, u16)]) {
+        let component =
+            |&(stream_type, pid): &(u8, u16)| Component { stream_type, pid, descriptors: Vec::new() };
+        let components: Vec<Component> = tracks.iter().map(component).collect();
+        let map = section::pmt(7, 0, 0x1FFF, &components).unwrap();
+        let pat = section::pat(1, 0, &[(0, 0x10), (7, 0x30)]).unwrap();
+        let mut bytes = Vec::new();
+        let mut put = |part: &[u8]| {
+            bytes.extend_from_slice(part);
+            true
+        };
+        let [first, second] = &mut self.counters;
+        assert!(write_section(0, first, &pat, &mut put) && write_section(0x30, second, &map, &mut put));
+        self.mux.feed(Mono::from_micros(self.now_ms * 1000), &bytes);
+        self.now_ms += 1000;
+    }
+
+    /// The PMT that is sent now: PID of the clock, and of each track its type and PID.
+    fn sent(&mut self) -> (u16, Vec<(u8, u16)>) {
+        let (mut assembler, mut out, mut found) = (Assembler::new(), [0; DATAGRAM_BYTES], None);
+        while self.mux.written() < self.mux.position(Mono::from_micros(self.now_ms * 1000)) {
+            self.mux.write(&mut out, 0);
+            for bytes in out.as_chunks().0 {
+                let packet = Packet::parse(bytes);
+                if packet.pid != self.mux.service.pmt_pid {
+                    continue;
+                }
+                assembler.push(&packet, |section| {
+                    assert!(section.table_id() == tables::PMT && section.crc_ok());
+                    let map = Pmt::parse(section).unwrap();
+                    let tracks = map.streams().map(|stream| (stream.stream_type, stream.pid)).collect();
+                    found = Some((map.pcr_pid, tracks));
+                });
+            }
+        }
+        found.unwrap()
+    }
+}
+
+#[test]
+fn pids_are_given_by_kind_and_number() {
+    let close = Service { pmt_pid: 100, video_pid: 101, audio_pid: 102, data_pid: 110, ..Service::default() };
+    let mut bench = Bench::new(close);
+    assert_eq!(bench.sent(), (101, vec![]), "before there is a source");
+    bench.tell(&[(AAC_ADTS, 0x51), (H264, 0x50), (AAC_ADTS, 0x52), (PRIVATE, 0x60), (0x86, 0x61)]);
+    let all = vec![(H264, 101), (AAC_ADTS, 102), (AAC_ADTS, 103), (PRIVATE, 110)];
+    assert_eq!(bench.sent(), (101, all.clone()));
+    assert_eq!(bench.mux.tally().tracks_left_out, 1, "sections");
+    // Sound that goes leaves its place, and the next one that comes has it.
+    bench.tell(&[(H264, 0x50), (AAC_ADTS, 0x52), (PRIVATE, 0x60)]);
+    assert_eq!(bench.sent(), (101, vec![(H264, 101), (AAC_ADTS, 103), (PRIVATE, 110)]));
+    bench.tell(&[(H264, 0x50), (AAC_ADTS, 0x52), (AAC_ADTS, 0x99), (PRIVATE, 0x60)]);
+    assert_eq!(bench.sent(), (101, all.clone()));
+    // Another source, with PIDs of its own.
+    bench.mux.seam(Mono::from_micros(bench.now_ms * 1000));
+    bench.tell(&[(H264, 0x150), (AAC_ADTS, 0x151), (AAC_ADTS, 0x152), (PRIVATE, 0x153)]);
+    assert_eq!(bench.sent(), (101, all.clone()));
+    // Nothing that could be carried: what was stays.
+    bench.tell(&[(0x86, 0x61)]);
+    assert_eq!(bench.sent(), (101, all));
+    // The second picture would be where sound is.
+    bench.tell(&[(H264, 0x150), (H264, 0x160)]);
+    assert_eq!(bench.sent(), (101, vec![(H264, 101)]));
+    // Without pictures the first sound has the clock.
+    bench.tell(&[(AAC_ADTS, 0x151)]);
+    assert_eq!(bench.sent(), (102, vec![(AAC_ADTS, 102)]));
+}
+
+#[test]
+fn more_tracks_than_there_are_places() {
+    let mut bench = Bench::new(Service::default());
+    let many: Vec<(u8, u16)> =
+        (0..150).map(|n| ([H264, AAC_ADTS, PRIVATE][n % 3], 0x400 + n as u16)).collect();
+    bench.tell(&many);
+    let (_, tracks) = bench.sent();
+    assert_eq!((tracks.len(), bench.mux.tally().tracks_left_out), (32, 150 - 32));
+}
+
+#[test]
+fn any_service_is_sent_without_a_panic() {
+    for service in [
+        Service { rate_bps: 0, pmt_pid: 0x1FFF, ..Service::default() },
+        Service { rate_bps: u64::MAX, video_pid: 0xFFFF, clock: u64::MAX, ..Service::default() },
+        Service { name: "ü".repeat(1000), nit: true, network_name: "n".repeat(1000), ..Service::default() },
+    ] {
+        let mut bench = Bench::new(service);
+        bench.tell(&[(H264, 0x150), (AAC_ADTS, 0x151)]);
+        let mut out = [0; DATAGRAM_BYTES];
+        for _ in 0..200 {
+            bench.mux.write(&mut out, u64::MAX);
+        }
+        assert!(out.chunks(PACKET_BYTES).all(|packet| packet[0] == SYNC_BYTE));
+        assert!(bench.mux.heap_bytes() > 0 && bench.mux.clock() > 0);
+    }
+}
+
+#[test]
+fn what_may_wait_follows_the_rate() {
+    assert_eq!(queue_packets_max(0), 512);
+    assert_eq!(queue_packets_max(4_000_000), 2659 * 3);
+    assert_eq!(queue_packets_max(u64::MAX), (32 << 20) / 192);
+}

@@ -1,0 +1,336 @@
+//! One elementary stream: its units that wait, and when its next packet may go.
+//!
+//! The model is that of a decoder (T-STD, ISO/IEC 13818-1 section 2.4.2): a unit is there when it is decoded, and not so
+//! long before that buffers overflow. Pictures are begun at most [`PICTURE_LEAD`] before they are shown and are spread so
+//! that each unit is through [`SPREAD_TO`] before its decoding; sound and data, whose main buffers are small, go
+//! [`SOUND_LEAD`] before their decoding. No packet goes faster than the transport buffer of 512 bytes drains. A unit that
+//! cannot be begun [`LEAD_MIN`] in front of its decoding, or not finished before it, is dropped whole; of pictures, all up
+//! to the next that one can start with.
+
+use super::queue::{List, Pool};
+use super::recovery::LEAD_MIN;
+use super::tally::Tally;
+use super::ticker::{MS, SECOND};
+use crate::wire::ts::PACKET_BYTES;
+use crate::wire::ts::descriptor::Class;
+use std::collections::VecDeque;
+
+/// Units of a track that wait, at most: two per millisecond of the longest lead would not be more.
+pub(super) const UNITS_MAX: usize = 1024;
+/// Pictures are begun that long before they are shown, at the earliest.
+const PICTURE_LEAD: i64 = 850 * MS;
+/// But that long before they are decoded in any case: reordering may be deep.
+const PICTURE_LEAD_MIN: i64 = 350 * MS;
+/// Sound and data go that long before their decoding. The main buffer of a decoder for stereo has 3584 bytes.
+const SOUND_LEAD: i64 = 260 * MS;
+/// The packets of a picture are spread up to that long before its decoding.
+const SPREAD_TO: i64 = 250 * MS;
+/// Longest distance of two packets of pictures that wait.
+const SPREAD_MAX: i64 = 20 * MS;
+/// A unit must be through that long before its decoding, by what is known when it is begun.
+const FINISH: i64 = 20 * MS;
+/// Pictures are waited for that long where the source never says which one can start with; in source time.
+const KEY_WAIT: i64 = 10 * SECOND;
+/// A source that goes back a little in one track is one whose encoder stamps badly; by more, it is another timeline.
+const BACK_MAX: i64 = 500 * MS;
+
+/// Bits of the transport buffer TB (section 2.4.2.3).
+const TB_BITS: u64 = 512 * 8;
+/// Rate at which sound leaves it, in bits a second.
+const TB_SOUND_BPS: u64 = 2_000_000;
+/// `Rmax` of level 3 of H.264: pictures that need a lower one are not in use.
+const RMAX_MIN_BPS: u64 = 10_000_000;
+
+/// An access unit.
+#[derive(Debug)]
+pub(super) struct Unit {
+    pub packets: List,
+    /// In mux time once it is placed, in source time before.
+    pub pts: i64,
+    pub dts: i64,
+    pub placed: bool,
+    /// Its header has times.
+    pub stamped: bool,
+    /// A decoder can start with it.
+    pub key: bool,
+    /// Some of it is sent.
+    pub started: bool,
+    /// More of it may come.
+    pub open: bool,
+    /// It came in time, so if it is not sent in time the multiplex is too full.
+    pub in_time: bool,
+    /// Bytes of the PES packet that are to come; `None`: it does not say.
+    pub missing: Option<usize>,
+}
+
+impl Unit {
+    /// Gives it its times in the multiplex; false if they are behind those of its track that were given out. `newest`: the
+    /// latest of those.
+    #[must_use]
+    pub fn place(&mut self, newest: &mut Option<i64>, dts: i64, pts: i64, now: i64) -> bool {
+        let floor = newest.unwrap_or(dts);
+        if dts < floor - BACK_MAX {
+            return false;
+        }
+        // A step back of an encoder's stamps is none of the decoder's.
+        self.dts = dts.max(floor);
+        self.pts = pts.max(self.dts);
+        self.placed = true;
+        self.in_time = self.dts - now >= LEAD_MIN + 100 * MS;
+        *newest = Some(self.dts);
+        true
+    }
+
+    /// When it may be begun.
+    fn release(&self, class: Class) -> i64 {
+        match class {
+            Class::Video => (self.pts - PICTURE_LEAD).min(self.dts - PICTURE_LEAD_MIN),
+            Class::Audio | Class::Data => self.dts - SOUND_LEAD,
+        }
+    }
+}
+
+/// How a unit that is dropped is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    Late,
+    Overload,
+    NoKey,
+    Cut,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Track {
+    pub class: Class,
+    /// Its number among those of its class.
+    pub number: u16,
+    pub pid: u16,
+    /// Where it comes from; `None`: the source does not have it now.
+    pub source_pid: Option<u16>,
+    pub stream_type: u8,
+    /// As the source tells them.
+    pub descriptors: Vec<u8>,
+    /// PMTs that must have been sent before its packets may.
+    pub revision: u64,
+    /// `continuity_counter` of the last packet that was sent.
+    pub counter: u8,
+    /// The source's.
+    pub source_counter: Option<u8>,
+    pub units: VecDeque<Unit>,
+    /// Times of the unit before, in source time: decoding, and how much after the one before it.
+    pub last: Option<(i64, i64)>,
+    /// Latest decoding time that has been given out.
+    pub newest: Option<i64>,
+    /// Pictures are dropped on arrival until one that can be started with; since which decoding time.
+    pub waits: Option<i64>,
+    /// Those that wait are dropped likewise.
+    skips: Option<i64>,
+    /// Nothing to look at before.
+    asleep_until: i64,
+    /// Distance of packets, and when the next may go.
+    spread: i64,
+    next_at: i64,
+    /// The transport buffer is empty then; what a packet adds to it and what it holds, in ticks.
+    tb_empty_at: i64,
+    tb_packet: i64,
+    tb_size: i64,
+}
+
+impl Track {
+    /// Number `number` of its class, in a multiplex of `rate` bits a second.
+    pub fn new(class: Class, number: u16, pid: u16, rate: u64) -> Track {
+        let leak = match class {
+            // Its level is one that allows its rate: 1.2 x Rmax.
+            Class::Video => (rate * 4 / 5).max(RMAX_MIN_BPS) * 6 / 5,
+            Class::Audio | Class::Data => TB_SOUND_BPS,
+        };
+        let ticks = |bits: u64| (bits * SECOND as u64 / leak) as i64;
+        Track {
+            class,
+            number,
+            pid,
+            source_pid: None,
+            stream_type: 0,
+            descriptors: Vec::new(),
+            revision: 0,
+            counter: 0x0F,
+            source_counter: None,
+            units: VecDeque::new(),
+            last: None,
+            newest: None,
+            waits: None,
+            skips: None,
+            asleep_until: i64::MIN,
+            spread: SPREAD_MAX,
+            next_at: i64::MIN,
+            tb_empty_at: i64::MIN / 2,
+            tb_packet: ticks(PACKET_BYTES as u64 * 8) + 1,
+            tb_size: ticks(TB_BITS),
+        }
+    }
+
+    /// Sound before data before pictures: where not everything fits, pictures are what is missing.
+    pub fn rank(&self) -> u8 {
+        match self.class {
+            Class::Audio => 0,
+            Class::Data => 1,
+            Class::Video => 2,
+        }
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.units.capacity() * size_of::<Unit>() + self.descriptors.capacity()
+    }
+
+    /// The source begins anew: what has come in part stays only if some of it is sent. Units without a place go.
+    pub fn seam(&mut self, pool: &mut Pool) {
+        if let Some(unit) = self.units.back_mut().filter(|unit| unit.open) {
+            unit.open = false;
+            // One of unknown length ends where the source ended.
+            if unit.missing.is_some() && !unit.started {
+                pool.clear(&mut unit.packets);
+            }
+        }
+        while let Some(unit) = self.units.back_mut().filter(|unit| !unit.placed) {
+            pool.clear(&mut unit.packets);
+            self.units.pop_back();
+        }
+        (self.source_counter, self.last) = (None, None);
+        if self.class == Class::Video {
+            self.waits = Some(i64::MIN);
+        }
+    }
+
+    /// Drops everything: the track has ended, or is something else now.
+    pub fn flush(&mut self, pool: &mut Pool) {
+        for unit in &mut self.units {
+            pool.clear(&mut unit.packets);
+        }
+        self.units = VecDeque::new();
+        self.seam(pool);
+        self.asleep_until = i64::MIN;
+    }
+
+    /// Whether a picture that begins is to be left out, because those it is made from are.
+    pub fn must_wait(&mut self, key: bool, dts: i64) -> bool {
+        expired_or(&mut self.waits, key, dts)
+    }
+
+    /// Something new waits.
+    pub fn wake(&mut self) {
+        self.asleep_until = i64::MIN;
+    }
+
+    /// Decoding time of the next unit, if a packet of it may go at `now`. Drops what may not go any more. `packet` is how
+    /// long one takes.
+    pub fn ready(&mut self, now: i64, packet: i64, pool: &mut Pool, tally: &mut Tally) -> Option<i64> {
+        if now < self.asleep_until {
+            return None;
+        }
+        loop {
+            let unit = self.units.front_mut()?;
+            if unit.packets.is_empty() {
+                if unit.open {
+                    return None;
+                }
+                self.units.pop_front();
+                continue;
+            }
+            if !unit.placed {
+                return None;
+            }
+            if !unit.started {
+                let release = unit.release(self.class);
+                if now < release {
+                    self.asleep_until = release;
+                    return None;
+                }
+            }
+            let loss = if unit.started {
+                (now + packet > unit.dts).then_some(Loss::Cut)
+            } else {
+                let whole = unit.packets.len() as i64 * packet;
+                let full = now + whole + whole / 8 + FINISH > unit.dts;
+                if self.class == Class::Video && expired_or(&mut self.skips, unit.key, unit.dts) {
+                    Some(Loss::NoKey)
+                } else if now + LEAD_MIN > unit.dts || full {
+                    Some(if unit.in_time { Loss::Overload } else { Loss::Late })
+                } else {
+                    None
+                }
+            };
+            let Some(loss) = loss else { break };
+            let dts = unit.dts;
+            pool.clear(&mut unit.packets);
+            self.units.pop_front();
+            match loss {
+                Loss::Late => tally.units_late += 1,
+                Loss::Overload => tally.overload(now),
+                Loss::NoKey => tally.units_without_key += 1,
+                Loss::Cut => {
+                    tally.units_cut += 1;
+                    tally.overload(now);
+                }
+            }
+            if self.class == Class::Video && loss != Loss::NoKey {
+                self.skips = Some(dts);
+            }
+        }
+        let gate = self.gate();
+        if now < gate {
+            self.asleep_until = gate;
+            return None;
+        }
+        self.units.front().map(|unit| unit.dts)
+    }
+
+    /// A packet went at `now`.
+    pub fn sent(&mut self, now: i64) {
+        self.tb_empty_at = self.tb_empty_at.max(now) + self.tb_packet;
+        if self.class == Class::Video {
+            // One that was kept waiting does not push those behind it back.
+            self.next_at = self.next_at.max(now - self.spread) + self.spread;
+        }
+        if self.units.front().is_some_and(|unit| unit.packets.is_empty() && !unit.open) {
+            self.units.pop_front();
+        }
+        self.asleep_until =
+            if self.units.front().is_some_and(|unit| unit.started) { self.gate() } else { i64::MIN };
+    }
+
+    /// How pictures that wait are to be spread: slowly enough to last, fast enough for each to be in time.
+    pub fn pace(&mut self, now: i64, packet: i64) {
+        if self.class != Class::Video {
+            return;
+        }
+        let (mut packets, mut spread) = (0, SPREAD_MAX);
+        for unit in self.units.iter().filter(|unit| unit.placed && !unit.packets.is_empty()) {
+            packets += unit.packets.len() as i64;
+            spread = spread.min((unit.dts - SPREAD_TO - now) / packets);
+        }
+        // An eighth for what goes in between.
+        self.spread = (spread - spread / 8).max(packet);
+        self.next_at = self.next_at.min(now + self.spread);
+        self.wake();
+    }
+
+    /// When the transport buffer has room for a packet, and it is time for one.
+    fn gate(&self) -> i64 {
+        let room = self.tb_empty_at + self.tb_packet - self.tb_size;
+        if self.class == Class::Video { room.max(self.next_at) } else { room }
+    }
+}
+
+/// Whether a picture must be left out because one is waited for that can be started with. `waits`: since which decoding
+/// time; the lowest there is: since the next.
+fn expired_or(waits: &mut Option<i64>, key: bool, dts: i64) -> bool {
+    let Some(since) = waits else { return false };
+    if *since == i64::MIN {
+        *since = dts;
+    }
+    if key || dts.saturating_sub(*since) > KEY_WAIT {
+        *waits = None;
+    }
+    waits.is_some()
+}
