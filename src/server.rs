@@ -1,6 +1,7 @@
 //! Assembly: from a configuration to running cores, and from a signal to their end.
 
 pub mod gateway;
+mod headend;
 mod refusals;
 mod signals;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::shard::mailbox::{Command, Mailboxes};
 use crate::shard::runtime::{self, Engine, Start};
 use anyhow::Context;
 use gateway::{Gateway, Surroundings};
+use headend::Channels;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -89,7 +91,8 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
     let (engine, engine_text) = choose_engine(config.runtime.engine)?;
     let cpus = choose_cpus(config.runtime.cores.as_deref())?;
     let descriptors = runtime::raise_descriptor_limit();
-    let registry = Registry::new(&cpus);
+    let registry = Registry::with_channels(&cpus, headend::slots(&config));
+    let mut channels = Channels::open(&config, &registry)?;
     let shared = Arc::new(shared(&config, cpus.len(), descriptors, give_back)?);
     let listeners = listen(&config, cpus.len())?;
     let (rtmp, http) = (listeners.rtmp, listeners.http);
@@ -138,9 +141,10 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
             let _gone = ended.send((id, result));
         })?;
     }
-    drop(ended);
+    channels.start(cpus.len() as CoreId, &config, engine, shared.clone(), &registry, ended)?;
     let app = config.app(crate::demo::APP);
     let mut warnings = config.warnings();
+    warnings.extend(channels.warnings());
     let (configured, possible) = (config.limits.connections_per_core, shared.limits.connections);
     if possible < configured {
         warnings.push(format!(
@@ -148,6 +152,7 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
              have {descriptors} file descriptors; raise that (ulimit -Hn, LimitNOFILE=)"
         ));
     }
+    let abouts: Vec<_> = registry.channels.iter().map(|slot| slot.about.clone()).collect();
     let banner = Banner {
         version: env!("CARGO_PKG_VERSION"),
         engine: &engine_text,
@@ -157,6 +162,7 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
         admin: control.admin(),
         publish_key: app.publish_key.is_some(),
         play_token: app.play_token.is_some(),
+        channels: &abouts,
         warnings: &warnings,
     };
     let mut greeting = banner.to_string();
@@ -172,7 +178,11 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
 
     let listening = || ready.store(true, Ordering::Release);
     let reload = || reload(&options, &config, &surroundings);
-    let failed = signals::wait(&core_ends, listening, reload, give_back)?;
+    let beat = || {
+        give_back();
+        channels.look();
+    };
+    let failed = signals::wait(&core_ends, listening, reload, beat)?;
     tracing::info!("stopping");
     ready.store(false, Ordering::Release);
     if let Some(demo) = demo {
@@ -184,7 +194,7 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
         shared.bells.ring(core);
     }
     let deadline = Instant::now() + STOP_WAIT;
-    let mut left = cpus.len() - usize::from(failed.is_some());
+    let mut left = usize::from(shared.mailboxes.cores()) - usize::from(failed.is_some());
     while left > 0 {
         match core_ends.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok((_, Ok(()))) => left -= 1,
@@ -255,11 +265,13 @@ fn shared(config: &Config, cores: usize, descriptors: u64, give_back: fn()) -> a
         Flush::Video => Mode::Video,
         Flush::Interval => Mode::Interval { phases: fanout.phases },
     };
+    // The pacer stands behind the cores.
+    let posts = cores + usize::from(headend::has_pacer(config));
     Ok(Shared {
         give_back,
         directory: Directory::new(limits.streams as usize),
-        bells: Bells::new(cores).context("cannot make eventfds")?,
-        mailboxes: Mailboxes::new(cores),
+        bells: Bells::new(posts).context("cannot make eventfds")?,
+        mailboxes: Mailboxes::new(posts),
         limits: Limits {
             connections: per_core,
             lag_max: ms(fanout.max_lag_ms),

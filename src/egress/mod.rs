@@ -6,6 +6,7 @@
 pub mod http_flv;
 pub mod http_live;
 pub mod http_ts;
+pub mod multicast;
 pub mod rtmp;
 
 use crate::edge::auth::{Gate, parameter};

@@ -1,7 +1,12 @@
 //! What is printed when the process is ready: where to publish, where to watch, what to be careful with.
 
+use super::ChannelAbout;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// Channels that are listed; more are counted.
+const CHANNELS_LISTED: usize = 12;
 
 /// What the banner says. `to_string` renders it, many lines, with a final newline.
 #[derive(Clone, Debug)]
@@ -22,6 +27,8 @@ pub struct Banner<'a> {
     pub publish_key: bool,
     /// Whether playing from the app `live` needs a token.
     pub play_token: bool,
+    /// Channels that are sent.
+    pub channels: &'a [Arc<ChannelAbout>],
     /// What to be careful with, one sentence each.
     pub warnings: &'a [String],
 }
@@ -66,6 +73,16 @@ impl std::fmt::Display for Banner<'_> {
         writeln!(f, "  page     {http}/")?;
         let admin = base_url("http", self.admin);
         writeln!(f, "  admin    {admin}/metrics  /livez  /readyz  /api/v1/streams\n")?;
+        for channel in self.channels.iter().take(CHANNELS_LISTED) {
+            let mbit = channel.bitrate_bps as f64 / 1e6;
+            let ChannelAbout { name, source, to, .. } = &**channel;
+            writeln!(f, "  channel  {name}: {source} at {mbit} Mbit/s to {}", to.join(" "))?;
+        }
+        match self.channels.len() {
+            0 => {}
+            all if all > CHANNELS_LISTED => writeln!(f, "           and {} more\n", all - CHANNELS_LISTED)?,
+            _ => writeln!(f)?,
+        }
         writeln!(f, "  {}", ffmpeg_line(&format!("{rtmp}/live/test{key}")))?;
         for (at, warning) in self.warnings.iter().enumerate() {
             let gap = if at == 0 { "\n" } else { "" };
@@ -95,6 +112,9 @@ mod tests {
     fn says_where_and_what_to_mind() {
         let warnings = ["anyone may publish".to_owned()];
         let at = |text: &str| text.parse().unwrap();
+        let to = vec!["udp://eth1@239.255.1.1:5000".to_owned()];
+        let (name, source) = ("one".to_owned(), "live/one".to_owned());
+        let channels = [Arc::new(ChannelAbout { name, source, to, bitrate_bps: 3_500_000 })];
         let banner = Banner {
             version: "1.2.3",
             engine: "io_uring",
@@ -104,6 +124,7 @@ mod tests {
             admin: at("127.0.0.1:1985"),
             publish_key: true,
             play_token: false,
+            channels: &channels,
             warnings: &warnings,
         };
         let text = banner.to_string();
@@ -113,6 +134,7 @@ mod tests {
             "http://localhost:8080/live/STREAM.flv    or STREAM.ts\n",
             "http://localhost:8080/\n",
             "http://127.0.0.1:1985/metrics",
+            "channel  one: live/one at 3.5 Mbit/s to udp://eth1@239.255.1.1:5000\n",
             "warning: anyone may publish",
             "\"rtmp://localhost/live/test?token=KEY\"",
         ] {

@@ -40,6 +40,8 @@ pub struct ChannelMetrics {
     pub units_dropped: Counter,
     /// Times that this began.
     pub overflows: Counter,
+    /// Access units left out because they came too late, or out of the source's time.
+    pub units_late: Counter,
     /// The source's [`SourceState`], by its index.
     pub source_state: Gauge,
     /// Milliseconds without anything of the source.
@@ -240,6 +242,11 @@ fn source(page: &mut Families, channels: &[ChannelSlot]) {
         "headgate_channel_units_dropped_total",
         "Access units left out for that.",
         each(channels, |m| m.units_dropped.get() as f64),
+    );
+    page.counters(
+        "headgate_channel_units_late_total",
+        "Access units left out because they came too late, or out of the source's time.",
+        each(channels, |m| m.units_late.get() as f64),
     );
 }
 

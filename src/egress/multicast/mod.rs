@@ -7,36 +7,38 @@
 //!
 //! [`Output`] is what the pacer ([`crate::shard::pacer`]) runs; [`outlet`] opens sockets, `source` and `alarm` tell
 //! operators, `judge` holds what leaves to TR 101 290.
+//!
+//! **A stall of more than a second stops the channel's clock**: what was due meanwhile is left out, and the multiplex goes
+//! on where it was, as if no time had passed. Receivers see a gap and no jump of the clock, which runs late from then on.
 
 mod alarm;
 mod judge;
 mod outlet;
+mod rtp;
 mod source;
 
 pub use judge::indicators;
 pub use outlet::{Links, OutletError};
 
+use crate::config::headend::TRACK_PIDS;
 use crate::config::{Channel as Configured, Headend, Transport};
 use crate::fanout::directory::StreamName;
 use crate::media::Mono;
-use crate::mux::{Mux, Service};
+use crate::mux::{DATAGRAM_BYTES as PAYLOAD_BYTES, Mux, Service, Tally};
 use crate::observe::{ChannelAbout, ChannelSlot};
 use crate::shard::pacer::{Channel, Heard, Outlet, SLOT_BYTES, Stalled, To, Tray};
-use crate::wire::ts::PACKET_BYTES;
 use alarm::Failures;
 use judge::Judge;
+use rtp::{Headers, RTP_BYTES};
 use source::Source;
 use std::time::Duration;
 
-/// Packets of a datagram: what fits into an Ethernet frame, and what every receiver expects.
-const PACKETS: usize = 7;
-/// Their bytes.
-const PAYLOAD_BYTES: usize = PACKETS * PACKET_BYTES;
-/// Bytes of an RTP header without extras (RFC 3550 section 5.1).
-const RTP_BYTES: usize = 12;
 /// A datagram with RTP.
 const DATAGRAM_BYTES: usize = RTP_BYTES + PAYLOAD_BYTES;
 const _: () = assert!(DATAGRAM_BYTES <= SLOT_BYTES);
+
+/// How often counts of the multiplex and of the judge are taken.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// What lists say of a configured channel.
 pub fn about(channel: &Configured) -> ChannelAbout {
@@ -48,19 +50,212 @@ pub fn about(channel: &Configured) -> ChannelAbout {
     }
 }
 
+/// Where PIDs of tracks that are neither pictures nor sound may begin; one of them is free.
+const DATA_PIDS: [u16; 4] = [0x0300, 0x0400, 0x0500, 0x0600];
+
+/// The multiplex of a configured channel.
+fn service(channel: &Configured, shared: &Headend) -> Service {
+    let firsts = [Some(channel.pmt_pid), Some(channel.video_pid), Some(channel.audio_pid), channel.pcr_pid];
+    let free = |pid: &u16| firsts.into_iter().flatten().all(|first| first.abs_diff(*pid) >= TRACK_PIDS);
+    let data_pid = DATA_PIDS.into_iter().find(free).unwrap_or(Service::default().data_pid);
+    Service {
+        rate_bps: channel.bitrate_bps,
+        stream_id: channel.stream_id,
+        network_id: shared.network_id,
+        service_id: channel.service_id,
+        name: channel.service_name.clone(),
+        provider: channel.provider.clone(),
+        network_name: shared.provider.clone(),
+        pmt_pid: channel.pmt_pid,
+        video_pid: channel.video_pid,
+        audio_pid: channel.audio_pid,
+        data_pid,
+        pcr_pid: channel.pcr_pid,
+        languages: channel.languages.clone(),
+        nit: channel.nit,
+        time: channel.tdt,
+        ..Service::default()
+    }
+}
+
 /// See the module's description.
 pub struct Output {
     source_name: StreamName,
-    service: Service,
     mux: Mux,
-    datagram_ns: u64,
-    /// Who gets each datagram of the transport stream.
+    /// What the multiplex's time is behind the clock: the stalls that were left out.
+    behind: Duration,
+    rtp: Headers,
+    /// Who gets each datagram.
     to: Vec<To>,
-    datagram: [u8; DATAGRAM_BYTES],
+    datagram: Box<[u8; DATAGRAM_BYTES]>,
     slot: ChannelSlot,
     source: Source,
     failures: Failures,
     judge: Judge,
-    /// Nulls and packets at the last second, and when that was.
-    counted: (u64, u64, Mono),
+    /// Counts at the last second, and when that was.
+    counted: (Tally, Mono),
+    overloaded: bool,
+}
+
+impl Output {
+    /// The channel that `channel` describes, with its sockets; `seed` is any number that other senders do not have.
+    ///
+    /// # Errors
+    /// A destination cannot be sent to, or the multiplex cannot be made.
+    pub fn new(
+        channel: &Configured,
+        shared: &Headend,
+        slot: ChannelSlot,
+        seed: u64,
+        links: &mut Links,
+    ) -> Result<(Output, Vec<Outlet>), OutletError> {
+        let service = service(channel, shared);
+        if let Some(problem) = service.problem() {
+            return Err(OutletError::of_channel(channel, problem));
+        }
+        let (mut to, mut outlets) = (Vec::with_capacity(channel.to.len()), Vec::with_capacity(channel.to.len()));
+        for (at, destination) in channel.to.iter().enumerate() {
+            if destination.fec.is_some() || destination.sap.is_some() {
+                return Err(OutletError::of_channel(channel, "FEC and announcements are not there yet"));
+            }
+            let skip = if destination.transport == Transport::Rtp { 0 } else { RTP_BYTES as u16 };
+            to.push(To { address: at as u32, skip });
+            let socket = links.open(&channel.name, destination)?;
+            outlets.push(Outlet { socket, addresses: vec![destination.address] });
+        }
+        let (app, stream) = channel.source.rsplit_once('/').unwrap_or(("", &channel.source));
+        let output = Output {
+            source_name: StreamName::new(app, stream),
+            mux: Mux::new(service, Mono::ZERO),
+            behind: Duration::ZERO,
+            rtp: Headers::new(seed),
+            to,
+            datagram: Box::new([0; DATAGRAM_BYTES]),
+            slot,
+            source: Source::new(Mono::ZERO),
+            failures: Failures::default(),
+            judge: Judge::new(),
+            counted: (Tally::default(), Mono::ZERO),
+            overloaded: false,
+        };
+        Ok((output, outlets))
+    }
+
+    /// The multiplex's time.
+    fn time(&self, now: Mono) -> Mono {
+        Mono::from_micros(now.as_micros().saturating_sub(self.behind.as_micros() as u64))
+    }
+
+    /// What the multiplex has counted since the last second.
+    fn count(&mut self, now: Mono) {
+        let (tally, metrics) = (self.mux.tally(), &self.slot.metrics);
+        let before = std::mem::replace(&mut self.counted, (tally.clone(), now)).0;
+        let packets = tally.packets - before.packets;
+        if packets > 0 {
+            metrics.nulls.set((tally.nulls - before.nulls) as f64 / packets as f64);
+        }
+        let dropped = tally.units_overload - before.units_overload;
+        metrics.units_dropped.add(dropped);
+        metrics.units_late.add(tally.units_late - before.units_late);
+        let overloaded = self.mux.alarms(self.time(now)).overload;
+        let channel = self.slot.about.name.as_str();
+        match (std::mem::replace(&mut self.overloaded, overloaded), overloaded) {
+            (false, true) => {
+                metrics.overflows.inc();
+                tracing::warn!(channel, units = dropped, "channel's source is faster than its rate; units are left out");
+            }
+            (true, false) => tracing::info!(channel, "channel's rate suffices again"),
+            _ => {}
+        }
+    }
+}
+
+impl Channel for Output {
+    fn source(&self) -> &StreamName {
+        &self.source_name
+    }
+
+    fn datagram_ns(&self) -> u64 {
+        PAYLOAD_BYTES as u64 * 8 * 1_000_000_000 / self.mux.service().rate_bps.max(1)
+    }
+
+    fn begin(&mut self, at: Mono) {
+        self.mux = Mux::new(self.mux.service().clone(), at);
+        self.source = Source::new(at);
+        self.counted.1 = at;
+    }
+
+    fn feed(&mut self, now: Mono, packets: &[u8]) {
+        self.source.fed(now);
+        self.mux.feed(self.time(now), packets);
+    }
+
+    fn seam(&mut self, now: Mono) {
+        self.slot.metrics.seams.inc();
+        self.mux.seam(self.time(now));
+    }
+
+    fn heard(&mut self, _now: Mono, heard: Heard) {
+        if heard == Heard::Skipped {
+            self.slot.metrics.lag_skips.inc();
+        }
+        self.source.heard(heard);
+    }
+
+    fn due(&self, now: Mono) -> u64 {
+        self.mux.position(self.time(now)).saturating_sub(self.mux.written())
+    }
+
+    fn write(&mut self, now: Mono, tray: &mut Tray<'_>) {
+        let header = self.rtp.next(self.mux.clock());
+        let Some((head, body)) = self.datagram.split_first_chunk_mut::<RTP_BYTES>() else { return };
+        let Ok(body) = <&mut [u8; PAYLOAD_BYTES]>::try_from(body) else { return };
+        *head = header;
+        self.mux.write(body, tray.utc_s());
+        self.judge.datagram(now, body);
+        self.slot.metrics.datagrams.inc();
+        tray.send(&*self.datagram, &self.to);
+    }
+
+    fn jump(&mut self, now: Mono) {
+        // The next datagram is due now.
+        self.behind = now.since(self.mux.due(self.mux.written()));
+    }
+
+    fn stalled(&mut self, _now: Mono, stalled: Stalled) {
+        let (metrics, channel) = (&self.slot.metrics, self.slot.about.name.as_str());
+        match stalled {
+            Stalled::CatchesUp => metrics.catch_ups.inc(),
+            Stalled::Jumped { datagrams } => {
+                metrics.jumps.inc();
+                metrics.jumped_datagrams.add(datagrams);
+                tracing::warn!(channel, datagrams, "channel was held up for more than a second; what was due is left out");
+            }
+        }
+    }
+
+    fn sent(&mut self, _address: u32, result: Result<u32, i32>) {
+        match result {
+            Ok(bytes) => {
+                self.slot.metrics.sent_datagrams.inc();
+                self.slot.metrics.sent_bytes.add(bytes.into());
+            }
+            Err(number) => self.failures.count(number, &self.slot.metrics),
+        }
+    }
+
+    fn watch(&mut self, now: Mono) {
+        let ChannelSlot { about, metrics, .. } = &self.slot;
+        self.source.watch(now, &about.name, &about.source, metrics);
+        self.failures.watch(now, &about.name);
+        if now.since(self.counted.1) >= COUNT_EVERY {
+            self.count(now);
+            self.judge.watch(now, &self.slot);
+        }
+    }
+
+    fn end(&mut self) {
+        let channel = self.slot.about.name.as_str();
+        tracing::info!(channel, datagrams = self.mux.written(), "channel ends");
+    }
 }

@@ -1,6 +1,6 @@
 //! The sockets that channels send by: what a destination asks for, laid on a socket, and held to it when links change.
 
-use crate::config::Destination;
+use crate::config::{Channel, Destination};
 use crate::shard::interfaces::{Interface, find, list};
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -16,6 +16,18 @@ pub struct OutletError {
     to: String,
     message: String,
     hint: String,
+}
+
+impl OutletError {
+    /// Something that no destination of the channel is to blame for.
+    pub(super) fn of_channel(channel: &Channel, message: &str) -> OutletError {
+        OutletError {
+            channel: channel.name.clone(),
+            to: "any destination".to_owned(),
+            message: message.to_owned(),
+            hint: "see [[channel]] in docs/headend.md".to_owned(),
+        }
+    }
 }
 
 /// What a socket is to send like.
