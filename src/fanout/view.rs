@@ -415,7 +415,8 @@ mod tests {
         let (mut out, mut sends) = (Vec::new(), 0);
         while let Step::Send(run) = view.step(*cursor, LAG) {
             let whole = view.bytes(&run).unwrap();
-            let entries: Vec<u8> = view.entries(*cursor, &run).flat_map(|(_, bytes)| bytes.to_vec()).collect();
+            let entries: Vec<u8> =
+                view.entries(*cursor, &run).flat_map(|(_, bytes)| bytes.to_vec()).collect();
             assert!(entries == whole);
             out.extend_from_slice(whole);
             *cursor = Cursor { pos: run.next, offset: run.to };

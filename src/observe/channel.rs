@@ -160,7 +160,9 @@ fn flow(page: &mut Families, channels: &[ChannelSlot]) {
     page.gauges(
         "headgate_channel_bitrate_bps",
         "Configured rate of the channel's transport stream in bits a second.",
-        channels.iter().map(|slot| (vec![("channel", slot.about.name.as_str())], slot.about.bitrate_bps as f64)),
+        channels
+            .iter()
+            .map(|slot| (vec![("channel", slot.about.name.as_str())], slot.about.bitrate_bps as f64)),
     );
     page.counters(
         "headgate_channel_datagrams_total",

@@ -31,8 +31,8 @@ pub use core::CoreMetrics;
 pub use door::DoorMetrics;
 pub use histogram::{CoreHistograms, SharedHistograms};
 pub use labels::{
-    CopyStage, DisconnectReason, DropReason, FrameKind, PerProtocol, PerShedCause, Protocol, RefuseReason,
-    SendError, ShedCause, SourceState, Stage,
+    CopyStage, DisconnectReason, DropReason, FrameKind, PerProtocol, PerSendError, PerShedCause, Protocol,
+    RefuseReason, SendError, ShedCause, SourceState, Stage,
 };
 pub use lag::LoopLag;
 pub use memory::MemoryBound;

@@ -80,7 +80,14 @@ impl Channels {
         if channels.is_empty() {
             return Ok(());
         }
-        let start = Start { id, cpu: config.headend.core, engine, shared, channels, observed: registry.pacer.clone() };
+        let start = Start {
+            id,
+            cpu: config.headend.core,
+            engine,
+            shared,
+            channels,
+            observed: registry.pacer.clone(),
+        };
         std::thread::Builder::new().name("pacer".to_owned()).spawn(move || {
             // The main thread may have stopped waiting.
             let _gone = ended.send((id, start.run()));

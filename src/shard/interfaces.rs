@@ -63,7 +63,8 @@ impl Interface {
 pub fn find<'a>(interfaces: &'a [Interface], text: &str) -> Option<&'a Interface> {
     let named = interfaces.iter().find(|interface| interface.name == text);
     let address: Option<IpAddr> = text.parse().ok();
-    named.or_else(|| interfaces.iter().find(|i| address.is_some_and(|address| i.addresses.contains(&address))))
+    named
+        .or_else(|| interfaces.iter().find(|i| address.is_some_and(|address| i.addresses.contains(&address))))
 }
 
 /// All interfaces as of now, by number.

@@ -237,7 +237,8 @@ impl<B: Backend, A: App> Core<B, A> {
             return bytes.clone();
         }
         let newest: &ConfigSet = reader.newest.as_deref().unwrap_or(&join.config);
-        let bytes = self.app.preface(Preface { name: &reader.log.name, key: reader.log.key, join, newest, start });
+        let bytes =
+            self.app.preface(Preface { name: &reader.log.name, key: reader.log.key, join, newest, start });
         *place = Some((join.pos, bytes.clone()));
         bytes
     }

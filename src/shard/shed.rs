@@ -62,7 +62,9 @@ impl<B: Backend, A: App> Core<B, A> {
             if !slack && !self.shedding.anyone {
                 continue;
             }
-            let Some(view) = self.readers.get(at).and_then(|reader| reader.log.view.as_ref()) else { continue };
+            let Some(view) = self.readers.get(at).and_then(|reader| reader.log.view.as_ref()) else {
+                continue;
+            };
             let lag_us = if slack { view.lag_us(cursor) } else { 0 };
             if lag_us > behind_us || self.shedding.anyone {
                 slow.push((lag_us, key));

@@ -87,7 +87,9 @@ impl<B: Backend, A: App> Core<B, A> {
             }
             let (at, cursor) = (slot.hot.reader, slot.hot.cursor);
             let (paused, resume) = (slot.hot.is(hot::PAUSED), slot.hot.is(hot::RESUME));
-            let Some(view) = self.readers.get(at).and_then(|r| r.log.view.as_mut()) else { return Did::Nothing };
+            let Some(view) = self.readers.get(at).and_then(|r| r.log.view.as_mut()) else {
+                return Did::Nothing;
+            };
             if paused {
                 return if view.ended() { self.end_subscription(now, key) } else { Did::Nothing };
             }

@@ -29,9 +29,12 @@ pub(super) fn reason(number: i32) -> SendError {
     match number {
         libc::EAGAIN => SendError::Full,
         libc::ENOBUFS | libc::ENOMEM => SendError::NoBuffers,
-        libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::ENODEV | libc::EADDRNOTAVAIL | libc::ENXIO => {
-            SendError::Unreachable
-        }
+        libc::ENETUNREACH
+        | libc::EHOSTUNREACH
+        | libc::ENETDOWN
+        | libc::ENODEV
+        | libc::EADDRNOTAVAIL
+        | libc::ENXIO => SendError::Unreachable,
         libc::EPERM | libc::EACCES => SendError::Forbidden,
         libc::EMSGSIZE => SendError::TooLarge,
         _ => SendError::Other,
@@ -79,7 +82,8 @@ mod tests {
     #[test]
     fn every_failure_is_counted() {
         let (metrics, mut failures) = (ChannelMetrics::default(), Failures::default());
-        for number in [libc::EAGAIN, libc::ENOBUFS, libc::ENETUNREACH, libc::EPERM, libc::EMSGSIZE, libc::EIO] {
+        for number in [libc::EAGAIN, libc::ENOBUFS, libc::ENETUNREACH, libc::EPERM, libc::EMSGSIZE, libc::EIO]
+        {
             failures.count(number, &metrics);
         }
         assert!(metrics.send_errors.iter().all(|(_, count)| count.get() == 1));

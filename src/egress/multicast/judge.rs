@@ -46,7 +46,14 @@ impl Judge {
                 self.told_at = Some(now);
                 let (channel, pid) = (slot.about.name.as_str(), tally.last.and_then(|last| last.pid));
                 let what = indicator.name();
-                tracing::warn!(channel, indicator = name, what, pid, times = new, "channel's output is not in order");
+                tracing::warn!(
+                    channel,
+                    indicator = name,
+                    what,
+                    pid,
+                    times = new,
+                    "channel's output is not in order"
+                );
             }
         }
     }

@@ -113,7 +113,8 @@ impl Output {
         if let Some(problem) = service.problem() {
             return Err(OutletError::of_channel(channel, problem));
         }
-        let (mut to, mut outlets) = (Vec::with_capacity(channel.to.len()), Vec::with_capacity(channel.to.len()));
+        let (mut to, mut outlets) =
+            (Vec::with_capacity(channel.to.len()), Vec::with_capacity(channel.to.len()));
         for (at, destination) in channel.to.iter().enumerate() {
             if destination.fec.is_some() || destination.sap.is_some() {
                 return Err(OutletError::of_channel(channel, "FEC and announcements are not there yet"));
@@ -162,7 +163,11 @@ impl Output {
         match (std::mem::replace(&mut self.overloaded, overloaded), overloaded) {
             (false, true) => {
                 metrics.overflows.inc();
-                tracing::warn!(channel, units = dropped, "channel's source is faster than its rate; units are left out");
+                tracing::warn!(
+                    channel,
+                    units = dropped,
+                    "channel's source is faster than its rate; units are left out"
+                );
             }
             (true, false) => tracing::info!(channel, "channel's rate suffices again"),
             _ => {}
@@ -229,7 +234,11 @@ impl Channel for Output {
             Stalled::Jumped { datagrams } => {
                 metrics.jumps.inc();
                 metrics.jumped_datagrams.add(datagrams);
-                tracing::warn!(channel, datagrams, "channel was held up for more than a second; what was due is left out");
+                tracing::warn!(
+                    channel,
+                    datagrams,
+                    "channel was held up for more than a second; what was due is left out"
+                );
             }
         }
     }

@@ -61,7 +61,8 @@ impl<'a> Manner<'a> {
         let socket = Socket::new(Domain::for_address(self.address), Type::DGRAM, Some(Protocol::UDP))
             .map_err(|error| (error, "the process may be out of file descriptors: raise ulimit -n"))?;
         let socket: OwnedFd = socket.into();
-        self.prepare(&socket, interface).map_err(|error| (error, "the kernel refuses an option of the socket"))?;
+        self.prepare(&socket, interface)
+            .map_err(|error| (error, "the kernel refuses an option of the socket"))?;
         if let Some(own) = self.own_address() {
             let bound = rustix::net::bind(&socket, &SocketAddr::new(own, 0));
             bound.map_err(|error| (error.into(), "the source must be an address of this machine"))?;
@@ -165,7 +166,8 @@ impl Links {
             let hint = "choose an interface with MULTICAST (ip link show)".to_owned();
             return Err(fail(format!("interface `{}` takes no groups", interface.name), hint));
         }
-        let socket = manner.open(interface).map_err(|(error, hint)| fail(error.to_string(), hint.to_owned()))?;
+        let socket =
+            manner.open(interface).map_err(|(error, hint)| fail(error.to_string(), hint.to_owned()))?;
         if let Some(interface) = interface {
             let copy = socket.try_clone().map_err(|error| {
                 fail(error.to_string(), "the process may be out of file descriptors".to_owned())
@@ -187,7 +189,9 @@ impl Links {
         names.sort_unstable();
         names.dedup();
         let state = |name: &&str| match find(&self.known, name) {
-            Some(interface) if !interface.is_up() => Some(format!("interface `{name}` is down (ip link set {name} up)")),
+            Some(interface) if !interface.is_up() => {
+                Some(format!("interface `{name}` is down (ip link set {name} up)"))
+            }
             Some(interface) if !interface.has_carrier() => Some(format!("interface `{name}` has no link")),
             _ => None,
         };
@@ -217,7 +221,9 @@ impl Links {
             {
                 match set_interface(&held.socket, held.v4, interface.index) {
                     Ok(()) => held.index = interface.index,
-                    Err(error) => tracing::debug!(interface = held.interface, %error, "cannot send on the new interface"),
+                    Err(error) => {
+                        tracing::debug!(interface = held.interface, %error, "cannot send on the new interface")
+                    }
                 }
             }
             if told.contains(&held.interface.as_str()) {
@@ -225,8 +231,12 @@ impl Links {
             }
             told.push(&held.interface);
             match (works(&before, &held.interface), works(&self.known, &held.interface)) {
-                (true, false) => tracing::warn!(interface = held.interface, "link lost; channels cannot be sent on it"),
-                (false, true) => tracing::info!(interface = held.interface, "link is there; channels are sent on it"),
+                (true, false) => {
+                    tracing::warn!(interface = held.interface, "link lost; channels cannot be sent on it")
+                }
+                (false, true) => {
+                    tracing::info!(interface = held.interface, "link is there; channels are sent on it")
+                }
                 _ => {}
             }
         }

@@ -50,7 +50,13 @@ impl Source {
     }
 
     /// Looks what has become of it: counts, and tells of changes.
-    pub fn watch(&mut self, now: Mono, channel: &str, source: impl std::fmt::Display, metrics: &ChannelMetrics) {
+    pub fn watch(
+        &mut self,
+        now: Mono,
+        channel: &str,
+        source: impl std::fmt::Display,
+        metrics: &ChannelMetrics,
+    ) {
         let brings = self.fed_at.is_some_and(|at| now.since(at) < SILENCE);
         let state = if brings { SourceState::OnAir } else { self.otherwise };
         let was = std::mem::replace(&mut self.state, state);

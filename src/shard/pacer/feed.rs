@@ -55,7 +55,9 @@ pub(super) fn sources<'a>(channels: impl Iterator<Item = &'a StreamName>) -> Vec
 impl<C: Channel> Pacer<C> {
     /// Looks for the stream of source `at` and asks its home for the log.
     pub(super) fn seek(&mut self, now: Mono, at: usize) {
-        let Some(source) = self.sources.get_mut(at).filter(|source| source.following.is_none()) else { return };
+        let Some(source) = self.sources.get_mut(at).filter(|source| source.following.is_none()) else {
+            return;
+        };
         source.ask_at = Mono::NEVER;
         let Some(following) = Following::find(&self.shared.directory, &source.name, KEY) else {
             return self.tell_channels(now, at, Heard::NoStream);
@@ -161,7 +163,9 @@ impl<C: Channel> Pacer<C> {
     fn look(&mut self, now: Mono, at: usize) {
         let lag_max_us = self.shared.limits.lag_max.as_micros() as u64;
         let Some(source) = self.sources.get_mut(at) else { return };
-        let Some(view) = source.following.as_mut().and_then(|following| following.view.as_mut()) else { return };
+        let Some(view) = source.following.as_mut().and_then(|following| following.view.as_mut()) else {
+            return;
+        };
         view.refresh();
         for reader in &mut source.readers {
             let Some(lane) = self.lanes.get_mut(reader.channel) else { continue };

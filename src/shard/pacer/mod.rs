@@ -17,7 +17,7 @@ mod pace;
 mod thread;
 mod wire;
 
-pub use thread::{Pacer, Start};
+pub use thread::Start;
 pub use wire::SLOT_BYTES;
 
 use crate::fanout::directory::StreamName;

@@ -54,7 +54,8 @@ impl Pace {
     pub fn step(&mut self, now: Mono, due: u64) -> Step {
         let passed_ns = now.micros_since(self.at).saturating_mul(1000);
         self.at = self.at.max(now);
-        self.credit_ns = passed_ns.saturating_mul(CATCH_UP).saturating_add(self.credit_ns).min(self.credit_max());
+        self.credit_ns =
+            passed_ns.saturating_mul(CATCH_UP).saturating_add(self.credit_ns).min(self.credit_max());
         if due.saturating_mul(self.datagram_ns) > LATE_NS_MAX {
             self.behind = false;
             return Step::Jump;
@@ -117,7 +118,8 @@ mod tests {
                     assert!(sum <= 2 * rate + BURST + 1, "{bitrate_bps} {stall_ms}: {sum} in 50 ms");
                 }
                 // Caught up after as long again, and a little.
-                let all: u64 = left.iter().filter(|(ms, _)| *ms <= 500 + 2 * stall_ms + 20).map(|(_, n)| n).sum();
+                let all: u64 =
+                    left.iter().filter(|(ms, _)| *ms <= 500 + 2 * stall_ms + 20).map(|(_, n)| n).sum();
                 let due = (500 + 2 * stall_ms + 20) * 1_000_000 / datagram_ns(bitrate_bps);
                 assert!(all.abs_diff(due) <= 1, "{bitrate_bps} {stall_ms}: {all} of {due}");
             }

@@ -7,7 +7,7 @@ use super::{Channel, Outlet, Stalled, TICK, Tray, WATCH};
 use crate::fanout::log::LogId;
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
-use crate::observe::{PacerTimes, PacerSlot};
+use crate::observe::{PacerSlot, PacerTimes};
 use crate::shard::core::Shared;
 use crate::shard::outbox::Outbox;
 use crate::shard::runtime::{Engine, pin};
@@ -73,7 +73,7 @@ impl<C: Channel> Start<C> {
 }
 
 /// See the module's description.
-pub struct Pacer<C> {
+pub(super) struct Pacer<C> {
     pub(super) id: CoreId,
     pub(super) shared: Arc<Shared>,
     pub(super) wire: Box<dyn Wire>,
@@ -152,7 +152,8 @@ impl<C: Channel> Pacer<C> {
         self.times.record_lateness_us(now.micros_since(self.tick_at));
         self.observed.ticks.inc();
         while let Some(sent) = self.wire.next() {
-            let Some(lane) = self.owners.get(sent.target as usize).and_then(|at| self.lanes.get_mut(*at as usize))
+            let Some(lane) =
+                self.owners.get(sent.target as usize).and_then(|at| self.lanes.get_mut(*at as usize))
             else {
                 continue;
             };

@@ -79,8 +79,9 @@ impl Plain {
         let addresses: [&SocketAddrAny; RUN] = std::array::from_fn(|n| self.address(at(n).target));
         let bytes: [[IoSlice<'_>; 1]; RUN] =
             std::array::from_fn(|n| [IoSlice::new(self.slots.get(at(n).slot, at(n).skip))]);
-        let mut controls: [SendAncillaryBuffer<'_, '_, '_>; RUN] = std::array::from_fn(|_| Default::default());
-        let mut n = 0..;
+        let mut controls: [SendAncillaryBuffer<'_, '_, '_>; RUN] =
+            std::array::from_fn(|_| Default::default());
+        let mut n = 0usize..;
         let mut messages = controls.each_mut().map(|control| {
             let n = n.next().unwrap_or(0);
             MMsgHdr::new_with_addr(addresses[n], &bytes[n], control)

@@ -12,7 +12,8 @@ use std::time::Duration;
 fn pair() -> ([UdpSocket; 2], Vec<OwnedFd>, Vec<Target>) {
     let receivers = [0, 1].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let to = |receiver: &UdpSocket| Target { socket: 0, address: SockAddr::from(receiver.local_addr().unwrap()) };
+    let to =
+        |receiver: &UdpSocket| Target { socket: 0, address: SockAddr::from(receiver.local_addr().unwrap()) };
     let targets = receivers.iter().map(to).collect();
     (receivers, vec![sender.into()], targets)
 }
