@@ -10,6 +10,8 @@
 //!
 //! **A stall of more than a second stops the channel's clock**: what was due meanwhile is left out, and the multiplex goes
 //! on where it was, as if no time had passed. Receivers see a gap and no jump of the clock, which runs late from then on.
+//!
+//! Not here: FEC and announcements. A channel that asks for them is refused at start.
 
 mod alarm;
 mod judge;
