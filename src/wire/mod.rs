@@ -8,6 +8,7 @@ pub mod amf3;
 pub mod av1;
 pub mod bits;
 pub mod capture;
+pub mod fec;
 pub mod flac;
 pub mod flv;
 pub mod h264;
