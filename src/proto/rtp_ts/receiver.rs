@@ -9,7 +9,7 @@
 //!
 //! SMPTE ST 2022-7 needs nothing more: the paths carry equal packets, and the first of each number is taken.
 
-use super::repairs::{KEPT_MAX, Repairs};
+use super::repairs::{HISTORY, KEPT_MAX, Repairs};
 use super::tally::Tally;
 use super::window::{BUFFER_BYTES, Slot, State, Window};
 use crate::media::Mono;
@@ -19,13 +19,13 @@ use std::time::Duration;
 
 /// Paths that are merged.
 pub const LEGS: usize = 2;
-/// Numbers that are remembered: 700 ms at 20 Mbit/s, two matrices of the largest size and more. A power of two.
-const WINDOW: usize = 2048;
+/// Numbers that are remembered; a gap is waited for while it lies in the newer half, a second at 20 Mbit/s. A power of two.
+const WINDOW: usize = 4096;
 /// The same where paths may be half a second apart.
 const WIDE_WINDOW: usize = 8192;
 /// From this wait on the wide window is needed.
 const WIDE_WAIT: Duration = Duration::from_millis(200);
-/// A larger step is a new sender, not a loss (RFC 3550 appendix A.1); the window is not smaller, so no step outruns it.
+/// A larger step is a new sender, not a loss (RFC 3550 appendix A.1). With it what is waited for still has room.
 const DROPOUT_MAX: i64 = 1500;
 /// So many packets in a row that are all too old are a sender that began again a little earlier.
 const STALE_RUN: u32 = 64;
@@ -48,6 +48,9 @@ pub struct Options {
     /// How long a missing packet is waited for: the reordering of the network (50 to 100 ms is usual), and with two paths
     /// the skew between them (SMPTE ST 2022-7: 10, 50 or 450 ms).
     pub wait: Duration,
+    /// Whether repair packets are expected (SMPTE ST 2022-1). Packets are then kept a while after they were given out,
+    /// because repairs need them.
+    pub fec: bool,
 }
 
 /// One packet of the stream.
@@ -143,11 +146,11 @@ impl Receiver {
         self.take(leg, now, number, datagram);
     }
 
-    /// Takes a repair packet, of columns or rows, of any path.
+    /// Takes a repair packet, of columns or rows, of any path. Without [`Options::fec`] it is only counted.
     pub fn push_fec(&mut self, now: Mono, datagram: &[u8]) {
         self.tally.repair_packets += 1;
         let header = FecHeader::parse(datagram).filter(|_| datagram.len() <= BUFFER_BYTES);
-        let (Some(header), Some(sender)) = (header, self.sender) else {
+        let (Some(header), Some(sender)) = (header, self.sender.filter(|_| self.options.fec)) else {
             // Before the first packet there is nothing to repair.
             self.tally.repair_refused += u64::from(header.is_none());
             return;
@@ -166,7 +169,8 @@ impl Receiver {
     /// The next packet, if it is there or there is nothing more to wait for. To be called until it gives `None`, after each
     /// datagram and at [`Receiver::deadline`].
     pub fn pop(&mut self, now: Mono) -> Option<Delivery<'_>> {
-        self.window.trim(self.next.saturating_sub(self.repairs.history()));
+        let history = if self.options.fec { HISTORY } else { 0 };
+        self.window.trim(self.next.saturating_sub(history));
         let sender = self.sender?;
         while self.next <= sender.newest {
             let number = self.next;
@@ -231,6 +235,9 @@ impl Receiver {
             return Mono::ZERO;
         };
         let behind = self.sender.map_or(0, |sender| sender.newest.saturating_sub(number));
+        if behind > self.window.len() / 2 {
+            return Mono::ZERO;
+        }
         let may_be_repaired = behind < self.repairs.span(now);
         slot.at + if may_be_repaired { self.options.wait.max(REPAIR_WAIT) } else { self.options.wait }
     }

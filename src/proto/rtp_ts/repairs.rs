@@ -10,9 +10,8 @@ use crate::wire::rtp::RtpPacket;
 pub(super) const KEPT_MAX: usize = 80;
 /// Largest L and D that are believed: a lie about them would be waited for.
 const SIDE_MAX: u8 = 20;
-/// Numbers behind the next one whose packets are kept where repair packets come: two of the largest matrices and a row.
-/// Rows alone say nothing of the columns that will come, so it is not less before they are seen.
-const HISTORY: u64 = 2 * FEC_PACKETS_MAX as u64 + SIDE_MAX as u64;
+/// Numbers behind the next one whose packets are kept for repairs: two of the largest matrices and a row.
+pub(super) const HISTORY: u64 = 2 * FEC_PACKETS_MAX as u64 + SIDE_MAX as u64;
 /// Microseconds without a repair packet after which none is waited for.
 const SILENCE_US: u64 = 2_000_000;
 
@@ -21,9 +20,9 @@ const SILENCE_US: u64 = 2_000_000;
 pub(super) struct Repairs {
     kept: Vec<Kept>,
     parity: Parity,
-    /// Numbers from a packet's own to the last one before which what repairs it has come: two matrices, because the columns
-    /// of one may be sent beside the next.
-    span: u64,
+    /// Numbers from a packet's own to the last one before which the column that repairs it has come: two matrices, because
+    /// the columns of one may be sent beside the next. 0: none has come yet.
+    columns: u64,
     seen_at: Option<Mono>,
 }
 
@@ -55,20 +54,17 @@ enum Use {
 
 impl Repairs {
     pub fn new() -> Repairs {
-        Repairs { kept: Vec::with_capacity(KEPT_MAX), parity: Parity::new(), span: 0, seen_at: None }
+        Repairs { kept: Vec::with_capacity(KEPT_MAX), parity: Parity::new(), columns: 0, seen_at: None }
     }
 
     /// How long a missing packet may yet be repaired, in numbers behind it; 0 while no repair packets come.
     pub fn span(&self, now: Mono) -> u64 {
         match self.seen_at {
-            Some(at) if now.micros_since(at) < SILENCE_US => self.span,
+            // Where rows have come, columns will: no matrix is without them.
+            Some(at) if now.micros_since(at) < SILENCE_US && self.columns == 0 => HISTORY,
+            Some(at) if now.micros_since(at) < SILENCE_US => self.columns,
             _ => 0,
         }
-    }
-
-    /// How many numbers behind the next one repairs may need.
-    pub fn history(&self) -> u64 {
-        if self.span > 0 { HISTORY } else { 0 }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -80,7 +76,7 @@ impl Repairs {
         for kept in self.kept.drain(..) {
             window.give_back(kept.datagram);
         }
-        (self.span, self.seen_at) = (0, None);
+        (self.columns, self.seen_at) = (0, None);
     }
 
     /// Takes a repair packet; `base` is the number of its first packet. False if it is none that is believed.
@@ -102,11 +98,9 @@ impl Repairs {
         if offset * count > FEC_PACKETS_MAX.into() {
             return false;
         }
-        let span = match header.direction {
-            Direction::Column => 2 * offset * count + offset,
-            Direction::Row => 2 * count,
-        };
-        self.span = self.span.max(span);
+        if header.direction == Direction::Column {
+            self.columns = self.columns.max(2 * offset * count + offset);
+        }
         self.seen_at = Some(now);
         if self.kept.len() >= KEPT_MAX
             && let Some(oldest) =
