@@ -16,5 +16,7 @@ pub mod h265;
 pub mod opus;
 pub mod rtmp;
 pub mod rtp;
+pub mod sap;
+pub mod sdp;
 pub mod ts;
 pub mod vp9;
