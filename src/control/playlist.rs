@@ -114,7 +114,8 @@ impl Shown {
                 match told.filter(|host| is_host(host)) {
                     Some(host) => self.streams(proto, host, query),
                     None => {
-                        return (StatusCode::BAD_REQUEST, "the Host of the request is none\n").into_response();
+                        return (StatusCode::BAD_REQUEST, "the Host of the request is none\n")
+                            .into_response();
                     }
                 }
             }

@@ -284,10 +284,10 @@ fn two_paths_lose_nothing_together() {
                 _ if dice.roll(100) < 2 => dice.roll(2) as usize,
                 _ => LEGS,
             };
-            for leg in 0..LEGS {
+            for (leg, dropped) in dropped.iter_mut().enumerate() {
                 match lost == leg {
                     // The first packets fix where the stream begins.
-                    true if n > 0 => dropped[leg] += 1,
+                    true if n > 0 => *dropped += 1,
                     _ => arrivals.push((at + leg as u64 * skew_ms * 1000, Some(leg), packet.clone())),
                 }
             }
