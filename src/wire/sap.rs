@@ -110,6 +110,8 @@ mod tests {
         assert_eq!(&v6[20..], b"application/sdp\0v=0\r\n");
         assert_ne!(hash("o=- 1 1"), hash("o=- 1 2"));
         assert_eq!(hash(""), 0x811C ^ 0x9DC5);
+        // Some three of these would be 0.
+        assert!((0..200_000).all(|version| hash(&format!("o=- 1 {version}")) != 0));
     }
 
     #[test]

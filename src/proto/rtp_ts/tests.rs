@@ -165,6 +165,59 @@ fn a_burst_as_long_as_a_row_is_repaired() {
     }
 }
 
+/// Repair packets take as much of the link at any time: no two columns end together.
+#[test]
+fn columns_leave_one_by_one() {
+    for (l, d, staggered) in
+        [(5, 5, false), (5, 5, true), (4, 10, false), (4, 10, true), (20, 5, false), (20, 5, true)]
+    {
+        let (media, mut encoder) = (packets(20, 0, 1000), FecEncoder::new(fec(l, d, false, staggered), 0, 0));
+        let mut after = Vec::new();
+        for (n, packet) in media.iter().enumerate() {
+            encoder.push(packet, |_, _| after.push(n));
+        }
+        let matrix = usize::from(l) * usize::from(d);
+        after.retain(|n| (2 * matrix..4 * matrix).contains(n));
+        assert_eq!(after.len(), 2 * usize::from(l), "{l}x{d} {staggered}");
+        if staggered {
+            // As many in every row, but for a whole number.
+            let in_row = |row: usize| after.iter().filter(|n| *n / usize::from(l) == row).count();
+            let rows = 2 * usize::from(d)..4 * usize::from(d);
+            assert!(
+                rows.clone().all(|row| in_row(row) <= usize::from(l).div_ceil(d.into())),
+                "{l}x{d}: {after:?}"
+            );
+        } else {
+            assert!(after.windows(2).all(|two| two[1] - two[0] == usize::from(d)), "{l}x{d}: {after:?}");
+        }
+    }
+}
+
+#[test]
+fn repair_packets_of_another_sender_repair_nothing() {
+    let (one, other) = (packets(21, 0, 60), packets(22, 0, 60));
+    let mut row = Vec::new();
+    let mut encoder = FecEncoder::new(fec(5, 5, true, false), 0, 0);
+    for packet in &one {
+        encoder.push(packet, |direction, repair| {
+            if direction == Direction::Row && FecHeader::parse(repair).unwrap().base == 50 {
+                row = repair.to_vec();
+            }
+        });
+    }
+    let media = one[..50].iter().chain(&other[..3]).chain(&other[4..]);
+    let mut arrivals: Arrivals =
+        media.enumerate().map(|(n, packet)| (n as u64 * STEP_US, Some(0), packet.clone())).collect();
+    // It waits for packets that are never sent.
+    arrivals.insert(50, (50 * STEP_US - 1, None, row));
+    let (given, tally) = receive(OPTIONS, &arrivals);
+    assert_eq!((tally.restarts, tally.repaired, tally.lost), (1, 0, 1));
+    assert_eq!(
+        given.payloads,
+        [payloads(&one[..50]), payloads(&other[1..3]), payloads(&other[4..])].concat()
+    );
+}
+
 #[test]
 fn random_losses_are_repaired_with_their_repair_packets_lost_too() {
     for (seed, (l, d, staggered), percent) in [
