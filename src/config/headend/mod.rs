@@ -24,7 +24,7 @@ pub(super) use channel::ChannelEntry;
 pub use channel::{Channel, LANGUAGES_MAX, TRACK_PIDS};
 pub(super) use input::InputEntry;
 pub use input::{Input, ORIGINS_MAX, Origin};
-pub use place::{Destination, Fec, Transport};
+pub use place::{Destination, FEC_PACKETS_MAX, Fec, Place, Transport};
 pub(super) use plan::warnings;
 
 use super::diagnostic::Violation;
