@@ -67,21 +67,19 @@ impl Pool {
     /// Appends a packet; false if there is no room.
     #[must_use]
     pub fn push(&mut self, list: &mut List, packet: &[u8; PACKET_BYTES]) -> bool {
-        let at = match self.cells.get_mut(self.free as usize) {
-            Some(cell) => {
-                let at = self.free;
-                (self.free, cell.next, cell.bytes) = (cell.next, NONE, *packet);
-                at
+        let used = self.cells.len();
+        let at = if let Some(cell) = self.cells.get_mut(self.free as usize) {
+            let at = self.free;
+            (self.free, cell.next, cell.bytes) = (cell.next, NONE, *packet);
+            at
+        } else if used < self.most {
+            if used == self.cells.capacity() {
+                self.cells.reserve_exact(used.max(CELLS_MIN).min(self.most - used));
             }
-            None if self.cells.len() < self.most => {
-                if self.cells.len() == self.cells.capacity() {
-                    let more = self.cells.len().max(CELLS_MIN).min(self.most - self.cells.len());
-                    self.cells.reserve_exact(more);
-                }
-                self.cells.push(Cell { next: NONE, bytes: *packet });
-                (self.cells.len() - 1) as u32
-            }
-            None => return false,
+            self.cells.push(Cell { next: NONE, bytes: *packet });
+            used as u32
+        } else {
+            return false;
         };
         match self.cells.get_mut(list.tail as usize) {
             Some(tail) => tail.next = at,
