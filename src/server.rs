@@ -180,11 +180,12 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
     let reload = || reload(&options, &config, &surroundings);
     let beat = || {
         give_back();
-        channels.look();
+        channels.beat();
     };
     let failed = signals::wait(&core_ends, listening, reload, beat)?;
     tracing::info!("stopping");
     ready.store(false, Ordering::Release);
+    channels.end();
     if let Some(demo) = demo {
         demo.stop();
     }
@@ -199,7 +200,8 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
         match core_ends.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok((_, Ok(()))) => left -= 1,
             Ok((id, Err(error))) => {
-                tracing::error!(core = id, %error, "core failed while stopping");
+                let thread = name_of(id, cpus.len());
+                tracing::error!(thread, %error, "thread failed while stopping");
                 left -= 1;
             }
             Err(_) => {
@@ -210,9 +212,14 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
     }
     control.stop();
     match failed {
-        Some((id, error)) => Err(error).with_context(|| format!("core {id} failed")),
+        Some((id, error)) => Err(error).with_context(|| format!("{} failed", name_of(id, cpus.len()))),
         None => Ok(()),
     }
+}
+
+/// What number `id` is called, where there are `cores` cores and perhaps a pacer behind them.
+fn name_of(id: CoreId, cores: usize) -> String {
+    if usize::from(id) < cores { format!("core {id}") } else { "the thread that sends channels".to_owned() }
 }
 
 /// The engine and what the banner says of it.

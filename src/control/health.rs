@@ -1,4 +1,6 @@
 //! What load balancers and orchestrators ask: alive, ready, started.
+//!
+//! The thread that paces channels is asked like a core, where there are channels.
 
 use crate::edge::admission::Admission;
 use crate::edge::shed::Level;
@@ -81,9 +83,8 @@ impl Health {
         ready: Arc<AtomicBool>,
         now: Mono,
     ) -> Health {
-        let pulses =
-            registry.cores.iter().map(|_| Pulse { turns: 0, grew_at: now, forgiven: false }).collect();
-        let pulses = Mutex::new(Pulses { looked_at: now, of: pulses });
+        let of = turns(&registry).map(|_| Pulse { turns: 0, grew_at: now, forgiven: false }).collect();
+        let pulses = Mutex::new(Pulses { looked_at: now, of });
         Health { registry, door, ready, was_ready: AtomicBool::new(false), pulses }
     }
 
@@ -94,24 +95,25 @@ impl Health {
         // When nobody has looked for that long the whole process stood still, the cores with it.
         let pause = Some(now.since(pulses.looked_at)).filter(|pause| *pause >= PAUSE).unwrap_or_default();
         pulses.looked_at = now;
-        for (pulse, core) in pulses.of.iter_mut().zip(&self.registry.cores) {
-            pulse.look(now, core.metrics.turns.get(), pause);
+        for (pulse, turns) in pulses.of.iter_mut().zip(turns(&self.registry)) {
+            pulse.look(now, turns, pause);
         }
         if self.ready.load(Ordering::Acquire) {
             self.was_ready.store(true, Ordering::Relaxed);
         }
     }
 
-    /// `/livez`: every core's loop turns. If not, only a restart helps.
+    /// `/livez`: every core's loop turns, and the pacer's. If not, only a restart helps.
     pub(super) fn live(&self, now: Mono, verbose: bool) -> Response {
         self.look(now);
         let pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
         // Cores end one after the other, and what does not end in time is ended.
         let draining = self.was_ready.load(Ordering::Relaxed) && !self.ready.load(Ordering::Acquire);
-        let checks = pulses.of.iter().enumerate().map(|(core, pulse)| {
+        let cores = self.registry.cores.len();
+        let checks = pulses.of.iter().enumerate().map(|(at, pulse)| {
             let fault = (!draining && pulse.is_stuck(now))
                 .then(|| format!("no turn for {} ms", now.since(pulse.grew_at).as_millis()));
-            Check::new(format!("core {core}"), fault)
+            Check::new(if at < cores { format!("core {at}") } else { "pacer".to_owned() }, fault)
         });
         answer("ok", &checks.collect::<Vec<_>>(), verbose)
     }
@@ -120,13 +122,16 @@ impl Health {
     pub(super) fn ready(&self, verbose: bool) -> Response {
         let serving = self.ready.load(Ordering::Acquire);
         let level = self.door.level();
-        let checks = [
+        let mut checks = vec![
             Check::new("serving", (!serving).then(|| "starting or draining".to_owned())),
             Check::new(
                 "load",
                 (level > Level::Open).then(|| format!("overloaded, shed level {}", level.number())),
             ),
         ];
+        if let Some(ticks) = pacer_turns(&self.registry) {
+            checks.push(Check::new("pacer", (ticks == 0).then(|| "no channel is sent yet".to_owned())));
+        }
         answer("ready", &checks, verbose)
     }
 
@@ -136,6 +141,15 @@ impl Health {
         let fault = (!self.was_ready.load(Ordering::Relaxed)).then(|| "starting".to_owned());
         answer("started", &[Check::new("serving", fault)], verbose)
     }
+}
+
+/// How often each loop has turned: the cores', and behind them the pacer's if there are channels.
+fn turns(registry: &Registry) -> impl Iterator<Item = u64> {
+    registry.cores.iter().map(|core| core.metrics.turns.get()).chain(pacer_turns(registry))
+}
+
+fn pacer_turns(registry: &Registry) -> Option<u64> {
+    (!registry.channels.is_empty()).then(|| registry.pacer.ticks.get())
 }
 
 /// 200 and `good` if no check has a fault, else 503 and the faults; with every check if `verbose`, one a line.
@@ -227,6 +241,32 @@ mod tests {
         assert_eq!(live(84_500), 503, "one pause is forgiven, not each");
         health.ready.store(false, Ordering::Release);
         assert_eq!(live(84_600), 200, "it has drained, others have not");
+    }
+
+    #[test]
+    fn a_pacer_is_asked_like_a_core() {
+        let door = Admission::new(&crate::config::Limits::default(), 100);
+        let registry = Registry::with_channels(&[0], vec![crate::observe::ChannelSlot::default()]);
+        let health = Health::new(registry.clone(), door, Arc::new(AtomicBool::new(true)), Mono::ZERO);
+        let core = || registry.cores[0].metrics.turns.inc();
+        let late = "[-] pacer: no channel is sent yet\nnot ready\n".to_owned();
+        assert_eq!(text(health.ready(false)), (503, late));
+        for ms in (0..=30_000).step_by(250) {
+            core();
+            assert_eq!(text(health.live(at(ms), false)).0, 200, "{ms}");
+        }
+        core();
+        let stuck = |ms: u64| (503, format!("[-] pacer: no turn for {ms} ms\nnot ok\n"));
+        assert_eq!(text(health.live(at(30_001), false)), stuck(30_001), "it never turned");
+        registry.pacer.ticks.inc();
+        assert_eq!(text(health.live(at(30_250), true)), (200, "[+] core 0\n[+] pacer\nok\n".to_owned()));
+        assert_eq!(text(health.ready(true)).1, "[+] serving\n[+] load\n[+] pacer\nready\n");
+        for ms in (30_500..32_300).step_by(250) {
+            core();
+            health.look(at(ms));
+        }
+        core();
+        assert_eq!(text(health.live(at(32_251), false)), stuck(2001), "and then no more");
     }
 
     #[test]

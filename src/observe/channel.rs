@@ -19,7 +19,7 @@ pub struct ChannelAbout {
     pub bitrate_bps: u64,
 }
 
-/// One channel's counters; written by the pacer's thread alone. Aligned so that no two channels share a cache line with a
+/// One channel's counters; written by the pacer's thread alone, but for one. Aligned so that no two channels share a cache line with a
 /// core.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -58,6 +58,8 @@ pub struct ChannelMetrics {
     pub jumps: Counter,
     /// Datagrams left out then.
     pub jumped_datagrams: Counter,
+    /// Announcements sent; written by the thread that announces.
+    pub announcements: Counter,
 }
 
 impl ChannelMetrics {
@@ -183,6 +185,11 @@ fn flow(page: &mut Families, channels: &[ChannelSlot]) {
         "headgate_channel_sent_bytes_total",
         "Bytes of these, without UDP's and IP's headers.",
         each(channels, |m| m.sent_bytes.get() as f64),
+    );
+    page.counters(
+        "headgate_channel_announcements_total",
+        "Announcements (SAP) of the channel's destinations.",
+        each(channels, |m| m.announcements.get() as f64),
     );
     let errors = channels.iter().flat_map(|slot| {
         SendError::ALL.map(|reason| {

@@ -1,17 +1,18 @@
 //! The headend's part of the assembly: channels with their sockets, and the thread that paces them.
 
 use crate::config::Config;
-use crate::egress::multicast::{self, Links, Output};
+use crate::egress::multicast::{self, Announcer, Links, Output};
 use crate::fanout::stream::CoreId;
 use crate::observe::{ChannelSlot, Registry};
 use crate::shard::core::Shared;
+use crate::shard::engine::clock;
 use crate::shard::pacer::{Outlet, Start};
-use crate::shard::runtime::Engine;
+use crate::shard::runtime::{Engine, allowed_cpus};
 use anyhow::Context;
 use std::io;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often links are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -30,7 +31,14 @@ pub(super) fn has_pacer(config: &Config) -> bool {
 /// Channels that are ready to be sent.
 pub(super) struct Channels {
     outputs: Vec<(Output, Vec<Outlet>)>,
-    links: Mutex<(Links, Instant)>,
+    beside: Mutex<Beside>,
+}
+
+/// What is done beside the pacer.
+struct Beside {
+    links: Links,
+    looked_at: Instant,
+    announcer: Announcer,
 }
 
 impl Channels {
@@ -42,27 +50,44 @@ impl Channels {
         let mut links = Links::default();
         let mut outputs = Vec::with_capacity(config.channels.len());
         if has_pacer(config) {
+            check_cpu(config.headend.core)?;
             links = Links::new().context("cannot ask the kernel for its network interfaces")?;
         }
+        let mut announcer = Announcer::new(random()?);
         for (channel, slot) in config.channels.iter().zip(&registry.channels) {
             let output = Output::new(channel, &config.headend, slot.clone(), random()?, &mut links)?;
             outputs.push(output);
+            announcer.add(channel, slot);
         }
-        Ok(Channels { outputs, links: Mutex::new((links, Instant::now())) })
+        let beside = Mutex::new(Beside { links, looked_at: Instant::now(), announcer });
+        Ok(Channels { outputs, beside })
+    }
+
+    fn beside(&self) -> MutexGuard<'_, Beside> {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is wrong with the links, for the banner.
     pub fn warnings(&self) -> Vec<String> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner).0.warnings()
+        self.beside().links.warnings()
     }
 
-    /// Looks at the links if it is time to.
-    pub fn look(&self) {
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        if links.1.elapsed() >= LOOK_EVERY {
-            links.1 = Instant::now();
-            links.0.look();
+    /// Looks at the links and announces channels, if it is time to; to be called every half second.
+    pub fn beat(&self) {
+        let mut beside = self.beside();
+        if beside.looked_at.elapsed() >= LOOK_EVERY {
+            beside.looked_at = Instant::now();
+            beside.links.look();
         }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let Beside { links, announcer, .. } = &mut *beside;
+        announcer.beat(clock(), since.map_or(0, |since| since.as_secs()), links);
+    }
+
+    /// Ends the announcements: the channels end.
+    pub fn end(&self) {
+        let Beside { links, announcer, .. } = &mut *self.beside();
+        announcer.end(links);
     }
 
     /// Starts the pacer's thread as core `id`; its end goes to `ended`, like that of a core. Nothing happens without
@@ -93,6 +118,17 @@ impl Channels {
             let _gone = ended.send((id, start.run()));
         })?;
         Ok(())
+    }
+}
+
+/// The processor that the pacer is to have is one that this process may use.
+fn check_cpu(cpu: Option<usize>) -> anyhow::Result<()> {
+    let allowed = allowed_cpus().context("cannot read the CPUs of this process")?;
+    match cpu.filter(|cpu| !allowed.contains(cpu)) {
+        Some(cpu) => anyhow::bail!(
+            "CPU {cpu} of [headend] core is not available here\n  = help: choose from {allowed:?}, or leave the key out"
+        ),
+        None => Ok(()),
     }
 }
 

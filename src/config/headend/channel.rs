@@ -20,7 +20,7 @@ pub const TRACK_PIDS: u16 = 8;
 /// table 1).
 const PIDS: RangeInclusive<u64> = 0x20..=0x1FFE;
 /// Bits a second of the whole multiplex: below it tables leave no room for sound, above it a tick would be a burst.
-const BITRATE: RangeInclusive<u64> = 100_000..=200_000_000;
+const BITRATE: RangeInclusive<u64> = 200_000..=200_000_000;
 
 const PMT_PID: u16 = 0x1000;
 const VIDEO_PID: u16 = 0x0100;
@@ -57,7 +57,7 @@ pub struct Channel {
     pub languages: Vec<[u8; 3]>,
     /// Whether a network information table is sent.
     pub nit: bool,
-    /// Whether the date and time are sent (TDT and TOT), from this machine's clock.
+    /// Whether the date and time are sent (TDT), from this machine's clock.
     pub tdt: bool,
 }
 

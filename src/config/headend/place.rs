@@ -1,5 +1,6 @@
 //! Where a channel goes: one destination, complete.
 
+use super::address::is_source_specific;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -102,6 +103,11 @@ impl Destination {
             .into_iter()
             .filter(|&(_, used)| used)
             .filter_map(move |(step, _)| port.checked_add(step))
+    }
+
+    /// Whether only receivers that name the sender can join it (RFC 4607).
+    pub fn is_source_specific(&self) -> bool {
+        is_source_specific(self.address.ip())
     }
 
     /// Where column packets go.

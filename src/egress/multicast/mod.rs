@@ -5,20 +5,23 @@
 //! are the two paths of SMPTE ST 2022-7. What the channel does never depends on its destinations: a link that is down
 //! costs counted errors, and nothing waits for it.
 //!
-//! [`Output`] is what the pacer ([`crate::shard::pacer`]) runs; [`outlet`] opens sockets, `source` and `alarm` tell
-//! operators, `judge` holds what leaves to TR 101 290.
+//! [`Output`] is what the pacer ([`crate::shard::pacer`]) runs; [`outlet`] opens sockets, `repair` makes the packets of
+//! SMPTE ST 2022-1, `source` and `alarm` tell operators, `judge` holds what leaves to TR 101 290. [`Announcer`] tells
+//! receivers where channels are (SAP); it runs beside the pacer, on a thread with time to spare.
 //!
 //! **A stall of more than a second stops the channel's clock**: what was due meanwhile is left out, and the multiplex goes
 //! on where it was, as if no time had passed. Receivers see a gap and no jump of the clock, which runs late from then on.
-//!
-//! Not here: FEC and announcements. A channel that asks for them is refused at start.
 
 mod alarm;
+mod announce;
 mod judge;
 mod outlet;
-mod rtp;
+mod repair;
 mod source;
+#[cfg(test)]
+mod tests;
 
+pub use announce::Announcer;
 pub use judge::indicators;
 pub use outlet::{Links, OutletError};
 
@@ -28,16 +31,21 @@ use crate::fanout::directory::StreamName;
 use crate::media::Mono;
 use crate::mux::{DATAGRAM_BYTES as PAYLOAD_BYTES, Mux, Service, Tally};
 use crate::observe::{ChannelAbout, ChannelSlot};
+use crate::proto::rtp_ts::Sender;
 use crate::shard::pacer::{Channel, Heard, Outlet, SLOT_BYTES, Stalled, To, Tray};
+use crate::wire::fec::FEC_HEADER_BYTES;
+use crate::wire::rtp::HEADER_BYTES as RTP_BYTES;
 use alarm::Failures;
 use judge::Judge;
-use rtp::{Headers, RTP_BYTES};
+use repair::Repair;
 use source::Source;
 use std::time::Duration;
 
 /// A datagram with RTP.
 const DATAGRAM_BYTES: usize = RTP_BYTES + PAYLOAD_BYTES;
-const _: () = assert!(DATAGRAM_BYTES <= SLOT_BYTES);
+/// A repair packet is as long as what it protects, and has two headers of its own.
+const REPAIR_BYTES: usize = RTP_BYTES + FEC_HEADER_BYTES + PAYLOAD_BYTES;
+const _: () = assert!(DATAGRAM_BYTES <= SLOT_BYTES && REPAIR_BYTES <= SLOT_BYTES);
 
 /// How often counts of the multiplex and of the judge are taken.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
@@ -86,9 +94,11 @@ pub struct Output {
     mux: Mux,
     /// What the multiplex's time is behind the clock: the stalls that were left out.
     behind: Duration,
-    rtp: Headers,
+    rtp: Sender,
     /// Who gets each datagram.
     to: Vec<To>,
+    /// Each matrix once.
+    repairs: Vec<Repair>,
     datagram: Box<[u8; DATAGRAM_BYTES]>,
     slot: ChannelSlot,
     source: Source,
@@ -115,24 +125,29 @@ impl Output {
         if let Some(problem) = service.problem() {
             return Err(OutletError::of_channel(channel, problem));
         }
-        let (mut to, mut outlets) =
-            (Vec::with_capacity(channel.to.len()), Vec::with_capacity(channel.to.len()));
-        for (at, destination) in channel.to.iter().enumerate() {
-            if destination.fec.is_some() || destination.sap.is_some() {
-                return Err(OutletError::of_channel(channel, "FEC and announcements are not there yet"));
-            }
+        let (mut to, mut outlets) = (Vec::with_capacity(channel.to.len()), Vec::new());
+        let (mut repairs, mut addresses) = (Vec::new(), 0);
+        for destination in &channel.to {
             let skip = if destination.transport == Transport::Rtp { 0 } else { RTP_BYTES as u16 };
-            to.push(To { address: at as u32, skip });
+            to.push(To { address: addresses, skip });
             let socket = links.open(&channel.name, destination)?;
-            outlets.push(Outlet { socket, addresses: vec![destination.address] });
+            let mut of_socket = vec![destination.address];
+            if let Some(fec) = destination.fec {
+                of_socket.push(destination.column_address());
+                of_socket.extend(fec.row_packets.then(|| destination.row_address()));
+                Repair::of(&mut repairs, fec, seed).send_to(addresses + 1);
+            }
+            addresses += of_socket.len() as u32;
+            outlets.push(Outlet { socket, addresses: of_socket });
         }
         let (app, stream) = channel.source.rsplit_once('/').unwrap_or(("", &channel.source));
         let output = Output {
             source_name: StreamName::new(app, stream),
             mux: Mux::new(service, Mono::ZERO),
             behind: Duration::ZERO,
-            rtp: Headers::new(seed),
+            rtp: Sender::new((seed >> 32) as u32, seed as u16),
             to,
+            repairs,
             datagram: Box::new([0; DATAGRAM_BYTES]),
             slot,
             source: Source::new(Mono::ZERO),
@@ -214,7 +229,7 @@ impl Channel for Output {
     }
 
     fn write(&mut self, now: Mono, tray: &mut Tray<'_>) {
-        let header = self.rtp.next(self.mux.clock());
+        let header = self.rtp.header(self.mux.clock());
         let Some((head, body)) = self.datagram.split_first_chunk_mut::<RTP_BYTES>() else { return };
         let Ok(body) = <&mut [u8; PAYLOAD_BYTES]>::try_from(body) else { return };
         *head = header;
@@ -222,6 +237,10 @@ impl Channel for Output {
         self.judge.datagram(now, body);
         self.slot.metrics.datagrams.inc();
         tray.send(&*self.datagram, &self.to);
+        for repair in &mut self.repairs {
+            let made = repair.push(&*self.datagram, tray);
+            self.slot.metrics.fec_datagrams.add(made);
+        }
     }
 
     fn jump(&mut self, now: Mono) {

@@ -183,6 +183,17 @@ impl Links {
         Ok(socket)
     }
 
+    /// A socket that sends to `to` as the interfaces are now, and that nobody looks after.
+    pub(super) fn socket(&self, to: &Destination) -> io::Result<OwnedFd> {
+        let manner = Manner::of(to);
+        let interface = match manner.interface {
+            None => None,
+            // It is away for now.
+            Some(text) => Some(find(&self.known, text).ok_or(io::ErrorKind::NetworkUnreachable)?),
+        };
+        manner.open(interface).map_err(|(error, _)| error)
+    }
+
     /// What is wrong with the links of channels now, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let mut names: Vec<&str> = self.held.iter().map(|held| held.interface.as_str()).collect();

@@ -25,7 +25,6 @@ use crate::media::Mono;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-use wire::Wire;
 
 /// Time between two ticks. Shorter ones would cost a wake-up each for less than one datagram of most channels; with
 /// longer ones a burst at 20 Mbit/s would be more than two.
@@ -110,16 +109,19 @@ pub trait Channel {
 
 /// Where a channel lays its datagrams; they leave together at the end of the tick.
 pub struct Tray<'a> {
-    wire: &'a mut dyn Wire,
-    /// Number of the channel's first address.
-    first: u32,
+    lay: &'a mut dyn FnMut(&[u8], &[To]),
     utc_s: u64,
 }
 
-impl Tray<'_> {
+impl<'a> Tray<'a> {
+    /// A tray whose datagrams go to `lay` with who gets them; it is `utc_s` seconds after 1970.
+    pub fn new(lay: &'a mut dyn FnMut(&[u8], &[To]), utc_s: u64) -> Tray<'a> {
+        Tray { lay, utc_s }
+    }
+
     /// Lays down a datagram of at most [`SLOT_BYTES`] for each of `to`.
     pub fn send(&mut self, datagram: &[u8], to: &[To]) {
-        self.wire.lay(datagram, self.first, to);
+        (self.lay)(datagram, to);
     }
 
     /// Seconds of UTC since 1970, for what tells the time of day.

@@ -62,9 +62,13 @@ impl Pace {
         }
         let datagrams = due.min(self.credit_ns / self.datagram_ns);
         self.credit_ns -= datagrams * self.datagram_ns;
-        let fell_behind = datagrams < due && !self.behind;
-        self.behind = datagrams < due;
-        if fell_behind { Step::FallBehind(datagrams) } else { Step::Write(datagrams) }
+        if datagrams < due {
+            let fell_behind = !std::mem::replace(&mut self.behind, true);
+            return if fell_behind { Step::FallBehind(datagrams) } else { Step::Write(datagrams) };
+        }
+        // With little credit left one that is a tick late belongs to the same stall.
+        self.behind &= self.credit_ns < self.credit_max();
+        Step::Write(datagrams)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::feed::{Source, sources};
 use super::pace::{Pace, Step};
 use super::wire::{Plain, Target, Uring, Wire};
-use super::{Channel, Outlet, Stalled, TICK, Tray, WATCH};
+use super::{Channel, Outlet, Stalled, TICK, To, Tray, WATCH};
 use crate::fanout::log::LogId;
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
@@ -205,7 +205,9 @@ impl<C: Channel> Pacer<C> {
                     continue;
                 }
             };
-            let mut tray = Tray { wire: &mut *self.wire, first: lane.first, utc_s };
+            let (wire, first) = (&mut self.wire, lane.first);
+            let mut lay = |datagram: &[u8], to: &[To]| wire.lay(datagram, first, to);
+            let mut tray = Tray::new(&mut lay, utc_s);
             for _ in 0..datagrams {
                 lane.channel.write(now, &mut tray);
             }

@@ -1,0 +1,202 @@
+//! Announcements of channels (SAP, RFC 2974): which are due, and what they say now.
+//!
+//! An announcement is a few hundred bytes every few minutes, so it takes a socket of its own each time: whatever has become
+//! of the interface and its addresses meanwhile, it is sent, and tells, what is true now. If that is not what was told
+//! before, the old session is ended first. A link that is down is tried again at every [`Announcer::beat`].
+
+use super::outlet::Links;
+use crate::config::{Channel, Destination, Transport};
+use crate::media::Mono;
+use crate::mux::DATAGRAM_BYTES;
+use crate::observe::ChannelSlot;
+use crate::wire::rtp::HEADER_BYTES as RTP_BYTES;
+use crate::wire::sap;
+use crate::wire::sdp::{self, Description};
+use socket2::SockRef;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+/// Headers of UDP and IP.
+const UDP_BYTES: u64 = 8;
+const IPV4_BYTES: u64 = 20;
+const IPV6_BYTES: u64 = 40;
+
+/// One destination that is announced.
+#[derive(Debug)]
+struct Session {
+    slot: ChannelSlot,
+    name: String,
+    group: String,
+    rate_bps: u64,
+    /// The stream's own destination.
+    to: Destination,
+    /// Number of the session: another one for each channel and destination, and the same after a restart.
+    number: u64,
+    /// What receivers believe: who announced it, and the description.
+    told: Option<(IpAddr, String)>,
+    /// When `told` became true, in seconds since 1970.
+    version: u64,
+    sent: u32,
+    due: Mono,
+    fails: bool,
+}
+
+/// All announcements of a process.
+#[derive(Debug, Default)]
+pub struct Announcer {
+    sessions: Vec<Session>,
+    /// Where the spread of the times between comes from.
+    random: u64,
+}
+
+impl Announcer {
+    /// An announcer of nothing; `seed` is any number that other senders do not have.
+    pub fn new(seed: u64) -> Announcer {
+        Announcer { sessions: Vec::new(), random: seed }
+    }
+
+    /// Announces, from now on, those destinations of `channel` that ask for it.
+    pub fn add(&mut self, channel: &Channel, slot: &ChannelSlot) {
+        let announced = channel.to.iter().filter(|to| to.sap.is_some());
+        self.sessions.extend(announced.map(|to| Session {
+            slot: slot.clone(),
+            name: channel.service_name.clone(),
+            group: channel.provider.clone(),
+            rate_bps: channel.bitrate_bps,
+            to: to.clone(),
+            number: number(&channel.name, &to.place().to_string()),
+            told: None,
+            version: 0,
+            sent: 0,
+            due: Mono::ZERO,
+            fails: false,
+        }));
+    }
+
+    /// Sends what is due; to be called every half second. `utc_s`: seconds since 1970.
+    pub fn beat(&mut self, now: Mono, utc_s: u64, links: &Links) {
+        let Announcer { sessions, random } = self;
+        let groups: Vec<Option<IpAddr>> = sessions.iter().map(|session| session.to.sap).collect();
+        for session in sessions.iter_mut().filter(|session| session.due <= now) {
+            let about = session.slot.about.clone();
+            let channel = about.name.as_str();
+            match session.announce(utc_s, links) {
+                Ok(bytes) => {
+                    if session.sent == 0 || session.fails {
+                        let (to, group) = (session.to.place(), session.to.sap);
+                        let group = group.map(tracing::field::display);
+                        tracing::info!(channel, %to, group, "channel is announced");
+                    }
+                    session.fails = false;
+                    session.sent = session.sent.saturating_add(1);
+                    session.slot.metrics.announcements.inc();
+                    let beside = groups.iter().filter(|group| **group == session.to.sap).count();
+                    session.due = now + sap::gap(session.sent, beside, bytes, next(random));
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut session.fails, true) {
+                        let to = session.to.place();
+                        tracing::warn!(channel, %to, %error, "channel cannot be announced; it is tried again");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends what was announced: receivers strike it off their lists.
+    pub fn end(&mut self, links: &Links) {
+        for session in &mut self.sessions {
+            if let Some((origin, description)) = session.told.take() {
+                // Who cannot be told finds out in an hour.
+                let _lost = session.send(links, &sap::delete(origin, &description));
+            }
+        }
+    }
+}
+
+impl Session {
+    /// The group, as a destination that is reached like the stream's own.
+    fn place(&self) -> Destination {
+        let group = self.to.sap.unwrap_or(self.to.address.ip());
+        Destination {
+            transport: Transport::Udp,
+            address: SocketAddr::new(group, sap::PORT),
+            fec: None,
+            sap: None,
+            ..self.to.clone()
+        }
+    }
+
+    /// Announces what is true now; returns the packet's size with UDP's and IP's headers.
+    fn announce(&mut self, utc_s: u64, links: &Links) -> io::Result<usize> {
+        let origin = self.origin(links)?;
+        let version = self.version;
+        if self.told.as_ref().is_none_or(|told| *told != (origin, self.describe(origin, version))) {
+            if let Some((origin, description)) = self.told.take() {
+                self.send(links, &sap::delete(origin, &description))?;
+            }
+            self.version = utc_s.max(version + 1);
+        }
+        let description = self.describe(origin, self.version);
+        let packet = sap::announce(origin, &description);
+        self.send(links, &packet)?;
+        self.told = Some((origin, description));
+        let ip = if origin.is_ipv4() { IPV4_BYTES } else { IPV6_BYTES };
+        Ok(packet.len() + (UDP_BYTES + ip) as usize)
+    }
+
+    /// The address that receivers of the stream see.
+    fn origin(&self, links: &Links) -> io::Result<IpAddr> {
+        if let Some(source) = self.to.source {
+            return Ok(source);
+        }
+        // Nothing is sent: the kernel chooses, as it does for every datagram.
+        let socket = links.socket(&self.to)?;
+        rustix::net::connect(&socket, &self.to.address)?;
+        let own = SockRef::from(&socket).local_addr()?;
+        own.as_socket().map(|own| own.ip()).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+    }
+
+    fn describe(&self, origin: IpAddr, version: u64) -> String {
+        let address = self.to.address;
+        let rtp = self.to.transport == Transport::Rtp;
+        let ip = if address.is_ipv4() { IPV4_BYTES } else { IPV6_BYTES };
+        let head = UDP_BYTES + ip + if rtp { RTP_BYTES as u64 } else { 0 };
+        let payload = DATAGRAM_BYTES as u64;
+        sdp::describe(&Description {
+            name: &self.name,
+            group: &self.group,
+            session: self.number,
+            version,
+            origin,
+            address,
+            rtp,
+            ttl: self.to.ttl,
+            source: self.to.is_source_specific().then_some(origin),
+            bitrate_bps: self.rate_bps.saturating_mul(payload + head) / payload,
+        })
+    }
+
+    fn send(&self, links: &Links, packet: &[u8]) -> io::Result<()> {
+        let to = self.place();
+        let socket = links.socket(&to)?;
+        let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
+        rustix::net::sendto(&socket, packet, flags, &to.address)?;
+        Ok(())
+    }
+}
+
+/// FNV-1a of 64 bits, without the sign: programs read it into numbers that have one.
+fn number(channel: &str, to: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+    let bytes = channel.bytes().chain([0]).chain(to.bytes());
+    bytes.fold(0xCBF2_9CE4_8422_2325, step) >> 1
+}
+
+/// The next of a row of numbers that is only to be unlike that of other senders (SplitMix64).
+fn next(state: &mut u64) -> u32 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mixed = (*state ^ *state >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (mixed >> 32) as u32
+}
