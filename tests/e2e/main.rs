@@ -2,6 +2,9 @@
 //!
 //! One test binary on purpose: it links once, and its tests, which mostly wait for media, run beside each other.
 
+#[path = "../support/channel.rs"]
+#[allow(dead_code, reason = "sources are made in tests/mux.rs")]
+mod channel;
 #[path = "../support/stream.rs"]
 #[allow(dead_code, reason = "faults are made in tests/monitor.rs")]
 mod stream;
@@ -22,6 +25,7 @@ mod engines;
 mod faults;
 mod flush_rules;
 mod gstreamer;
+mod headend;
 mod http_ts;
 mod librtmp;
 mod observe;

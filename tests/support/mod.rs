@@ -5,6 +5,7 @@ pub mod checker;
 pub mod control;
 pub mod engine;
 pub mod http;
+pub mod lan;
 pub mod limits;
 pub mod media;
 pub mod metrics;

@@ -19,6 +19,8 @@ pub struct Network {
 
 /// Names of namespaces and, with `c` or `r` behind it, of links: a pid and a number follow.
 const PREFIX: &str = "headgate-";
+/// The same of namespaces beside them.
+const SECOND: &str = "headgate2-";
 const LINK: &str = "hg";
 
 /// Pairs of addresses of 198.18.0.0/15, which is set aside for tests (RFC 2544).
@@ -68,6 +70,16 @@ impl Network {
         Ok(())
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of a namespace beside it, which is swept like it if it is left.
+    pub fn second(&self) -> String {
+        self.name.replacen(PREFIX, SECOND, 1)
+    }
+
     /// What runs a program inside: it ends by executing it.
     pub fn wrapper(&self) -> [&str; 4] {
         ["ip", "netns", "exec", &self.name]
@@ -115,7 +127,7 @@ impl Drop for Network {
 
 /// Removes what test runs have left that were killed: their pids are in the names.
 fn sweep() {
-    for name in names_in("/run/netns").iter().filter(|name| is_left(name, &[PREFIX])) {
+    for name in names_in("/run/netns").iter().filter(|name| is_left(name, &[PREFIX, SECOND])) {
         let _gone = run(&format!("ip netns del {name}"));
     }
     // Most went with their namespace.
@@ -124,7 +136,8 @@ fn sweep() {
     }
 }
 
-fn run(command: &str) -> Result<(), String> {
+/// Runs a command line of words; what it complained of is the error.
+pub fn run(command: &str) -> Result<(), String> {
     let mut words = command.split(' ');
     let output = Command::new(words.next().unwrap_or_default()).args(words).output();
     let output = output.map_err(|error| format!("{command}: {error}"))?;

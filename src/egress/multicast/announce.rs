@@ -200,3 +200,73 @@ fn next(state: &mut u64) -> u32 {
     let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
     (mixed >> 32) as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn announcer(to: &[&str]) -> Announcer {
+        let text = format!(
+            "[headend]\ninterface = \"eth1\"\n[[channel]]\nname = \"one\"\nsource = \"live/one\"\nbitrate = 4000000\n\
+             service_name = \"Eins\"\nprovider = \"News\"\nto = {to:?}\n"
+        );
+        let config = Config::parse(&text, "a test").unwrap();
+        let mut announcer = Announcer::new(1);
+        announcer.add(&config.channels[0], &ChannelSlot::default());
+        announcer
+    }
+
+    #[test]
+    fn only_what_asks_for_it_is_announced_and_as_it_is_sent() {
+        let announcer = announcer(&[
+            "udp://239.255.1.1:5000",
+            "rtp://232.1.1.1:5004#sap&ttl=7",
+            "udp://[ff15::1]:5000#sap",
+            "udp://239.255.1.2:5000#sap=224.2.127.254",
+        ]);
+        let places: Vec<String> =
+            announcer.sessions.iter().map(|session| session.place().address.to_string()).collect();
+        assert_eq!(places, ["224.2.127.254:9875", "[ff05::2:7ffe]:9875", "224.2.127.254:9875"]);
+        let text = announcer.sessions[0].describe("10.0.0.7".parse().unwrap(), 9);
+        let number = announcer.sessions[0].number;
+        for line in [
+            &format!("o=- {number} 9 IN IP4 10.0.0.7")[..],
+            "s=Eins",
+            "c=IN IP4 232.1.1.1/7",
+            // 1316 bytes are 1356 with RTP, UDP and IP.
+            "b=AS:4122",
+            "a=source-filter: incl IN IP4 232.1.1.1 10.0.0.7",
+            "a=x-plgroup:News",
+            "m=video 5004 RTP/AVP 33",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} not in\n{text}");
+        }
+        let text = announcer.sessions[2].describe("10.0.0.7".parse().unwrap(), 9);
+        assert!(!text.contains("source-filter") && text.contains("m=video 5000 udp 33"), "{text}");
+        let numbers: std::collections::BTreeSet<u64> =
+            announcer.sessions.iter().map(|session| session.number).collect();
+        assert!(numbers.len() == 3 && numbers.iter().all(|number| *number <= i64::MAX as u64));
+    }
+
+    #[test]
+    fn without_its_interface_it_is_tried_again() {
+        let mut announcer = announcer(&["rtp://239.255.1.1:5004#sap"]);
+        let links = Links::default();
+        for ms in [0, 500, 1000] {
+            announcer.beat(Mono::from_micros(ms * 1000), 1_800_000_000, &links);
+            let session = &announcer.sessions[0];
+            assert!(session.fails && session.told.is_none() && session.due == Mono::ZERO);
+            assert_eq!(session.slot.metrics.announcements.get(), 0);
+        }
+        announcer.end(&links);
+    }
+
+    #[test]
+    fn the_spread_is_even() {
+        let mut state = 7;
+        let drawn: Vec<u32> = (0..4000).map(|_| next(&mut state)).collect();
+        let low = drawn.iter().filter(|n| **n < u32::MAX / 2).count();
+        assert!((1800..2200).contains(&low), "{low}");
+    }
+}

@@ -1,0 +1,168 @@
+//! A channel between its log and the kernel: what is laid for which address.
+
+use super::*;
+use crate::config::Config;
+use crate::proto::rtp_ts::{Options, Receiver};
+use crate::wire::rtp::RtpPacket;
+use std::net::SocketAddr;
+
+/// Every datagram of a channel, with the number of its address.
+struct Bench {
+    output: Output,
+    outlets: Vec<Outlet>,
+    laid: Vec<(u32, Vec<u8>)>,
+    /// When each of the transport stream's left.
+    left: Vec<Mono>,
+}
+
+impl Bench {
+    /// A channel of 4 Mbit/s to these places.
+    fn new(to: &[&str]) -> Bench {
+        let text = format!(
+            "[[channel]]\nname = \"one\"\nsource = \"live/one\"\nbitrate = 4000000\nto = {to:?}\nservice_name = \"One\"\n"
+        );
+        let config = Config::parse(&text, "a test").unwrap();
+        let channel = &config.channels[0];
+        let slot = ChannelSlot::new(about(channel), &indicators());
+        let seed = 0x0102_0304_FFF0_FFF0;
+        let (mut output, outlets) =
+            Output::new(channel, &config.headend, slot, seed, &mut Links::default()).unwrap();
+        output.begin(Mono::ZERO);
+        Bench { output, outlets, laid: Vec::new(), left: Vec::new() }
+    }
+
+    /// Writes what is due at `ms`.
+    fn tick(&mut self, ms: u64) {
+        let now = Mono::from_micros(ms * 1000);
+        let laid = &mut self.laid;
+        let mut lay = |datagram: &[u8], to: &[To]| {
+            laid.extend(to.iter().map(|to| (to.address, datagram[usize::from(to.skip)..].to_vec())));
+        };
+        let mut tray = Tray::new(&mut lay, 1_800_000_000);
+        for _ in 0..self.output.due(now) {
+            self.output.write(now, &mut tray);
+            self.left.push(now);
+        }
+        self.output.watch(now);
+    }
+
+    fn of(&self, address: u32) -> Vec<&[u8]> {
+        let its = self.laid.iter().filter(|(to, _)| *to == address);
+        its.map(|(_, datagram)| &datagram[..]).collect()
+    }
+
+    fn metrics(&self) -> &crate::observe::ChannelMetrics {
+        &self.output.slot.metrics
+    }
+}
+
+#[test]
+fn each_place_gets_its_datagrams() {
+    let mut bench = Bench::new(&[
+        "udp://127.0.0.1:5000",
+        "rtp://127.0.0.1:5004#fec=5x5",
+        "rtp://127.0.0.2:6004#fec=5x5",
+        "rtp://127.0.0.3:7004#fec=4x4&columns",
+    ]);
+    let ports: Vec<Vec<u16>> =
+        bench.outlets.iter().map(|outlet| outlet.addresses.iter().map(SocketAddr::port).collect()).collect();
+    assert_eq!(ports, [vec![5000], vec![5004, 5006, 5008], vec![6004, 6006, 6008], vec![7004, 7006]]);
+    (0..1000).for_each(|ms| bench.tick(ms));
+
+    let (plain, rtp) = (bench.of(0), bench.of(1));
+    assert_eq!(plain.len(), 1 + 999 * 4000 / 10_528, "one each 2.632 ms");
+    assert!(plain.iter().all(|datagram| datagram.len() == 1316 && datagram[0] == 0x47));
+    for (n, (datagram, plain)) in rtp.iter().zip(&plain).enumerate() {
+        let packet = RtpPacket::parse(datagram).unwrap();
+        assert_eq!(packet.payload, *plain);
+        assert_eq!((packet.payload_type, packet.ssrc, packet.marker), (33, 0x0102_0304, false));
+        assert_eq!(packet.sequence, 0xFFF0u16.wrapping_add(n as u16));
+        // 90 kHz of the position, rounded down.
+        assert!(u64::from(packet.timestamp).abs_diff(n as u64 * 10_528 * 90 / 4000) <= 1, "{n}");
+    }
+    assert!(bench.of(1) == bench.of(4) && bench.of(1) == bench.of(7), "two paths carry the same");
+    assert!(bench.of(2) == bench.of(5) && bench.of(3) == bench.of(6), "and one matrix is one");
+    let blocks = rtp.len() / 25;
+    // Columns follow in the block behind theirs.
+    assert!((5 * (blocks - 1)..=5 * blocks).contains(&bench.of(2).len()), "{}", bench.of(2).len());
+    assert_eq!(bench.of(3).len(), rtp.len() / 5, "rows follow at once");
+    assert!(bench.of(8).len() + 4 >= rtp.len() / 16 * 4 - 4 && bench.of(8).len() <= rtp.len() / 4);
+    assert_eq!(bench.metrics().datagrams.get(), rtp.len() as u64);
+    let made = bench.of(2).len() + bench.of(3).len() + bench.of(8).len();
+    assert_eq!(bench.metrics().fec_datagrams.get(), made as u64);
+}
+
+#[test]
+fn what_is_lost_is_repaired() {
+    for (options, step) in [("fec=5x5", 7), ("fec=8x8&staggered", 11), ("fec=10x4&columns", 41)] {
+        let mut bench = Bench::new(&[&format!("rtp://127.0.0.1:5004#{options}")]);
+        (0..2000).for_each(|ms| bench.tick(ms));
+        let mut receiver = Receiver::new(Options { wait: Duration::from_millis(50), fec: true });
+        let (mut sent, mut whole, mut lost) = (0u64, Vec::new(), 0);
+        for (address, datagram) in &bench.laid {
+            // Spread over the time that they took.
+            let now = Mono::from_micros(sent * 2632);
+            match address {
+                0 => {
+                    sent += 1;
+                    if sent % step != 0 {
+                        receiver.push(0, now, datagram);
+                    }
+                }
+                _ => receiver.push_fec(now, datagram),
+            }
+            while let Some(packet) = receiver.pop(now) {
+                lost += packet.lost;
+                whole.extend_from_slice(packet.payload);
+            }
+        }
+        let plain: Vec<u8> = bench.of(0).iter().flat_map(|datagram| &datagram[12..]).copied().collect();
+        assert_eq!(lost, 0, "{options}");
+        assert!(whole.len() > plain.len() / 2 && plain.starts_with(&whole), "{options}: {}", whole.len());
+    }
+}
+
+#[test]
+fn a_stall_that_is_left_out_does_not_move_the_clock() {
+    let mut bench = Bench::new(&["rtp://127.0.0.1:5004"]);
+    (0..100).for_each(|ms| bench.tick(ms));
+    let before = bench.left.len();
+    let now = Mono::from_micros(5_000_000);
+    assert!(bench.output.due(now) > 1800);
+    bench.output.jump(now);
+    bench.output.stalled(now, Stalled::Jumped { datagrams: 1861 });
+    assert!(bench.output.due(now) <= 1, "what was due is left out");
+    (5000..5100).for_each(|ms| bench.tick(ms));
+    let packets: Vec<_> =
+        bench.of(0).iter().map(|datagram| RtpPacket::parse(datagram).unwrap().timestamp).collect();
+    assert!(packets.windows(2).all(|two| (236..=238).contains(&(two[1] - two[0]))), "{packets:?}");
+    assert!(bench.left.len().abs_diff(2 * before) <= 1);
+    assert_eq!((bench.metrics().jumps.get(), bench.metrics().jumped_datagrams.get()), (1, 1861));
+}
+
+#[test]
+fn what_the_kernel_says_is_counted() {
+    let mut bench = Bench::new(&["udp://127.0.0.1:5000"]);
+    bench.output.sent(0, Ok(1316));
+    bench.output.sent(0, Err(libc::ENETUNREACH));
+    let metrics = bench.metrics();
+    assert_eq!((metrics.sent_datagrams.get(), metrics.sent_bytes.get()), (1, 1316));
+    assert_eq!(metrics.send_errors.iter().map(|(_, count)| count.get()).sum::<u64>(), 1);
+}
+
+#[test]
+fn what_cannot_be_sent_is_said_with_what_to_do() {
+    let text = |to: &str| {
+        format!("[[channel]]\nname = \"one\"\nsource = \"live/one\"\nbitrate = 4000000\nto = [{to:?}]\n")
+    };
+    for (to, says) in [
+        ("udp://nothing0@239.255.1.1:5000", "there is no interface `nothing0`"),
+        ("udp://@192.0.2.77@127.0.0.1:5000", "the source must be an address of this machine"),
+    ] {
+        let config = Config::parse(&text(to), "a test").unwrap();
+        let mut links = Links::new().unwrap();
+        let made = Output::new(&config.channels[0], &config.headend, ChannelSlot::default(), 1, &mut links);
+        let error = made.err().unwrap().to_string();
+        assert!(error.contains(says) && error.contains("channel `one` cannot be sent to"), "{error}");
+    }
+}

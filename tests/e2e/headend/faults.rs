@@ -1,0 +1,77 @@
+//! What happens to a channel when its source or its link goes, and comes back.
+
+use super::{Headend, PICTURES, RATE, SOUND, packets_of, prepare, stream_of};
+use crate::channel::read;
+use crate::support::engine::{engine_tests, first_that_works};
+use crate::support::server::{Config, LIMIT};
+use crate::support::{poll, share_machine};
+
+engine_tests!(a_source_goes_and_another_one_comes);
+
+const GROUP: &str = "239.255.1.1:5000";
+
+fn carries_pictures(datagram: &[u8]) -> bool {
+    packets_of(datagram, PICTURES) > 1
+}
+
+/// The channel never stops: tables, clock and nulls go on, and what comes next goes on behind what was.
+fn a_source_goes_and_another_one_comes(config: Config) {
+    let Some(prepared) = prepare() else { return };
+    let receiver = prepared.0.receiver(GROUP);
+    let mut headend = Headend::start(config, prepared, &[&format!("udp://{GROUP}")]);
+    // Nothing to send, and it is sent.
+    let mut captured = receiver.take(200);
+    assert!(!captured.iter().any(|datagram| carries_pictures(datagram)));
+    for round in 1..=2 {
+        headend.publish();
+        headend.await_source(true);
+        captured
+            .extend(receiver.until(|all| all.len() > 400 && all.last().is_some_and(|d| carries_pictures(d))));
+        headend.unpublish();
+        headend.await_source(false);
+        // Until what waits is sent, and so much more.
+        let empty = |all: &[Vec<u8>]| all.iter().rev().take_while(|d| !carries_pictures(d)).count();
+        captured.extend(receiver.until(|all| empty(all) >= 200));
+        let metrics = headend.server.metrics();
+        let of = |metric: &str| metrics.sum(&format!("headgate_channel_{metric}_total"), &[]);
+        assert_eq!((of("source_losses"), of("seams")), (f64::from(round), f64::from(round)));
+        assert!(of("source_lost_seconds") > 0.0);
+    }
+    let bytes = stream_of(&captured, 0);
+    // Counters, clock, order of the units: over both seams.
+    let report = read(&bytes, RATE);
+    report.holds_gates();
+    assert_eq!(report.pcr_pids, [PICTURES]);
+    assert!([PICTURES, SOUND].iter().all(|pid| report.units[pid].len() > 50));
+    let log = headend.server.stop();
+    assert_eq!(log.matches("channel's source is lost; nulls, tables and clock go on").count(), 2, "{log}");
+    assert_eq!(log.matches("channel's source is on air").count(), 2, "{log}");
+}
+
+/// A link that is down costs counted errors; when it is there again, so is the channel.
+#[test]
+fn a_link_goes_and_comes_back() {
+    let (_shared, Some(prepared)) = (share_machine(), prepare()) else { return };
+    let receiver = prepared.0.receiver(GROUP);
+    let headend = Headend::start(first_that_works(), prepared, &[&format!("udp://{GROUP}")]);
+    receiver.take(10);
+    let unreachable = || headend.server.metrics().sum("headgate_channel_send_errors_total", &["unreachable"]);
+    let errors = || headend.server.metrics().sum("headgate_channel_send_errors_total", &[]);
+    assert_eq!(errors(), 0.0);
+    headend.lan.plug(false);
+    poll("errors", LIMIT, || (unreachable() > 20.0).then_some(()));
+    assert_eq!(unreachable(), errors(), "one reason");
+    poll("what is lost", LIMIT, || headend.server.log().contains("link lost").then_some(()));
+    headend.lan.plug(true);
+    for line in ["link is there", "datagrams are taken again"] {
+        poll(line, LIMIT, || headend.server.log().contains(line).then_some(()));
+    }
+    let sent = || headend.server.metrics().sum("headgate_channel_sent_datagrams_total", &[]);
+    let before = sent();
+    poll("datagrams", LIMIT, || (sent() > before + 100.0).then_some(()));
+    // What the receiver has kept from before ends somewhere.
+    let after = receiver.until(|all| all.len() > 300);
+    assert!(after.iter().all(|datagram| datagram.len() == 1316 && datagram[0] == 0x47));
+    let log = headend.server.stop();
+    assert_eq!(log.matches("datagrams are not taken by the kernel").count(), 1, "{log}");
+}

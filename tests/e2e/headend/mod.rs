@@ -1,0 +1,93 @@
+//! Channels on a network of their own: what leaves the gateway, held to the gates of a headend by position, and played by
+//! real receivers.
+//!
+//! Nothing here asserts when a datagram came: what is judged is a capture from the channel's first datagram on.
+
+mod faults;
+mod receivers;
+mod repairs;
+
+use crate::support::lan::{BOX, Lan};
+use crate::support::media;
+use crate::support::process::{Process, static_ffmpeg};
+use crate::support::server::{Config, Server};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// Limit of one receiver.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Rate of every channel here, in bits a second.
+const RATE: u64 = 2_000_000;
+/// PIDs of its first tracks.
+const PICTURES: u16 = 0x100;
+const SOUND: u16 = 0x110;
+
+/// A gateway with one channel, `one`, of the stream `live/one`, on a network of its own.
+struct Headend {
+    // In this order they end.
+    publisher: Option<Process>,
+    server: Server,
+    lan: Lan,
+    ffmpeg: PathBuf,
+    file: PathBuf,
+}
+
+/// What a test needs before its gateway starts; `None` (and a reported skip) where it cannot be had.
+fn prepare() -> Option<(Lan, PathBuf)> {
+    let ffmpeg = static_ffmpeg()?;
+    Some((Lan::new()?, ffmpeg))
+}
+
+impl Headend {
+    /// Starts it with a channel to these places. Receivers of [`Lan::receiver`] that were there before get all of it.
+    fn start(config: Config, (lan, ffmpeg): (Lan, PathBuf), to: &[&str]) -> Headend {
+        let table = format!(
+            "[[channel]]\nname = \"one\"\nsource = \"live/one\"\nbitrate = {RATE}\nservice_name = \"Eins\"\n\
+             provider = \"Tests\"\nlanguages = [\"deu\"]\nnit = true\ntdt = true\nto = {to:?}\n"
+        );
+        let encode =
+            ["-c:v", "libx264", "-preset", "veryfast", "-b:v", "1M", "-maxrate", "1M", "-bufsize", "500k"];
+        let file = media::flv(&ffmpeg, "headend", &[&encode[..], &["-c:a", "aac", "-b:a", "96k"]].concat());
+        let config = config.wrapped(&lan.network.wrapper()).reached_at(lan.network.calm);
+        let server = config.set("headend.interface", "\"eth1\"").table(&table).start();
+        Headend { publisher: None, server, lan, ffmpeg, file }
+    }
+
+    /// Publishes, over and over, until it is stopped.
+    fn publish(&mut self) {
+        let mut command = Command::new(&self.ffmpeg);
+        command.args(["-nostdin", "-v", "error", "-stream_loop", "-1", "-re", "-i"]).arg(&self.file);
+        command.args(["-c", "copy", "-f", "flv", &self.server.rtmp_url("one")]);
+        self.publisher = Some(Process::spawn("publisher", &mut command));
+    }
+
+    /// The publisher ends on the spot.
+    fn unpublish(&mut self) {
+        self.publisher = None;
+    }
+
+    /// Waits until the channel's source brings media, or does no more.
+    fn await_source(&self, up: bool) {
+        self.server.await_metrics("the channel's source", |metrics| {
+            metrics.sum("headgate_channel_source_up", &[]) == f64::from(u8::from(up))
+        });
+    }
+
+    /// `udp://` of a group as ffmpeg in a box takes it.
+    fn ffmpeg_url(group: &str) -> String {
+        // A receiver that was kept waiting by its machine must not lose what the kernel kept.
+        format!("udp://{group}?localaddr={BOX}&timeout=30000000&buffer_size=8000000&fifo_size=100000")
+    }
+}
+
+/// The transport stream of these datagrams.
+fn stream_of(datagrams: &[Vec<u8>], head: usize) -> Vec<u8> {
+    datagrams.iter().flat_map(|datagram| &datagram[head..]).copied().collect()
+}
+
+/// Packets of a PID.
+fn packets_of(datagram: &[u8], pid: u16) -> usize {
+    let is = |packet: &&[u8]| u16::from_be_bytes([packet[1], packet[2]]) & 0x1FFF == pid;
+    datagram.chunks(188).filter(is).count()
+}

@@ -1,0 +1,174 @@
+//! A channel by UDP, from its first datagram: what it is made of, and who plays it.
+
+use super::{Headend, PATIENCE, PICTURES, RATE, SOUND, prepare, stream_of};
+use crate::channel::{MS, read};
+use crate::support::engine::engine_tests;
+use crate::support::http;
+use crate::support::lan::{BOX, GATEWAY};
+use crate::support::process::{Process, program, run};
+use crate::support::server::{Config, LIMIT};
+use crate::support::{poll, share_machine};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+
+engine_tests!(a_channel_is_what_a_headend_sends);
+
+const GROUP: &str = "239.255.1.1:5000";
+const GROUP_V6: &str = "[ff15::1]:5000";
+/// Datagrams of eight seconds.
+const CAPTURED: usize = 1520;
+
+fn a_channel_is_what_a_headend_sends(config: Config) {
+    let Some(prepared) = prepare() else { return };
+    let unicast = format!("{BOX}:6000");
+    let places = [GROUP, GROUP_V6, &unicast].map(|to| prepared.0.receiver(to));
+    let to =
+        [format!("udp://{GROUP}#ttl=8&dscp=40"), format!("udp://{GROUP_V6}"), format!("udp://{unicast}")];
+    let mut headend = Headend::start(config, prepared, &to.each_ref().map(String::as_str));
+    let first = places[0].datagram();
+    headend.publish();
+
+    // Where it comes from, and how.
+    assert_eq!((first.from.ip(), first.ttl, first.class), (GATEWAY.into(), 8, 40 << 2));
+    let six = places[1].datagram();
+    assert_eq!((six.from.ip().to_string().as_str(), six.ttl, six.class), ("fd09::1", 16, 34 << 2));
+    let one = places[2].datagram();
+    assert_eq!((one.from.ip(), one.ttl, one.class), (GATEWAY.into(), 16, 34 << 2));
+    let rest = places.each_ref().map(|place| place.take(CAPTURED - 1));
+    let captured: Vec<Vec<u8>> = [vec![first.bytes.clone()], rest[0].clone()].concat();
+    assert!(captured.iter().all(|datagram| datagram.len() == 1316), "seven packets, always");
+    assert!(six.bytes == first.bytes && one.bytes == first.bytes, "one channel");
+    assert!(rest[0] == rest[1] && rest[0] == rest[2], "one channel at all its places");
+
+    // By position, and by a reader that shares no line with the gateway.
+    let bytes = stream_of(&captured, 0);
+    let report = read(&bytes, RATE);
+    report.holds_gates();
+    assert_eq!(report.pcr_pids, [PICTURES]);
+    let streams: Vec<(u8, u16)> = report.streams.iter().map(|(kind, pid, _)| (*kind, *pid)).collect();
+    assert_eq!(streams, [(0x1B, PICTURES), (0x0F, SOUND)]);
+    assert!(report.streams[1].2.windows(3).any(|three| three == b"deu"), "{:?}", report.streams);
+    for table in [0x00, 0x02, 0x42, 0x40, 0x70] {
+        let gap = report.tables.get(&table);
+        assert!(
+            [0x40, 0x70].contains(&table) || gap.is_some_and(|gap| gap.1 > 30 * MS),
+            "{table:#x}: {gap:?}"
+        );
+    }
+    let units = |pid: u16| report.units[&pid].len();
+    assert!(units(PICTURES) > 100 && units(SOUND) > 180, "{} {}", units(PICTURES), units(SOUND));
+    assert!(report.nulls > 1000, "{}", report.nulls);
+
+    // By our own report, of the capture as a file: time is position there too.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("channel.ts");
+    std::fs::write(&file, &bytes).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_headgate"));
+    let said: Value =
+        serde_json::from_str(&run("analyze", command.args(["analyze", "--json"]).arg(&file), PATIENCE))
+            .unwrap();
+    assert_eq!(said["services"][0]["name"], "Eins", "{said:#}");
+    assert_eq!(said["services"][0]["provider"], "Tests", "{said:#}");
+
+    plays(&headend);
+    measured_live(&headend);
+    let metrics = headend.server.metrics();
+    let of = |metric: &str| metrics.sum(&format!("headgate_channel_{metric}"), &["channel=\"one\""]);
+    assert_eq!(of("bitrate_bps"), RATE as f64);
+    assert_eq!((of("source_up"), of("send_errors_total"), of("units_dropped_total")), (1.0, 0.0, 0.0));
+    assert!(of("datagrams_total") >= CAPTURED as f64 && of("seams_total") == 1.0);
+    assert!(of("sent_datagrams_total") >= 3.0 * (CAPTURED as f64), "three places");
+    assert!(of("sent_bytes_total") >= of("sent_datagrams_total") * 1316.0 * 0.99);
+    assert!((0.1..0.9).contains(&of("null_ratio")), "{}", of("null_ratio"));
+    assert!(metrics.sum("headgate_pacer_ticks_total", &[]) > 0.0);
+    assert!(metrics.sum("headgate_pacer_lateness_seconds_count", &[]) > 0.0);
+    for probe in ["/livez?verbose", "/readyz?verbose"] {
+        let (status, said) = http::get(headend.server.admin, probe);
+        assert!(status == 200 && said.contains("[+] pacer"), "{probe}: {status} {said}");
+    }
+    headend.unpublish();
+    let log = headend.server.stop();
+    assert!(log.contains("channel  one: live/one at 2 Mbit/s to udp://eth1@239.255.1.1:5000"), "{log}");
+    assert!(log.contains("channel ends"), "{log}");
+}
+
+/// ffmpeg decodes pictures, ffprobe reads names, GStreamer's demuxer finds the pictures.
+fn plays(headend: &Headend) {
+    let url = Headend::ffmpeg_url(GROUP);
+    let mut command = headend.lan.command(&headend.ffmpeg);
+    command.args(["-nostdin", "-v", "error", "-i", &url, "-map", "0:v", "-frames:v", "75"]);
+    let frames = run("ffmpeg", command.args(["-f", "framehash", "-"]), PATIENCE);
+    assert_eq!(frames.lines().filter(|line| !line.starts_with('#')).count(), 75, "{frames}");
+    if let Some(ffprobe) = program("ffprobe") {
+        let mut command = headend.lan.command(&ffprobe);
+        command.args(["-v", "error", "-show_entries", "program_tags=service_name,service_provider", &url]);
+        let said = run("ffprobe", &mut command, PATIENCE);
+        assert!(said.contains("service_name=Eins") && said.contains("service_provider=Tests"), "{said}");
+    }
+    if let Some(gst) = program("gst-launch-1.0") {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pictures.h264");
+        let (address, port) = GROUP.split_once(':').unwrap();
+        let pipeline = format!(
+            "udpsrc address={address} port={port} multicast-iface=eth1 buffer-size=8000000 ! tsdemux ! \
+             video/x-h264 ! filesink buffer-mode=unbuffered location={}",
+            file.display()
+        );
+        let mut command = headend.lan.command(&gst);
+        let player = Process::spawn("GStreamer", command.arg("-q").args(pipeline.split_whitespace()));
+        poll("pictures from GStreamer", LIMIT, || {
+            (std::fs::metadata(&file).ok()?.len() > 100_000).then_some(())
+        });
+        drop(player);
+        let said = run(
+            "ffprobe",
+            Command::new("ffprobe")
+                .args(["-v", "quiet", "-show_entries", "stream=codec_name,width", "-of", "csv=p=0"])
+                .arg(&file),
+            PATIENCE,
+        );
+        assert_eq!(said.trim(), "h264,320");
+    }
+}
+
+/// Our own monitor on the live group. What it measures by arrival belongs to the machine; what is in the packets does not.
+fn measured_live(headend: &Headend) {
+    let mut command = headend.lan.command(Path::new(env!("CARGO_BIN_EXE_headgate")));
+    command.args(["analyze", "--json", "--seconds", "3", &format!("udp://eth1@{GROUP}")]);
+    let mut process = Process::spawn("analyze", &mut command);
+    assert!(process.wait(PATIENCE).is_some(), "hangs");
+    let report: Value = serde_json::from_str(&process.output.text()).unwrap();
+    assert_eq!(report["services"][0]["name"], "Eins", "{report:#}");
+    for entry in report["indicators"].as_array().unwrap() {
+        let by_content = ["1.1", "1.2", "1.4", "2.1", "2.2", "2.3b", "2.4", "2.6", "3.4"];
+        let id = entry["id"].as_str().unwrap();
+        assert!(!by_content.contains(&id) || entry["count"] == 0, "{id}: {report:#}");
+    }
+}
+
+/// Nobody sends to a mistake: it is said before anything starts.
+#[test]
+fn what_is_wrong_on_this_machine_is_said_at_the_start() {
+    let _shared = share_machine();
+    for (table, says) in [
+        (
+            "[[channel]]\nname = \"one\"\nsource = \"live/one\"\nbitrate = 2000000\nto = [\"udp://nothing0@239.255.1.1:5000\"]\n",
+            &[
+                "channel `one` cannot be sent to udp://nothing0@239.255.1.1:5000",
+                "there is no interface",
+                "lo",
+            ][..],
+        ),
+        (
+            "[headend]\ncore = 1000\n[[channel]]\nname = \"one\"\nsource = \"live/one\"\nbitrate = 2000000\nto = [\"udp://127.0.0.1:5000\"]\n",
+            &["CPU 1000 of [headend] core is not available", "choose from"],
+        ),
+    ] {
+        let (mut process, _folder) = Config::new().table(table).spawn();
+        let status = process.wait(LIMIT).unwrap();
+        let said = process.output.text();
+        assert!(!status.success() && !said.contains("panicked"), "{said}");
+        assert!(says.iter().all(|part| said.contains(part)), "{said}");
+    }
+}
