@@ -4,6 +4,7 @@
 use super::network::{Network, run};
 use super::process::program;
 use super::skip;
+use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -102,7 +103,11 @@ impl Lan {
             if unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
                 return Err(io::Error::last_os_error());
             }
-            let socket = UdpSocket::bind(to)?;
+            let socket = Socket::new(Domain::for_address(to), Type::DGRAM, None)?;
+            // Others may listen to the same.
+            socket.set_reuse_address(true)?;
+            socket.bind(&to.into())?;
+            let socket: UdpSocket = socket.into();
             match to.ip() {
                 IpAddr::V4(group) if group.is_multicast() => socket.join_multicast_v4(&group, &BOX)?,
                 IpAddr::V6(group) if group.is_multicast() => {

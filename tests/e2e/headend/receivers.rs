@@ -1,6 +1,6 @@
 //! A channel by UDP, from its first datagram: what it is made of, and who plays it.
 
-use super::{Headend, PATIENCE, PICTURES, RATE, SOUND, prepare, stream_of};
+use super::{Headend, PATIENCE, PICTURES, RATE, SOUND, packets_of, prepare, stream_of};
 use crate::channel::{MS, read};
 use crate::support::engine::engine_tests;
 use crate::support::http;
@@ -16,8 +16,8 @@ engine_tests!(a_channel_is_what_a_headend_sends);
 
 const GROUP: &str = "239.255.1.1:5000";
 const GROUP_V6: &str = "[ff15::1]:5000";
-/// Datagrams of eight seconds.
-const CAPTURED: usize = 1520;
+/// Packets of pictures in a capture: five seconds of them.
+const PICTURE_PACKETS: usize = 4000;
 
 fn a_channel_is_what_a_headend_sends(config: Config) {
     let Some(prepared) = prepare() else { return };
@@ -35,11 +35,16 @@ fn a_channel_is_what_a_headend_sends(config: Config) {
     assert_eq!((six.from.ip().to_string().as_str(), six.ttl, six.class), ("fd09::1", 16, 34 << 2));
     let one = places[2].datagram();
     assert_eq!((one.from.ip(), one.ttl, one.class), (GATEWAY.into(), 16, 34 << 2));
-    let rest = places.each_ref().map(|place| place.take(CAPTURED - 1));
-    let captured: Vec<Vec<u8>> = [vec![first.bytes.clone()], rest[0].clone()].concat();
+    let mut pictures = 0;
+    let rest = places[0].until(|all| {
+        pictures += all.last().map_or(0, |datagram| packets_of(datagram, PICTURES));
+        pictures > PICTURE_PACKETS
+    });
+    let others = [&places[1], &places[2]].map(|place| place.take(rest.len()));
+    assert!(others.iter().all(|other| *other == rest), "one channel at all its places");
+    let captured = [vec![first.bytes.clone()], rest].concat();
     assert!(captured.iter().all(|datagram| datagram.len() == 1316), "seven packets, always");
     assert!(six.bytes == first.bytes && one.bytes == first.bytes, "one channel");
-    assert!(rest[0] == rest[1] && rest[0] == rest[2], "one channel at all its places");
 
     // By position, and by a reader that shares no line with the gateway.
     let bytes = stream_of(&captured, 0);
@@ -57,7 +62,7 @@ fn a_channel_is_what_a_headend_sends(config: Config) {
         );
     }
     let units = |pid: u16| report.units[&pid].len();
-    assert!(units(PICTURES) > 100 && units(SOUND) > 180, "{} {}", units(PICTURES), units(SOUND));
+    assert!(units(PICTURES) > 50 && units(SOUND) > 100, "{} {}", units(PICTURES), units(SOUND));
     assert!(report.nulls > 1000, "{}", report.nulls);
 
     // By our own report, of the capture as a file: time is position there too.
@@ -76,11 +81,17 @@ fn a_channel_is_what_a_headend_sends(config: Config) {
     let metrics = headend.server.metrics();
     let of = |metric: &str| metrics.sum(&format!("headgate_channel_{metric}"), &["channel=\"one\""]);
     assert_eq!(of("bitrate_bps"), RATE as f64);
-    assert_eq!((of("source_up"), of("send_errors_total"), of("units_dropped_total")), (1.0, 0.0, 0.0));
-    assert!(of("datagrams_total") >= CAPTURED as f64 && of("seams_total") == 1.0);
-    assert!(of("sent_datagrams_total") >= 3.0 * (CAPTURED as f64), "three places");
+    assert_eq!(of("send_errors_total"), 0.0);
+    // A machine that held the gateway up is no fault of the channel's.
+    let held_up = of("jumps_total") + of("lag_skips_total");
+    assert!(
+        of("datagrams_total") >= captured.len() as f64 && (1.0..=1.0 + held_up).contains(&of("seams_total"))
+    );
+    assert!(of("sent_datagrams_total") >= 3.0 * captured.len() as f64, "three places");
     assert!(of("sent_bytes_total") >= of("sent_datagrams_total") * 1316.0 * 0.99);
-    assert!((0.1..0.9).contains(&of("null_ratio")), "{}", of("null_ratio"));
+    headend.server.await_metrics("nulls", |metrics| {
+        (0.1..0.9).contains(&metrics.sum("headgate_channel_null_ratio", &[]))
+    });
     assert!(metrics.sum("headgate_pacer_ticks_total", &[]) > 0.0);
     assert!(metrics.sum("headgate_pacer_lateness_seconds_count", &[]) > 0.0);
     for probe in ["/livez?verbose", "/readyz?verbose"] {
@@ -118,7 +129,7 @@ fn plays(headend: &Headend) {
         let mut command = headend.lan.command(&gst);
         let player = Process::spawn("GStreamer", command.arg("-q").args(pipeline.split_whitespace()));
         poll("pictures from GStreamer", LIMIT, || {
-            (std::fs::metadata(&file).ok()?.len() > 100_000).then_some(())
+            (std::fs::metadata(&file).ok()?.len() > 400_000).then_some(())
         });
         drop(player);
         let said = run(

@@ -19,6 +19,8 @@ const ROWS: &str = "239.255.1.2:5008";
 const SECOND: &str = "239.255.1.3:5004";
 /// Datagrams of the capture: twenty matrices.
 const CAPTURED: usize = 20 * 64;
+/// Those for which there are repair packets.
+const REPAIRED: usize = 17 * 64;
 /// One datagram in so many is lost on the way to the boxes.
 const LOST_EACH: u32 = 23;
 
@@ -43,7 +45,7 @@ fn two_paths_and_repairs_of_what_is_lost_on_one() {
     headend.publish();
 
     let (media, second) = (media.take(CAPTURED), second.take(CAPTURED));
-    let (columns, rows) = (columns.take(17 * 8), rows.take(18 * 8));
+    let (columns, rows) = (columns.take(REPAIRED / 8), rows.take(REPAIRED / 8));
     assert!(media.iter().all(|rtp| rtp.len() == 1328 && rtp[..2] == [0x80, 33]));
     assert!(columns.iter().chain(&rows).all(|rtp| rtp.len() == 1344 && rtp[1] == 96));
     // The rule takes both paths alike, one datagram after the other: what is lost on one has come on the other.
@@ -60,7 +62,9 @@ fn two_paths_and_repairs_of_what_is_lost_on_one() {
 
     // Repaired, and merged.
     let options = Options { wait: Duration::from_millis(100), fec: true };
-    let with_repairs = received(Receiver::new(options), &[&media], &[&columns, &rows]);
+    let mut with_repairs = received(Receiver::new(options), &[&media], &[&columns, &rows]);
+    // Behind that there are no repairs of what is lost.
+    with_repairs.truncate(REPAIRED * 1316);
     let merged = received(Receiver::new(Options { fec: false, ..options }), &[&media, &second], &[]);
     for (what, bytes) in [("repaired", with_repairs), ("merged", merged)] {
         assert!(bytes.len() > CAPTURED * 1316 * 8 / 10, "{what}: {} bytes", bytes.len());
