@@ -2,7 +2,7 @@
 
 use crate::media::Mono;
 use crate::monitor::{Indicator, Monitor, Options};
-use crate::observe::ChannelSlot;
+use crate::observe::{ChannelSlot, SourceState};
 use std::time::Duration;
 
 /// What receivers of DVB alarm at.
@@ -12,7 +12,7 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Names of what may be raised, in the order of [`Indicator::ALL`].
 pub fn indicators() -> Vec<&'static str> {
-    Indicator::ALL.map(Indicator::id).to_vec()
+    Indicator::ALL.into_iter().map(Indicator::id).collect()
 }
 
 /// See the module's description.
@@ -35,6 +35,7 @@ impl Judge {
 
     /// Counts what was raised since the last time.
     pub fn watch(&mut self, now: Mono, slot: &ChannelSlot) {
+        let on_air = slot.metrics.state() == SourceState::OnAir;
         for (indicator, (name, count)) in Indicator::ALL.into_iter().zip(slot.indicators.iter()) {
             let tally = self.monitor.tally(indicator);
             let new = tally.count.saturating_sub(count.get());
@@ -42,6 +43,10 @@ impl Judge {
                 continue;
             }
             count.add(new);
+            // Tracks without a unit are what a lost source means, and that is told already.
+            if !on_air && matches!(indicator, Indicator::Pts | Indicator::Pid) {
+                continue;
+            }
             if self.told_at.is_none_or(|at| now.since(at) >= TELL_EVERY) {
                 self.told_at = Some(now);
                 let (channel, pid) = (slot.about.name.as_str(), tally.last.and_then(|last| last.pid));
