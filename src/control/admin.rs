@@ -1,6 +1,7 @@
 //! The admin port: health, metrics, the API.
 
 use super::Options;
+use super::channels::summaries;
 use super::health::Health;
 use super::page::json;
 use crate::shard::engine::clock;
@@ -19,6 +20,7 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Routes of the admin port.
 pub(super) fn routes(options: &Options, health: Arc<Health>) -> Router {
     let (registry, streams) = (options.registry.clone(), options.streams.clone());
+    let channels = registry.clone();
     let (live, ready, started) = (health.clone(), health.clone(), health);
     let names: Names = options.config.listen.admin_hosts.as_slice().into();
     Router::new()
@@ -33,6 +35,10 @@ pub(super) fn routes(options: &Options, health: Arc<Health>) -> Router {
                 streams.sort_unstable_by(|a, b| (&a.app, &a.name).cmp(&(&b.app, &b.name)));
                 json(&serde_json::json!({ "streams": streams }))
             }),
+        )
+        .route(
+            "/api/v1/channels",
+            get(async move || json(&serde_json::json!({ "channels": summaries(&channels) }))),
         )
         .layer(from_fn_with_state(names, only_known_names))
 }

@@ -4,7 +4,8 @@
 //! What it shows it asks from a [`StreamSource`] and the metrics [`Registry`]; it holds no state of its own.
 //!
 //! Two doors, never mixed:
-//! - the **admin** listener (`listen.admin`): `/livez`, `/readyz`, `/startupz`, `/metrics`, `/api/v1/streams`;
+//! - the **admin** listener (`listen.admin`): `/livez`, `/readyz`, `/startupz`, `/metrics`, `/api/v1/streams`,
+//!   `/api/v1/channels`;
 //! - the **media** HTTP port: a core that reads a request it has no medium for hands the connection over with
 //!   [`MediaPages::serve`]; there are `/`, `/api/streams` and `/playlist.m3u` (`.xspf`) only.
 //!
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod channels;
 mod connection;
 mod health;
 mod page;

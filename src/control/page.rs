@@ -2,8 +2,10 @@
 //!
 //! For readers without JavaScript the file also carries the bare names; everything else comes from the list.
 
+use super::channels::{self, Listed};
 use super::{Options, StreamSource, StreamState, StreamSummary};
 use crate::edge::auth::Gate;
+use crate::observe::Registry;
 use crate::proto::http::Medium;
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -34,6 +36,7 @@ struct List {
     streams: Vec<Entry>,
     /// Live streams that are not listed.
     omitted: usize,
+    channels: Vec<Listed>,
 }
 
 #[derive(Serialize)]
@@ -90,6 +93,7 @@ pub(super) fn encoded(path: &str) -> String {
 struct Shown {
     gate: Gate,
     streams: Arc<dyn StreamSource>,
+    registry: Arc<Registry>,
     rtmp_port: u16,
     policy: String,
     newest: Mutex<Option<Made>>,
@@ -107,6 +111,7 @@ pub(super) fn routes(options: &Options) -> Router {
     let shown = Arc::new(Shown {
         gate: options.gate.clone(),
         streams: options.streams.clone(),
+        registry: options.registry.clone(),
         rtmp_port: options.rtmp_port,
         policy: policy(),
         newest: Mutex::new(None),
@@ -163,6 +168,7 @@ impl Shown {
                 })
                 .collect(),
             omitted,
+            channels: channels::list(&self.registry),
         };
         // Only maps with odd keys and failing writers can be refused, and there are none.
         let list = serde_json::to_string(&list).unwrap_or_default();

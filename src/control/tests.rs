@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::edge::admission::{PAGES_PER_ADDRESS, Visit};
-use crate::observe::PerProtocol;
+use crate::observe::{ChannelAbout, ChannelSlot, PerProtocol, SendError, SourceState};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
@@ -138,9 +138,41 @@ fn the_media_port_has_the_page_and_nothing_else() {
     assert_eq!(value["streams"].as_array().unwrap().len(), 1, "waiting streams are not shown");
     assert_eq!(value["streams"][0]["name"], "b</script>");
     assert!(list.contains("connection: close"), "{list}");
-    for admin_only in ["/metrics", "/livez", "/readyz", "/startupz", "/api/v1/streams"] {
+    for admin_only in ["/metrics", "/livez", "/readyz", "/startupz", "/api/v1/streams", "/api/v1/channels"] {
         assert!(page(&control, admin_only, 3).starts_with("HTTP/1.1 404"), "{admin_only}");
     }
+    control.stop();
+}
+
+#[test]
+fn channels_are_told_of_to_operators_and_to_readers() {
+    let slot = |name: &str| {
+        let to = vec!["udp://eth1@239.255.1.1:5000".to_owned()];
+        let about =
+            ChannelAbout { name: name.to_owned(), source: "live/b".to_owned(), to, bitrate_bps: 2_000_000 };
+        ChannelSlot::new(about, &["1.4", "2.5"])
+    };
+    let (one, two) = (slot("one"), slot("two"));
+    one.metrics.source_state.set(SourceState::OnAir.index() as i64);
+    one.metrics.send_errors[SendError::Unreachable].add(3);
+    one.indicators[1].1.inc();
+    let options = Options { registry: Registry::with_channels(&[0], vec![one, two]), ..options() };
+    let control = Control::start(options).unwrap();
+    let value = |answer: String| -> serde_json::Value {
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    };
+    let api = value(admin(&control, "/api/v1/channels", "localhost"));
+    let expected = serde_json::json!({
+        "name": "one", "source": "live/b", "to": ["udp://eth1@239.255.1.1:5000"], "bitrate_bps": 2_000_000,
+        "on_air": true, "source_state": "on_air", "null_ratio": 0.0, "datagrams": 0,
+        "send_errors": {"unreachable": 3}, "indicators": {"2.5": 1},
+    });
+    assert_eq!(api["channels"][0], expected);
+    assert_eq!(api["channels"][1]["source_state"], "no_stream");
+    let shown = value(page(&control, "/api/streams", 7));
+    assert_eq!(shown["channels"][0]["on_air"], true);
+    assert_eq!(shown["channels"][1]["on_air"], false);
+    assert!(shown["channels"][0].get("send_errors").is_none(), "that is the operator's");
     control.stop();
 }
 

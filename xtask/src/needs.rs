@@ -15,7 +15,7 @@ const DEBIAN: [(&str, &str); 14] = [
     ("gstreamer1.0-tools", "gst-launch-1.0"),
     ("gstreamer1.0-plugins-base", "GStreamer's test sources"),
     ("gstreamer1.0-plugins-good", "flvmux"),
-    ("gstreamer1.0-plugins-bad", "rtmp2sink, rtmpsink, h264parse, voaacenc, tsdemux"),
+    ("gstreamer1.0-plugins-bad", "rtmp2sink, rtmpsink, h264parse, voaacenc, tsdemux, rtpst2022-1-fecdec"),
     ("gstreamer1.0-plugins-ugly", "x264enc"),
     ("rtmpdump", "librtmp as a player"),
     ("tstools", "tsreport, which measures the clock of transport streams"),

@@ -16,8 +16,8 @@ pub(super) struct Source {
     state: SourceState,
     /// What it is while it brings nothing.
     otherwise: SourceState,
-    /// Why it is refused.
-    why: &'static str,
+    /// Why it is refused, if it is.
+    why: Option<&'static str>,
     fed_at: Option<Mono>,
     lost_at: Mono,
     watched_at: Mono,
@@ -26,7 +26,7 @@ pub(super) struct Source {
 impl Source {
     pub fn new(now: Mono) -> Source {
         let state = SourceState::NoStream;
-        Source { state, otherwise: state, why: "", fed_at: None, lost_at: now, watched_at: now }
+        Source { state, otherwise: state, why: None, fed_at: None, lost_at: now, watched_at: now }
     }
 
     /// Something came.
@@ -36,15 +36,15 @@ impl Source {
 
     /// News of it.
     pub fn heard(&mut self, heard: Heard) {
+        if heard != Heard::Skipped {
+            self.why = if let Heard::Refused(why) = heard { Some(why) } else { None };
+        }
         self.otherwise = match (heard, self.otherwise) {
             // It is not there because it has just ended.
             (Heard::NoStream, SourceState::Ended) | (Heard::Ended, _) => SourceState::Ended,
             (Heard::NoStream, _) => SourceState::NoStream,
             (Heard::Found, _) => SourceState::Silent,
-            (Heard::Refused(why), _) => {
-                self.why = why;
-                SourceState::Refused
-            }
+            (Heard::Refused(_), _) => SourceState::Refused,
             (Heard::Skipped, before) => before,
         };
     }
