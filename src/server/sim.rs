@@ -9,6 +9,7 @@
 //! `HEADGATE_SIM_SEEDS` is a number of seeds to run, `HEADGATE_SIM_SEED` the one to run again.
 
 mod clients;
+mod scenes;
 
 use super::gateway::{Gateway, Surroundings};
 use super::shared;
@@ -444,30 +445,6 @@ fn no_seed_breaks_a_promise() {
     println!("{count} seeds, {} frames seen by viewers, {} streams made room", seen.frames, seen.displaced);
     assert!(seen.frames > 20 * count, "{} frames: the simulation shows nothing", seen.frames);
     assert!(seen.displaced > 0 || count < SEEDS, "no stream has made room for another");
-}
-
-/// A stream may end at its old home while its new one still asks for it, if it makes room for another one meanwhile.
-#[test]
-fn a_stream_that_is_over_is_not_waited_for() {
-    let mut run = (0..).map(Run::new).find(|run| run.cores.len() > 1).unwrap();
-    (run.unborn, run.levels) = Default::default();
-    let begin_us = run.world.borrow().now_us;
-    let name = StreamName::new("live", "a");
-    // As far as the directory knows core 0 has it, and its publisher has left.
-    let (directory, now) = (&run.shared.directory, Mono::from_micros(begin_us));
-    let old = directory.claim(&name, 0, now, Duration::ZERO).unwrap();
-    assert!(directory.unpublish(now, &name, old.id, old.epoch));
-    let mut publisher = Publisher::new(0, "a", usize::MAX, (begin_us, begin_us + 500_000), &mut Rng::new(1));
-    publisher.pipe = run.connect_to(1, 0);
-    publisher.begin(&mut run.world.borrow_mut());
-    run.publishers.push(publisher);
-    run.until(begin_us + 10_000_000).unwrap();
-    assert_eq!(run.cores[1].slot.metrics.connections_accepted.get(), 1);
-    let takeovers = &run.cores[1].slot.metrics.disconnects[Protocol::Rtmp][DisconnectReason::Takeover];
-    assert_eq!(takeovers.get(), 1, "core 0 said that it has no such stream");
-    for core in &mut run.cores {
-        core.core.check_empty().unwrap();
-    }
 }
 
 /// The first seed that finds a planted bug, and what it says.

@@ -388,8 +388,7 @@ impl<B: Backend, A: App> Core<B, A> {
                 self.close_listeners();
                 self.draining = Some(now + DRAIN);
                 for key in self.conns.keys() {
-                    self.say_goodbye(key);
-                    self.finish(now, key, DisconnectReason::Shutdown);
+                    self.dismiss(now, key);
                 }
             }
         }

@@ -1,0 +1,102 @@
+//! Single scenes on the simulation's stage: what must happen at one moment, which a seed would meet by chance only.
+
+use super::clients::{Pace, Publisher, Viewer};
+use super::{Run, SimCore};
+use crate::fanout::directory::StreamName;
+use crate::media::Mono;
+use crate::observe::{DisconnectReason, Protocol};
+use crate::shard::engine::Backend;
+use crate::shard::engine::sim::Rng;
+use crate::shard::mailbox::Command;
+use std::time::Duration;
+
+/// A gateway of at least `cores` cores on which nobody is, and the time.
+fn empty_stage(cores: usize) -> (Run, u64) {
+    let mut run = (0..).map(Run::new).find(|run| run.cores.len() >= cores).unwrap();
+    (run.unborn, run.levels) = Default::default();
+    let now_us = run.world.borrow().now_us;
+    (run, now_us)
+}
+
+impl Run {
+    /// Somebody publishes `name` on core `at` for a long time.
+    fn publish_on(&mut self, at: usize, name: &str) {
+        let from_us = self.world.borrow().now_us;
+        let mut publisher =
+            Publisher::new(0, name, usize::MAX, (from_us, from_us + 60_000_000), &mut Rng::new(1));
+        publisher.pipe = self.connect_to(at, 0);
+        publisher.begin(&mut self.world.borrow_mut());
+        self.publishers.push(publisher);
+    }
+
+    /// Lets core `at` drain while no client does anything, not even hang up; how long that takes, in microseconds.
+    fn drain(&mut self, at: usize) -> u64 {
+        assert!(self.shared.mailboxes.send(at as u16, Command::Drain).is_ok());
+        let from_us = self.world.borrow().now_us;
+        loop {
+            self.turn(at).unwrap();
+            let SimCore { core, .. } = &self.cores[at];
+            let now = core.backend().now();
+            if core.drained(now) {
+                return now.as_micros() - from_us;
+            }
+            self.world.borrow_mut().now_us += 1000;
+        }
+    }
+}
+
+/// A stream may end at its old home while its new one still asks for it, if it makes room for another one meanwhile.
+#[test]
+fn a_stream_that_is_over_is_not_waited_for() {
+    let (mut run, begin_us) = empty_stage(2);
+    let name = StreamName::new("live", "a");
+    // As far as the directory knows core 0 has it, and its publisher has left.
+    let (directory, now) = (&run.shared.directory, Mono::from_micros(begin_us));
+    let old = directory.claim(&name, 0, now, Duration::ZERO).unwrap();
+    assert!(directory.unpublish(now, &name, old.id, old.epoch));
+    let mut publisher = Publisher::new(0, "a", usize::MAX, (begin_us, begin_us + 500_000), &mut Rng::new(1));
+    publisher.pipe = run.connect_to(1, 0);
+    publisher.begin(&mut run.world.borrow_mut());
+    run.publishers.push(publisher);
+    run.until(begin_us + 10_000_000).unwrap();
+    assert_eq!(run.cores[1].slot.metrics.connections_accepted.get(), 1);
+    let takeovers = &run.cores[1].slot.metrics.disconnects[Protocol::Rtmp][DisconnectReason::Takeover];
+    assert_eq!(takeovers.get(), 1, "core 0 said that it has no such stream");
+    for core in &mut run.cores {
+        core.core.check_empty().unwrap();
+    }
+}
+
+/// A drain is over when everybody has been told: who reads nothing has nothing to be told.
+#[test]
+fn a_drain_waits_for_nobody_who_has_nothing_to_read() {
+    let (mut run, begin_us) = empty_stage(1);
+    run.publish_on(0, "a");
+    // One who has said nothing, and never will.
+    run.connect_to(0, 1);
+    run.until(begin_us + 500_000).unwrap();
+    let ends = |run: &Run| run.cores[0].slot.metrics.disconnects[Protocol::Rtmp][DisconnectReason::Shutdown].get();
+    assert_eq!((run.cores[0].slot.metrics.connections.get(), ends(&run)), (2, 0));
+    let took_us = run.drain(0);
+    assert!(took_us < 100_000, "{took_us} us");
+    assert_eq!((run.cores[0].slot.metrics.connections.get(), ends(&run)), (0, 1));
+}
+
+/// Viewers get their last words; one that does not hang up behind them is waited for, but not for long.
+#[test]
+fn a_drain_lets_viewers_read_to_the_end() {
+    let (mut run, begin_us) = empty_stage(1);
+    run.publish_on(0, "a");
+    let mut viewer = Viewer::new("a", usize::MAX, Pace::Fast, true, begin_us);
+    viewer.pipe = run.connect_to(0, 0);
+    viewer.begin(&mut run.world.borrow_mut());
+    let pipe = viewer.pipe;
+    run.viewers.push(viewer);
+    run.until(begin_us + 500_000).unwrap();
+    assert!(run.viewers[0].audit.frames > 0);
+    run.world.borrow_mut().pipes[pipe].room = usize::MAX;
+    let took_us = run.drain(0);
+    let left: Vec<u8> = run.world.borrow().pipes[pipe].to_client.iter().copied().collect();
+    assert!(left.windows(19).any(|words| words == b"NetStream.Play.Stop"), "no goodbye");
+    assert!((400_000..1_000_000).contains(&took_us), "{took_us} us");
+}
