@@ -56,8 +56,8 @@ pub struct StreamStats {
     pub bytes_in: AtomicU64,
     /// Frames received.
     pub frames_in: AtomicU64,
-    /// Time of the last frame, in microseconds of the monotonic clock.
-    pub last_frame_us: AtomicU64,
+    /// When the last frame with something to see or hear came, in microseconds of the monotonic clock.
+    pub last_media_us: AtomicU64,
     /// Keyframes received.
     pub keyframes: AtomicU64,
     /// Logs that cores read or have asked for, each with at least one subscriber.
@@ -177,8 +177,8 @@ impl Directory {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims `name` for a publisher on `core`. A publisher that is connected there loses the name if its last frame
-    /// is older than `takeover_after`. If there are all the streams there may be, the one whose publisher left first
+    /// Claims `name` for a publisher on `core`. A publisher that is connected there loses the name if its last picture
+    /// or sound is older than `takeover_after`. If there are all the streams there may be, the one whose publisher left first
     /// makes room, of those without viewers: names that are published and left cannot keep publishers out.
     ///
     /// # Errors
@@ -193,14 +193,14 @@ impl Directory {
         let mut inner = self.lock();
         let inner = &mut *inner;
         if let Some(place) = inner.streams.get_mut(name) {
-            let last = Mono::from_micros(place.stats.last_frame_us.load(Ordering::Relaxed));
+            let last = Mono::from_micros(place.stats.last_media_us.load(Ordering::Relaxed));
             if place.left_at.is_none() && now.since(last) < takeover_after {
                 return Err(Refused::NameTaken);
             }
             let from = place.home;
             (place.home, place.left_at) = (core, None);
             place.epoch += 1;
-            place.stats.last_frame_us.store(now.as_micros(), Ordering::Relaxed);
+            place.stats.last_media_us.store(now.as_micros(), Ordering::Relaxed);
             let stats = place.stats.clone();
             return Ok(Claim { id: place.id, epoch: place.epoch, from: Some(from), stats, displaced: None });
         }
@@ -212,7 +212,7 @@ impl Directory {
         inner.next_id += 1;
         let id = StreamId(inner.next_id);
         let stats = Arc::new(StreamStats::default());
-        stats.last_frame_us.store(now.as_micros(), Ordering::Relaxed);
+        stats.last_media_us.store(now.as_micros(), Ordering::Relaxed);
         let place = Place { id, home: core, epoch: 1, left_at: None, since: now, stats: stats.clone() };
         inner.streams.insert(name.clone(), place);
         Ok(Claim { id, epoch: 1, from: None, stats, displaced })

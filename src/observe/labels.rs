@@ -214,7 +214,7 @@ labels! {
         NameTaken = "name_taken",
         /// The player said that it cannot decode what the stream has.
         UnsupportedCodec = "unsupported_codec",
-        /// A publisher sent nothing for `publish.silence_timeout_ms`.
+        /// A publisher sent no picture and no sound for `publish.silence_timeout_ms`.
         PublisherSilent = "publisher_silent",
         /// A silent publisher was replaced by another.
         Takeover = "takeover",

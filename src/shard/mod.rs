@@ -203,7 +203,7 @@ pub struct Limits {
     pub stall: Duration,
     /// A player waits this long for its stream.
     pub play_wait: Duration,
-    /// A publisher that sends no frame for this long is closed.
+    /// A publisher that sends no picture and no sound for this long is closed.
     pub silence: Duration,
     /// A stream without publisher lives this long.
     pub grace: Duration,

@@ -17,12 +17,12 @@ const CHUNK: u32 = 4096;
 const PICTURE_US: u64 = 40_000;
 const SOUND_US: u64 = 21_333;
 
-const AVC_CONFIG: [u8; 46] = [
+pub(super) const AVC_CONFIG: [u8; 46] = [
     0x17, 0, 0, 0, 0, 1, 0x64, 0, 0x0c, 0xff, 0xe1, 0, 0x1a, 0x67, 0x64, 0, 0x0c, 0xac, 0xd9, 0x41, 0x41,
     0x9f, 0x9f, 1, 0x10, 0, 0, 3, 0, 0x10, 0, 0, 3, 3, 0x20, 0xf1, 0x42, 0x99, 0x60, 1, 0, 4, 0x68, 0xef,
     0x8f, 0xcb,
 ];
-const AAC_CONFIG: [u8; 4] = [0xaf, 0, 0x11, 0x90];
+pub(super) const AAC_CONFIG: [u8; 4] = [0xaf, 0, 0x11, 0x90];
 
 /// The body of a frame says whose it is: the publisher's number, the frame's, and filling that follows from both.
 fn body(head: &[u8], publisher: u16, number: u32, len: usize) -> Vec<u8> {
@@ -43,7 +43,7 @@ fn command(name: &str, id: f64, arguments: &[Value]) -> Vec<u8> {
     out
 }
 
-fn message(out: &mut Vec<u8>, csid: u8, kind: u8, stream_id: u32, timestamp_ms: u32, payload: &[u8]) {
+pub(super) fn message(out: &mut Vec<u8>, csid: u8, kind: u8, stream_id: u32, timestamp_ms: u32, payload: &[u8]) {
     let length = payload.len() as u32;
     let header = MessageHeader { csid, timestamp_ms, length, type_id: kind, stream_id };
     write_message(out, &header, payload, CHUNK);
@@ -64,6 +64,14 @@ fn hello() -> Vec<u8> {
         0,
         &command("createStream", 2.0, &[Value::Null]),
     );
+    out
+}
+
+/// The same, and publish.
+pub(super) fn publish(name: &str) -> Vec<u8> {
+    let mut out = hello();
+    let publish = command("publish", 3.0, &[Value::Null, name.into(), "live".into()]);
+    message(&mut out, csid::STREAM, type_id::COMMAND_AMF0, 1, 0, &publish);
     out
 }
 
@@ -125,9 +133,7 @@ impl Publisher {
 
     /// Says hello.
     pub fn begin(&self, world: &mut World) {
-        let mut out = hello();
-        let publish = [Value::Null, self.name.as_str().into(), "live".into()];
-        message(&mut out, csid::STREAM, type_id::COMMAND_AMF0, 1, 0, &command("publish", 3.0, &publish));
+        let mut out = publish(&self.name);
         message(&mut out, csid::VIDEO, type_id::VIDEO, 1, self.base_ms, &AVC_CONFIG);
         message(&mut out, csid::AUDIO, type_id::AUDIO, 1, self.base_ms, &AAC_CONFIG);
         world.pipes[self.pipe].to_server.extend(out);

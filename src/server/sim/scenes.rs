@@ -1,6 +1,6 @@
 //! Single scenes on the simulation's stage: what must happen at one moment, which a seed would meet by chance only.
 
-use super::clients::{Pace, Publisher, Viewer};
+use super::clients::{self, AAC_CONFIG, AVC_CONFIG, Pace, Publisher, Viewer};
 use super::{Run, SimCore};
 use crate::fanout::directory::StreamName;
 use crate::media::Mono;
@@ -8,6 +8,7 @@ use crate::observe::{DisconnectReason, Protocol};
 use crate::shard::engine::Backend;
 use crate::shard::engine::sim::Rng;
 use crate::shard::mailbox::Command;
+use crate::wire::rtmp::{csid, type_id};
 use std::time::Duration;
 
 /// A gateway of at least `cores` cores on which nobody is, and the time.
@@ -99,4 +100,60 @@ fn a_drain_lets_viewers_read_to_the_end() {
     let left: Vec<u8> = run.world.borrow().pipes[pipe].to_client.iter().copied().collect();
     assert!(left.windows(19).any(|words| words == b"NetStream.Play.Stop"), "no goodbye");
     assert!((400_000..1_000_000).contains(&took_us), "{took_us} us");
+}
+
+/// What there is nothing to see or hear in, by message type.
+const NOTHINGS: [(u8, &[u8]); 7] = [
+    // Cut short.
+    (type_id::VIDEO, &[0x17]),
+    // Of no bytes.
+    (type_id::VIDEO, &[0x17, 1, 0, 0, 0]),
+    (type_id::AUDIO, &[0xaf, 1]),
+    // The same headers again and again.
+    (type_id::VIDEO, &AVC_CONFIG),
+    (type_id::AUDIO, &AAC_CONFIG),
+    (type_id::DATA_AMF0, b"\x02\0\x0aonMetaData\x08\0\0\0\0\0\0\x09"),
+    // Of no known type.
+    (19, b"x"),
+];
+
+/// Publishes `live/a` and sends nothings, for so long or until the connection is closed; how long that was, in microseconds.
+fn publish_nothing(run: &mut Run, most_us: u64) -> u64 {
+    let begin_us = run.world.borrow().now_us;
+    let pipe = run.connect_to(0, 0);
+    let mut out = clients::publish("a");
+    loop {
+        let mut world = run.world.borrow_mut();
+        world.pipes[pipe].to_server.extend(std::mem::take(&mut out));
+        let passed_us = world.now_us - begin_us;
+        if passed_us >= most_us || world.pipes[pipe].closed {
+            return passed_us;
+        }
+        let until_us = world.now_us + 250_000;
+        drop(world);
+        run.until(until_us).unwrap();
+        for (kind, body) in NOTHINGS {
+            clients::message(&mut out, csid::VIDEO, kind, 1, (passed_us / 1000) as u32, body);
+        }
+    }
+}
+
+#[test]
+fn r8_a_name_is_not_held_by_nothing() {
+    let (mut run, _) = empty_stage(1);
+    let took_us = publish_nothing(&mut run, 60_000_000);
+    assert!((10_000_000..11_000_000).contains(&took_us), "{took_us} us");
+    let ends = &run.cores[0].slot.metrics.disconnects[Protocol::Rtmp];
+    assert_eq!(ends[DisconnectReason::PublisherSilent].get(), 1);
+}
+
+#[test]
+fn r8_a_publisher_of_nothing_gives_way_to_another() {
+    for (for_us, free) in [(1_000_000, false), (3_000_000, true)] {
+        let (mut run, _) = empty_stage(1);
+        publish_nothing(&mut run, for_us);
+        let now = Mono::from_micros(run.world.borrow().now_us);
+        let claim = run.shared.directory.claim(&StreamName::new("live", "a"), 0, now, Duration::from_secs(2));
+        assert_eq!(claim.is_ok(), free, "behind {for_us} us");
+    }
 }
