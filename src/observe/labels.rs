@@ -212,7 +212,7 @@ labels! {
         InvalidName = "invalid_name",
         /// A publisher asked for a name that is taken.
         NameTaken = "name_taken",
-        /// The player said that it cannot decode what the stream has.
+        /// The player said that it cannot decode what the stream has, or its format carries none of it (any more).
         UnsupportedCodec = "unsupported_codec",
         /// A publisher sent no picture and no sound for `publish.silence_timeout_ms`.
         PublisherSilent = "publisher_silent",

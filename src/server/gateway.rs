@@ -269,6 +269,10 @@ impl App for Gateway {
         served.inspect_err(|reason| self.turned_away(now, address, *reason))
     }
 
+    fn let_go(&mut self, now: Mono, name: &StreamName, viewers: usize, why: &'static str) {
+        refusals::let_go(&self.surroundings.limiters, now, name, viewers, why);
+    }
+
     fn stream_ended(&mut self, now: Mono, name: &StreamName, displaced: bool) {
         refusals::ended(&self.surroundings.limiters, now, name, displaced);
     }

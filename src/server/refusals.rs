@@ -29,6 +29,14 @@ pub(super) fn request(
     tracing::warn!(conn = guest.id, peer = %guest.address, stream = %name, %reason, suppressed, "{what} refused: {help}");
 }
 
+/// Viewers of a stream are let go, because it has nothing for them any more.
+pub(super) fn let_go(limiters: &Limiters, now: Mono, name: &StreamName, viewers: usize, why: &'static str) {
+    let reason = DisconnectReason::UnsupportedCodec;
+    let Some(suppressed) = limiters.closed[reason].ask(now.since(Mono::ZERO)) else { return };
+    let (suppressed, name) = (shown(suppressed), name.to_string());
+    tracing::warn!(stream = %clean(&name), viewers, %reason, suppressed, "viewers let go, the publisher has nothing for them: {why}");
+}
+
 /// A stream has ended. A publisher may begin and end any number of them.
 pub(super) fn ended(limiters: &Limiters, now: Mono, name: &StreamName, displaced: bool) {
     let Some(suppressed) = limiters.ended.ask(now.since(Mono::ZERO)) else { return };

@@ -49,7 +49,21 @@ pub(super) struct Reader {
     pub goodbye: Option<Bytes>,
 }
 
+/// Who waits for a log.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// See [`Reader::joiners`].
+    pub joiners: Vec<Key>,
+    /// See [`Reader::changers`].
+    pub changers: Vec<Key>,
+}
+
 impl Reader {
+    /// Takes those who wait for it off its lists.
+    pub fn take_waiting(&mut self) -> Waiting {
+        Waiting { joiners: std::mem::take(&mut self.joiners), changers: std::mem::take(&mut self.changers) }
+    }
+
     /// Whoever reads it is visited by the next sweep.
     pub fn all_have_a_turn(&mut self) {
         self.phases.iter_mut().for_each(|phase| phase.todo = phase.members.len());

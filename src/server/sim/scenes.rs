@@ -157,3 +157,42 @@ fn r8_a_publisher_of_nothing_gives_way_to_another() {
         assert_eq!(claim.is_ok(), free, "behind {for_us} us");
     }
 }
+
+/// What core 0 has sent to a client, which reads it here.
+fn read(run: &Run, pipe: usize) -> Vec<u8> {
+    run.world.borrow_mut().pipes[pipe].to_client.drain(..).collect()
+}
+
+#[test]
+fn viewers_of_a_format_that_carries_nothing_any_more_are_let_go() {
+    let (mut run, begin_us) = empty_stage(1);
+    run.publish_on(0, "a");
+    let watch = |run: &mut Run| {
+        let pipe = run.connect_to(0, 1);
+        let pipes = &mut run.world.borrow_mut().pipes;
+        pipes[pipe].to_server.extend(b"GET /live/a.ts HTTP/1.1\r\nHost: sim\r\n\r\n");
+        pipes[pipe].room = usize::MAX;
+        pipe
+    };
+    let viewer = watch(&mut run);
+    run.until(begin_us + 2_000_000).unwrap();
+    assert!(read(&run, viewer).starts_with(b"HTTP/1.1 200 "));
+    // Another takes the name over, in VP9 and without sound.
+    let other = run.connect_to(0, 0);
+    let mut out = clients::publish("a");
+    clients::message(&mut out, csid::VIDEO, type_id::VIDEO, 1, 0, b"\x90vp09\x01\0\0\0\0\x0b\x82\x02\x02\0\0\0");
+    for time_ms in (0..5000).step_by(40) {
+        clients::message(&mut out, csid::VIDEO, type_id::VIDEO, 1, time_ms, b"\x91vp09\x82\x49\x83");
+        run.world.borrow_mut().pipes[other].to_server.extend(std::mem::take(&mut out));
+        let until_us = run.world.borrow().now_us + 40_000;
+        run.until(until_us).unwrap();
+    }
+    let ends = &run.cores[0].slot.metrics.disconnects[Protocol::HttpTs];
+    assert!(run.world.borrow().pipes[viewer].server_ended, "it waits for what never comes");
+    assert_eq!(ends[DisconnectReason::UnsupportedCodec].get(), 1);
+    // And nobody is let in to wait behind it.
+    let late = watch(&mut run);
+    run.until(begin_us + 8_000_000).unwrap();
+    let answer = read(&run, late);
+    assert!(answer.starts_with(b"HTTP/1.1 415 "), "{}", String::from_utf8_lossy(&answer));
+}
