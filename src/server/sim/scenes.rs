@@ -169,9 +169,9 @@ fn viewers_of_a_format_that_carries_nothing_any_more_are_let_go() {
     run.publish_on(0, "a");
     let watch = |run: &mut Run| {
         let pipe = run.connect_to(0, 1);
-        let pipes = &mut run.world.borrow_mut().pipes;
-        pipes[pipe].to_server.extend(b"GET /live/a.ts HTTP/1.1\r\nHost: sim\r\n\r\n");
-        pipes[pipe].room = usize::MAX;
+        let mut world = run.world.borrow_mut();
+        world.pipes[pipe].to_server.extend(b"GET /live/a.ts HTTP/1.1\r\nHost: sim\r\n\r\n");
+        world.pipes[pipe].room = usize::MAX;
         pipe
     };
     let viewer = watch(&mut run);
