@@ -186,6 +186,11 @@ impl Registry {
             RefuseReason::ALL
                 .map(|r| (vec![("reason", r.as_str())], self.total(|m| &m.connections_refused[r]) as f64)),
         );
+        page.counter(
+            "headgate_rtmp_commands_mended_total",
+            "RTMP commands with unreadable bytes at their end, taken for what stands before them.",
+            self.total(|m| &m.commands_mended),
+        );
         page.counters(
             "headgate_lag_skips_total",
             "Skips to the newest join point by subscribers that were too far behind.",

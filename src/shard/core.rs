@@ -15,7 +15,7 @@ use super::readers::Readers;
 use super::shed::Shedding;
 use super::silent::Silent;
 use super::timers::{Timer, Timers};
-use super::{App, Io, Limits, Request};
+use super::{App, Counted, Io, Limits, Request};
 use crate::fanout::directory::Directory;
 use crate::fanout::flush::Rule;
 use crate::fanout::log::{LogId, Retention};
@@ -317,6 +317,9 @@ impl<B: Backend, A: App> Core<B, A> {
                     self.leave(key);
                     self.falls_silent(key);
                 }
+                Request::Count(what, count) => match what {
+                    Counted::CommandsMended => self.observed.metrics.commands_mended.add(count),
+                },
                 Request::Close(reason) => self.finish(now, key, reason),
                 Request::Detach(read) => {
                     if let Some(slot) = self.conns.get(key)

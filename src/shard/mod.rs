@@ -69,10 +69,19 @@ pub enum Request {
     Pause(bool),
     /// Stop being a subscriber; the connection stays.
     StopPlaying,
+    /// Something that only the protocol sees was done so often.
+    Count(Counted, u64),
     /// Send what is waiting, then close.
     Close(DisconnectReason),
     /// Leave this core: the socket and what was read go to [`App::detached`]. Only before any other role.
     Detach(Bytes),
+}
+
+/// What a core counts for the protocols on top of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Commands of RTMP with unreadable bytes at their end.
+    CommandsMended,
 }
 
 /// What a core tells a connection.

@@ -76,6 +76,13 @@ impl fmt::Debug for PlayRequest {
     }
 }
 
+/// What a session did since it was last asked that nobody else can count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Commands with bytes at their end that cannot be read; what stands before them holds.
+    pub commands_mended: u64,
+}
+
 /// How a peer ended its own stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopCause {

@@ -9,9 +9,9 @@ use crate::media::Mono;
 use crate::observe::DisconnectReason;
 use crate::observe::log::clean;
 use crate::proto::rtmp::{
-    CloseReason, Event, Fault, PlayRequest, PublishRequest, ServerSession, SessionConfig,
+    CloseReason, Event, Fault, PlayRequest, PublishRequest, ServerSession, SessionConfig, Tally,
 };
-use crate::shard::{Answer, Io, PlayRefused, Request};
+use crate::shard::{Answer, Counted, Io, PlayRefused, Request};
 use std::time::Duration;
 
 /// By how much silence may last longer than a stall.
@@ -94,6 +94,10 @@ impl Rtmp {
                 }
                 Event::Closed(reason) => self.closed(reason, gateway, guest, now, io),
             }
+        }
+        let Tally { commands_mended } = self.session.take_tally();
+        if commands_mended > 0 {
+            io.ask(Request::Count(Counted::CommandsMended, commands_mended));
         }
         self.session.take_output(&mut io.out);
     }

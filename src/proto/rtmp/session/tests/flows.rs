@@ -262,3 +262,33 @@ fn one_stream_at_a_time() {
     }
     assert_eq!((player.replies(), player.events()), (refused.map(str::to_owned).to_vec(), vec![]));
 }
+
+/// Some encoders leave something behind a command; it is no reason to close a publisher in the middle of a stream.
+#[test]
+fn what_is_left_behind_a_command_is_left_out() {
+    for (tail, mended) in [
+        (&b""[..], 0),
+        (b"\0\0\x09", 1),   // a stray object end
+        (&[0; 7], 1),         // filling
+        (&[0xff; 4], 1),      // what no specification knows
+        (b"\x02\0\x05liv", 1), // half a value
+    ] {
+        let mut rig = Rig::connected(&[]);
+        assert_eq!(rig.session.take_tally().commands_mended, 0);
+        let body = [&command("publish", 5.0, &[Value::Null, "cam".into(), "live".into()])[..], tail].concat();
+        rig.message(type_id::COMMAND_AMF0, 0, &body);
+        assert_eq!(rig.events(), ["Publish(PublishRequest(live/cam by \"test\"))"], "{tail:02x?}");
+        assert_eq!(rig.session.take_tally().commands_mended, mended, "{tail:02x?}");
+        assert_eq!(rig.session.take_tally().commands_mended, 0, "told once");
+        rig.session.accept_publish(rig.now);
+        rig.replies();
+        let body = [&command("FCUnpublish", 7.0, &[Value::Null])[..], tail].concat();
+        rig.message(type_id::COMMAND_AMF0, 0, &body);
+        assert_eq!(rig.events(), ["Unpublish(FcUnpublish)"]);
+    }
+    // What costs too much is not forgiven, nor what cannot be read where a command needs it: rows R4.
+    let mut rig = Rig::connected(&[]);
+    let deep = b"\x03\0\x01a".repeat(100);
+    rig.message(type_id::COMMAND_AMF0, 0, &[&command("publish", 5.0, &[Value::Null, "cam".into()])[..], &deep].concat());
+    assert_eq!(rig.events(), ["Closed(MessageSyntax)"]);
+}
