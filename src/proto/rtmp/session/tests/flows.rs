@@ -288,7 +288,7 @@ fn what_is_left_behind_a_command_is_left_out() {
     }
     // What costs too much is not forgiven, nor what cannot be read where a command needs it: rows R4.
     let mut rig = Rig::connected(&[]);
-    let deep = b"\x03\0\x01a".repeat(100);
-    rig.message(type_id::COMMAND_AMF0, 0, &[&command("publish", 5.0, &[Value::Null, "cam".into()])[..], &deep].concat());
+    let publish = command("publish", 5.0, &[Value::Null, "cam".into()]);
+    rig.message(type_id::COMMAND_AMF0, 0, &[publish, b"\x03\0\x01a".repeat(100)].concat());
     assert_eq!(rig.events(), ["Closed(MessageSyntax)"]);
 }
