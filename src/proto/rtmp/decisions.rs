@@ -64,7 +64,8 @@ impl ServerSession {
         if !matches!(self.phase, Phase::DecidingPlay) {
             return;
         }
-        let (reason, code, text) = match refusal {
+        let (reason, code, text) = match &refusal {
+            PlayRefusal::Option(told) => (CloseReason::PlayOption, "NetStream.Play.Failed", told.as_str()),
             PlayRefusal::StreamNotFound => {
                 (CloseReason::PlayNotFound, "NetStream.Play.StreamNotFound", "The stream is not published.")
             }

@@ -106,8 +106,10 @@ pub enum PublishRefusal {
 }
 
 /// Why a player is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlayRefusal {
+    /// It asked for what there is not behind the stream's name; what there is, for people.
+    Option(String),
     /// Nobody publishes the stream.
     StreamNotFound,
     /// Wrong or missing token.
@@ -176,13 +178,15 @@ pub enum CloseReason {
     PlayUnsupportedCodec,
     /// [`PlayRefusal::Busy`].
     PlayBusy,
+    /// [`PlayRefusal::Option`].
+    PlayOption,
     /// The peer ended its stream and did not hang up by itself.
     ClientDone,
 }
 
 impl CloseReason {
     /// All reasons, for tables and metrics.
-    pub const ALL: [CloseReason; 22] = [
+    pub const ALL: [CloseReason; 23] = [
         CloseReason::NotRtmp,
         CloseReason::RtmpeUnsupported,
         CloseReason::ChunkSyntax,
@@ -204,6 +208,7 @@ impl CloseReason {
         CloseReason::PlayUnauthorized,
         CloseReason::PlayUnsupportedCodec,
         CloseReason::PlayBusy,
+        CloseReason::PlayOption,
         CloseReason::ClientDone,
     ];
 
@@ -241,6 +246,7 @@ impl CloseReason {
             CloseReason::PlayUnauthorized => ("play_unauthorized", Refused),
             CloseReason::PlayUnsupportedCodec => ("play_unsupported_codec", Refused),
             CloseReason::PlayBusy => ("play_busy", Refused),
+            CloseReason::PlayOption => ("play_option", Protocol),
             CloseReason::ClientDone => ("client_done", Nobody),
         }
     }

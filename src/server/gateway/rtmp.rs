@@ -264,7 +264,8 @@ mod tests {
                 | R::RtmpeUnsupported
                 | R::ChunkSyntax
                 | R::MessageSyntax
-                | R::CommandBeforeConnect => D::ProtocolError,
+                | R::CommandBeforeConnect
+                | R::PlayOption => D::ProtocolError,
                 R::PublishBadName => D::NameTaken,
                 R::PublishUnauthorized | R::PlayUnauthorized => D::Unauthorized,
                 R::PlayNotFound => D::NotFound,

@@ -30,6 +30,7 @@ fn refusals_have_a_status_and_a_reason() {
             "Closed(PlayUnsupportedCodec)",
         ),
         (PlayRefusal::Busy, "NetStream.Play.Failed", "Closed(PlayBusy)"),
+        (PlayRefusal::Option("join may be".to_owned()), "NetStream.Play.Failed", "Closed(PlayOption)"),
     ];
     for (refusal, code, closed) in play {
         let mut rig = Rig::connected(&[]);
