@@ -142,7 +142,8 @@ impl ServerSession {
                 self.status(Level::Error, "NetStream.Publish.BadName", text);
             }
             Request::Invalid { error, shown } => {
-                self.status(Level::Error, "NetStream.Publish.BadName", &error.to_string());
+                let text = format!("The stream name is not allowed: {error}.");
+                self.status(Level::Error, "NetStream.Publish.BadName", &text);
                 self.close_with(CloseReason::InvalidName, format_args!("{error}: {shown}"));
             }
         }

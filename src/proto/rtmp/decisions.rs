@@ -27,10 +27,10 @@ impl ServerSession {
             return;
         }
         let (reason, code, text) = match refusal {
-            PublishRefusal::BadName => (
-                CloseReason::PublishBadName,
+            PublishRefusal::NameTaken => (
+                CloseReason::PublishNameTaken,
                 "NetStream.Publish.BadName",
-                "The stream name is taken or not allowed.",
+                "The stream name is taken: somebody is publishing under it.",
             ),
             PublishRefusal::Unauthorized => (
                 CloseReason::PublishUnauthorized,

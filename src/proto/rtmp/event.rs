@@ -97,8 +97,8 @@ pub enum StopCause {
 /// Why a publisher is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishRefusal {
-    /// The name is taken, or not allowed.
-    BadName,
+    /// Somebody publishes under the name. (That it is not allowed the session sees, and says itself.)
+    NameTaken,
     /// Wrong or missing key.
     Unauthorized,
     /// A limit of ours, or shutting down.
@@ -164,8 +164,8 @@ pub enum CloseReason {
     InputOverflow,
     /// The peer asks faster than it reads the answers.
     OutputOverflow,
-    /// [`PublishRefusal::BadName`].
-    PublishBadName,
+    /// [`PublishRefusal::NameTaken`].
+    PublishNameTaken,
     /// [`PublishRefusal::Unauthorized`].
     PublishUnauthorized,
     /// [`PublishRefusal::Unavailable`].
@@ -201,7 +201,7 @@ impl CloseReason {
         CloseReason::TooMuchOutstanding,
         CloseReason::InputOverflow,
         CloseReason::OutputOverflow,
-        CloseReason::PublishBadName,
+        CloseReason::PublishNameTaken,
         CloseReason::PublishUnauthorized,
         CloseReason::PublishUnavailable,
         CloseReason::PlayNotFound,
@@ -239,7 +239,7 @@ impl CloseReason {
             CloseReason::TooMuchOutstanding => ("too_much_outstanding", Limit),
             CloseReason::InputOverflow => ("input_overflow", Limit),
             CloseReason::OutputOverflow => ("output_overflow", Limit),
-            CloseReason::PublishBadName => ("publish_bad_name", Refused),
+            CloseReason::PublishNameTaken => ("publish_name_taken", Refused),
             CloseReason::PublishUnauthorized => ("publish_unauthorized", Refused),
             CloseReason::PublishUnavailable => ("publish_unavailable", Refused),
             CloseReason::PlayNotFound => ("play_not_found", Refused),

@@ -217,7 +217,7 @@ fn disconnect_reason(reason: CloseReason) -> DisconnectReason {
     match reason {
         R::HandshakeTimeout | R::RequestTimeout => DisconnectReason::HandshakeTimeout,
         R::Silent => DisconnectReason::IdleTimeout,
-        R::PublishBadName => DisconnectReason::NameTaken,
+        R::PublishNameTaken => DisconnectReason::NameTaken,
         R::PublishUnauthorized | R::PlayUnauthorized => DisconnectReason::Unauthorized,
         R::PlayNotFound => DisconnectReason::NotFound,
         R::InvalidName => DisconnectReason::InvalidName,
@@ -266,7 +266,7 @@ mod tests {
                 | R::MessageSyntax
                 | R::CommandBeforeConnect
                 | R::PlayOption => D::ProtocolError,
-                R::PublishBadName => D::NameTaken,
+                R::PublishNameTaken => D::NameTaken,
                 R::PublishUnauthorized | R::PlayUnauthorized => D::Unauthorized,
                 R::PlayNotFound => D::NotFound,
                 R::PlayUnsupportedCodec => D::UnsupportedCodec,
