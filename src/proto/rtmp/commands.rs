@@ -10,7 +10,7 @@ use super::name::{NameError, StreamName};
 use super::session::{Connected, Phase, ServerSession, ms};
 use super::status::{self, Level};
 use crate::media::Mono;
-use crate::observe::log::clean;
+use crate::observe::log::shown;
 use crate::wire::amf::Bounds;
 use crate::wire::amf0::{self, AmfError, AmfErrorKind, Value};
 use crate::wire::rtmp::{STREAM_ID, csid, type_id};
@@ -200,7 +200,7 @@ impl ServerSession {
                 _ => Request::Second,
             },
             Err(error) => {
-                let shown = format!("{}/{}", clean(&connected.app), clean(name));
+                let shown = format!("{}/{}", shown(&connected.app), shown(name));
                 Request::Invalid { error, shown }
             }
         }
@@ -316,7 +316,7 @@ enum Request {
     Exhausted,
     Invalid {
         error: NameError,
-        /// App and name as they may stand in a log line.
+        /// App and name, cut short and without what may be a secret; whatever else they hold.
         shown: String,
     },
 }

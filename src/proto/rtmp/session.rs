@@ -232,7 +232,8 @@ impl ServerSession {
         std::mem::take(&mut self.tally)
     }
 
-    /// What exactly was wrong, for the log, if a closed session knows more than its reason.
+    /// What exactly was wrong, if a closed session knows more than its reason. Short, but a name in it is as the peer sent
+    /// it: for a log that escapes.
     pub fn close_detail(&self) -> Option<&str> {
         self.detail.as_deref()
     }
