@@ -25,7 +25,7 @@ const PIN_SWEEP: Duration = Duration::from_secs(1);
 impl<B: Backend, A: App> Core<B, A> {
     /// A reader without a view. `None` if there is no such stream.
     pub(super) fn new_reader(&mut self, now: Mono, name: &StreamName, key: LogKey) -> Option<u32> {
-        let (stream, home, stats) = self.shared.directory.find(name)?;
+        let (stream, home, stats) = self.shared.directory.watch(name)?;
         let phases = (0..self.shared.rule.phases()).map(|_| Phase::default()).collect();
         Some(self.readers.insert(Reader {
             name: name.clone(),
@@ -68,7 +68,7 @@ impl<B: Backend, A: App> Core<B, A> {
             return;
         }
         let waiting = reader.take_waiting();
-        self.readers.remove(at);
+        self.drop_reader(at);
         let why = match why {
             NotOpened::Refused(NoLog::TooMany) => PlayRefused::TooManyVariants,
             NotOpened::Refused(NoLog::Codecs(why)) => PlayRefused::Codecs(why),
@@ -287,6 +287,12 @@ impl<B: Backend, A: App> Core<B, A> {
         reader.goodbye.get_or_insert_with(|| app.goodbye(name, key)).clone()
     }
 
+    fn drop_reader(&mut self, at: u32) {
+        if let Some((name, stream)) = self.readers.remove(at) {
+            self.shared.directory.unwatch(&name, stream);
+        }
+    }
+
     /// Drops a reader that nobody uses.
     pub(super) fn abandon(&mut self, at: u32) {
         let own = self.id;
@@ -302,7 +308,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let ended = view.ended();
         // The stream may have moved since.
         let home = self.shared.directory.find(&reader.name).filter(|f| f.0 == stream).map_or(home, |f| f.1);
-        self.readers.remove(at);
+        self.drop_reader(at);
         if ended {
             return;
         }
