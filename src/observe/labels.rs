@@ -122,6 +122,8 @@ labels! {
     CopyStage in PerCopyStage {
         /// Chunks of a message into one buffer.
         Ingest = "ingest",
+        /// A message out of one that held several.
+        Split = "split",
         /// A frame into one log.
         Append = "append",
     }

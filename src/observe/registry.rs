@@ -118,7 +118,7 @@ impl Registry {
         );
         page.counters(
             "headgate_payload_copied_bytes_total",
-            "Payload bytes copied: out of the socket's chunks, into each log.",
+            "Payload bytes copied: out of the socket's chunks, out of aggregates, into each log.",
             CopyStage::ALL
                 .map(|s| (vec![("stage", s.as_str())], self.total(|m| &m.payload_copied_bytes[s]) as f64)),
         );

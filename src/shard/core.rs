@@ -21,7 +21,7 @@ use crate::fanout::flush::Rule;
 use crate::fanout::log::{LogId, Retention};
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
-use crate::observe::{CoreHistograms, CoreSlot, DisconnectReason};
+use crate::observe::{CopyStage, CoreHistograms, CoreSlot, DisconnectReason};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -319,6 +319,9 @@ impl<B: Backend, A: App> Core<B, A> {
                 }
                 Request::Count(what, count) => match what {
                     Counted::CommandsMended => self.observed.metrics.commands_mended.add(count),
+                    Counted::SplitBytes => {
+                        self.observed.metrics.payload_copied_bytes[CopyStage::Split].add(count);
+                    }
                 },
                 Request::Close(reason) => self.finish(now, key, reason),
                 Request::Detach(read) => {

@@ -82,6 +82,8 @@ pub enum Request {
 pub enum Counted {
     /// Commands of RTMP with unreadable bytes at their end.
     CommandsMended,
+    /// Bytes copied out of messages that hold several.
+    SplitBytes,
 }
 
 /// What a core tells a connection.

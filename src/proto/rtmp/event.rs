@@ -81,6 +81,8 @@ impl fmt::Debug for PlayRequest {
 pub struct Tally {
     /// Commands with bytes at their end that cannot be read; what stands before them holds.
     pub commands_mended: u64,
+    /// Bytes of messages that were copied out of aggregates, a second time.
+    pub split_bytes: u64,
 }
 
 /// How a peer ended its own stream.

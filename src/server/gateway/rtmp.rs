@@ -95,9 +95,11 @@ impl Rtmp {
                 Event::Closed(reason) => self.closed(reason, gateway, guest, now, io),
             }
         }
-        let Tally { commands_mended } = self.session.take_tally();
-        if commands_mended > 0 {
-            io.ask(Request::Count(Counted::CommandsMended, commands_mended));
+        let Tally { commands_mended, split_bytes } = self.session.take_tally();
+        for (what, count) in [(Counted::CommandsMended, commands_mended), (Counted::SplitBytes, split_bytes)] {
+            if count > 0 {
+                io.ask(Request::Count(what, count));
+            }
         }
         self.session.take_output(&mut io.out);
     }

@@ -263,6 +263,17 @@ fn one_stream_at_a_time() {
     assert_eq!((player.replies(), player.events()), (refused.map(str::to_owned).to_vec(), vec![]));
 }
 
+#[test]
+fn what_is_copied_out_of_an_aggregate_is_told() {
+    let mut rig = Rig::publishing();
+    let tag = |body: &[u8]| [&[8, 0, 0, body.len() as u8, 0, 0, 0, 0, 0, 0, 0][..], body, &[0; 4]].concat();
+    rig.message(type_id::AUDIO, 5, b"\xaf\x01abc");
+    assert_eq!(rig.session.take_tally().split_bytes, 0, "a message of its own is copied once");
+    rig.message(type_id::AGGREGATE, 5, &[tag(b"\xaf\x01abc"), tag(b"\xaf\x01d")].concat());
+    assert_eq!(rig.events().len(), 3);
+    assert_eq!(rig.session.take_tally().split_bytes, 5 + 3);
+}
+
 /// Some encoders leave something behind a command; it is no reason to close a publisher in the middle of a stream.
 #[test]
 fn what_is_left_behind_a_command_is_left_out() {
