@@ -31,7 +31,8 @@ fn names(cell: &str) -> Vec<&str> {
 
 /// The file of a test, from the package, and its function.
 fn place<'a>(folder: &str, name: &'a str) -> (String, Option<&'a str>) {
-    let (file, function) = name.split_once("::").map_or((name, None), |(file, function)| (file, Some(function)));
+    let (file, function) =
+        name.split_once("::").map_or((name, None), |(file, function)| (file, Some(function)));
     let file = if file.ends_with(".rs") { file.to_owned() } else { format!("{folder}/{file}.rs") };
     (file, function)
 }
@@ -73,13 +74,17 @@ fn every_test_of_attacks_and_faults_is_named() {
             let code = std::fs::read_to_string(&file).expect(folder);
             let module = file.file_stem().and_then(|stem| stem.to_str()).expect("a name");
             let lines: Vec<&str> = code.lines().map(str::trim).collect();
-            let plain = lines.windows(2).filter(|two| two[0] == "#[test]").filter_map(|two| {
-                two[1].strip_prefix("fn ")?.split('(').next()
-            });
+            let plain = lines
+                .windows(2)
+                .filter(|two| two[0] == "#[test]")
+                .filter_map(|two| two[1].strip_prefix("fn ")?.split('(').next());
             let both = code.split("engine_tests!(").skip(1).filter_map(|rest| rest.split(')').next());
             let both = both.flat_map(|list| list.split(',').map(str::trim)).filter(|name| !name.is_empty());
             for name in plain.chain(both).filter(|name| !HELPERS.contains(name)) {
-                assert!(section.contains(&format!("`{module}::{name}`")), "{module}::{name} stands in no row");
+                assert!(
+                    section.contains(&format!("`{module}::{name}`")),
+                    "{module}::{name} stands in no row"
+                );
             }
         }
     }
@@ -87,7 +92,8 @@ fn every_test_of_attacks_and_faults_is_named() {
 
 #[test]
 fn the_checker_sees_what_it_should() {
-    let rows = rows("\n| row | test | result |\n|---|---|---|\n| a | `x::y`, `tests/reliability.rs` | passes |\n");
+    let rows =
+        rows("\n| row | test | result |\n|---|---|---|\n| a | `x::y`, `tests/reliability.rs` | passes |\n");
     assert_eq!(rows, [["a", "`x::y`, `tests/reliability.rs`", "passes"]]);
     assert_eq!(names(rows[0][1]), ["x::y", "tests/reliability.rs"]);
     assert_eq!(names("closed, `protocol_error`"), [""; 0]);

@@ -1,7 +1,7 @@
 //! Both doors over real sockets.
 
-use super::*;
 use super::connection::pages_per_address;
+use super::*;
 use crate::edge::admission::Visit;
 use crate::observe::PerProtocol;
 use std::io::{Read, Write};

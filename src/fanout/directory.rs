@@ -238,7 +238,8 @@ impl Directory {
         let id = StreamId(inner.next_id);
         let stats = Arc::new(StreamStats::default());
         stats.last_media_us.store(now.as_micros(), Ordering::Relaxed);
-        let place = Place { id, home: core, epoch: 1, left_at: None, readers: 0, since: now, stats: stats.clone() };
+        let place =
+            Place { id, home: core, epoch: 1, left_at: None, readers: 0, since: now, stats: stats.clone() };
         inner.streams.insert(name.clone(), place);
         Ok(Claim { id, epoch: 1, from: None, stats, displaced })
     }

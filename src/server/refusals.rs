@@ -71,7 +71,9 @@ fn help(reason: DisconnectReason) -> &'static str {
     match reason {
         DisconnectReason::Unauthorized => "wrong key or token",
         DisconnectReason::NameTaken => "the name is in use",
-        DisconnectReason::ProtocolError => "it asks for an option that there is not; the player is told what there is",
+        DisconnectReason::ProtocolError => {
+            "it asks for an option that there is not; the player is told what there is"
+        }
         DisconnectReason::AddressViewers => {
             "its address has limits.viewers_per_address viewers; if many people share it, add it to limits.exempt"
         }

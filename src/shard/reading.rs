@@ -113,7 +113,8 @@ impl<B: Backend, A: App> Core<B, A> {
     fn let_go(&mut self, now: Mono, at: u32, why: &'static str) {
         let Some(reader) = self.readers.get(at) else { return };
         let (name, waiting) = (reader.name.clone(), reader.take_waiting());
-        let members: Vec<u32> = reader.phases.iter().flat_map(|phase| phase.members.iter().copied()).collect();
+        let members: Vec<u32> =
+            reader.phases.iter().flat_map(|phase| phase.members.iter().copied()).collect();
         reader.expected = reader.expected.saturating_sub(waiting.changers.len() as u32);
         if !members.is_empty() {
             self.app.let_go(now, &name, members.len(), why);

@@ -60,7 +60,8 @@ impl Line<'_> {
         if self.written.is_err() {
             return;
         }
-        let blank = if std::mem::replace(&mut self.begun, true) { self.writer.write_char(' ') } else { Ok(()) };
+        let blank =
+            if std::mem::replace(&mut self.begun, true) { self.writer.write_char(' ') } else { Ok(()) };
         self.written = blank.and_then(|()| write(self));
     }
 

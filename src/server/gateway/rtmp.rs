@@ -96,7 +96,8 @@ impl Rtmp {
             }
         }
         let Tally { commands_mended, split_bytes } = self.session.take_tally();
-        for (what, count) in [(Counted::CommandsMended, commands_mended), (Counted::SplitBytes, split_bytes)] {
+        for (what, count) in [(Counted::CommandsMended, commands_mended), (Counted::SplitBytes, split_bytes)]
+        {
             if count > 0 {
                 io.ask(Request::Count(what, count));
             }

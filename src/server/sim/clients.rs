@@ -43,7 +43,14 @@ fn command(name: &str, id: f64, arguments: &[Value]) -> Vec<u8> {
     out
 }
 
-pub(super) fn message(out: &mut Vec<u8>, csid: u8, kind: u8, stream_id: u32, timestamp_ms: u32, payload: &[u8]) {
+pub(super) fn message(
+    out: &mut Vec<u8>,
+    csid: u8,
+    kind: u8,
+    stream_id: u32,
+    timestamp_ms: u32,
+    payload: &[u8],
+) {
     let length = payload.len() as u32;
     let header = MessageHeader { csid, timestamp_ms, length, type_id: kind, stream_id };
     write_message(out, &header, payload, CHUNK);

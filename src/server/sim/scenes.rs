@@ -76,7 +76,8 @@ fn a_drain_waits_for_nobody_who_has_nothing_to_read() {
     // One who has said nothing, and never will.
     run.connect_to(0, 1);
     run.until(begin_us + 500_000).unwrap();
-    let ends = |run: &Run| run.cores[0].slot.metrics.disconnects[Protocol::Rtmp][DisconnectReason::Shutdown].get();
+    let ends =
+        |run: &Run| run.cores[0].slot.metrics.disconnects[Protocol::Rtmp][DisconnectReason::Shutdown].get();
     assert_eq!((run.cores[0].slot.metrics.connections.get(), ends(&run)), (2, 0));
     let took_us = run.drain(0);
     assert!(took_us < 100_000, "{took_us} us");
@@ -180,7 +181,14 @@ fn viewers_of_a_format_that_carries_nothing_any_more_are_let_go() {
     // Another takes the name over, in VP9 and without sound.
     let other = run.connect_to(0, 0);
     let mut out = clients::publish("a");
-    clients::message(&mut out, csid::VIDEO, type_id::VIDEO, 1, 0, b"\x90vp09\x01\0\0\0\0\x0b\x82\x02\x02\0\0\0");
+    clients::message(
+        &mut out,
+        csid::VIDEO,
+        type_id::VIDEO,
+        1,
+        0,
+        b"\x90vp09\x01\0\0\0\0\x0b\x82\x02\x02\0\0\0",
+    );
     for time_ms in (0..5000).step_by(40) {
         clients::message(&mut out, csid::VIDEO, type_id::VIDEO, 1, time_ms, b"\x91vp09\x82\x49\x83");
         run.world.borrow_mut().pipes[other].to_server.extend(std::mem::take(&mut out));

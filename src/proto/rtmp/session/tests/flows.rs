@@ -279,9 +279,9 @@ fn what_is_copied_out_of_an_aggregate_is_told() {
 fn what_is_left_behind_a_command_is_left_out() {
     for (tail, mended) in [
         (&b""[..], 0),
-        (b"\0\0\x09", 1),   // a stray object end
-        (&[0; 7], 1),         // filling
-        (&[0xff; 4], 1),      // what no specification knows
+        (b"\0\0\x09", 1),      // a stray object end
+        (&[0; 7], 1),          // filling
+        (&[0xff; 4], 1),       // what no specification knows
         (b"\x02\0\x05liv", 1), // half a value
     ] {
         let mut rig = Rig::connected(&[]);
