@@ -169,8 +169,12 @@ impl Inner {
         let done = change(place);
         let after = place.deserted();
         if before != after {
-            before.and_then(|order| self.deserted.remove(&order));
-            after.and_then(|order| self.deserted.insert(order, name.clone()));
+            if let Some(order) = before {
+                self.deserted.remove(&order);
+            }
+            if let Some(order) = after {
+                self.deserted.insert(order, name.clone());
+            }
         }
         Some(done)
     }
