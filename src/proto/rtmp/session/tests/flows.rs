@@ -277,13 +277,15 @@ fn what_is_copied_out_of_an_aggregate_is_told() {
 /// Some encoders leave something behind a command; it is no reason to close a publisher in the middle of a stream.
 #[test]
 fn what_is_left_behind_a_command_is_left_out() {
-    for (tail, mended) in [
-        (&b""[..], 0),
-        (b"\0\0\x09", 1),      // a stray object end
-        (&[0; 7], 1),          // filling
-        (&[0xff; 4], 1),       // what no specification knows
-        (b"\x02\0\x05liv", 1), // half a value
-    ] {
+    let rows: [(&[u8], u64); 5] = [
+        (b"", 0),
+        // A stray object end, filling, what no specification knows, half a value.
+        (b"\0\0\x09", 1),
+        (&[0; 7], 1),
+        (&[0xff; 4], 1),
+        (b"\x02\0\x05liv", 1),
+    ];
+    for (tail, mended) in rows {
         let mut rig = Rig::connected(&[]);
         assert_eq!(rig.session.take_tally().commands_mended, 0);
         let body = [&command("publish", 5.0, &[Value::Null, "cam".into(), "live".into()])[..], tail].concat();
