@@ -388,7 +388,10 @@ fn readers_hear_when_a_publisher_comes_back_with_nothing_for_them() {
         assert!(!come_back(&mut stream, 1000, 2000), "sound may still come");
         assert_eq!(come_back(&mut stream, 2000, 2200), unfit, "{key:?} {with_sound}");
         stream.republish();
-        publish(&mut stream, 3000, 2);
-        assert!(!come_back(&mut stream, 3400, 3400), "something fits again");
+        stream.append(MS(3000), frame(Kind::Video, 3000, AVC_HEADER));
+        for ms in [3000, 3040] {
+            stream.append(MS(ms), frame(Kind::Video, ms, &[0x17, 1, 0, 0, 0, 0, 0, 0, 2, 0x65, 0xaa]));
+        }
+        assert!(!come_back(&mut stream, 3080, 3080), "something fits again");
     }
 }
