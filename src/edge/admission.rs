@@ -124,6 +124,12 @@ impl Admission {
         self.budget.viewers_part()
     }
 
+    /// How many may neither publish nor play.
+    #[cfg(test)]
+    pub fn fresh_max(&self) -> u32 {
+        self.budget.fresh_max()
+    }
+
     /// Connections that count for an address.
     #[cfg(test)]
     pub fn counted(&self) -> u64 {
