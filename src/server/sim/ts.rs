@@ -12,6 +12,8 @@ pub struct TsAudit {
     rest: Vec<u8>,
     /// The last counter of each PID.
     counters: BTreeMap<u16, u8>,
+    /// A packet with payload has come.
+    begun: bool,
     /// Packets so far.
     pub packets: u64,
     /// Times that a discontinuity was announced.
@@ -44,7 +46,8 @@ impl TsAudit {
         if adapts && length > if pays { 182 } else { 183 } {
             return Err(format!("{this} has an adaptation field of {length} bytes"));
         }
-        if number == 0 && (pid != 0 || high & 0x40 == 0 || !pays) {
+        // Who comes from another log may be sent announcements in front.
+        if pays && !std::mem::replace(&mut self.begun, true) && (pid != 0 || high & 0x40 == 0) {
             return Err(format!("{this} comes first, and no PAT"));
         }
         let announced = adapts && length > 0 && flags & 0x80 != 0;
@@ -72,6 +75,8 @@ fn the_reader_sees_what_it_should() {
     for (packets, fails) in [
         (vec![pat(15), pat(0), packet(1, 0x13, 0, 0)], false),
         (vec![pat(3), jump(9), pat(10)], false),
+        (vec![jump(9), pat(10)], false),
+        (vec![jump(9), packet(1, 0x10, 0, 0)], true),
         (vec![pat(3), pat(5)], true),
         (vec![pat(3), jump(9), pat(11)], true),
         (vec![pat(3), packet(0, 0x24, 183, 0)], true),
