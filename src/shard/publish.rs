@@ -163,7 +163,8 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(cold) = &mut slot.cold else { return };
         let protocol = cold.protocol;
         let Role::Publisher { stream, epoch, silent_at, .. } = &mut cold.role else { return };
-        let media = brings_media(&frame);
+        let tag = tag::inspect(frame.kind, &frame.body).ok();
+        let media = tag.is_some_and(|tag| tag.brings_media(frame.body.len()));
         // Who sends headers and what cannot be read, and nothing to see or hear, is as good as silent.
         if media {
             *silent_at = now + silence;
@@ -174,8 +175,8 @@ impl<B: Backend, A: App> Core<B, A> {
         metrics.payload_copied_bytes[CopyStage::Ingest].add(frame.body.len() as u64);
         if let Some(awaited) = self.homes.awaited.get_mut(&id).filter(|a| a.epoch == epoch) {
             // What is dropped here is dropped to the next keyframe; configuration stays.
-            let join = tag::inspect(frame.kind, &frame.body).is_ok_and(|t| t.is_join_video());
-            let config = tag::inspect(frame.kind, &frame.body).is_ok_and(|t| t.packet == Packet::Config);
+            let join = tag.is_some_and(|tag| tag.is_join_video());
+            let config = tag.is_some_and(|tag| tag.packet == Packet::Config);
             awaited.broken &= !join;
             let full = awaited.bytes + frame.body.len() > TRANSIT_BYTES_MAX;
             if full || (awaited.broken && !config) {
@@ -197,7 +198,7 @@ impl<B: Backend, A: App> Core<B, A> {
         self.histograms.record_us(Stage::Append, protocol, self.backend.now().micros_since(complete_at));
     }
 
-    /// `media` says what [`brings_media`] says of the frame.
+    /// `media` is whether the frame has something to see or hear.
     fn append(&mut self, now: Mono, id: StreamId, frame: Frame, media: bool) {
         let Some(home) = self.homes.homes.get_mut(&id) else { return };
         let metrics = &self.observed.metrics;
@@ -441,7 +442,8 @@ impl<B: Backend, A: App> Core<B, A> {
         self.homes.homes.insert(id, home);
         tracing::info!(stream = %name, core = self.id, "stream moved to its publisher's core");
         for frame in awaited.frames {
-            let media = brings_media(&frame);
+            let tag = tag::inspect(frame.kind, &frame.body);
+            let media = tag.is_ok_and(|tag| tag.brings_media(frame.body.len()));
             self.append(now, id, frame, media);
         }
         for (log, reader) in awaited.unsubscribes {
@@ -510,11 +512,6 @@ impl<B: Backend, A: App> Core<B, A> {
             command => self.tell(reader, command),
         }
     }
-}
-
-/// Whether a frame keeps its publisher's name: it has something to see or hear.
-fn brings_media(frame: &Frame) -> bool {
-    tag::inspect(frame.kind, &frame.body).is_ok_and(|tag| tag.brings_media(frame.body.len()))
 }
 
 fn frame_kind(kind: Kind) -> FrameKind {
