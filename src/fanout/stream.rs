@@ -156,6 +156,7 @@ impl Stream {
         self.timeline.republish();
         (self.started, self.video_seen, self.audio_seen, self.joined) = (None, false, false, false);
         (self.last_words, self.last_video) = ((None, None), None);
+        self.logs.iter_mut().for_each(|log| log.writer.republish());
     }
 
     /// Configuration as of now.

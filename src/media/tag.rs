@@ -135,10 +135,10 @@ impl Tag {
         self.kind == Kind::Video && self.packet == Packet::Frames && self.keyframe && self.default_track
     }
 
-    /// Whether the tag, of a body of `len` bytes, brings coded pictures or sound: not headers, metadata, commands or nothing.
-    pub fn brings_media(&self, len: usize) -> bool {
+    /// Whether the tag, read from `body`, brings coded pictures or sound: not headers, metadata, commands or nothing.
+    pub fn brings_media(&self, body: &[u8]) -> bool {
         let coded = self.kind != Kind::Data && self.packet == Packet::Frames;
-        coded && (self.multitrack.is_some() || !self.payload(len).is_empty())
+        coded && self.tracks(body).any(|track| !track.payload.is_empty())
     }
 
     /// The tracks inside `body`, which must be the body this tag was read from; in another body the iteration ends

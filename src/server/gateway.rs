@@ -17,7 +17,6 @@ use crate::proto::http::{self, HeadReader, HttpError, Route};
 use crate::shard::{Answer, App, Io, PlayRefused, Preface, Request, Shedding, connection_bytes};
 use bytes::Bytes;
 use rtmp::Rtmp;
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -102,7 +101,7 @@ impl Gateway {
     }
 
     /// Logs that `guest` was turned away.
-    fn note(&self, now: Mono, guest: &Guest, what: &str, name: impl Display, reason: DisconnectReason) {
+    fn note(&self, now: Mono, guest: &Guest, what: &str, name: &str, reason: DisconnectReason) {
         refusals::request(&self.surroundings.limiters, now, guest, what, name, reason);
     }
 
@@ -118,7 +117,7 @@ impl Gateway {
                     let (visit, asked) = (&mut guest.visit, (medium, app, stream));
                     if let Err(reason) = http_live::request(&request, asked, &terms, visit, io) {
                         let name = format!("{app}/{stream}");
-                        self.note(now, guest, "play", shown(&name), reason);
+                        self.note(now, guest, "play", &shown(&name), reason);
                     }
                     *speech = Speech::HttpDone(http_live::protocol(medium));
                 }
@@ -269,8 +268,8 @@ impl App for Gateway {
         served.inspect_err(|reason| self.turned_away(now, address, *reason))
     }
 
-    fn let_go(&mut self, now: Mono, name: &StreamName, viewers: usize, why: &'static str) {
-        refusals::let_go(&self.surroundings.limiters, now, name, viewers, why);
+    fn let_go(&mut self, now: Mono, name: &StreamName, why: &'static str) {
+        refusals::let_go(&self.surroundings.limiters, now, name, why);
     }
 
     fn stream_ended(&mut self, now: Mono, name: &StreamName, displaced: bool) {

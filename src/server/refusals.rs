@@ -5,7 +5,6 @@ use crate::fanout::directory::StreamName;
 use crate::media::Mono;
 use crate::observe::log::{Limiters, shown};
 use crate::observe::{DisconnectReason, RefuseReason};
-use std::fmt::Display;
 use std::net::SocketAddr;
 
 /// A connection was closed at accept.
@@ -21,20 +20,20 @@ pub(super) fn request(
     now: Mono,
     guest: &Guest,
     what: &str,
-    name: impl Display,
+    name: &str,
     reason: DisconnectReason,
 ) {
     let Some(suppressed) = limiters.closed[reason].ask(now.since(Mono::ZERO)) else { return };
     let (suppressed, help) = (nonzero(suppressed), help(reason));
-    tracing::warn!(conn = guest.id, peer = %guest.address, stream = %name, %reason, suppressed, "{what} refused: {help}");
+    tracing::warn!(conn = guest.id, peer = %guest.address, stream = name, %reason, suppressed, "{what} refused: {help}");
 }
 
 /// Viewers of a stream are let go, because it has nothing for them any more.
-pub(super) fn let_go(limiters: &Limiters, now: Mono, name: &StreamName, viewers: usize, why: &'static str) {
-    let reason = DisconnectReason::UnsupportedCodec;
-    let Some(suppressed) = limiters.closed[reason].ask(now.since(Mono::ZERO)) else { return };
-    let (suppressed, name) = (nonzero(suppressed), name.to_string());
-    tracing::warn!(stream = %shown(&name), viewers, %reason, suppressed, "viewers let go, the publisher has nothing for them: {why}");
+pub(super) fn let_go(limiters: &Limiters, now: Mono, name: &StreamName, why: &'static str) {
+    let Some(suppressed) = limiters.let_go.ask(now.since(Mono::ZERO)) else { return };
+    let (suppressed, name, reason) =
+        (nonzero(suppressed), name.to_string(), DisconnectReason::UnsupportedCodec);
+    tracing::warn!(stream = &*shown(&name), %reason, suppressed, "viewers let go, the publisher has nothing for them: {why}");
 }
 
 /// A stream has ended. A publisher may begin and end any number of them.
@@ -42,7 +41,7 @@ pub(super) fn ended(limiters: &Limiters, now: Mono, name: &StreamName, displaced
     let Some(suppressed) = limiters.ended.ask(now.since(Mono::ZERO)) else { return };
     let (suppressed, name) = (nonzero(suppressed), name.to_string());
     let why = if displaced { "it made room for a new one" } else { "nobody publishes it" };
-    tracing::info!(stream = %shown(&name), suppressed, "stream ended: {why}");
+    tracing::info!(stream = &*shown(&name), suppressed, "stream ended: {why}");
 }
 
 /// Nothing about nothing.
@@ -72,7 +71,7 @@ fn help(reason: DisconnectReason) -> &'static str {
         DisconnectReason::Unauthorized => "wrong key or token",
         DisconnectReason::NameTaken => "the name is in use",
         DisconnectReason::ProtocolError => {
-            "it asks for an option that there is not; the player is told what there is"
+            "it asks for what an option cannot be; the player is told what it may be"
         }
         DisconnectReason::AddressViewers => {
             "its address has limits.viewers_per_address viewers; if many people share it, add it to limits.exempt"

@@ -194,8 +194,8 @@ pub trait App: 'static {
         socket: OwnedFd,
         read: Bytes,
     ) -> Result<(), RefuseReason>;
-    /// So many viewers of a stream are let go, because its publisher sends nothing any more that their format carries.
-    fn let_go(&mut self, now: Mono, name: &StreamName, viewers: usize, why: &'static str);
+    /// Viewers of a stream on this core are let go, because its publisher sends nothing any more that their format carries.
+    fn let_go(&mut self, now: Mono, name: &StreamName, why: &'static str);
     /// A stream has ended: its publisher did not come back in time, or it made room for another one.
     fn stream_ended(&mut self, now: Mono, name: &StreamName, displaced: bool);
     /// The connection is gone.

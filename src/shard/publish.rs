@@ -164,7 +164,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let protocol = cold.protocol;
         let Role::Publisher { stream, epoch, silent_at, .. } = &mut cold.role else { return };
         let tag = tag::inspect(frame.kind, &frame.body).ok();
-        let media = tag.is_some_and(|tag| tag.brings_media(frame.body.len()));
+        let media = tag.is_some_and(|tag| tag.brings_media(&frame.body));
         // Who sends headers and what cannot be read, and nothing to see or hear, is as good as silent.
         if media {
             *silent_at = now + silence;
@@ -440,10 +440,10 @@ impl<B: Backend, A: App> Core<B, A> {
         let publisher = awaited.publisher;
         let home = Home { hosted, publisher, look_at: now, armed_at: Mono::NEVER };
         self.homes.homes.insert(id, home);
-        tracing::info!(stream = %name, core = self.id, "stream moved to its publisher's core");
+        tracing::info!(stream = name.to_string(), core = self.id, "stream moved to its publisher's core");
         for frame in awaited.frames {
             let tag = tag::inspect(frame.kind, &frame.body);
-            let media = tag.is_ok_and(|tag| tag.brings_media(frame.body.len()));
+            let media = tag.is_ok_and(|tag| tag.brings_media(&frame.body));
             self.append(now, id, frame, media);
         }
         for (log, reader) in awaited.unsubscribes {

@@ -96,6 +96,9 @@ impl<B: Backend, A: App> Core<B, A> {
             // Refused the log to begin with too, it would wait for nothing.
             if self.waits_for_nothing(conn, name) {
                 self.refuse(now, conn, why);
+            } else {
+                // The log that it reads may have nothing more for it either: nobody rings for that.
+                self.step_later(conn);
             }
         }
         for conn in joiners {
@@ -108,22 +111,14 @@ impl<B: Backend, A: App> Core<B, A> {
         }
     }
 
-    /// The publisher has come back, and sends nothing that the format of reader `at` carries: who reads it goes, and who waits
-    /// for it is refused.
+    /// The publisher sends nothing that the format of reader `at` carries: who waits for it is refused, who reads it has a turn
+    /// to send what is left and [goes](Core::leave_unfit).
     fn let_go(&mut self, now: Mono, at: u32, why: &'static str) {
         let Some(reader) = self.readers.get(at) else { return };
         let (name, waiting) = (reader.name.clone(), reader.take_waiting());
-        let members: Vec<u32> =
-            reader.phases.iter().flat_map(|phase| phase.members.iter().copied()).collect();
         reader.expected = reader.expected.saturating_sub(waiting.changers.len() as u32);
-        if !members.is_empty() {
-            self.app.let_go(now, &name, members.len(), why);
-        }
-        for slot in members {
-            if let Some(generation) = self.conns.at(slot).map(|slot| slot.hot.generation) {
-                self.finish(now, Key { slot, generation }, DisconnectReason::UnsupportedCodec);
-            }
-        }
+        reader.all_have_a_turn();
+        self.enqueue(at);
         self.deny(now, &name, waiting, PlayRefused::Codecs(why));
     }
 
@@ -134,7 +129,10 @@ impl<B: Backend, A: App> Core<B, A> {
             Some(Role::Player { key, .. }) => *key,
             _ => return false,
         };
-        !joined && self.readers.find(name, key).is_none()
+        // A reader that others still hold may have refused it before.
+        let at = self.readers.find(name, key);
+        let view = at.and_then(|at| self.readers.get(at)).map(|reader| reader.view.as_ref());
+        !joined && view.is_none_or(|view| view.is_some_and(|view| view.unfit().is_some()))
     }
 
     /// A name has its first publisher.
@@ -151,8 +149,14 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(reader) = self.readers.get(at).filter(|r| r.stream == stream) else { return };
         let Some(view) = &mut reader.view else { return };
         let mut ended = false;
+        let watched = reader.phases.iter().any(|phase| !phase.members.is_empty());
         for piece in news {
             ended |= matches!(piece, Feed::End);
+            if let Feed::Unfit(Some(unfit)) = &piece
+                && watched
+            {
+                self.app.let_go(now, &reader.name, unfit.why);
+            }
             if let Feed::Join(Some(join)) = &piece {
                 reader.newest = Some(join.config.clone());
             }

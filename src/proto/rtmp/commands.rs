@@ -20,8 +20,10 @@ use std::time::Duration;
 const SERVER_VERSION: &str = "FMS/3,5,7,7009";
 /// Characters of the client's self-description that are kept.
 const CLIENT_CHARS_MAX: usize = 64;
-/// Values that every command has: name, transaction, object. A name that is missing behind them is told as such.
+/// Values that every command has: name, transaction, object.
 const VALUES_NEEDED: usize = 3;
+/// Commands that mean something else without their first argument: an app of two levels is a stream by itself.
+const SAYS_WHAT: [&str; 6] = ["publish", "play", "pause", "pauseRaw", "receiveAudio", "receiveVideo"];
 /// Times that one connection may publish in [`PUBLISHES_WINDOW`], a count. Operators stop and start an encoder a few
 /// times, or once a day for months; a loop must not escape what is counted for each connection.
 pub(super) const PUBLISHES_MAX: u8 = 16;
@@ -44,6 +46,9 @@ impl ServerSession {
         // the command object, then arguments
         let values: Vec<Value> = values.collect();
         let argument = |index: usize| values.get(index + 1);
+        if !whole && SAYS_WHAT.contains(&name.as_str()) && argument(0).is_none() {
+            return self.close_with(CloseReason::MessageSyntax, "a command whose argument cannot be read");
+        }
         if matches!(self.phase, Phase::Connect) {
             match name.as_str() {
                 "connect" => self.connect(now, transaction, values.first()),

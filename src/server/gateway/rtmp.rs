@@ -114,32 +114,32 @@ impl Rtmp {
         io: &mut Io,
     ) {
         let (gate, directory) = (&gateway.surroundings.gate, &gateway.shared.directory);
-        let (app, stream, client) = (shown(&request.app), shown(&request.stream), shown(&request.client));
+        let (asked, client) = (format!("{}/{}", request.app, request.stream), shown(&request.client));
         let (visit, session) = (&mut guest.visit, &mut self.session);
         match ingest::rtmp::publish(request, gate, directory, visit, session, now, io) {
             Ok(name) => {
                 self.publishing = Some(name);
-                tracing::debug!(conn = guest.id, peer = %guest.address, stream = %format_args!("{app}/{stream}"), %client, "publish asked for");
+                tracing::debug!(conn = guest.id, peer = %guest.address, stream = &*shown(&asked), client = &*client, "publish asked for");
                 self.client = (!self.published).then(|| client.into());
             }
             Err(reason) => {
                 self.refused = Some(reason);
-                gateway.note(now, guest, "publish", format_args!("{app}/{stream}"), reason);
+                gateway.note(now, guest, "publish", &shown(&asked), reason);
             }
         }
     }
 
     fn play(&mut self, request: PlayRequest, gateway: &Gateway, guest: &mut Guest, now: Mono, io: &mut Io) {
-        let (app, stream) = (shown(&request.app).into_owned(), shown(&request.stream).into_owned());
+        let asked = format!("{}/{}", request.app, request.stream);
         let (gate, visit, session) = (&gateway.surroundings.gate, &mut guest.visit, &mut self.session);
         match Player::play(request, self.receive, gate, visit, session, now, io) {
             Ok(player) => {
                 self.player = Some(player);
-                tracing::debug!(conn = guest.id, peer = %guest.address, stream = %format_args!("{app}/{stream}"), "play");
+                tracing::debug!(conn = guest.id, peer = %guest.address, stream = &*shown(&asked), "play");
             }
             Err(reason) => {
                 self.refused = Some(reason);
-                gateway.note(now, guest, "play", format_args!("{app}/{stream}"), reason);
+                gateway.note(now, guest, "play", &shown(&asked), reason);
             }
         }
     }
@@ -182,7 +182,7 @@ impl Rtmp {
                 if let Some(name) = self.publishing.as_ref().filter(|_| !self.published) {
                     self.published = true;
                     let name = name.to_string();
-                    tracing::info!(conn = guest.id, peer = %guest.address, stream = %shown(&name), client, "publish");
+                    tracing::info!(conn = guest.id, peer = %guest.address, stream = &*shown(&name), client, "publish");
                 }
                 self.session.accept_publish(now);
             }
@@ -192,7 +192,7 @@ impl Rtmp {
                     Refused::NameTaken => DisconnectReason::NameTaken,
                     Refused::TooManyStreams => DisconnectReason::Limit,
                 };
-                gateway.note(now, guest, "publish", shown(&name), reason);
+                gateway.note(now, guest, "publish", &shown(&name), reason);
                 ingest::rtmp::refused(why, &mut self.session, now);
             }
             Answer::Playing => {
@@ -206,7 +206,7 @@ impl Rtmp {
                 if why == PlayRefused::CoreFull {
                     let name = self.player.as_ref().map(|player| player.name.to_string()).unwrap_or_default();
                     self.refused = Some(DisconnectReason::Budget);
-                    gateway.note(now, guest, "play", shown(&name), DisconnectReason::Budget);
+                    gateway.note(now, guest, "play", &shown(&name), DisconnectReason::Budget);
                 }
                 egress::rtmp::refused(why, &mut self.session, now);
             }

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 /// A gateway of at least `cores` cores on which nobody is, and the time.
 fn empty_stage(cores: usize) -> (Run, u64) {
-    let mut run = (0..).map(Run::new).find(|run| run.cores.len() >= cores).unwrap();
+    let mut run =
+        (0..).map(Run::new).find(|run| run.cores.len() >= cores && run.silent.0.is_empty()).unwrap();
     (run.unborn, run.levels) = Default::default();
     let now_us = run.world.borrow().now_us;
     (run, now_us)
@@ -164,43 +165,77 @@ fn read(run: &Run, pipe: usize) -> Vec<u8> {
     run.world.borrow_mut().pipes[pipe].to_client.drain(..).collect()
 }
 
-#[test]
-fn viewers_of_a_format_that_carries_nothing_any_more_are_let_go() {
-    let (mut run, begin_us) = empty_stage(1);
-    run.publish_on(0, "a");
-    let watch = |run: &mut Run| {
-        let pipe = run.connect_to(0, 1);
-        let mut world = run.world.borrow_mut();
-        world.pipes[pipe].to_server.extend(b"GET /live/a.ts HTTP/1.1\r\nHost: sim\r\n\r\n");
-        world.pipes[pipe].room = usize::MAX;
-        pipe
-    };
-    let viewer = watch(&mut run);
-    run.until(begin_us + 2_000_000).unwrap();
-    assert!(read(&run, viewer).starts_with(b"HTTP/1.1 200 "));
-    // Another takes the name over, in VP9 and without sound.
+/// A viewer of transport stream asks for `path` on core 0, and reads.
+fn watch_ts(run: &mut Run, path: &str) -> usize {
+    let pipe = run.connect_to(0, 1);
+    let mut world = run.world.borrow_mut();
+    world.pipes[pipe].to_server.extend(format!("GET {path} HTTP/1.1\r\nHost: sim\r\n\r\n").bytes());
+    world.pipes[pipe].room = usize::MAX;
+    pipe
+}
+
+/// Messages of media: type and tag body.
+type Tags<'a> = &'a [(u8, &'a [u8])];
+
+/// Another takes the name `a` over and sends `headers`; then, 25 times a second, each of `parts` for so many seconds.
+fn take_over(run: &mut Run, headers: Tags<'_>, parts: &[(u32, Tags<'_>)]) {
     let other = run.connect_to(0, 0);
+    run.world.borrow_mut().pipes[other].room = usize::MAX;
     let mut out = clients::publish("a");
-    clients::message(
-        &mut out,
-        csid::VIDEO,
-        type_id::VIDEO,
-        1,
-        0,
-        b"\x90vp09\x01\0\0\0\0\x0b\x82\x02\x02\0\0\0",
-    );
-    for time_ms in (0..5000).step_by(40) {
-        clients::message(&mut out, csid::VIDEO, type_id::VIDEO, 1, time_ms, b"\x91vp09\x82\x49\x83");
+    headers.iter().for_each(|(kind, body)| clients::message(&mut out, csid::VIDEO, *kind, 1, 0, body));
+    let media = parts.iter().flat_map(|(seconds, media)| (0..seconds * 25).map(move |_| media));
+    for (time_ms, media) in (0..).step_by(40).zip(media) {
+        media
+            .iter()
+            .for_each(|(kind, body)| clients::message(&mut out, csid::VIDEO, *kind, 1, time_ms, body));
         run.world.borrow_mut().pipes[other].to_server.extend(std::mem::take(&mut out));
         let until_us = run.world.borrow().now_us + 40_000;
         run.until(until_us).unwrap();
     }
-    let ends = &run.cores[0].slot.metrics.disconnects[Protocol::HttpTs];
-    assert!(run.world.borrow().pipes[viewer].server_ended, "it waits for what never comes");
-    assert_eq!(ends[DisconnectReason::UnsupportedCodec].get(), 1);
-    // And nobody is let in to wait behind it.
-    let late = watch(&mut run);
-    run.until(begin_us + 8_000_000).unwrap();
-    let answer = read(&run, late);
-    assert!(answer.starts_with(b"HTTP/1.1 415 "), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[test]
+fn viewers_of_a_format_that_carries_nothing_any_more_are_let_go() {
+    for path in ["/live/a.ts", "/live/a.ts?join=live"] {
+        let (mut run, begin_us) = empty_stage(1);
+        run.publish_on(0, "a");
+        run.until(begin_us + 100_000).unwrap();
+        let viewer = watch_ts(&mut run, path);
+        run.until(begin_us + 2_000_000).unwrap();
+        // One that is in the midst of what another begins with.
+        let young = watch_ts(&mut run, path);
+        run.until(begin_us + 2_010_000).unwrap();
+        assert!(read(&run, viewer).starts_with(b"HTTP/1.1 200 "));
+        let vp9 = (type_id::VIDEO, &b"\x90vp09\x01\0\0\0\0\x0b\x82\x02\x02\0\0\0"[..]);
+        take_over(&mut run, &[vp9], &[(5, &[(type_id::VIDEO, b"\x91vp09\x82\x49\x83")])]);
+        let ends = &run.cores[0].slot.metrics.disconnects[Protocol::HttpTs];
+        for pipe in [viewer, young] {
+            assert!(run.world.borrow().pipes[pipe].server_ended, "{path}: it waits for what never comes");
+        }
+        assert_eq!(ends[DisconnectReason::UnsupportedCodec].get(), 2, "{path}");
+        // And nobody is let in to wait behind it.
+        let late = watch_ts(&mut run, path);
+        run.until(begin_us + 9_000_000).unwrap();
+        let answer = read(&run, late);
+        assert!(answer.starts_with(b"HTTP/1.1 415 "), "{path}: {}", String::from_utf8_lossy(&answer));
+    }
+}
+
+/// Sound that does not fit is no reason to send those away who wait for pictures that do.
+#[test]
+fn who_is_about_to_change_to_what_fits_is_not_let_go() {
+    let (mut run, begin_us) = empty_stage(1);
+    run.publish_on(0, "a");
+    run.until(begin_us + 2_000_000).unwrap();
+    let viewer = watch_ts(&mut run, "/live/a.ts?join=live");
+    run.until(begin_us + 2_010_000).unwrap();
+    assert!(read(&run, viewer).starts_with(b"HTTP/1.1 200 "));
+    let flac = b"\x90fLaC\x43\x04\x04\0\0\0\x07\xcf\0\x0f\x05\x0b\xb8\x03\xf0\0\x05\xdc\0\x4b";
+    let key = [0x17, 1, 0, 0, 0, 0, 0, 0, 2, 0x65, 0xaa];
+    let headers = [(type_id::AUDIO, &flac[..]), (type_id::VIDEO, &AVC_CONFIG[..])];
+    // The first keyframe comes so late that those who can have nothing but sound would be let in before.
+    let sound = (type_id::AUDIO, &b"\x91fLaCxx"[..]);
+    take_over(&mut run, &headers, &[(6, &[sound]), (3, &[sound, (type_id::VIDEO, &key)])]);
+    assert!(!run.world.borrow().pipes[viewer].server_ended);
+    assert!(read(&run, viewer).len() > 20 * 188, "pictures");
 }

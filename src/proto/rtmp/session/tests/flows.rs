@@ -299,7 +299,14 @@ fn what_is_left_behind_a_command_is_left_out() {
         rig.message(type_id::COMMAND_AMF0, 0, &body);
         assert_eq!(rig.events(), ["Unpublish(FcUnpublish)"]);
     }
-    // What costs too much is not forgiven, nor what cannot be read where a command needs it: rows R4.
+    // What cannot be read where a command says what it wants is: the app alone may be the name of another stream.
+    for (name, half) in [("publish", &b"\x02\0\x05liv"[..]), ("pause", b"\x01"), ("receiveVideo", b"\x01")] {
+        let mut rig = Rig::connected(&[]);
+        let body = [&command(name, 5.0, &[Value::Null])[..], half].concat();
+        rig.message(type_id::COMMAND_AMF0, 0, &body);
+        assert_eq!(rig.events(), ["Closed(MessageSyntax)"], "{name}");
+    }
+    // What costs too much is not forgiven either: rows R4.
     let mut rig = Rig::connected(&[]);
     let publish = command("publish", 5.0, &[Value::Null, "cam".into()]);
     rig.message(type_id::COMMAND_AMF0, 0, &[publish, b"\x03\0\x01a".repeat(100)].concat());
