@@ -192,7 +192,7 @@ fn r8_publishers_of_nothing() {
         row("the same header over and over", [header.clone(), header].concat()),
         row("the same metadata over and over", [metadata.clone(), metadata].concat()),
         row("messages of no known type", unknown),
-        row("a track without a picture over and over", message(6, VIDEO, 1, 0, b"\xa6\x01av01\x01")),
+        row("a track without a picture over and over", message(6, VIDEO, 1, 0, b"\x96\x01av01\x00")),
     ];
     send_all_to_both(|config| config.set("publish.silence_timeout_ms", MANNERS_MS), &rows);
 }
