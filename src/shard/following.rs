@@ -8,9 +8,8 @@ use crate::fanout::log::{Feed, LogId, LogKey, LogSnapshot};
 use crate::fanout::stream::CoreId;
 use crate::fanout::view::View;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-/// A log as this core knows it. While it lives, the stream counts as read.
+/// A log as this core knows it. The stream makes no room for another until [`Following::unwatch`].
 #[derive(Debug)]
 pub(super) struct Following {
     pub name: StreamName,
@@ -26,8 +25,7 @@ pub(super) struct Following {
 impl Following {
     /// The log `key` of the stream of that name, without a view; `None` if there is no such stream.
     pub fn find(directory: &Directory, name: &StreamName, key: LogKey) -> Option<Following> {
-        let (stream, home, stats) = directory.find(name)?;
-        stats.readers.fetch_add(1, Ordering::Relaxed);
+        let (stream, home, stats) = directory.watch(name)?;
         Some(Following { name: name.clone(), key, stream, home, stats, view: None })
     }
 
@@ -62,10 +60,9 @@ impl Following {
         let home = found.map_or(self.home, |found| found.1);
         Some((home, Command::Unsubscribe { stream: self.stream, log: view.shared().id, reader }))
     }
-}
 
-impl Drop for Following {
-    fn drop(&mut self) {
-        self.stats.readers.fetch_sub(1, Ordering::Relaxed);
+    /// It is read no more: the directory is told.
+    pub fn unwatch(self, directory: &Directory) {
+        directory.unwatch(&self.name, self.stream);
     }
 }

@@ -42,7 +42,21 @@ pub(super) struct Reader {
     pub goodbye: Option<Bytes>,
 }
 
+/// Who waits for a log.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// See [`Reader::joiners`].
+    pub joiners: Vec<Key>,
+    /// See [`Reader::changers`].
+    pub changers: Vec<Key>,
+}
+
 impl Reader {
+    /// Takes those who wait for it off its lists.
+    pub fn take_waiting(&mut self) -> Waiting {
+        Waiting { joiners: std::mem::take(&mut self.joiners), changers: std::mem::take(&mut self.changers) }
+    }
+
     /// Whoever reads it is visited by the next sweep.
     pub fn all_have_a_turn(&mut self) {
         self.phases.iter_mut().for_each(|phase| phase.todo = phase.members.len());
@@ -172,10 +186,11 @@ impl Readers {
         }
     }
 
-    /// Drops reader `at`.
-    pub fn remove(&mut self, at: u32) {
+    /// Drops reader `at`. Returns what it read, which the directory is to be told.
+    #[must_use]
+    pub fn remove(&mut self, at: u32) -> Option<Following> {
         self.forget_name(at);
-        let Some(reader) = self.list.get_mut(at as usize).and_then(Option::take) else { return };
+        let reader = self.list.get_mut(at as usize).and_then(Option::take)?;
         // The id may serve another log by now.
         if let Some(view) = &reader.log.view
             && self.by_log.get(&view.shared().id) == Some(&at)
@@ -185,6 +200,7 @@ impl Readers {
         self.queue.retain(|queued| *queued != at);
         self.crowds.retain(|crowd| *crowd != at);
         self.free.push(at);
+        Some(reader.log)
     }
 
     /// Whether connections wait for a sweep.

@@ -6,7 +6,7 @@ use super::core::Core;
 use super::engine::{Backend, Key};
 use super::following::Following;
 use super::mailbox::{Command, NotOpened};
-use super::readers::{Phase, Reader};
+use super::readers::{Phase, Reader, Waiting};
 use super::{App, PlayRefused, Preface};
 use crate::fanout::directory::{StreamId, StreamName};
 use crate::fanout::log::{Feed, JoinPoint, LogId, LogKey, LogSnapshot};
@@ -59,13 +59,13 @@ impl<B: Backend, A: App> Core<B, A> {
         if reader.log.view.is_some() {
             return;
         }
-        let joiners = std::mem::take(&mut reader.joiners);
-        let changers = std::mem::take(&mut reader.changers);
-        self.readers.remove(at);
+        let waiting = reader.take_waiting();
+        self.drop_reader(at);
         let why = match why {
             NotOpened::Refused(NoLog::TooMany) => PlayRefused::TooManyVariants,
             NotOpened::Refused(NoLog::Codecs(why)) => PlayRefused::Codecs(why),
             NotOpened::Gone => {
+                let Waiting { joiners, changers } = waiting;
                 for conn in changers {
                     self.forget_change(conn);
                     if let Some(Role::Player { target, .. }) = self.role(conn) {
@@ -77,11 +77,20 @@ impl<B: Backend, A: App> Core<B, A> {
                 return;
             }
         };
+        self.deny(now, &name, waiting, why);
+    }
+
+    /// Those who wait for a log do not get it.
+    fn deny(&mut self, now: Mono, name: &StreamName, waiting: Waiting, why: PlayRefused) {
+        let Waiting { joiners, changers } = waiting;
         for conn in changers {
             self.forget_change(conn);
             // Refused the log to begin with too, it would wait for nothing.
-            if self.waits_for_nothing(conn, &name) {
+            if self.waits_for_nothing(conn, name) {
                 self.refuse(now, conn, why);
+            } else {
+                // The log that it reads may have nothing more for it either: nobody rings for that.
+                self.step_later(conn);
             }
         }
         for conn in joiners {
@@ -94,6 +103,17 @@ impl<B: Backend, A: App> Core<B, A> {
         }
     }
 
+    /// The publisher sends nothing that the format of reader `at` carries: who waits for it is refused, who reads it has a turn
+    /// to send what is left and [goes](Core::leave_unfit).
+    fn let_go(&mut self, now: Mono, at: u32, why: &'static str) {
+        let Some(reader) = self.readers.get(at) else { return };
+        let (name, waiting) = (reader.log.name.clone(), reader.take_waiting());
+        reader.expected = reader.expected.saturating_sub(waiting.changers.len() as u32);
+        reader.all_have_a_turn();
+        self.enqueue(at);
+        self.deny(now, &name, waiting, PlayRefused::Codecs(why));
+    }
+
     /// Whether a player has nothing, and nothing to come.
     fn waits_for_nothing(&mut self, conn: Key, name: &StreamName) -> bool {
         let joined = self.conns.get(conn).is_none_or(|slot| slot.hot.is(hot::JOINED));
@@ -101,7 +121,10 @@ impl<B: Backend, A: App> Core<B, A> {
             Some(Role::Player { key, .. }) => *key,
             _ => return false,
         };
-        !joined && self.readers.find(name, key).is_none()
+        // A reader that others still hold may have refused it before.
+        let at = self.readers.find(name, key);
+        let view = at.and_then(|at| self.readers.get(at)).map(|reader| reader.log.view.as_ref());
+        !joined && view.is_none_or(|view| view.is_some_and(|view| view.unfit().is_some()))
     }
 
     /// A name has its first publisher.
@@ -120,8 +143,17 @@ impl<B: Backend, A: App> Core<B, A> {
             _ => None,
         });
         let newest = joins.last();
+        let unfit = news.iter().find_map(|piece| match piece {
+            Feed::Unfit(Some(unfit)) => Some(unfit.why),
+            _ => None,
+        });
         let Some(ended) = reader.log.feed(stream, news) else { return };
         reader.newest = newest.or(reader.newest.take());
+        if let Some(why) = unfit
+            && reader.phases.iter().any(|phase| !phase.members.is_empty())
+        {
+            self.app.let_go(now, &reader.log.name, why);
+        }
         if ended {
             // The name may be published anew at once: that is another stream.
             self.readers.forget_name(at);
@@ -194,6 +226,9 @@ impl<B: Backend, A: App> Core<B, A> {
     pub(super) fn settle(&mut self, now: Mono, at: u32) {
         let Some(reader) = self.readers.get(at) else { return };
         let Some(view) = &reader.log.view else { return };
+        if let Some(why) = view.unfit() {
+            return self.let_go(now, at, why);
+        }
         if reader.joiners.is_empty() && reader.changers.is_empty() {
             return;
         }
@@ -250,6 +285,12 @@ impl<B: Backend, A: App> Core<B, A> {
         reader.goodbye.get_or_insert_with(|| app.goodbye(name, key)).clone()
     }
 
+    fn drop_reader(&mut self, at: u32) {
+        if let Some(log) = self.readers.remove(at) {
+            log.unwatch(&self.shared.directory);
+        }
+    }
+
     /// Drops a reader that nobody uses.
     pub(super) fn abandon(&mut self, at: u32) {
         let own = self.id;
@@ -262,7 +303,7 @@ impl<B: Backend, A: App> Core<B, A> {
             return;
         }
         let farewell = reader.log.farewell(&self.shared.directory, own);
-        self.readers.remove(at);
+        self.drop_reader(at);
         match farewell {
             Some((home, Command::Unsubscribe { stream, log, .. })) if home == own => {
                 self.unsubscribed(self.backend.now(), stream, log, own);

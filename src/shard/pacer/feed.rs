@@ -32,6 +32,8 @@ pub(super) struct Source {
     following: Option<Following>,
     readers: Vec<Reader>,
     ask_at: Mono,
+    /// Its publisher sends nothing that can be sent.
+    unfit: bool,
 }
 
 /// The sources of channels, each once, with who reads it.
@@ -46,6 +48,7 @@ pub(super) fn sources<'a>(channels: impl Iterator<Item = &'a StreamName>) -> Vec
                 following: None,
                 readers: vec![reader],
                 ask_at: Mono::ZERO,
+                unfit: false,
             }),
         }
     }
@@ -121,7 +124,8 @@ impl<C: Channel> Pacer<C> {
         if source.following.as_ref().is_none_or(|following| following.view.is_some()) {
             return;
         }
-        source.following = None;
+        self.leave(at);
+        let Some(source) = self.sources.get_mut(at) else { return };
         let why = match why {
             // It has moved, or ended: look it up again.
             NotOpened::Gone => return self.seek(now, at),
@@ -130,6 +134,14 @@ impl<C: Channel> Pacer<C> {
         };
         source.ask_at = now + ASK_AGAIN;
         self.tell_channels(now, at, Heard::Refused(why));
+    }
+
+    /// The stream of source `at` is read no more.
+    fn leave(&mut self, at: usize) {
+        let source = self.sources.get_mut(at);
+        if let Some(following) = source.and_then(|source| source.following.take()) {
+            following.unwatch(&self.shared.directory);
+        }
     }
 
     /// The source that reads log `log`.
@@ -193,8 +205,14 @@ impl<C: Channel> Pacer<C> {
                 }
             }
         }
-        if view.ended() {
-            source.following = None;
+        let unfit = view.unfit();
+        let ended = view.ended();
+        if unfit.is_some() != std::mem::replace(&mut source.unfit, unfit.is_some()) {
+            // Another publisher may send what fits.
+            self.tell_channels(now, at, unfit.map_or(Heard::Found, Heard::Refused));
+        }
+        if ended {
+            self.leave(at);
             self.tell_channels(now, at, Heard::Ended);
             // The name may be published anew already: that is another stream.
             self.seek(now, at);
