@@ -125,6 +125,7 @@ mod tests {
             (100, 1, 199_999, Duration::from_millis(399_999)),
             // 1000 sessions of 500 bytes at 4 kbit/s are 1000 s.
             (3, 1000, 0, Duration::from_millis(666_666)),
+            (3, usize::MAX, 0, Duration::from_millis(u64::MAX / 4000 * 2000 / 3)),
         ] {
             assert_eq!(gap(sent, sessions, 500, random), expected, "{sent} {sessions}");
         }
