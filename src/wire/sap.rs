@@ -43,7 +43,7 @@ pub fn gap(sent: u32, sessions: usize, packet_bytes: usize, random: u32) -> Dura
     if sent < QUICK {
         return QUICK_GAP;
     }
-    let bits = 8 * (sessions as u64).saturating_mul(packet_bytes as u64);
+    let bits = (sessions as u64).saturating_mul(packet_bytes as u64).saturating_mul(8);
     let seconds = (bits / GROUP_BPS).max(GAP_S_MIN);
     // From two thirds to four thirds.
     let span_ms = seconds * 2000 / 3;
