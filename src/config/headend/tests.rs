@@ -129,6 +129,7 @@ fn a_rate_may_stand_with_the_destination() {
         ("\"udp://eth1@239.255.1.1:5000#cbr=2000000\"", Ok(2_000_000)),
         ("\"udp://eth1@239.255.1.1:5000#cbr=2\", \"udp://eth1@239.255.1.2:5000#cbr=2M\"", Ok(2_000_000)),
         ("\"udp://eth1@239.255.1.1:5000#cbr=2\", \"udp://eth1@239.255.1.2:5000#cbr=3\"", Err("one rate")),
+        ("\"udp://eth1@239.255.1.1:5000#cbr=4&bitrate=8\"", Err("both say the rate")),
         ("\"udp://eth1@239.255.1.1:5000\"", Err("has no `bitrate`")),
         ("\"udp://eth1@239.255.1.1:5000#cbr=300M\"", Err("use 200000 to 200000000")),
         ("\"udp://eth1@239.255.1.1:5000#cbr=200k\"", Ok(RATE_BPS_MIN)),

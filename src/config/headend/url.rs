@@ -219,6 +219,9 @@ pub(super) fn destination(text: &str, shared: &Headend) -> Result<(Destination, 
         match (key, value) {
             ("ttl", Some(value)) => to.ttl = small(key, value, 1, 255)?,
             ("dscp", Some(value)) => to.dscp = small(key, value, 0, 63)?,
+            ("cbr" | "bitrate", Some(_)) if rate.is_some() => {
+                return Err(Fault::new("`cbr` and `bitrate` both say the rate", "give one of them"));
+            }
             ("cbr" | "bitrate", Some(value)) => rate = Some(bits_per_s(value)?),
             ("fec", Some(value)) => to.fec = Some(fec(value)?),
             ("columns", None) => columns_only = true,

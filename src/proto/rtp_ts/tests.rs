@@ -641,6 +641,65 @@ fn lies_of_repair_packets_are_survived() {
     assert!(given.payloads.len() >= 857, "{tally:?}");
 }
 
+/// Whatever comes, in whatever order, by a clock that stands still, leaps and goes back: what is given out is in order, each
+/// number once or lost, and nothing grows.
+#[test]
+fn anything_at_any_time_is_given_in_order() {
+    for seed in 1..=8 {
+        let mut dice = Dice(seed * 7919);
+        let fec = seed % 2 == 0;
+        let wait = Duration::from_millis([0, 10, 60, 450][(seed / 2 % 4) as usize]);
+        let mut receiver = Receiver::new(Options { wait, fec });
+        let media = [packets(1, 65_000, 3000), packets(2, 64_900, 3000)];
+        let mut repairs: [Vec<Vec<u8>>; 2] = Default::default();
+        for (media, repairs) in media.iter().zip(&mut repairs) {
+            let mut encoder = FecEncoder::new(self::fec(5, 5, true, false), 0, 0);
+            media.iter().for_each(|packet| encoder.push(packet, |_, repair| repairs.push(repair.to_vec())));
+        }
+        let (mut at, mut now, mut before, mut given, mut lost) = (0usize, 1u64 << 40, None, 0, 0);
+        for n in 0..8_000 {
+            // Mostly on by one, at times anywhere, from either sender.
+            at = match dice.roll(200) {
+                0 => dice.roll(3000) as usize,
+                1..4 => (at + dice.roll(100) as usize) % 3000,
+                4..8 => at.saturating_sub(dice.roll(20) as usize),
+                _ => (at + 1) % 3000,
+            };
+            now = match dice.roll(300) {
+                0 => now + dice.roll(10_000_000),
+                1 => now.saturating_sub(dice.roll(10_000_000)),
+                _ => now + dice.roll(5000),
+            };
+            let (clock, who) = (Mono::from_micros(now), usize::from(dice.roll(40) == 0));
+            match dice.roll(5) {
+                0 => {
+                    let nearby = at * 2 / 5 + dice.roll(20) as usize;
+                    let Some(repair) = repairs[who].get(nearby) else { continue };
+                    let mut repair = repair.clone();
+                    if dice.roll(4) == 0 {
+                        repair[12 + dice.roll(16) as usize] = dice.roll(256) as u8;
+                    }
+                    receiver.push_fec(clock, &repair);
+                }
+                leg => receiver.push(leg as usize % 2, clock, &media[who][at]),
+            }
+            let mut pops = 0;
+            while let Some(packet) = receiver.pop(clock) {
+                if let Some(before) = before.filter(|_| !packet.restart) {
+                    assert_eq!(u64::from(packet.sequence.wrapping_sub(before)), (packet.lost + 1) % 65_536);
+                }
+                (before, pops) = (Some(packet.sequence), pops + 1);
+                (given, lost) = (given + 1, lost + packet.lost);
+            }
+            assert!(pops <= 8192 && receiver.deadline(clock) > clock, "what is due was done");
+            assert!(n % 500 > 0 || receiver.heap_bytes() <= HEAP_BYTES_MAX);
+        }
+        let tally = receiver.tally();
+        assert!(tally.delivered == given && tally.lost + tally.overrun >= lost && given > 1000, "{tally:?}");
+        assert!(tally.restarts > 0 && tally.duplicates > 0, "{tally:?}");
+    }
+}
+
 /// The stream of tests/vectors/rtp_mp2t_fec_5x5.pcap, by port: media, columns, rows.
 fn capture() -> [Vec<Vec<u8>>; 3] {
     let mut reader = CaptureReader::new();
