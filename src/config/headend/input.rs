@@ -205,6 +205,12 @@ impl InputEntry {
         }
         in_range(self.reorder_ms, REORDER_MS).map_err(|fault| fault.at(&path("reorder_ms")))?;
         in_range(self.failover_ms, FAILOVER_MS).map_err(|fault| fault.at(&path("failover_ms")))?;
+        if from.len() > 1 && !self.merge && self.failover_ms <= self.reorder_ms {
+            let message =
+                format!("{} is no longer than what a missing packet is waited for", self.failover_ms);
+            let hint = format!("use more than {}, or a shorter reorder_ms", self.reorder_ms);
+            return Err(wrong(&path("failover_ms"), message, hint));
+        }
         if self.revert_after_s != 0 && !REVERT_S.contains(&self.revert_after_s) {
             let message = format!("{} is out of range", self.revert_after_s);
             let hint = format!("use {} to {}, or 0 to stay where it is", REVERT_S.start(), REVERT_S.end());

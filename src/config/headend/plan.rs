@@ -194,7 +194,7 @@ pub(in crate::config) fn warnings(config: &Config) -> Vec<String> {
         ));
     }
     let nobody: BTreeSet<IpAddr> = sent(config)
-        .filter(|place| place.to.source.is_none())
+        .filter(|place| place.to.source.is_none() && place.to.sap.is_none())
         .map(|place| place.to.address.ip())
         .filter(|ip| is_source_specific(*ip))
         .collect();

@@ -292,6 +292,8 @@ fn keys_of_an_input_are_checked() {
         (two, "skew_ms = 20", "use 10, 50 or 450"),
         (two, "reorder_ms = 501", "use 0 to 500"),
         (two, "failover_ms = 49", "use 50 to 60000"),
+        // One packet that is waited for would be a failure.
+        (two, "failover_ms = 60", "use more than 60, or a shorter reorder_ms"),
         (two, "revert_after_s = 9", "or 0 to stay"),
         (two, "program = 65536", "too large"),
         ("[\"rtp://eth1@239.255.1.1:5000\"]", "merge = true", "both as rtp://"),
@@ -448,6 +450,8 @@ fn the_plan_warns_of_what_hurts() {
             channel("a", "[\"udp://eth1@10.0.0.7@232.1.1.1:5000\", \"udp://10.0.0.7@232.1.1.2:5000\"]"),
             &["which their viewers must name: 232.1.1.2"],
         ),
+        // The announcement names it.
+        (channel("a", "[\"udp://eth1@232.1.1.1:5000#sap\"]"), &[]),
         (
             channel("a", "[\"udp://eth1@239.255.1.1:5000\"]")
                 + &input("a/b", "[\"udp://eth1@239.127.1.1:5000\"]"),
