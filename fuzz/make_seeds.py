@@ -290,8 +290,8 @@ for name, choice, items in (
     ]),
     ("encoded", 0x5E, [(0, 20, d) for n, d in enumerate(RTP_MEDIA * 2)]),
     ("reordered", 2, [(0, 20, RTP_MEDIA[n ^ 3]) for n in range(40)]),
-    ("again-and-again", 2, [(0, 1, d) for d in RTP_MEDIA[:3] * 40]),
-    ("other-sender", 2, [(0, 20, d[:8] + bytes([n // 10]) + d[9:]) for n, d in enumerate(RTP_MEDIA)]),
+    ("again-and-again", 2, [(0, 10, d) for d in RTP_MEDIA[:3] * 40]),
+    ("other-sender", 2, [(0, 255, d[:8] + bytes([n // 10]) + d[9:]) for n, d in enumerate(RTP_MEDIA)]),
     ("far-away", 2, [(0, 20, d[:2] + (n * 1400 & 0xFFFF).to_bytes(2, "big") + d[4:]) for n, d in enumerate(RTP_MEDIA)]),
     ("repairs-that-lie", 2, [(2 * (port != 5004), 20, d if port == 5004 else d[:14] + b"\xff\xff" + d[16:])
         for port, d in RTP if port != 5008 and d != RTP_MEDIA[3]]),

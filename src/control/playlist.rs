@@ -16,6 +16,7 @@ use axum::extract::RawQuery;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -25,6 +26,8 @@ use std::time::{Duration, Instant};
 const ENTRIES_MAX: usize = 4096;
 /// How long the list of streams is used again, so that many readers cost what one costs.
 const REPEAT: Duration = Duration::from_millis(1000);
+/// Longest token that is repeated, in bytes.
+const TOKEN_BYTES_MAX: usize = 128;
 /// Longest Host that is repeated, in bytes (RFC 1035 section 2.3.4, brackets and a port).
 const HOST_BYTES_MAX: usize = 261;
 
@@ -73,16 +76,24 @@ struct Shown {
     streams: Arc<dyn StreamSource>,
     rtmp_port: u16,
     channels: Vec<Channel>,
+    /// The first channel of each source: its place in the list.
+    by_source: HashMap<String, usize>,
     newest: Mutex<Option<(Instant, Arc<[Live]>)>>,
 }
 
 /// The two routes.
 pub(super) fn routes(options: &Options) -> Router {
+    let channels = options.config.channels.clone();
+    let mut by_source = HashMap::new();
+    for (index, channel) in channels.iter().enumerate() {
+        by_source.entry(channel.source.clone()).or_insert(index);
+    }
     let shown = Arc::new(Shown {
         gate: options.gate.clone(),
         streams: options.streams.clone(),
         rtmp_port: options.rtmp_port,
-        channels: options.config.channels.clone(),
+        channels,
+        by_source,
         newest: Mutex::new(None),
     });
     let route = |mime: &'static str, write: fn(&[Item]) -> String| {
@@ -132,12 +143,13 @@ impl Shown {
     /// The live streams that `proto` can carry, by name.
     fn streams(&self, proto: Proto, host: &str, query: &str) -> Vec<Item> {
         let config = self.gate.config();
-        let live = self.live();
+        let (live, tokens) = (self.live(), tokens(query));
         live.iter()
             .filter_map(|stream| {
                 let Live { app, name, mpegts } = stream;
                 let path = format!("/{app}/{name}");
-                let channel = self.channels.iter().find(|channel| path.get(1..) == Some(&channel.source));
+                let channel = path.get(1..).and_then(|source| self.by_source.get(source));
+                let channel = channel.and_then(|index| self.channels.get(*index));
                 let base = match proto {
                     Proto::Http(Medium::Ts) if !mpegts => return None,
                     Proto::Http(medium) => format!("http://{host}{}{}", encoded(&path), medium.suffix()),
@@ -146,12 +158,13 @@ impl Shown {
                     }
                     Proto::Rtmp | Proto::Udp => return None,
                 };
-                let token = config.app(app).play_token.is_some().then(|| token(query)).flatten();
+                let opens = |token: &&String| self.gate.may_play(app, &format!("token={token}"));
+                let token = config.app(app).play_token.as_ref().and_then(|_| tokens.iter().find(opens));
                 Some(Item {
                     id: format!("{app}/{name}"),
                     name: channel.map_or(name, |channel| &channel.service_name).clone(),
                     group: channel.map_or(app, |channel| &channel.provider).clone(),
-                    url: match token.filter(|_| self.gate.may_play(app, query)) {
+                    url: match token {
                         Some(token) => format!("{base}?token={token}"),
                         None => base,
                     },
@@ -206,11 +219,12 @@ fn group_url(to: &Destination) -> String {
     format!("{scheme}://{source}@{}", to.address)
 }
 
-/// The token of a query, if it is made of what tokens are made of and needs no escape in any list.
-fn token(query: &str) -> Option<String> {
-    let token = String::from_utf8(parameter(query, "token")?).ok()?;
+/// The tokens of a query that are made of what tokens are made of and need no escape in any list.
+fn tokens(query: &str) -> Vec<String> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    (!token.is_empty() && token.len() <= 128 && token.bytes().all(plain)).then_some(token)
+    let fits = |token: &String| (1..=TOKEN_BYTES_MAX).contains(&token.len()) && token.bytes().all(plain);
+    let given = ["token", "key"].into_iter().filter_map(|name| parameter(query, name));
+    given.filter_map(|token| String::from_utf8(token).ok()).filter(fits).collect()
 }
 
 /// Whether a Host field is a name or an address with or without a port: it is written into every line.

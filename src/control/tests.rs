@@ -199,6 +199,10 @@ fn lists_of_channels() {
     for (path, expected) in [
         ("/playlist.m3u", format!("{head}http://media.example/live/b%3C/script%3E.ts\n")),
         ("/playlist.m3u?proto=flv&token=tok", format!("{head}http://media.example/live/b%3C/script%3E.flv?token=tok\n")),
+        ("/playlist.m3u?proto=flv&key=tok", format!("{head}http://media.example/live/b%3C/script%3E.flv?token=tok\n")),
+        // Only what opens it is written behind it.
+        ("/playlist.m3u?token=other&key=tok", format!("{head}http://media.example/live/b%3C/script%3E.ts?token=tok\n")),
+        ("/playlist.m3u?token=other&key=none", format!("{head}http://media.example/live/b%3C/script%3E.ts\n")),
         ("/playlist.m3u?token=other", format!("{head}http://media.example/live/b%3C/script%3E.ts\n")),
         // No URL of RTMP may hold this name.
         ("/playlist.m3u?proto=rtmp", "#EXTM3U\n".to_owned()),

@@ -43,7 +43,7 @@ pub fn gap(sent: u32, sessions: usize, packet_bytes: usize, random: u32) -> Dura
     if sent < QUICK {
         return QUICK_GAP;
     }
-    let bits = 8 * (sessions as u64).saturating_mul(packet_bytes as u64);
+    let bits = (sessions as u64).saturating_mul(packet_bytes as u64).saturating_mul(8);
     let seconds = (bits / GROUP_BPS).max(GAP_S_MIN);
     // From two thirds to four thirds.
     let span_ms = seconds * 2000 / 3;
@@ -125,6 +125,7 @@ mod tests {
             (100, 1, 199_999, Duration::from_millis(399_999)),
             // 1000 sessions of 500 bytes at 4 kbit/s are 1000 s.
             (3, 1000, 0, Duration::from_millis(666_666)),
+            (3, usize::MAX, 0, Duration::from_millis(u64::MAX / 4000 * 2000 / 3)),
         ] {
             assert_eq!(gap(sent, sessions, 500, random), expected, "{sent} {sessions}");
         }

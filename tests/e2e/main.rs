@@ -31,6 +31,7 @@ mod librtmp;
 mod observe;
 mod players;
 mod publishers;
+mod rtp_fec;
 mod slow;
 mod startup;
 mod storms;

@@ -1,6 +1,7 @@
 //! The link budget: what all channels send on an interface against what the link behind it carries.
 
 use super::place::{Destination, Transport};
+use super::url::canonical;
 use crate::config::Config;
 use crate::config::diagnostic::Violation;
 use crate::config::validate::wrong;
@@ -27,19 +28,24 @@ pub(super) fn wire_bps(bitrate_bps: u64, to: &Destination) -> u64 {
         Some(fec) => (u64::from(fec.packets()).max(1), u64::from(fec.repair_packets())),
         None => (1, 0),
     };
-    // One matrix: its media packets and its repair packets, which carry one RTP packet each.
-    let bytes = u128::from(media * frame + repair * (frame + FEC_BYTES + RTP_BYTES));
+    // One matrix: its media packets, and its repair packets, which are as long but for their own header.
+    let bytes = u128::from(media * frame + repair * (frame + FEC_BYTES));
     let bps = u128::from(bitrate_bps) * bytes / u128::from(media * PAYLOAD_BYTES);
     u64::try_from(bps).unwrap_or(u64::MAX)
 }
 
+/// What links carry, by interface as destinations name it.
+pub(super) fn links(config: &Config) -> BTreeMap<String, u32> {
+    config.headend.link_mbit.iter().map(|(interface, mbit)| (canonical(interface), *mbit)).collect()
+}
+
 /// Refuses the first destination with which its link carries more than [`LINK_PERCENT_MAX`] percent.
 pub(super) fn check(config: &Config) -> Result<(), Violation> {
+    let links = links(config);
     let mut planned: BTreeMap<&str, u64> = BTreeMap::new();
     for (index, channel) in config.channels.iter().enumerate() {
         for (at, to) in channel.to.iter().enumerate() {
-            let Some((interface, &mbit)) =
-                to.interface.as_ref().and_then(|name| config.headend.link_mbit.get_key_value(name))
+            let Some((interface, &mbit)) = to.interface.as_ref().and_then(|name| links.get_key_value(name))
             else {
                 continue;
             };

@@ -19,8 +19,11 @@ pub const TRACK_PIDS: u16 = 8;
 /// PIDs that may be used: those below belong to tables, the one above to null packets (ISO 13818-1 table 2-3, EN 300 468
 /// table 1).
 const PIDS: RangeInclusive<u64> = 0x20..=0x1FFE;
-/// Bits a second of the whole multiplex: below it tables leave no room for sound, above it a tick would be a burst.
-const BITRATE: RangeInclusive<u64> = 200_000..=200_000_000;
+/// Lowest rate of the whole multiplex, in bits a second: the multiplexer's own bound. Below it one packet takes longer than
+/// what is left between the intervals of clock and tables that it aims at and those that it promises.
+pub const RATE_BPS_MIN: u64 = 200_000;
+/// The rates that can be asked for; above them a tick would be a burst.
+const BITRATE: RangeInclusive<u64> = RATE_BPS_MIN..=200_000_000;
 
 const PMT_PID: u16 = 0x1000;
 const VIDEO_PID: u16 = 0x0100;
@@ -154,7 +157,8 @@ impl ChannelEntry {
             let hint = "add bitrate = 4_000_000: bits a second, null packets included";
             wrong(&["channel", number], "has no `bitrate`".to_owned(), hint.to_owned())
         })?;
-        in_range(rate, BITRATE).map_err(|fault| fault.at(&["channel", number, "bitrate"]))?;
+        let key = if self.bitrate.is_some() { "bitrate" } else { "to" };
+        in_range(rate, BITRATE).map_err(|fault| fault.at(&["channel", number, key]))?;
         Ok((found, rate))
     }
 }

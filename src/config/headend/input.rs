@@ -2,7 +2,7 @@
 
 use super::address::{is_source_specific, reserved};
 use super::place::{COLUMN_PORT_STEP, Place, ROW_PORT_STEP, Transport, above};
-use super::url::{Url, fec_ports, names_sender, wrong_option};
+use super::url::{BROADCAST, Url, fec_ports, names_sender, wrong_option};
 use super::{Fault, Headend, in_range, required, stream_name};
 use crate::config::diagnostic::Violation;
 use crate::config::validate::wrong;
@@ -90,6 +90,12 @@ impl Origin {
         let ip = self.address.ip();
         if let Some(why) = reserved(ip) {
             return Err(Fault::new(format!("{ip} cannot be joined: {why}"), "use the group of a stream"));
+        }
+        if ip == BROADCAST {
+            return Err(Fault::new(
+                format!("{ip} is nobody's address"),
+                "write the group of a stream, an own address, or 0.0.0.0",
+            ));
         }
         if is_source_specific(ip) && self.source.is_none() {
             let (scheme, interface) =
@@ -180,10 +186,12 @@ impl InputEntry {
         }
         let mut from: Vec<Origin> = Vec::with_capacity(self.from.len());
         for (at, text) in self.from.iter().enumerate() {
-            let place = |fault: Fault| fault.at(&["input", &number, "from", &at.to_string()]);
-            let origin = Origin::parse(text, shared).map_err(place)?;
-            if from.contains(&origin) {
-                return Err(place(Fault::new(format!("{origin} is listed twice"), "list each origin once")));
+            let here = |fault: Fault| fault.at(&["input", &number, "from", &at.to_string()]);
+            let origin = Origin::parse(text, shared).map_err(here)?;
+            // What comes there does not depend on what is said of it.
+            let place = |from: &Origin| (from.interface.clone(), from.source, from.address);
+            if from.iter().any(|other| place(other) == place(&origin)) {
+                return Err(here(Fault::new(format!("{origin} is listed twice"), "list each origin once")));
             }
             from.push(origin);
         }
@@ -197,6 +205,12 @@ impl InputEntry {
         }
         in_range(self.reorder_ms, REORDER_MS).map_err(|fault| fault.at(&path("reorder_ms")))?;
         in_range(self.failover_ms, FAILOVER_MS).map_err(|fault| fault.at(&path("failover_ms")))?;
+        if from.len() > 1 && !self.merge && self.failover_ms <= self.reorder_ms {
+            let message =
+                format!("{} is no longer than what a missing packet is waited for", self.failover_ms);
+            let hint = format!("use more than {}, or a shorter reorder_ms", self.reorder_ms);
+            return Err(wrong(&path("failover_ms"), message, hint));
+        }
         if self.revert_after_s != 0 && !REVERT_S.contains(&self.revert_after_s) {
             let message = format!("{} is out of range", self.revert_after_s);
             let hint = format!("use {} to {}, or 0 to stay where it is", REVERT_S.start(), REVERT_S.end());

@@ -4,9 +4,10 @@
 //! that switches send everywhere, two channels with one identity. Warned of is what works until it hurts: groups that share
 //! an Ethernet address, groups outside the ranges of a network's own, RTP ports that leave no room for FEC.
 
-use super::address::{GroupMac, is_flooded, is_recommended};
+use super::Fault;
+use super::address::{GroupMac, is_flooded, is_recommended, is_source_specific};
+use super::budget::links;
 use super::place::{Destination, Transport};
-use super::{Fault, Headend};
 use crate::config::Config;
 use crate::config::diagnostic::Violation;
 use crate::config::validate::wrong;
@@ -192,6 +193,17 @@ pub(in crate::config) fn warnings(config: &Config) -> Vec<String> {
             listed(&outside.iter().map(IpAddr::to_string).collect::<Vec<_>>())
         ));
     }
+    let nobody: BTreeSet<IpAddr> = sent(config)
+        .filter(|place| place.to.source.is_none() && place.to.sap.is_none())
+        .map(|place| place.to.address.ip())
+        .filter(|ip| is_source_specific(*ip))
+        .collect();
+    if !nobody.is_empty() {
+        found.push(format!(
+            "source-specific groups that no INTERFACE@SOURCE@GROUP gives a sender, which their viewers must name: {}",
+            listed(&nobody.iter().map(IpAddr::to_string).collect::<Vec<_>>())
+        ));
+    }
     let narrow = narrow_ports(config);
     if !narrow.is_empty() {
         found.push(format!(
@@ -199,9 +211,9 @@ pub(in crate::config) fn warnings(config: &Config) -> Vec<String> {
             listed(&narrow)
         ));
     }
-    let Headend { link_mbit, .. } = &config.headend;
-    for interface in
-        link_mbit.keys().filter(|name| !sent(config).any(|place| place.to.interface.as_ref() == Some(*name)))
+    for interface in links(config)
+        .keys()
+        .filter(|name| !sent(config).any(|place| place.to.interface.as_ref() == Some(*name)))
     {
         found.push(format!("`headend.link_mbit` names {interface}, on which no channel is sent"));
     }

@@ -99,6 +99,13 @@ fn what_is_no_destination_is_told_why() {
         ("udp://0.0.0.0:5000", "nobody's address"),
         ("udp://255.255.255.255:5000", "nobody's address"),
         ("udp://eth1@239.255.1.1:5000#sap=10.0.0.1", "not a group"),
+        ("udp://192.0.2.1:5000#sap", "write udp://eth1@192.0.2.1:5000"),
+        ("udp://eth1@[fe80::1%2]:5000", "write [fe80::1]:5000"),
+        ("udp://[fe80::1]:5000", "has no interface"),
+        ("udp://eth1@[::ffff:239.255.1.1]:5000", "write 239.255.1.1"),
+        ("udp://eth1@[::ffff:10.0.0.9]@[ff15::1]:5000", "write 10.0.0.9"),
+        ("udp://[::ffff:10.0.0.9]@[ff15::1]:5000", "not the name or the address"),
+        ("udp://eth1@255.255.255.255@239.255.1.1:5000", "not the address of one machine"),
         ("udp://eth1@239.255.1.1:5000#cbr=5", "one channel has one rate"),
         ("udp://eth1@239.255.1.1:5000#cbr=fast", "write cbr=4M"),
         ("udp://eth1@239.255.1.1:5000#cbr=2000", "write cbr=4M"),
@@ -122,8 +129,12 @@ fn a_rate_may_stand_with_the_destination() {
         ("\"udp://eth1@239.255.1.1:5000#cbr=2000000\"", Ok(2_000_000)),
         ("\"udp://eth1@239.255.1.1:5000#cbr=2\", \"udp://eth1@239.255.1.2:5000#cbr=2M\"", Ok(2_000_000)),
         ("\"udp://eth1@239.255.1.1:5000#cbr=2\", \"udp://eth1@239.255.1.2:5000#cbr=3\"", Err("one rate")),
+        ("\"udp://eth1@239.255.1.1:5000#cbr=4&bitrate=8\"", Err("both say the rate")),
         ("\"udp://eth1@239.255.1.1:5000\"", Err("has no `bitrate`")),
         ("\"udp://eth1@239.255.1.1:5000#cbr=300M\"", Err("use 200000 to 200000000")),
+        ("\"udp://eth1@239.255.1.1:5000#cbr=200k\"", Ok(RATE_BPS_MIN)),
+        // Below it the multiplexer cannot keep the intervals of its tables.
+        ("\"udp://eth1@239.255.1.1:5000#cbr=199999\"", Err("199999 is out of range")),
     ] {
         match (parse(&format!("{base}{to}]\n")), expected) {
             (Ok(config), Ok(rate)) => assert_eq!(config.channels[0].bitrate_bps, rate, "{to}"),
@@ -143,6 +154,28 @@ fn the_interface_of_all_is_taken_by_groups_alone() {
     assert_eq!(interfaces, [Some("eth7"), Some("eth7"), None]);
     assert_eq!(to.iter().map(|to| (to.ttl, to.dscp)).collect::<Vec<_>>(), [(3, 10), (4, 10), (3, 10)]);
     assert_eq!(config.channels[0].provider, "P");
+    // One of the other kind is none.
+    let shared = "[headend]\ninterface = \"10.0.0.1\"\n";
+    let error = parse(&format!("{shared}{}", channel("a", "[\"udp://[ff15::1]:5000\"]"))).unwrap_err();
+    assert!(error.contains("10.0.0.1") && error.contains("IPv4 and IPv6"), "{error}");
+    assert!(parse(&format!("{shared}{}", channel("a", "[\"udp://[2001:db8::1]:5000\"]"))).is_ok());
+}
+
+/// An address of an interface is one however it is written.
+#[test]
+fn an_interface_is_one_however_it_is_written() {
+    let long = "udp://[2001:0DB8:0::0001]@[ff15::7]:5000";
+    assert_eq!(destination(long).unwrap().interface.as_deref(), Some("2001:db8::1"));
+    let twice = channel("a", &format!("[{long:?}, \"udp://[2001:db8::1]@[ff15::7]:5000\"]"));
+    assert!(parse(&twice).unwrap_err().contains("channel[0].to[1]: [ff15::7]:5000 (the stream) is taken"));
+    let link = "[headend]\nlink_mbit = { \"2001:DB8::1\" = 4 }\n";
+    let error = parse(&format!("{link}{}", channel("a", &format!("[{long:?}]")))).unwrap_err();
+    assert!(error.contains("90 % of its 4 Mbit/s"), "{error}");
+    let roomy = link.replace("= 4", "= 100");
+    assert_eq!(
+        parse(&format!("{roomy}{}", channel("a", &format!("[{long:?}]")))).unwrap().headend.link_mbit.len(),
+        1
+    );
 }
 
 #[test]
@@ -175,6 +208,7 @@ fn origins_are_read() {
         ("udp://eth1@239.255.1.1:5000#fec", "write rtp://"),
         ("udp://eth1@239.255.1.1:5000#ttl=3", "known here: fec"),
         ("rtp://eth1@239.255.1.1:65532#fec", "at most 65531"),
+        ("udp://255.255.255.255:5000", "nobody's address"),
     ] {
         let error = origin(text).expect_err(text);
         assert!(error.starts_with("f:3:9: input[0].from[0]: ") && error.contains(say), "{text}\n{error}");
@@ -258,6 +292,8 @@ fn keys_of_an_input_are_checked() {
         (two, "skew_ms = 20", "use 10, 50 or 450"),
         (two, "reorder_ms = 501", "use 0 to 500"),
         (two, "failover_ms = 49", "use 50 to 60000"),
+        // One packet that is waited for would be a failure.
+        (two, "failover_ms = 60", "use more than 60, or a shorter reorder_ms"),
         (two, "revert_after_s = 9", "or 0 to stay"),
         (two, "program = 65536", "too large"),
         ("[\"rtp://eth1@239.255.1.1:5000\"]", "merge = true", "both as rtp://"),
@@ -267,6 +303,8 @@ fn keys_of_an_input_are_checked() {
             "both as rtp://",
         ),
         ("[\"udp://eth1@239.255.1.1:5000\", \"udp://eth1@239.255.1.1:5000\"]", "", "listed twice"),
+        ("[\"rtp://eth1@239.255.1.1:5000\", \"rtp://eth1@239.255.1.1:5000#fec\"]", "", "listed twice"),
+        ("[\"rtp://eth1@239.255.1.1:5000\", \"udp://eth1@239.255.1.1:5000\"]", "", "listed twice"),
         ("[]", "", "list 1 to 4"),
     ] {
         let error = parse(&format!("{}{more}\n", input("a/b", from))).expect_err(more);
@@ -404,10 +442,16 @@ fn the_plan_warns_of_what_hurts() {
     for (text, expected) in [
         (channel("a", "[\"udp://eth1@239.255.1.1:5000\"]"), &[][..]),
         (
-            channel("a", "[\"udp://eth1@239.255.1.1:5000\", \"udp://eth1@232.127.1.1:5000\"]"),
+            channel("a", "[\"udp://eth1@239.255.1.1:5000\", \"udp://eth1@10.0.0.7@232.127.1.1:5000\"]"),
             &["232.127.1.1, 239.255.1.1 have one Ethernet address (01:00:5e:7f:01:01) on eth1"],
         ),
-        (channel("a", "[\"udp://eth1@239.255.1.1:5000\", \"udp://eth2@232.127.1.1:5000\"]"), &[]),
+        (channel("a", "[\"udp://eth1@239.255.1.1:5000\", \"udp://eth2@10.0.0.7@232.127.1.1:5000\"]"), &[]),
+        (
+            channel("a", "[\"udp://eth1@10.0.0.7@232.1.1.1:5000\", \"udp://10.0.0.7@232.1.1.2:5000\"]"),
+            &["which their viewers must name: 232.1.1.2"],
+        ),
+        // The announcement names it.
+        (channel("a", "[\"udp://eth1@232.1.1.1:5000#sap\"]"), &[]),
         (
             channel("a", "[\"udp://eth1@239.255.1.1:5000\"]")
                 + &input("a/b", "[\"udp://eth1@239.127.1.1:5000\"]"),
@@ -448,9 +492,10 @@ fn a_link_is_not_overcommitted() {
     // 1316 bytes of stream in a frame of 1316 + 8 + 20 + 38 bytes.
     assert_eq!(wire_bps(1_316_000, &plain), 1_382_000);
     let rtp = destination("rtp://eth1@[ff15::1]:5000#fec=10x10").unwrap();
-    assert_eq!(wire_bps(1_316_000, &rtp), 1_414_000 + 1_442_000 / 5);
+    // A repair packet is as long as a media packet with its header, and has 16 bytes more.
+    assert_eq!(wire_bps(1_316_000, &rtp), 1_414_000 + 1_430_000 / 5);
     let columns = destination("rtp://eth1@239.255.1.1:5000#fec=10x5&columns").unwrap();
-    assert_eq!(wire_bps(1_316_000, &columns), 1_394_000 + 1_422_000 / 5);
+    assert_eq!(wire_bps(1_316_000, &columns), 1_394_000 + 1_410_000 / 5);
     let text = |mbit: u32| {
         let channels: String = (1..=20)
             .map(|n| {

@@ -4,7 +4,8 @@
 //!   the sender to join (input), the own address to send from (channel). The interface may be empty: `@10.0.0.9@232.1.1.1:5000`.
 //! - A lone address before a source-specific group of an input is the source, because such a group cannot be joined
 //!   without one; this is what players write.
-//! - IPv6 addresses stand in brackets. Names of hosts are not looked up. `?` may stand for `#`.
+//! - IPv6 addresses stand in brackets, without a zone: the interface says it, and numbers of interfaces change. IPv4
+//!   addresses are not written as IPv6. Names of hosts are not looked up. `?` may stand for `#`.
 
 use super::Fault;
 use super::address::{announcement_group, is_source_specific, reserved};
@@ -17,6 +18,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 const INTERFACE_BYTES_MAX: usize = 15;
 /// Longest URL, in bytes: the longest that means anything has about half of them.
 const URL_BYTES_MAX: usize = 256;
+/// Whoever is on a network, which may be any.
+pub(super) const BROADCAST: IpAddr = IpAddr::V4(Ipv4Addr::BROADCAST);
 /// What a destination may say behind `#`.
 const DESTINATION_OPTIONS: [&str; 9] =
     ["ttl", "dscp", "cbr", "bitrate", "fec", "columns", "staggered", "sap", "loop"];
@@ -73,7 +76,7 @@ impl<'a> Url<'a> {
         let url = Url {
             transport,
             interface,
-            source: source.transpose()?,
+            source: source.transpose()?.map(not_mapped).transpose()?,
             address: address(target)?,
             options: split_options(options)?,
         };
@@ -81,25 +84,19 @@ impl<'a> Url<'a> {
         Ok(url)
     }
 
-    pub fn is_group(&self) -> bool {
-        self.address.ip().is_multicast()
-    }
-
-    /// The interface, else the one of `[headend]`; a group must have one.
+    /// The interface, else the one of `[headend]`; what means something on one network alone must have one.
     pub fn interface_or(&self, shared: &Headend) -> Result<Option<String>, Fault> {
-        let interface = self.interface.or(shared.interface.as_deref().filter(|_| self.is_group()));
-        if interface.is_none() && self.is_group() {
-            let (scheme, group) = (self.transport.as_str(), self.address);
-            return Err(Fault::new(
-                format!(
-                    "the group {group} has no interface, and the kernel's choice may be the wrong network"
-                ),
-                format!(
-                    "write {scheme}://eth1@{group} with the name of yours, or set `interface` in [headend]"
-                ),
-            ));
+        let must = match self.address.ip() {
+            ip if ip.is_multicast() => Some("group"),
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => Some("link's address"),
+            _ => None,
+        };
+        let interface = self.interface.or(shared.interface.as_deref().filter(|_| must.is_some()));
+        if let Some(what) = must.filter(|_| interface.is_none()) {
+            return Err(no_interface(&format!("the {what} {}", self.address), self.transport, self.address));
         }
-        Ok(interface.map(str::to_owned))
+        self.check_family("interface", interface.and_then(|interface| interface.parse().ok()))?;
+        Ok(interface.map(canonical))
     }
 
     /// All addresses of a place are of one kind.
@@ -107,17 +104,46 @@ impl<'a> Url<'a> {
         let interface = self.interface.and_then(|interface| interface.parse::<IpAddr>().ok());
         for (what, ip) in [("interface", interface), ("source", self.source)] {
             let Some(ip) = ip else { continue };
-            if ip.is_ipv4() != self.address.is_ipv4() {
-                let message = format!("the {what} {ip} and {} are IPv4 and IPv6", self.address.ip());
-                return Err(Fault::new(message, "use addresses of one kind, or the name of an interface"));
-            }
-            if ip.is_multicast() || ip.is_unspecified() {
+            self.check_family(what, Some(ip))?;
+            if ip.is_multicast() || ip.is_unspecified() || ip == BROADCAST {
                 let message = format!("the {what} {ip} is not the address of one machine");
                 return Err(Fault::new(message, "write INTERFACE@SOURCE@GROUP:PORT"));
             }
         }
         Ok(())
     }
+
+    fn check_family(&self, what: &str, ip: Option<IpAddr>) -> Result<(), Fault> {
+        match ip.filter(|ip| ip.is_ipv4() != self.address.is_ipv4()) {
+            None => Ok(()),
+            Some(ip) => Err(Fault::new(
+                format!("the {what} {ip} and {} are IPv4 and IPv6", self.address.ip()),
+                "use addresses of one kind, or the name of an interface",
+            )),
+        }
+    }
+}
+
+/// What `what`, which is `address` or goes with it, lacks.
+fn no_interface(what: &str, transport: Transport, address: SocketAddr) -> Fault {
+    let scheme = transport.as_str();
+    Fault::new(
+        format!("{what} has no interface, and the kernel's choice may be the wrong network"),
+        format!("write {scheme}://eth1@{address} with the name of yours, or set `interface` in [headend]"),
+    )
+}
+
+/// The one way in which an interface is written: addresses have several.
+pub(super) fn canonical(interface: &str) -> String {
+    interface.parse::<IpAddr>().map_or_else(|_| interface.to_owned(), |ip| ip.to_string())
+}
+
+/// An address of IPv4 that is written as one of IPv6 would escape all that is said of groups.
+fn not_mapped(ip: IpAddr) -> Result<IpAddr, Fault> {
+    let mapped = if let IpAddr::V6(ip) = ip { ip.to_ipv4_mapped() } else { None };
+    mapped.map_or(Ok(ip), |v4| {
+        Err(Fault::new(format!("{ip} is an IPv4 address written as IPv6"), format!("write {v4}")))
+    })
 }
 
 /// Whether `interface` can be the name of an interface, or is an address.
@@ -129,9 +155,9 @@ pub(super) fn check_interface(interface: &str) -> Result<(), Fault> {
     // What consists of digits and dots is meant as an address.
     let address = interface.contains(':') || interface.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     match interface.parse::<IpAddr>() {
-        Ok(_) => Ok(()),
+        Ok(ip) if not_mapped(ip).is_ok() => Ok(()),
         Err(_) if name && !address => Ok(()),
-        Err(_) => Err(Fault::new(
+        _ => Err(Fault::new(
             format!("`{interface}` is not the name or the address of an interface"),
             "`ip -br address` lists both",
         )),
@@ -149,8 +175,12 @@ fn address(target: &str) -> Result<SocketAddr, Fault> {
         None => target.to_owned(),
     };
     match full.parse::<SocketAddr>() {
-        Ok(address) if address.port() != 0 => Ok(address),
-        Ok(_) => Err(Fault::new("port 0 is no port", "use 1 to 65535")),
+        Ok(address) if address.port() == 0 => Err(Fault::new("port 0 is no port", "use 1 to 65535")),
+        Ok(SocketAddr::V6(v6)) if v6.scope_id() != 0 => Err(Fault::new(
+            format!("{v6} has a zone, which is the number of an interface in this boot"),
+            format!("write [{}]:{}, and the interface in front", v6.ip(), v6.port()),
+        )),
+        Ok(address) => not_mapped(address.ip()).map(|_| address),
         Err(_) => Err(Fault::new(
             format!("`{target}` is not an address and a port"),
             "write 239.255.1.1:5000, or an IPv6 address in brackets: [ff15::1]:5000; names are not looked up",
@@ -189,6 +219,9 @@ pub(super) fn destination(text: &str, shared: &Headend) -> Result<(Destination, 
         match (key, value) {
             ("ttl", Some(value)) => to.ttl = small(key, value, 1, 255)?,
             ("dscp", Some(value)) => to.dscp = small(key, value, 0, 63)?,
+            ("cbr" | "bitrate", Some(_)) if rate.is_some() => {
+                return Err(Fault::new("`cbr` and `bitrate` both say the rate", "give one of them"));
+            }
             ("cbr" | "bitrate", Some(value)) => rate = Some(bits_per_s(value)?),
             ("fec", Some(value)) => to.fec = Some(fec(value)?),
             ("columns", None) => columns_only = true,
@@ -218,11 +251,14 @@ fn check_destination(to: &Destination) -> Result<(), Fault> {
     if let Some(why) = reserved(ip) {
         return Err(Fault::new(format!("{ip} cannot be used: {why}"), "use a group of 239.255.0.0/16"));
     }
-    if ip.is_unspecified() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+    if ip.is_unspecified() || ip == BROADCAST {
         return Err(Fault::new(
             format!("{ip} is nobody's address"),
             "write a group or the address of a receiver",
         ));
+    }
+    if let Some(group) = to.sap.filter(|_| to.interface.is_none()) {
+        return Err(no_interface(&format!("the announcement in {group}"), to.transport, to.address));
     }
     if to.transport == Transport::Rtp && port % 2 == 1 {
         let hint = format!(

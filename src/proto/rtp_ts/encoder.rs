@@ -15,6 +15,8 @@ pub struct FecEncoder {
     fec: Fec,
     /// Place in the matrix of the next packet: 0 to L x D - 1.
     place: u16,
+    /// Its sequence number.
+    next: Option<u16>,
     columns: Vec<Column>,
     row: Sum,
     column_sequence: u16,
@@ -61,6 +63,7 @@ impl FecEncoder {
         FecEncoder {
             fec,
             place: 0,
+            next: None,
             columns: (0..columns).map(|_| Column { open: Sum::new(), full: Sum::new() }).collect(),
             row: Sum::new(),
             column_sequence: first_column,
@@ -69,10 +72,15 @@ impl FecEncoder {
         }
     }
 
-    /// Counts the media packet `rtp` in, which has just been sent and whose number follows that of the one before, and hands out what is to follow it: at most one row
-    /// and one column packet. What is no RTP packet, or longer than [`PACKET_BYTES_MAX`], is not protected.
+    /// Counts the media packet `rtp` in, which has just been sent, and hands out what is to follow it: at most one row and
+    /// one column packet. A number that does not follow the one before begins a matrix; what was not full then stays
+    /// unprotected, and so does what is no RTP packet or longer than [`PACKET_BYTES_MAX`].
     pub fn push(&mut self, rtp: &[u8], mut emit: impl FnMut(Direction, &[u8])) {
         let Some(packet) = RtpPacket::parse(rtp).filter(|_| rtp.len() <= PACKET_BYTES_MAX) else { return };
+        if self.next.replace(packet.sequence.wrapping_add(1)).is_some_and(|next| next != packet.sequence) {
+            (self.place, self.row.count) = (0, 0);
+            self.columns.iter_mut().for_each(|column| column.open.count = 0);
+        }
         let (l, d) = (u16::from(self.fec.columns), u16::from(self.fec.rows));
         let (row, at) = (self.place / l.max(1), self.place % l.max(1));
         let Some(column) = self.columns.get_mut(usize::from(at)) else { return };

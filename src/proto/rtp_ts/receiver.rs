@@ -4,8 +4,9 @@
 //! - **A gap** holds back what is behind it until the missing packet comes, on either path, or is repaired, or is given up:
 //!   when it has been missing for [`Options::wait`] (reordering, or the skew between the paths) and the repair packets
 //!   that could restore it have passed too.
-//! - **Another sender** (SSRC, or numbers that do not continue) is believed with its second packet in a row (RFC 3550 appendix
-//!   A.1); so a second sender on the same group does not tear the stream apart. What was held back is given out first.
+//! - **Another sender** (SSRC, or numbers that do not continue) is believed when it goes on (RFC 3550 appendix A.1) and the one
+//!   before it has become silent; so neither a second sender on the same group nor a path that is far behind tears the stream
+//!   apart. What was held back is given out first.
 //!
 //! SMPTE ST 2022-7 needs nothing more: the paths carry equal packets, and the first of each number is taken.
 
@@ -27,7 +28,10 @@ const WIDE_WINDOW: usize = 8192;
 const WIDE_WAIT: Duration = Duration::from_millis(200);
 /// A larger step is a new sender, not a loss (RFC 3550 appendix A.1). With it what is waited for still has room.
 const DROPOUT_MAX: i64 = 1500;
-/// So many packets in a row that are all too old are a sender that began again a little earlier.
+/// Nothing new of a sender for so long: another one may be believed. Less than any failover, and more than the pauses of all
+/// but the slowest; what begins without a pause behind another loses so much of its start.
+const SILENCE: Duration = Duration::from_millis(100);
+/// So many packets in a row that are all too old are a sender that began again a little earlier, if nothing else came.
 const STALE_RUN: u32 = 64;
 /// The longest that repair packets are waited for: two matrices of 100 packets at half a megabit are 4 s, and nobody waits
 /// so long.
@@ -95,9 +99,11 @@ struct Sender {
     newest_wire: u16,
     /// The first packet; what is older belongs to nobody.
     first: u64,
-    /// Another sender, and the number of its next packet if it goes on.
-    candidate: Option<(u32, u16)>,
-    /// Packets in a row that were too old.
+    /// On each path another sender, and the number of its next packet if it goes on: paths are behind each other.
+    candidates: [Option<(u32, u16)>; LEGS],
+    /// When it brought something new.
+    heard_at: Mono,
+    /// Packets since then that were too old, or copies, and are no later ones of a path that is behind.
     stale: u32,
     /// The newest number of each path.
     leg_newest: [Option<u64>; LEGS],
@@ -132,16 +138,17 @@ impl Receiver {
         };
         let ahead = i64::from(packet.sequence.wrapping_sub(sender.newest_wire).cast_signed());
         let remembered = -(self.window.len() as i64) < ahead && ahead <= DROPOUT_MAX;
+        let Some(candidate) = sender.candidates.get_mut(leg) else { return };
         if packet.ssrc != sender.ssrc || !remembered {
-            let this = (packet.ssrc, packet.sequence);
-            if sender.candidate != Some(this) {
-                sender.candidate = Some((packet.ssrc, packet.sequence.wrapping_add(1)));
+            let next = (packet.ssrc, packet.sequence.wrapping_add(1));
+            let goes_on = candidate.replace(next) == Some((packet.ssrc, packet.sequence));
+            if !goes_on || now.since(sender.heard_at) < SILENCE {
                 self.tally.foreign += 1;
                 return;
             }
             return self.begin(leg, now, &packet, datagram);
         }
-        sender.candidate = None;
+        *candidate = None;
         let number = sender.newest.saturating_add_signed(ahead);
         self.take(leg, now, number, datagram);
     }
@@ -157,10 +164,13 @@ impl Receiver {
         };
         let ahead = i64::from(header.base.wrapping_sub(sender.newest_wire).cast_signed());
         let base = sender.newest.saturating_add_signed(ahead);
-        if ahead.unsigned_abs() >= self.window.len() / 2 || base < sender.first {
+        let last = base + u64::from(header.offset) * (u64::from(header.count) - 1);
+        // It follows what it repairs; more than a little in front of that it would only take the place of others.
+        let near = last <= sender.newest + HISTORY;
+        if near && (ahead.unsigned_abs() >= self.window.len() / 2 || base < sender.first) {
             return;
         }
-        match self.repairs.push(now, header, base, datagram, &mut self.window) {
+        match near && self.repairs.push(now, header, base, datagram, &mut self.window) {
             true => self.settle(now),
             false => self.tally.repair_refused += 1,
         }
@@ -264,7 +274,8 @@ impl Receiver {
             newest: number - 1,
             newest_wire: packet.sequence.wrapping_sub(1),
             first: number,
-            candidate: None,
+            candidates: [None; LEGS],
+            heard_at: now,
             stale: 0,
             leg_newest: [None; LEGS],
         });
@@ -296,13 +307,13 @@ impl Receiver {
                     // The other path has gone on without it.
                     self.tally.merged += 1;
                 }
-                sender.stale = 0;
+                (sender.stale, sender.heard_at) = (0, now);
                 self.window.fill(number, now, datagram);
                 self.observe(leg, number, bit);
             }
             Some((State::Here, legs, _)) if legs & bit != 0 => {
                 self.tally.duplicates += 1;
-                sender.stale += 1;
+                sender.stale = sender.stale.saturating_add(1);
             }
             Some((State::Here, legs, at)) => {
                 // The other path, or a repair, was quicker.
@@ -314,12 +325,19 @@ impl Receiver {
                 sender.stale = 0;
                 self.observe(leg, number, bit);
             }
+            Some((State::Lost, legs, _)) if legs & bit == 0 => {
+                // It did come there, and a path that is behind is no sender that begins again.
+                self.tally.late += 1;
+                sender.stale = sender.stale.saturating_add(overtaken.into());
+                self.observe(leg, number, bit);
+            }
             _ => {
                 self.tally.late += 1;
-                sender.stale += 1;
+                sender.stale = sender.stale.saturating_add(1);
             }
         }
-        if self.sender.is_some_and(|sender| sender.stale >= STALE_RUN)
+        let silent = |sender: Sender| sender.stale >= STALE_RUN && now.since(sender.heard_at) >= SILENCE;
+        if self.sender.is_some_and(silent)
             && let Some(packet) = RtpPacket::around_ts(datagram)
         {
             return self.begin(leg, now, &packet, datagram);

@@ -23,6 +23,8 @@ pub(super) struct Repairs {
     /// Numbers from a packet's own to the last one before which the column that repairs it has come: two matrices, because
     /// the columns of one may be sent beside the next. 0: none has come yet.
     columns: u64,
+    /// When a column last came that reaches as far.
+    columns_at: Mono,
     seen_at: Option<Mono>,
 }
 
@@ -54,7 +56,13 @@ enum Use {
 
 impl Repairs {
     pub fn new() -> Repairs {
-        Repairs { kept: Vec::with_capacity(KEPT_MAX), parity: Parity::new(), columns: 0, seen_at: None }
+        Repairs {
+            kept: Vec::with_capacity(KEPT_MAX),
+            parity: Parity::new(),
+            columns: 0,
+            columns_at: Mono::ZERO,
+            seen_at: None,
+        }
     }
 
     /// How long a missing packet may yet be repaired, in numbers behind it; 0 while no repair packets come.
@@ -99,9 +107,18 @@ impl Repairs {
             return false;
         }
         if header.direction == Direction::Column {
-            self.columns = self.columns.max(2 * offset * count + offset);
+            // A smaller matrix counts when no larger one has come for a while.
+            let reach = 2 * offset * count + offset;
+            if reach >= self.columns || now.micros_since(self.columns_at) >= SILENCE_US {
+                (self.columns, self.columns_at) = (reach, now);
+            }
         }
         self.seen_at = Some(now);
+        // The same on the other path.
+        let same = |kept: &Kept| kept.base == base && kept.datagram == datagram;
+        if self.kept.iter().any(same) {
+            return true;
+        }
         if self.kept.len() >= KEPT_MAX
             && let Some(oldest) =
                 (0..self.kept.len()).min_by_key(|&at| self.kept.get(at).map(|kept| kept.base))

@@ -21,7 +21,8 @@ pub struct Tally {
     pub late: u64,
     /// New senders: another SSRC, or numbers that do not continue.
     pub restarts: u64,
-    /// Packets of somebody else on the same address, and of a new sender before it was believed.
+    /// Packets of somebody else on the same address, of a path that is behind by more than is remembered, and of a new sender
+    /// before it was believed.
     pub foreign: u64,
     /// Datagrams that are no transport stream in RTP, or longer than an Ethernet frame.
     pub malformed: u64,
@@ -29,7 +30,7 @@ pub struct Tally {
     pub overrun: u64,
     /// Repair packets that came.
     pub repair_packets: u64,
-    /// Repair packets of an unknown scheme, or that repaired to nonsense.
+    /// Repair packets of an unknown scheme, of packets that are not sent for long yet, or that repaired to nonsense.
     pub repair_refused: u64,
     /// The paths; without merging the first alone.
     pub legs: [Leg; super::receiver::LEGS],

@@ -206,8 +206,10 @@ fn repair_packets_of_another_sender_repair_nothing() {
         });
     }
     let media = one[..50].iter().chain(&other[..3]).chain(&other[4..]);
+    // The other one begins a tenth of a second later.
+    let at = |n: usize| if n < 50 { n } else { n + 40 } as u64 * STEP_US;
     let mut arrivals: Arrivals =
-        media.enumerate().map(|(n, packet)| (n as u64 * STEP_US, Some(0), packet.clone())).collect();
+        media.enumerate().map(|(n, packet)| (at(n), Some(0), packet.clone())).collect();
     // It waits for packets that are never sent.
     arrivals.insert(50, (50 * STEP_US - 1, None, row));
     let (given, tally) = receive(OPTIONS, &arrivals);
@@ -359,10 +361,14 @@ fn two_paths_lose_nothing_together() {
 }
 
 #[test]
-fn another_sender_is_believed_with_its_second_packet() {
+fn another_sender_is_believed_when_it_goes_on() {
+    // A tenth of a second between two senders.
     let all = |parts: &[&[Vec<u8>]]| -> Arrivals {
-        let packets = parts.iter().flat_map(|part| part.iter());
-        packets.enumerate().map(|(n, packet)| (n as u64 * STEP_US, Some(0), packet.clone())).collect()
+        let at = |part: usize, n: usize| (n + part * 140) as u64 * STEP_US;
+        let part = |(part, packets): (usize, &&[Vec<u8>])| -> Arrivals {
+            packets.iter().enumerate().map(|(n, packet)| (at(part, n), Some(0), packet.clone())).collect()
+        };
+        parts.iter().enumerate().flat_map(part).collect()
     };
     let one = packets(8, 1000, 100);
     for (what, other, lost, stale) in [
@@ -400,6 +406,166 @@ fn another_sender_is_believed_with_its_second_packet() {
     let (given, tally) = receive(OPTIONS, &mixed);
     assert_eq!((tally.foreign, tally.restarts, tally.lost), (100, 0, 0));
     assert_eq!(given.payloads, payloads(&one));
+}
+
+/// A second sender on the same address comes in bursts between the packets of the first, as encoders do; a path is behind
+/// by more than is remembered. Neither is anything while the first goes on.
+#[test]
+fn who_is_there_is_not_talked_down() {
+    let (one, other) = (packets(23, 1000, 2000), packets(24, 40_000, 2000));
+    let mut arrivals = Arrivals::new();
+    for (n, packet) in one.iter().enumerate() {
+        let at = n as u64 * STEP_US;
+        arrivals.push((at, Some(0), packet.clone()));
+        if n % 16 == 7 {
+            arrivals.extend(other[n..n + 8].iter().map(|packet| (at + 9, Some(0), packet.clone())));
+        }
+    }
+    let (given, tally) = receive(OPTIONS, &arrivals);
+    assert_eq!((tally.restarts, tally.foreign, tally.lost), (0, 1000, 0));
+    assert_eq!(given.payloads, payloads(&one));
+
+    let media = packets(25, 0, 10_000);
+    let behind = 5000;
+    let arrivals: Arrivals = (0..media.len())
+        .flat_map(|n| {
+            let at = n as u64 * 100;
+            let late = n.checked_sub(behind).map(|late| (at + 9, Some(1), media[late].clone()));
+            [Some((at, Some(0), media[n].clone())), late].into_iter().flatten()
+        })
+        .collect();
+    let (given, tally) = receive(OPTIONS, &arrivals);
+    assert_eq!((tally.restarts, tally.lost, tally.foreign), (0, 0, 5000));
+    assert!(given.payloads == payloads(&media));
+}
+
+/// A sender begins again on two paths that are apart: while one brings the old numbers and the other the new ones, and when
+/// both bring new ones in turn.
+#[test]
+fn a_sender_that_begins_again_is_believed_over_two_paths() {
+    const SKEW: usize = 17;
+    for (what, other) in [("another source", packets(27, 7, 400)), ("a jump", packets(26, 30_000, 400))] {
+        let one = packets(26, 65_000, 400);
+        let all = [&one[..], &other[..]].concat();
+        let arrivals: Arrivals = (0..all.len() + SKEW)
+            .flat_map(|n| {
+                let at = n as u64 * STEP_US;
+                let ahead = all.get(n).map(|packet| (at, Some(0), packet.clone()));
+                let late = n.checked_sub(SKEW).map(|late| (at + 9, Some(1), all[late].clone()));
+                [ahead, late].into_iter().flatten()
+            })
+            .collect();
+        let (given, tally) = receive(Options { wait: Duration::from_millis(50), fec: false }, &arrivals);
+        assert_eq!((tally.restarts, given.restarts, tally.lost), (1, 1, 0), "{what}: {tally:?}");
+        // The old one's last packet on the later path, a tenth of a second, and no more.
+        let missed = all.len() - given.payloads.len();
+        assert!((1..60).contains(&missed), "{what}: {missed}");
+        let kept = [payloads(&one), payloads(&other[missed..])].concat();
+        assert!(given.payloads == kept, "{what}");
+    }
+}
+
+/// What a network sends a second time in one go is no sender that begins again.
+#[test]
+fn a_burst_of_copies_is_no_new_sender() {
+    let media = packets(28, 0, 600);
+    let mut arrivals: Arrivals =
+        media.iter().enumerate().map(|(n, packet)| (n as u64 * STEP_US, Some(0), packet.clone())).collect();
+    let copies = media[100..300].iter().map(|packet| (300 * STEP_US - 1, Some(0), packet.clone()));
+    arrivals.splice(300..300, copies);
+    let (given, tally) = receive(OPTIONS, &arrivals);
+    assert_eq!((tally.duplicates, tally.restarts, tally.lost), (200, 0, 0));
+    assert!(given.payloads == payloads(&media));
+}
+
+/// A path that is later than the wait brings what was given up: it came there, and does not begin anything.
+#[test]
+fn what_comes_too_late_has_come_on_its_path() {
+    let media = packets(29, 0, 1000);
+    let late_us = 300_000;
+    let mut arrivals = Arrivals::new();
+    for (n, packet) in media.iter().enumerate() {
+        let at = n as u64 * STEP_US;
+        if !(400..550).contains(&n) && n < 550 {
+            arrivals.push((at, Some(0), packet.clone()));
+        }
+        arrivals.push((at + late_us, Some(1), packet.clone()));
+    }
+    arrivals.push((550 * STEP_US, Some(0), media[550].clone()));
+    arrivals.sort_by_key(|(at, ..)| *at);
+    let (given, tally) = receive(Options { wait: Duration::from_millis(10), fec: false }, &arrivals);
+    assert_eq!(tally.restarts, 0, "{tally:?}");
+    assert_eq!((tally.legs[1].packets, tally.legs[1].lost), (1000, 0), "{tally:?}");
+    assert_eq!(tally.late, tally.lost, "{tally:?}");
+    assert_eq!(given.payloads.len() as u64 + tally.lost, 1000);
+}
+
+/// Repair packets of what is not sent yet do not push out those that are needed; copies take one place.
+#[test]
+fn repair_packets_from_nowhere_take_no_place() {
+    let media = packets(30, 0, 400);
+    let whole = protected(&media, fec(10, 10, false, false), |kind, n| kind.is_none() && n == 215);
+    let mut lie = whole.iter().find(|(_, leg, _)| leg.is_none()).unwrap().2.clone();
+    let mut arrivals = Arrivals::new();
+    let mut lies = 0;
+    for (n, arrival) in whole.into_iter().enumerate() {
+        let at = arrival.0;
+        if arrival.1.is_none() {
+            // The same on the other path.
+            arrivals.push(arrival.clone());
+        }
+        arrivals.push(arrival);
+        if (150..400).contains(&n) {
+            for _ in 0..4 {
+                lies += 1;
+                lie[12..14].copy_from_slice(&(1800 + lies % 97_u16).to_be_bytes());
+                arrivals.push((at, None, lie.clone()));
+            }
+        }
+    }
+    let (given, tally) = receive(OPTIONS, &arrivals);
+    assert_eq!((tally.repaired, tally.lost, tally.repair_refused), (1, 0, 1000), "{tally:?}");
+    assert!(given.payloads == payloads(&media));
+}
+
+/// One header of a large matrix does not make every later loss wait for it.
+#[test]
+fn a_matrix_that_is_no_longer_sent_is_not_waited_for() {
+    let media = packets(31, 0, 4000);
+    let mut arrivals = protected(&media, fec(4, 4, false, false), |kind, n| {
+        // Four corners: nothing repairs them.
+        kind.is_none() && n > 3000 && [0, 4].contains(&(n % 400))
+    });
+    let mut large = arrivals.iter().find(|(_, leg, _)| leg.is_none()).unwrap().2.clone();
+    (large[25], large[26]) = (10, 10);
+    arrivals.insert(40, (arrivals[40].0, None, large));
+    let (given, tally) = receive(OPTIONS, &arrivals);
+    assert!(tally.lost > 0, "{tally:?}");
+    assert!(given.waited_us <= 60_000.max(40 * STEP_US), "{}", given.waited_us);
+}
+
+/// A number that does not follow begins a matrix of its own: no repair packet mixes what is before and behind the gap.
+#[test]
+fn a_gap_in_what_is_sent_begins_a_matrix() {
+    for (rows, staggered) in [(true, false), (true, true), (false, false)] {
+        let mut media = packets(32, 65_500, 300);
+        media.drain(117..120);
+        let mut mixed = 0;
+        let (mut encoder, mut repairs) = (FecEncoder::new(fec(5, 5, rows, staggered), 0, 0), 0);
+        for packet in &media {
+            encoder.push(packet, |_, repair| {
+                let header = FecHeader::parse(repair).unwrap();
+                let numbers: Vec<u16> = (0..u16::from(header.count))
+                    .map(|n| header.base.wrapping_add(n * u16::from(header.offset)))
+                    .collect();
+                let there = |number: &u16| media.iter().any(|packet| sequence(packet) == *number);
+                mixed += usize::from(!numbers.iter().all(there));
+                repairs += 1;
+            });
+        }
+        assert_eq!(mixed, 0, "{rows} {staggered}");
+        assert!(repairs > 40, "{rows} {staggered}: {repairs}");
+    }
 }
 
 #[test]
@@ -473,6 +639,65 @@ fn lies_of_repair_packets_are_survived() {
     let tally = receiver.tally();
     assert!(tally.repair_refused > 0 && tally.delivered + tally.lost == 1000, "{tally:?}");
     assert!(given.payloads.len() >= 857, "{tally:?}");
+}
+
+/// Whatever comes, in whatever order, by a clock that stands still, leaps and goes back: what is given out is in order, each
+/// number once or lost, and nothing grows.
+#[test]
+fn anything_at_any_time_is_given_in_order() {
+    for seed in 1..=8 {
+        let mut dice = Dice(seed * 7919);
+        let fec = seed % 2 == 0;
+        let wait = Duration::from_millis([0, 10, 60, 450][(seed / 2 % 4) as usize]);
+        let mut receiver = Receiver::new(Options { wait, fec });
+        let media = [packets(1, 65_000, 3000), packets(2, 64_900, 3000)];
+        let mut repairs: [Vec<Vec<u8>>; 2] = Default::default();
+        for (media, repairs) in media.iter().zip(&mut repairs) {
+            let mut encoder = FecEncoder::new(self::fec(5, 5, true, false), 0, 0);
+            media.iter().for_each(|packet| encoder.push(packet, |_, repair| repairs.push(repair.to_vec())));
+        }
+        let (mut at, mut now, mut before, mut given, mut lost) = (0usize, 1u64 << 40, None, 0, 0);
+        for n in 0..8_000 {
+            // Mostly on by one, at times anywhere, from either sender.
+            at = match dice.roll(200) {
+                0 => dice.roll(3000) as usize,
+                1..4 => (at + dice.roll(100) as usize) % 3000,
+                4..8 => at.saturating_sub(dice.roll(20) as usize),
+                _ => (at + 1) % 3000,
+            };
+            now = match dice.roll(300) {
+                0 => now + dice.roll(10_000_000),
+                1 => now.saturating_sub(dice.roll(10_000_000)),
+                _ => now + dice.roll(5000),
+            };
+            let (clock, who) = (Mono::from_micros(now), usize::from(dice.roll(40) == 0));
+            match dice.roll(5) {
+                0 => {
+                    let nearby = at * 2 / 5 + dice.roll(20) as usize;
+                    let Some(repair) = repairs[who].get(nearby) else { continue };
+                    let mut repair = repair.clone();
+                    if dice.roll(4) == 0 {
+                        repair[12 + dice.roll(16) as usize] = dice.roll(256) as u8;
+                    }
+                    receiver.push_fec(clock, &repair);
+                }
+                leg => receiver.push(leg as usize % 2, clock, &media[who][at]),
+            }
+            let mut pops = 0;
+            while let Some(packet) = receiver.pop(clock) {
+                if let Some(before) = before.filter(|_| !packet.restart) {
+                    assert_eq!(u64::from(packet.sequence.wrapping_sub(before)), (packet.lost + 1) % 65_536);
+                }
+                (before, pops) = (Some(packet.sequence), pops + 1);
+                (given, lost) = (given + 1, lost + packet.lost);
+            }
+            assert!(pops <= 8192 && receiver.deadline(clock) > clock, "what is due was done");
+            assert!(n % 500 > 0 || receiver.heap_bytes() <= HEAP_BYTES_MAX);
+        }
+        let tally = receiver.tally();
+        assert!(tally.delivered == given && tally.lost + tally.overrun >= lost && given > 1000, "{tally:?}");
+        assert!(tally.restarts > 0 && tally.duplicates > 0, "{tally:?}");
+    }
 }
 
 /// The stream of tests/vectors/rtp_mp2t_fec_5x5.pcap, by port: media, columns, rows.

@@ -122,12 +122,14 @@ impl Window {
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         let kept: usize = self.slots.iter().map(|slot| slot.bytes.capacity()).sum();
-        let spare: usize = self.spare.iter().map(|buffer| buffer.capacity() + size_of::<Vec<u8>>()).sum();
-        kept + spare + self.slots.capacity() * size_of::<Slot>()
+        let spare: usize = self.spare.iter().map(Vec::capacity).sum();
+        kept + spare
+            + self.spare.capacity() * size_of::<Vec<u8>>()
+            + self.slots.capacity() * size_of::<Slot>()
     }
 
     fn index(&self, number: u64) -> usize {
-        // The modulus is below the length.
-        (number % self.len().max(1)) as usize
+        // The length is a power of two; the low bits are below it.
+        number as usize & self.slots.len().wrapping_sub(1)
     }
 }
