@@ -47,7 +47,7 @@ pub struct Tally {
     /// Source packets of PIDs that are not carried.
     pub source_unmapped: u64,
     /// When the rate last did not suffice, in mux time.
-    overload_at: Option<i64>,
+    pub(super) overload_at: Option<i64>,
 }
 
 /// What is wrong now.
