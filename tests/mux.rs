@@ -194,7 +194,7 @@ fn a_seam_shows_nowhere() {
         channel.play(&mut other, 15_000_000);
         let report = channel.read();
         let pids: Vec<u16> = report.units.keys().copied().collect();
-        assert_eq!((pids, report.versions.len(), channel.mux.tally().seams), (vec![0x100, 0x200], 2, 1));
+        assert_eq!((pids, report.versions.len(), channel.mux.tally().seams), (vec![0x100, 0x200], 1, 1));
         assert_eq!(channel.dropped(), 0, "{:?}", channel.mux.tally());
         let gap = report.units[&0x100].windows(2).map(|two| (two[1].pts - two[0].pts).abs()).max().unwrap();
         assert!(gap < (pause_us as i64 / 1000 + 700) * MS, "{} ms", gap / MS);
@@ -290,7 +290,7 @@ fn tracks_come_and_go() {
     let one = channel.read();
     assert_eq!(one.streams.iter().map(|stream| stream.1).collect::<Vec<_>>(), [0x100, 0x201]);
     assert!(one.units[&0x201].len() > 350);
-    assert_eq!(one.versions.len(), 4);
+    assert_eq!(one.versions.len(), 3);
     assert!(channel.raised().iter().all(|id| *id == "2.5"), "{:?}", channel.raised());
 }
 

@@ -414,6 +414,13 @@ mod tests {
             };
             (place, now, out)
         }
+
+        /// The next `count` frames, whatever becomes of them.
+        fn frames(&mut self, count: usize, delay: i64, jitter: i64) {
+            for _ in 0..count {
+                self.frame(delay, jitter);
+            }
+        }
     }
 
     /// Drift of up to 100 ppm over hours with jitter: no jump, no step, and the lead stays.
@@ -465,22 +472,22 @@ mod tests {
     fn what_begins_anew_and_what_is_dropped() {
         // Frames of two seconds are lost on the way; after the pause the source is where it was: nothing new.
         let mut source = Source::new(0.0);
-        (0..100).for_each(|_| drop(source.frame(0, 0)));
+        source.frames(100, 0, 0);
         source.n += 50;
         assert!(matches!(source.frame(0, 0).0, Place::On(_)));
         // It comes two seconds late for good, after silence: at once.
         let begins = |source: &mut Source, delay: i64| {
             (0..50).position(|_| matches!(source.frame(delay, 0).0, Place::Settling))
         };
-        (0..100).for_each(|_| drop(source.frame(0, 0)));
+        source.frames(100, 0, 0);
         assert_eq!(begins(&mut source, 2 * SECOND), Some(0));
         assert_eq!(source.recovery.jumps(), 1);
-        (0..100).for_each(|_| drop(source.frame(2 * SECOND, 0)));
+        source.frames(100, 2 * SECOND, 0);
         // Another timeline, forward and back, at once as well.
         for by in [90_000 * 60, -90_000 * 3600] {
             source.origin.1 += by;
             assert_eq!(begins(&mut source, 2 * SECOND), Some(0), "{by}");
-            (0..100).for_each(|_| drop(source.frame(2 * SECOND, 0)));
+            source.frames(100, 2 * SECOND, 0);
         }
         assert_eq!(source.recovery.jumps(), 3);
         // One that jumps with each unit is dropped, and now and then tried.
@@ -494,17 +501,17 @@ mod tests {
     #[test]
     fn lateness_that_lasts_is_followed_and_that_passes_is_not() {
         let mut source = Source::new(0.0);
-        (0..200).for_each(|_| drop(source.frame(0, 0)));
+        source.frames(200, 0, 0);
         // For 0.8 s everything comes 0.6 s late, without a pause that is long enough to count as one.
-        (0..5).for_each(|_| drop(source.frame(300 * MS, 0)));
+        source.frames(5, 300 * MS, 0);
         for _ in 0..20 {
             assert_eq!(source.frame(600 * MS, 0).0, Place::Late);
         }
         // What was held up comes at once.
-        (0..5).for_each(|_| drop(source.frame(0, 0)));
+        source.frames(5, 0, 0);
         assert!((0..100).all(|_| matches!(source.frame(0, 0).0, Place::On(_))));
         assert_eq!(source.recovery.jumps(), 0);
-        (0..5).for_each(|_| drop(source.frame(300 * MS, 0)));
+        source.frames(5, 300 * MS, 0);
         let places: Vec<Place> = (0..60).map(|_| source.frame(600 * MS, 0).0).collect();
         assert_eq!(places.iter().position(|place| *place == Place::Settling), Some(25));
         assert!(matches!(places[59], Place::On(_)));
