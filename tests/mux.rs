@@ -9,7 +9,7 @@ mod stream;
 #[path = "support/ts.rs"]
 mod ts;
 
-use channel::{MS, Report, Source, Track, read};
+use channel::{MS, Report, Source, Track, read, read_with_gaps};
 use headgate::media::Mono;
 use headgate::monitor::{Monitor, Options};
 use headgate::mux::{Mux, Service, queue_packets_max};
@@ -451,6 +451,96 @@ fn a_stall_of_the_caller_is_no_stall_of_the_channel() {
         bytes.push(channel.out.len());
     }
     assert_eq!(bytes[0], bytes[1]);
+}
+
+/// A caller that was held up for long leaves out what was due meanwhile: the clock says so and is right at once, nothing
+/// that follows is later than it would have been, and sound and pictures go on where they are.
+#[test]
+fn what_a_long_stall_delayed_is_left_out() {
+    for stall_us in [1_500_000u64, 5_000_000] {
+        let mut channel = Channel::of(4_000_000);
+        let mut source = usual(4_000_000, 70, 15);
+        source.tracks[0].gop = 12;
+        channel.play(&mut source, 5_000_000);
+        let (before, packets) = (channel.mux.queued_packets(), channel.out.len() / 188);
+        channel.now_us += stall_us;
+        let now = Mono::from_micros(channel.now_us);
+        let due = channel.mux.position(now);
+        let left_out = channel.mux.skip(now);
+        assert_eq!((channel.mux.written(), channel.mux.skip(now)), (due - 1, 0), "the last is still sent");
+        assert!(left_out.abs_diff(stall_us * 4 / 10_528) < 2);
+        assert_eq!(channel.mux.tally().datagrams_skipped, left_out);
+        // What came meanwhile is read at once.
+        loop {
+            let entry = source.entry();
+            channel.mux.feed(now, &entry.bytes);
+            if entry.at_us >= channel.now_us {
+                break;
+            }
+        }
+        let until = channel.now_us + 8_000_000;
+        channel.play(&mut source, until);
+        let tally = channel.mux.tally();
+        assert!(tally.units_late > 0 && tally.units_overload == 0 && tally.jumps == 0, "{tally:?}");
+        assert!(!channel.mux.alarms(Mono::from_micros(channel.now_us)).overload);
+        let report = read_with_gaps(&channel.out, 4_000_000, &[(packets, left_out as i64 * 7)]);
+        report.holds_gates();
+        assert!(channel.mux.queued_packets() < before * 2 + 100, "no delay is left");
+        let pictures = &report.units[&0x100];
+        let jump = pictures.windows(2).position(|two| two[1].dts - two[0].dts > 100 * MS).unwrap();
+        let (last, next) = (&pictures[jump], &pictures[jump + 1]);
+        assert!(next.key && next.dts - last.dts < (stall_us as i64 / 1000 + 700) * MS);
+        assert!(pictures[jump + 1..].windows(2).all(|two| two[1].dts - two[0].dts < 41 * MS));
+    }
+}
+
+/// Another source whose times would stand behind those that were sent: units never share a time, and pictures begin with
+/// one that can be started with.
+#[test]
+fn what_would_be_behind_is_left_out() {
+    let mut channel = Channel::of(4_000_000);
+    let mut source = usual(4_000_000, 70, 16);
+    channel.play(&mut source, 5_000_000);
+    channel.mux.seam(Mono::from_micros(channel.now_us));
+    // It comes with what it had: a second of it at once, as from a publisher that sends its last GOP first.
+    let mut other = usual(4_000_000, 70, 17);
+    other.tracks[0].gop = 30;
+    other.begun_us = channel.now_us - 1_000_000;
+    let now = Mono::from_micros(channel.now_us);
+    let next = loop {
+        let entry = other.entry();
+        if entry.at_us > channel.now_us {
+            break entry;
+        }
+        channel.mux.feed(now, &entry.bytes);
+    };
+    channel.run_to(next.at_us);
+    channel.mux.feed(Mono::from_micros(next.at_us), &next.bytes);
+    channel.play(&mut other, 12_000_000);
+    assert!(channel.mux.tally().units_late > 0 && channel.mux.tally().units_without_key > 0);
+    for (pid, units) in channel.read().units {
+        assert!(units.windows(2).all(|two| two[0].dts < two[1].dts), "{pid:#x}: two at one time");
+        let frame = 41 * MS;
+        assert!(units.windows(2).all(|two| two[1].dts - two[0].dts < frame || two[1].key), "{pid:#x}");
+    }
+}
+
+/// Packets of 7.5 ms down to 1.2 ms: whatever divides the interval or does not, no clock is late and no table.
+#[test]
+fn low_rates_hold_the_gates() {
+    for rate in (200_000..1_250_000).step_by(12_347) {
+        let mut channel = Channel::of(rate);
+        // Tables and clocks take 84 kbit/s, and sounds a packet each.
+        let video = Track::video((rate - 140_000) * 60 / 100);
+        let mut source = Source::new(vec![video, Track::audio(0x200, 24_000)], rate);
+        source.jitter_us = 20_000;
+        source.tracks[0].mhz = 10_000;
+        source.tracks[0].gop = 5;
+        channel.play(&mut source, 5_000_000);
+        let report = channel.read();
+        assert_eq!((channel.dropped(), channel.raised()), (0, Vec::new()), "{rate}: {:?}", channel.mux.tally());
+        assert!(report.units[&0x200].len() > 180 && report.units[&0x100].len() > 16, "{rate}");
+    }
 }
 
 #[test]

@@ -322,14 +322,50 @@ mod tests {
         }
     }
 
+    fn components(n: usize) -> Vec<Component> {
+        let pid = |at: usize| 0x100 + at as u16;
+        (0..n)
+            .map(|at| Component { stream_type: 6, pid: pid(at), descriptors: vec![5, 4, 1, 2, 3, 4] })
+            .collect()
+    }
+
+    /// The longest tables at the lowest rate, where each packet takes 7.5 ms and a fifth of them are clocks.
+    #[test]
+    fn long_tables_wait_for_short_ones() {
+        let (name, local_time) = ("n".repeat(240), Some(LocalTime { country: *b"DEU", offset_minutes: 60 }));
+        let service = Service {
+            rate_bps: super::super::RATE_BPS_MIN,
+            name: name.clone(),
+            provider: "p".repeat(240),
+            network_name: name,
+            nit: true,
+            time: true,
+            local_time,
+            ..Service::default()
+        };
+        let mut carousel = Carousel::new(&service, 0x100);
+        assert_eq!(carousel.set_map(0, 0x100, components(20), Vec::new()), Some(true));
+        let lengths: Vec<usize> = carousel.tables.iter().map(|table| table.packets.len()).collect();
+        assert_eq!((lengths, carousel.next_map.as_ref().unwrap().len()), (vec![1, 1, 2, 2, 1], 2));
+        let (mut ticker, mut assembler) = (Ticker::new(service.rate(), 0), Assembler::new());
+        let (mut out, mut begun) = ([0; PACKET_BYTES], std::collections::BTreeMap::<u8, Vec<i64>>::new());
+        for n in 0..200 * 60u32 {
+            if !n.is_multiple_of(5) && carousel.put(ticker.now(), 0, &mut out) {
+                assembler.push(&Packet::parse(&out), |section| {
+                    begun.entry(section.table_id()).or_default().push(ticker.now() / MS);
+                });
+            }
+            ticker.advance();
+        }
+        for (table, longest) in [(tables::PAT, 100), (tables::PMT, 100), (tables::SDT, 1000), (tables::NIT, 10_000)]
+        {
+            let gaps = || begun[&table].windows(2).map(|two| two[1] - two[0]);
+            assert!(gaps().max().unwrap() <= longest && gaps().min().unwrap() >= 25, "{table:#x}");
+        }
+    }
+
     #[test]
     fn a_map_that_changes_is_sent_soon_and_not_too_soon() {
-        let components = |n: usize| -> Vec<Component> {
-            let pid = |at: usize| 0x100 + at as u16;
-            (0..n)
-                .map(|at| Component { stream_type: 6, pid: pid(at), descriptors: vec![5, 4, 1, 2, 3, 4] })
-                .collect()
-        };
         let mut last = 0;
         let service = Service::default();
         let seen = run(&service, 20, |now, carousel| {

@@ -71,6 +71,8 @@ const QUEUE_SECONDS: u64 = 3;
 const QUEUE_PACKETS_MIN: u64 = 512;
 /// And at any rate at most: 32 MiB.
 const QUEUE_PACKETS_MAX: u64 = (32 << 20) / 192;
+/// A caller whose writing is behind what it feeds by more was held up, and what it feeds came earlier than it says.
+const HELD_UP: i64 = 250 * MS;
 /// Longest time from the beginning that is calculated with, in microseconds: 285 years.
 const TIME_US_MAX: u64 = 1 << 53;
 /// Times of a source that begins anew begin at least that long behind those before.
@@ -149,6 +151,9 @@ impl Mux {
         // A caller that mixes clock readings does not turn time back.
         self.fed_at = self.fed_at.max(self.ticks(now));
         let now = self.fed_at;
+        if now - self.ticker.now() > HELD_UP {
+            self.clock.held_up(now);
+        }
         self.settle(now);
         let (whole, rest) = packets.as_chunks();
         self.tally.source_damaged += u64::from(!rest.is_empty());
@@ -227,6 +232,7 @@ impl Mux {
         self.written += left_out;
         self.tally.datagrams_skipped += left_out;
         (self.pcr_begins, self.pcr_due) = (true, self.ticker.now());
+        self.clock.held_up(self.ticker.now());
         for track in &mut self.tracks {
             track.held_up();
             track.pace(self.ticker.now(), self.ticker.packet());
@@ -389,7 +395,7 @@ impl Mux {
             return;
         }
         if let Place::On(line) = place {
-            if !unit.place(&mut track.newest, line.at(dts), line.at(pts), now) {
+            if !unit.place(&mut track.newest, line.at(dts), line.at(pts), now.max(self.ticker.now())) {
                 self.tally.units_late += 1;
                 if is_video {
                     track.waits = Some(i64::MIN);

@@ -125,6 +125,8 @@ pub(super) struct Recovery {
     tracks: [Heard; TRACKS_MAX],
     /// When any unit came.
     heard_at: Option<i64>,
+    /// Until then nobody listened.
+    deaf_until: i64,
     begun_at: i64,
     window_from: i64,
     /// When, and the delay: of past windows.
@@ -140,6 +142,7 @@ impl Recovery {
             base: None,
             tracks: [Heard::default(); TRACKS_MAX],
             heard_at: None,
+            deaf_until: i64::MIN / 2,
             begun_at: i64::MIN / 2,
             window_from: 0,
             points: VecDeque::with_capacity(POINTS_MAX),
@@ -172,6 +175,11 @@ impl Recovery {
         self.points.capacity() * size_of::<(i64, i64)>()
     }
 
+    /// Nobody listened until `now`: that nothing was heard does not mean that nothing came.
+    pub fn held_up(&mut self, now: i64) {
+        self.deaf_until = now;
+    }
+
     /// What comes next does not continue what came: another clock, as far as anybody knows.
     pub fn seam(&mut self) {
         let jumps = self.jumps;
@@ -197,7 +205,7 @@ impl Recovery {
     /// and its neighbours afterwards.
     pub fn hear(&mut self, now: i64, track: usize, video: bool, time: u64) -> Place {
         let mut decoding = self.endless(time);
-        let silent = self.heard_at.is_none_or(|at| now - at > SILENCE);
+        let silent = self.heard_at.is_none_or(|at| now - at.max(self.deaf_until) > SILENCE);
         let Some(heard) = self.tracks.get_mut(track) else { return Place::Early };
         heard.video = video;
         let before = heard.last.replace((now, decoding));
