@@ -24,6 +24,7 @@ mod flush_rules;
 mod gstreamer;
 mod http_ts;
 mod librtmp;
+mod multiplex;
 mod observe;
 mod players;
 mod publishers;
