@@ -294,6 +294,24 @@ fn tracks_come_and_go() {
     assert!(channel.raised().iter().all(|id| *id == "2.5"), "{:?}", channel.raised());
 }
 
+/// The main buffer of a decoder for sound of two channels (ISO/IEC 13818-1 section 2.4.2.6).
+#[test]
+fn usual_sound_fits_into_a_decoder() {
+    for rate in [2_000_000, 4_000_000, 20_000_000] {
+        let mut channel = Channel::of(rate);
+        let sound = |pid| Track::audio(pid, 128_000);
+        let mut source = Source::new(vec![Track::video(rate / 2), sound(0x200), sound(0x201)], 21);
+        source.jitter_us = 50_000;
+        channel.play(&mut source, 10_000_000);
+        let report = channel.read();
+        assert_eq!(channel.dropped(), 0);
+        for pid in [0x200, 0x201] {
+            let held = report.held_max(pid);
+            assert!(held > 3000 && held <= 3584, "{pid:#x} at {rate}: {held} bytes");
+        }
+    }
+}
+
 #[test]
 fn sound_alone_has_the_clock() {
     let mut channel = Channel::of(1_000_000);
@@ -429,6 +447,51 @@ fn t1_to_t3_nothing_moves_the_channel() {
     assert!(raised.iter().all(|id| allowed.contains(id)), "{raised:?}");
     let last = channel.mux.tally();
     assert!(last.pmt_ignored > 100 && last.source_damaged > 1000, "{last:?}");
+}
+
+/// T1: a stream with broken bytes, time that leaps by up to years or stands still, seams and skips in any order. Nothing
+/// panics (sums are checked in this build), every datagram is seven packets, counters run on, memory is what was said.
+#[test]
+fn t1_any_calls_in_any_order() {
+    for seed in 1..=60u64 {
+        let rate = [200_000, 3_000_000, 1_000_000_000][seed as usize % 3];
+        let service = Service { rate_bps: rate, clock: seed << 57, nit: true, ..Service::default() };
+        let mut mux = Mux::new(service, Mono::from_micros(seed));
+        let mut source = Source::new(vec![Track::video(2_000_000), Track::audio(0x200, 96_000)], seed);
+        let (mut now_us, mut out, mut counters) = (0u64, [0; 1316], std::collections::BTreeMap::new());
+        for _ in 0..600 {
+            let mut entry = source.entry();
+            for _ in 0..source.random(4) {
+                let at = source.random(entry.bytes.len().min(400) as u64) as usize;
+                entry.bytes[at] = source.random(256) as u8;
+            }
+            if source.random(20) == 0 {
+                source.stamp = source.random(1 << 33);
+            }
+            let leap = [0, 1, 1000, 40_000, 700_000, 5_000_000, 1 << 45, 1 << 60];
+            now_us = now_us.saturating_add(leap[source.random(40).saturating_sub(32) as usize].max(source.random(4000)));
+            let now = Mono::from_micros(now_us);
+            match source.random(50) {
+                0 => mux.seam(now),
+                1..4 => drop(mux.skip(now)),
+                _ => mux.feed(now, &entry.bytes),
+            }
+            for _ in 0..(mux.position(now).saturating_sub(mux.written())).min(30) {
+                mux.write(&mut out, now_us);
+                for packet in out.chunks(188) {
+                    assert_eq!((packet[0], packet[1] & 0x80, packet[3] & 0xC0), (0x47, 0, 0));
+                    let pid = u16::from_be_bytes([packet[1] & 0x1F, packet[2]]);
+                    let step = packet[3] >> 4 & 1;
+                    if let Some(last) = counters.insert(pid, packet[3] & 15).filter(|_| pid != 0x1FFF) {
+                        assert_eq!((last + step) & 15, packet[3] & 15, "seed {seed}: PID {pid:#x}");
+                    }
+                }
+            }
+            assert!(mux.queued_packets() <= queue_packets_max(rate));
+            let _seen = (mux.alarms(now), mux.clock(), mux.due(mux.written()), mux.drift_ppb());
+        }
+        assert!(mux.heap_bytes() < queue_packets_max(rate) * 192 + (4 << 20));
+    }
 }
 
 /// A caller that stalls for a second writes the same bytes, later.

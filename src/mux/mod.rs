@@ -16,13 +16,17 @@
 //! rate is never stretched, and no packet of a unit is sent after its decoding time.
 //!
 //! What must stay true:
-//! - a datagram is always seven packets; PCRs are at most 38 ms apart; PAT and PMT 100 ms, SDT 1 s, NIT and TDT 10 s;
-//!   tables never in a row. Nothing of the source, nor its absence, moves that;
+//! - a datagram is always seven packets; PCRs are at most 38 ms apart, at every rate; PAT and PMT 100 ms, SDT 1 s, NIT and
+//!   TDT 10 s; tables never in a row, unless the rate is below what drains them anyway (1 Mbit/s). Nothing of the source,
+//!   nor its absence, moves that. Clocks and tables take some 84 kbit/s of [`RATE_BPS_MIN`], and each unit whole packets;
 //! - counters of the multiplex run on over seams, losses and changes of tracks; PIDs depend on kinds and numbers alone;
 //! - a PTS is 0.2 to 0.9 s in front of the PCR where its unit begins (more only if pictures are reordered over more than
-//!   half a second);
+//!   half a second; less only for sound that more than six packets of other sound had to go before);
 //! - times go on in a line that bends slowly ([`recovery`]); only a seam or a source that jumps breaks it, and then
-//!   forward. The clock itself never jumps, so nothing has to be announced behind its first packet;
+//!   forward. What would stand behind what was sent is left out, never squeezed in;
+//! - the clock never jumps by itself, so nothing has to be announced behind its first packet. Only a caller that was held
+//!   up makes it jump ([`Mux::skip`]): it follows real time, as receivers' clocks have done meanwhile, and says so
+//!   (`discontinuity_indicator`). To stop it instead would leave the channel late for good, by each stall more;
 //! - memory is bounded, whatever comes: [`queue_packets_max`] packets wait, in units of at most 1024 a track and 32 tracks,
 //!   with the 2 MiB of unfinished sections and a map of 1 KiB; a packet costs no allocation once as much waits as usually
 //!   does.

@@ -4,12 +4,16 @@
 //! long before that buffers overflow. Pictures are begun at most [`PICTURE_LEAD`] before they are shown and are spread so
 //! that each unit is through [`SPREAD_TO`] before its decoding; sound and data, whose main buffers are small, go as late as
 //! the lead that receivers want allows: [`LEAD_MIN`] and [`SOUND_WAITS`]. No packet goes faster than the transport buffer
-//! of 512 bytes drains. A picture that cannot be begun [`LEAD_MIN`] in front of its decoding, sound that came in
-//! time and cannot be begun [`SOUND_LEAD_MIN`] in front of it, or a unit that cannot be finished in time, is dropped whole; of pictures, all up to the
-//! next that one can start with.
+//! of 512 bytes drains.
 //!
-//! Where model and receivers disagree: the main buffer for sound of two channels has 3584 bytes, which is 0.2 s of 143
-//! kbit/s. Sound of a higher rate has the lead and exceeds that buffer, as it does from any multiplexer with such leads.
+//! Dropped whole is a picture that cannot be begun [`LEAD_MIN`] in front of its decoding, sound that came in time and
+//! cannot be begun [`SOUND_LEAD_MIN`] in front of it, and any unit that cannot be finished in time; of pictures, all up to
+//! the next that one can start with.
+//!
+//! Where the model and what receivers want disagree: the main buffer for sound of two channels has 3584 bytes, which is
+//! 0.2 s of 143 kbit/s. Sound of a higher rate has the lead and exceeds that buffer, as it does from any multiplexer with
+//! such leads. The size of a picture buffer is not looked up: MPEG-2 at main level, which no input makes a log of, would
+//! fill its own with half a second of 4 Mbit/s.
 
 use super::queue::{List, Pool};
 use super::recovery::{LEAD_MIN, Line};

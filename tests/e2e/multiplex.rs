@@ -59,7 +59,7 @@ fn elementary(stream: &[u8], pid: u16) -> (usize, Vec<u8>) {
     (units, out)
 }
 
-/// Plays a stream at the pace of its decoding times into a multiplex, and takes two seconds more of it.
+/// Plays a stream at the pace of its decoding times into a multiplex, and takes another second of it.
 fn multiplexed(service: Service, stream: &[u8]) -> (Mux, Vec<u8>) {
     let mut mux = Mux::new(service, Mono::ZERO);
     let (mut out, mut first, mut now_us, mut datagram) = (Vec::new(), None, 0, [0; 1316]);
@@ -77,7 +77,7 @@ fn multiplexed(service: Service, stream: &[u8]) -> (Mux, Vec<u8>) {
         run_to(&mut mux, now_us);
         mux.feed(Mono::from_micros(now_us), packet);
     }
-    run_to(&mut mux, now_us + 2_000_000);
+    run_to(&mut mux, now_us + 1_000_000);
     (mux, out)
 }
 

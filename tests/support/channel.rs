@@ -424,6 +424,16 @@ fn section_sum(bytes: &[u8]) -> u32 {
 }
 
 impl Report {
+    /// Most bytes of units that a decoder holds, each from the time its last packet came to its decoding.
+    pub fn held_max(&self, pid: u16) -> usize {
+        let units = &self.units[&pid];
+        let held = |at: usize| {
+            let now = units[at].ended;
+            units[..=at].iter().rev().take_while(|unit| unit.dts > now).map(|unit| unit.payload.len()).sum()
+        };
+        (0..units.len()).map(held).max().unwrap()
+    }
+
     /// The gates of a channel, in the domain of positions.
     pub fn holds_gates(&self) {
         assert!(self.pcr_interval_max <= 38 * MS, "PCR: {} ms", self.pcr_interval_max / MS);
