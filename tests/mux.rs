@@ -469,7 +469,8 @@ fn t1_any_calls_in_any_order() {
                 source.stamp = source.random(1 << 33);
             }
             let leap = [0, 1, 1000, 40_000, 700_000, 5_000_000, 1 << 45, 1 << 60];
-            now_us = now_us.saturating_add(leap[source.random(40).saturating_sub(32) as usize].max(source.random(4000)));
+            now_us = now_us
+                .saturating_add(leap[source.random(40).saturating_sub(32) as usize].max(source.random(4000)));
             let now = Mono::from_micros(now_us);
             match source.random(50) {
                 0 => mux.seam(now),
@@ -601,7 +602,12 @@ fn low_rates_hold_the_gates() {
         source.tracks[0].gop = 5;
         channel.play(&mut source, 5_000_000);
         let report = channel.read();
-        assert_eq!((channel.dropped(), channel.raised()), (0, Vec::new()), "{rate}: {:?}", channel.mux.tally());
+        assert_eq!(
+            (channel.dropped(), channel.raised()),
+            (0, Vec::new()),
+            "{rate}: {:?}",
+            channel.mux.tally()
+        );
         assert!(report.units[&0x200].len() > 180 && report.units[&0x100].len() > 16, "{rate}");
     }
 }

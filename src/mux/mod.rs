@@ -176,7 +176,7 @@ impl Mux {
         self.tally.seams += 1;
         self.source.seam();
         self.clock.seam();
-        self.tracks.iter_mut().for_each(|track| track.seam(&mut self.pool));
+        self.tracks.iter_mut().for_each(|track| track.seam(&mut self.pool, &mut self.tally));
     }
 
     /// Datagrams that are due by `now`, since the beginning: datagram `n` is due at `n * 10528 / rate`.

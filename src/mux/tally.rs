@@ -27,6 +27,8 @@ pub struct Tally {
     pub units_cut: u64,
     /// Pictures dropped because one before them, that they need, was.
     pub units_without_key: u64,
+    /// Units dropped because their track ended, or at a seam when nobody knew their time yet.
+    pub units_ended: u64,
     /// Units dropped because too much waits already; each is in `units_overload` as well.
     pub units_overflow: u64,
     /// Datagrams left out, because the caller was held up.

@@ -203,16 +203,17 @@ impl Track {
     }
 
     /// The source begins anew: what has come in part stays only if some of it is sent. Units without a place go.
-    pub fn seam(&mut self, pool: &mut Pool) {
+    pub fn seam(&mut self, pool: &mut Pool, tally: &mut Tally) {
         if let Some(unit) = self.units.back_mut().filter(|unit| unit.open) {
             unit.open = false;
             // One of unknown length ends where the source ended.
             if unit.missing.is_some() && !unit.started {
                 pool.clear(&mut unit.packets);
+                tally.units_ended += 1;
             }
         }
         while let Some(unit) = self.units.back_mut().filter(|unit| !unit.placed) {
-            pool.clear(&mut unit.packets);
+            tally.units_ended += u64::from(pool.clear(&mut unit.packets) > 0);
             self.units.pop_back();
         }
         (self.source_counter, self.last) = (None, None);
@@ -222,12 +223,12 @@ impl Track {
     }
 
     /// Drops everything: the track has ended, or is something else now.
-    pub fn flush(&mut self, pool: &mut Pool) {
+    pub fn flush(&mut self, pool: &mut Pool, tally: &mut Tally) {
         for unit in &mut self.units {
-            pool.clear(&mut unit.packets);
+            tally.units_ended += u64::from(pool.clear(&mut unit.packets) > 0);
         }
         self.units = VecDeque::new();
-        self.seam(pool);
+        self.seam(pool, tally);
         self.asleep_until = i64::MIN;
     }
 
@@ -243,7 +244,8 @@ impl Track {
             }
             let (dts, pts) = (line.at(unit.dts), line.at(unit.pts));
             // Behind what was sent there is no room: to put several at one time would put them in disorder.
-            let late = given_out.is_some_and(|given_out| dts < given_out) || !unit.place(newest, dts, pts, now);
+            let late =
+                given_out.is_some_and(|given_out| dts < given_out) || !unit.place(newest, dts, pts, now);
             without_key &= !unit.key;
             if !late && !without_key {
                 shown = shown.max(Some(unit.pts));

@@ -180,7 +180,10 @@ fn judged(name: &str, stream: &[u8], pids: [u16; 2], codecs: [&str; 2], rate_bps
     };
     assert_eq!(said, "", "{name}: tsdemux complains");
     for pid in [PICTURES, SOUND] {
-        assert!(std::fs::read(out(pid)).unwrap() == elementary(&channel, pid).1, "{name}: {pid:#x} in tsdemux");
+        assert!(
+            std::fs::read(out(pid)).unwrap() == elementary(&channel, pid).1,
+            "{name}: {pid:#x} in tsdemux"
+        );
     }
 
     // tstools: the clock goes on as it says, to a tick of 90 kHz.
