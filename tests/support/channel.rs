@@ -45,9 +45,6 @@ pub struct Entry {
     /// When it comes, in microseconds.
     pub at_us: u64,
     pub bytes: Vec<u8>,
-    pub pid: u16,
-    pub key: bool,
-    pub payload: usize,
 }
 
 /// Makes units in the order of their decoding.
@@ -159,7 +156,7 @@ impl Source {
             self.tables_at = at_us + 90_000;
         }
         bytes.extend(self.packed(&track, key, pts, dts, &payload));
-        Entry { at_us, bytes, pid: track.pid, key, payload: payload.len() }
+        Entry { at_us, bytes }
     }
 
     fn packed(&mut self, track: &Track, key: bool, pts: u64, dts: u64, payload: &[u8]) -> Vec<u8> {
