@@ -1,5 +1,8 @@
 //! The multiplex's own tables, each again and again in its time, and never in a row: a receiver's buffer for them (TBsys)
 //! has 512 bytes and drains at 1 Mbit/s, which is 1.5 ms a packet.
+//!
+//! What is due goes in the order of the times by which it must have gone, and a long section waits in the middle for
+//! another that must not: at the lowest rate three packets are 23 ms.
 
 use super::rewrite;
 use super::service::{LocalTime, Service};
@@ -10,16 +13,18 @@ use crate::wire::ts::write::section::{self, Component};
 use crate::wire::ts::write::time;
 use crate::wire::ts::{PACKET_BYTES, pid};
 
-/// Time from one PAT to the next, and from one PMT to the next: 100 ms less what may be in front of them.
-const TABLES: i64 = 70 * MS;
+/// Time from one PAT to the next, and from one PMT to the next, and what is left of 100 ms for what is in front of them.
+const TABLES: (i64, i64) = (70 * MS, 30 * MS);
 /// SDT: 1 s likewise.
-const NAMES: i64 = 900 * MS;
+const NAMES: (i64, i64) = (900 * MS, 100 * MS);
 /// NIT, TDT and TOT (10 s).
-const SLOW: i64 = 4 * SECOND;
-/// From the end of a section to the beginning of another.
-const SECTIONS_APART: i64 = 8 * MS;
+const SLOW: (i64, i64) = (4 * SECOND, 2 * SECOND);
+/// From the end of a section to the beginning of another: time for TBsys to become empty.
+const SECTIONS_APART: i64 = 5 * MS;
 /// Between packets of a section.
 const PACKETS_APART: i64 = 2 * MS;
+/// What a packet takes at the lowest rate, with clocks in between.
+const PACKET_LONGEST: i64 = 10 * MS;
 /// Between sections of one table (TR 101 290, 3.2: 25 ms).
 const TABLE_APART: i64 = 30 * MS;
 
@@ -34,9 +39,20 @@ struct Table {
     /// Counters are put in when they are sent.
     packets: Vec<[u8; PACKET_BYTES]>,
     counter: u8,
+    /// Its packet that is next; not 0: a section is under way.
+    at: usize,
     period: i64,
+    /// What it may be late by.
+    slack: i64,
     due: i64,
     begun: i64,
+}
+
+impl Table {
+    /// When it must have gone: one that takes longer is nearer to the one before by as much.
+    fn latest(&self) -> i64 {
+        self.due + self.slack + self.packets.len() as i64 * PACKET_LONGEST
+    }
 }
 
 /// See the module's description.
@@ -44,8 +60,6 @@ struct Table {
 pub(super) struct Carousel {
     /// PAT, PMT, SDT, NIT, TDT and TOT in turns; one that is not wanted has no packets.
     tables: [Table; 5],
-    /// The table and packet that are under way.
-    current: Option<(usize, usize)>,
     /// Nothing goes before; and if something else becomes due, it does not before this.
     next_at: i64,
     apart_until: i64,
@@ -84,11 +98,13 @@ impl Carousel {
         });
         let pmt = |version| section::program_map(id, version, pcr_pid, &[], &[]);
         let first = version_of(pmt(0).as_deref().unwrap_or_default());
-        let table = |pid, section: Option<Vec<u8>>, period, due| Table {
+        let table = |pid, section: Option<Vec<u8>>, (period, slack), due| Table {
             pid,
             packets: packets(pid, &section.unwrap_or_default()),
             counter: 0x0F,
+            at: 0,
             period,
+            slack,
             due,
             begun: i64::MIN / 2,
         };
@@ -100,7 +116,6 @@ impl Carousel {
                 table(pid::NIT, nit.filter(|_| service.nit), SLOW, 50 * MS),
                 table(pid::TDT, service.time.then(|| time::tdt(0).into()), SLOW, 60 * MS),
             ],
-            current: None,
             next_at: 0,
             apart_until: 0,
             next_map: None,
@@ -130,9 +145,12 @@ impl Carousel {
         let version = (self.version + 1) & 0x1F;
         let section = section::program_map(self.program, version, map.0, &map.2, &map.1)?;
         let table = &mut self.tables[PMT];
-        table.due = now.max(table.begun + TABLE_APART);
         self.next_map = Some(packets(table.pid, &section));
-        self.next_at = self.next_at.min(table.due).max(self.apart_until);
+        // One that is under way ends first.
+        if table.at == 0 {
+            table.due = now.max(table.begun + TABLE_APART);
+            self.next_at = self.next_at.min(table.due).max(self.apart_until);
+        }
         (self.pmt, self.version) = (map, version);
         self.revision += 1;
         Some(true)
@@ -149,7 +167,8 @@ impl Carousel {
     }
 
     pub fn heap_bytes(&self) -> usize {
-        let packets: usize = self.tables.iter().map(|table| table.packets.capacity()).sum();
+        let next = self.next_map.as_ref().map_or(0, Vec::capacity);
+        let packets: usize = next + self.tables.iter().map(|table| table.packets.capacity()).sum::<usize>();
         let components = self.pmt.1.iter().map(|component| component.descriptors.capacity());
         packets * PACKET_BYTES
             + self.pmt.1.capacity() * size_of::<Component>()
@@ -163,45 +182,42 @@ impl Carousel {
         if now < self.next_at {
             return false;
         }
-        let (which, at) = match self.current {
-            Some(current) => current,
-            None => {
-                let due = |table: &Table| if table.packets.is_empty() { i64::MAX } else { table.due };
-                let next = self.tables.iter().map(due).enumerate().min_by_key(|(_, due)| *due);
-                let Some((which, due)) = next else { return false };
-                if due > now {
-                    self.next_at = due;
-                    return false;
-                }
-                if which == TIME {
-                    self.tell_time(utc_s);
-                }
-                (which, 0)
-            }
+        let waiting = |table: &Table| !table.packets.is_empty() && (table.at > 0 || table.due <= now);
+        let here = || self.tables.iter().enumerate().filter(|(_, table)| !table.packets.is_empty());
+        let first = here().filter(|(_, table)| waiting(table)).min_by_key(|(_, table)| table.latest());
+        let Some((which, _)) = first else {
+            self.next_at = here().map(|(_, table)| table.due).min().unwrap_or(i64::MAX);
+            return false;
         };
+        let begins = self.tables.get(which).is_some_and(|table| table.at == 0);
+        if begins && which == TIME {
+            self.tell_time(utc_s);
+        }
         let Some(table) = self.tables.get_mut(which) else { return false };
-        if at == 0 {
+        if begins {
             if which == PMT
                 && let Some(map) = self.next_map.take()
             {
                 (table.packets, self.going) = (map, self.revision);
             }
             table.begun = now;
-            // What was late is not made up for.
-            table.due = (table.due + table.period).max(now + TABLE_APART);
         }
-        let Some(packet) = table.packets.get(at) else {
-            self.current = None;
+        let Some(packet) = table.packets.get(table.at) else {
+            table.at = 0;
             return false;
         };
         *out = *packet;
         table.counter = (table.counter + 1) & 0x0F;
         rewrite::head(out, table.pid, table.counter);
-        if at + 1 < table.packets.len() {
-            self.current = Some((which, at + 1));
+        table.at += 1;
+        if table.at < table.packets.len() {
             self.next_at = now + PACKETS_APART;
         } else {
-            self.current = None;
+            table.at = 0;
+            let changed = which == PMT && self.next_map.is_some();
+            // What was late is not made up for.
+            let due = if changed { now } else { table.due + table.period };
+            table.due = due.max(table.begun + TABLE_APART);
             self.next_at = now + SECTIONS_APART;
             if which == PMT {
                 self.sent = self.going;
@@ -220,7 +236,7 @@ impl Carousel {
             None => time::tdt(utc_s).into(),
         };
         // With a TOT in between, each comes half as often as one of them.
-        table.period = if self.local_time.is_some() { SLOW / 2 } else { SLOW };
+        table.period = if self.local_time.is_some() { SLOW.0 / 2 } else { SLOW.0 };
         table.packets = packets(table.pid, &section);
     }
 }
@@ -298,7 +314,7 @@ mod tests {
         for rate_bps in [200_000, 2_000_000, 20_000_000] {
             let service = Service { rate_bps, nit: true, time: true, local_time, ..Service::default() };
             let seen = run(&service, 60, |_, _| {});
-            assert!(seen.windows(2).all(|two| two[1].1 - two[0].1 >= 8), "never in a row");
+            assert!(seen.windows(2).all(|two| two[1].1 - two[0].1 >= 5), "never in a row");
             for (table, longest) in
                 [(tables::PAT, 100), (tables::PMT, 100), (tables::SDT, 1000), (tables::NIT, 10_000)]
                     .into_iter()
@@ -315,14 +331,56 @@ mod tests {
         }
     }
 
+    fn components(n: usize) -> Vec<Component> {
+        let pid = |at: usize| 0x100 + at as u16;
+        (0..n)
+            .map(|at| Component { stream_type: 6, pid: pid(at), descriptors: vec![5, 4, 1, 2, 3, 4] })
+            .collect()
+    }
+
+    /// The longest tables at the lowest rates, where a packet takes up to 7.5 ms and a fifth of them are clocks.
+    #[test]
+    fn long_tables_keep_no_other_waiting() {
+        let local_time = Some(LocalTime { country: *b"DEU", offset_minutes: 60 });
+        for rate_bps in [super::super::RATE_BPS_MIN, 214_000, 216_000, 251_000, 303_000, 502_000] {
+            let service = Service {
+                rate_bps,
+                name: "n".repeat(240),
+                provider: "p".repeat(240),
+                network_name: "w".repeat(240),
+                nit: true,
+                time: true,
+                local_time,
+                ..Service::default()
+            };
+            let mut carousel = Carousel::new(&service, 0x100);
+            assert_eq!(carousel.set_map(0, 0x100, components(90), Vec::new()), Some(true));
+            let lengths: Vec<usize> = carousel.tables.iter().map(|table| table.packets.len()).collect();
+            assert_eq!((lengths, carousel.next_map.as_ref().unwrap().len()), (vec![1, 1, 2, 2, 1], 6));
+            let (mut ticker, mut assembler) = (Ticker::new(rate_bps, 0), Assembler::new());
+            let (mut out, mut ended) = ([0; PACKET_BYTES], std::collections::BTreeMap::<u8, Vec<i64>>::new());
+            let mut clock_due = 0;
+            while ticker.now() < 60 * SECOND {
+                if ticker.now() + ticker.packet() > clock_due {
+                    clock_due = ticker.now() + 38 * MS;
+                } else if carousel.put(ticker.now(), 0, &mut out) {
+                    assembler.push(&Packet::parse(&out), |section| {
+                        ended.entry(section.table_id()).or_default().push(ticker.now() / MS);
+                    });
+                }
+                ticker.advance();
+            }
+            let limits = [(tables::PAT, 100), (tables::PMT, 100), (tables::SDT, 1000), (tables::NIT, 10_000)];
+            for (table, longest) in limits {
+                let gaps = || ended[&table].windows(2).map(|two| two[1] - two[0]);
+                let (least, most) = (gaps().min().unwrap(), gaps().max().unwrap());
+                assert!(least >= 25 && most <= longest, "{table:#x} at {rate_bps}: {least} to {most} ms");
+            }
+        }
+    }
+
     #[test]
     fn a_map_that_changes_is_sent_soon_and_not_too_soon() {
-        let components = |n: usize| -> Vec<Component> {
-            let pid = |at: usize| 0x100 + at as u16;
-            (0..n)
-                .map(|at| Component { stream_type: 6, pid: pid(at), descriptors: vec![5, 4, 1, 2, 3, 4] })
-                .collect()
-        };
         let mut last = 0;
         let service = Service::default();
         let seen = run(&service, 20, |now, carousel| {

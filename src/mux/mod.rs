@@ -16,13 +16,17 @@
 //! rate is never stretched, and no packet of a unit is sent after its decoding time.
 //!
 //! What must stay true:
-//! - a datagram is always seven packets; PCRs are at most 38 ms apart; PAT and PMT 100 ms, SDT 1 s, NIT and TDT 10 s;
-//!   tables never in a row. Nothing of the source, nor its absence, moves that;
+//! - a datagram is always seven packets; PCRs are at most 38 ms apart, at every rate; PAT and PMT 100 ms, SDT 1 s, NIT and
+//!   TDT 10 s; tables never in a row, unless the rate is below what drains them anyway (1 Mbit/s). Nothing of the source,
+//!   nor its absence, moves that. Clocks and tables take some 84 kbit/s of [`RATE_BPS_MIN`], and each unit whole packets;
 //! - counters of the multiplex run on over seams, losses and changes of tracks; PIDs depend on kinds and numbers alone;
 //! - a PTS is 0.2 to 0.9 s in front of the PCR where its unit begins (more only if pictures are reordered over more than
-//!   half a second);
+//!   half a second; less only for sound that more than six packets of other sound had to go before);
 //! - times go on in a line that bends slowly ([`recovery`]); only a seam or a source that jumps breaks it, and then
-//!   forward. The clock itself never jumps, so nothing has to be announced behind its first packet;
+//!   forward. What would stand behind what was sent is left out, never squeezed in;
+//! - the clock never jumps by itself, so nothing has to be announced behind its first packet. Only a caller that was held
+//!   up makes it jump ([`Mux::skip`]): it follows real time, as receivers' clocks have done meanwhile, and says so
+//!   (`discontinuity_indicator`). To stop it instead would leave the channel late for good, by each stall more;
 //! - memory is bounded, whatever comes: [`queue_packets_max`] packets wait, in units of at most 1024 a track and 32 tracks,
 //!   with the 2 MiB of unfinished sections and a map of 1 KiB; a packet costs no allocation once as much waits as usually
 //!   does.
@@ -63,15 +67,18 @@ pub const DATAGRAM_PACKETS: usize = 7;
 pub const DATAGRAM_BYTES: usize = DATAGRAM_PACKETS * PACKET_BYTES;
 /// Bits of a datagram.
 const DATAGRAM_BITS: u64 = DATAGRAM_PACKETS as u64 * PACKET_BITS;
-/// A PCR is due that long after the last. 38 ms are promised, and from 1 Mbit/s on a packet takes 1.5 ms at most; below,
-/// as much longer as it does (40 ms at the lowest rate).
-const PCR_EACH: i64 = 35 * MS;
+/// From one PCR to the next at most, at any rate: a packet earlier if the packet behind it would be later than that.
+const PCR_EACH: i64 = 38 * MS;
 /// Time of the multiplex that may wait: a track may be that far in front of another, and both have their lead.
 const QUEUE_SECONDS: u64 = 3;
 /// Packets that may wait at any rate.
 const QUEUE_PACKETS_MIN: u64 = 512;
 /// And at any rate at most: 32 MiB.
 const QUEUE_PACKETS_MAX: u64 = (32 << 20) / 192;
+/// A caller whose writing is behind what it feeds by more was held up, and what it feeds came earlier than it says.
+const HELD_UP: i64 = 250 * MS;
+/// Longest time from the beginning that is calculated with, in microseconds: 285 years.
+const TIME_US_MAX: u64 = 1 << 53;
 /// Times of a source that begins anew begin at least that long behind those before.
 const FRAME: i64 = 20 * MS;
 
@@ -100,8 +107,8 @@ pub struct Mux {
     /// The PID that the clock has once this PMT is sent.
     pcr_next: (u64, u16),
     pcr_due: i64,
-    /// The clock's first packet is sent.
-    pcr_begun: bool,
+    /// The next PCR does not go on from those before it: it is the first, or datagrams were left out.
+    pcr_begins: bool,
     /// When something came last.
     fed_at: i64,
     /// The latest time at which anything that was placed is shown.
@@ -128,7 +135,7 @@ impl Mux {
             pcr_next: (0, pcr_pid),
             // Behind the first tables: nobody knows before whose clock it is.
             pcr_due: 15 * MS,
-            pcr_begun: false,
+            pcr_begins: true,
             fed_at: 0,
             floor: None,
             written: 0,
@@ -148,6 +155,9 @@ impl Mux {
         // A caller that mixes clock readings does not turn time back.
         self.fed_at = self.fed_at.max(self.ticks(now));
         let now = self.fed_at;
+        if now - self.ticker.now() > HELD_UP {
+            self.clock.held_up(now);
+        }
         self.settle(now);
         let (whole, rest) = packets.as_chunks();
         self.tally.source_damaged += u64::from(!rest.is_empty());
@@ -166,7 +176,7 @@ impl Mux {
         self.tally.seams += 1;
         self.source.seam();
         self.clock.seam();
-        self.tracks.iter_mut().for_each(|track| track.seam(&mut self.pool));
+        self.tracks.iter_mut().for_each(|track| track.seam(&mut self.pool, &mut self.tally));
     }
 
     /// Datagrams that are due by `now`, since the beginning: datagram `n` is due at `n * 10528 / rate`.
@@ -187,7 +197,7 @@ impl Mux {
         self.at + Duration::from_micros(u64::try_from(us).unwrap_or(u64::MAX))
     }
 
-    /// Datagrams written.
+    /// Datagrams written, and left out.
     pub fn written(&self) -> u64 {
         self.written
     }
@@ -211,6 +221,27 @@ impl Mux {
     /// What was counted.
     pub fn tally(&self) -> Tally {
         Tally { jumps: self.clock.jumps(), ..self.tally.clone() }
+    }
+
+    /// Leaves out all datagrams that are due by `now` but the last, and tells how many: what a caller that was held up for
+    /// long does instead of sending what nobody waits for any more. Time goes on, so nothing that follows is later than it
+    /// was; a PCR that announces the jump is first. Units whose time has passed are dropped as late.
+    pub fn skip(&mut self, now: Mono) -> u64 {
+        let now = now.min(self.at + Duration::from_micros(TIME_US_MAX));
+        let left_out = self.position(now).saturating_sub(1).saturating_sub(self.written);
+        if left_out == 0 {
+            return 0;
+        }
+        self.ticker.skip(left_out * DATAGRAM_PACKETS as u64);
+        self.written += left_out;
+        self.tally.datagrams_skipped += left_out;
+        (self.pcr_begins, self.pcr_due) = (true, self.ticker.now());
+        self.clock.held_up(self.ticker.now());
+        for track in &mut self.tracks {
+            track.held_up();
+            track.pace(self.ticker.now(), self.ticker.packet());
+        }
+        left_out
     }
 
     /// What is wrong at `now`.
@@ -244,9 +275,9 @@ impl Mux {
             + self.pids.capacity() * size_of::<(u16, usize)>()
     }
 
-    /// A moment in ticks of 27 MHz since the beginning; 2^53 of them are ten years.
+    /// A moment in ticks of 27 MHz since the beginning.
     fn ticks(&self, now: Mono) -> i64 {
-        (now.micros_since(self.at).min(1 << 53) * (SECOND as u64 / 1_000_000)) as i64
+        (now.micros_since(self.at).min(TIME_US_MAX) * (SECOND as u64 / 1_000_000)) as i64
     }
 
     /// A packet of the source.
@@ -368,8 +399,11 @@ impl Mux {
             return;
         }
         if let Place::On(line) = place {
-            if !unit.place(&mut track.newest, line.at(dts), line.at(pts), now) {
+            if !unit.place(&mut track.newest, line.at(dts), line.at(pts), now.max(self.ticker.now())) {
                 self.tally.units_late += 1;
+                if is_video {
+                    track.waits = Some(i64::MIN);
+                }
                 return;
             }
             self.floor = self.floor.max(Some(unit.pts));
@@ -401,21 +435,9 @@ impl Mux {
         let floor = self.floor.map(|floor| floor + FRAME);
         let Some(line) = self.clock.settle(now, first, floor) else { return };
         for track in &mut self.tracks {
-            let Track { units, newest, .. } = track;
-            let (pool, tally, floor) = (&mut self.pool, &mut self.tally, &mut self.floor);
-            units.retain_mut(|unit| {
-                if unit.placed {
-                    return true;
-                }
-                let (dts, pts) = (line.at(unit.dts), line.at(unit.pts));
-                if unit.place(newest, dts, pts, now) {
-                    *floor = (*floor).max(Some(unit.pts));
-                    return true;
-                }
-                pool.clear(&mut unit.packets);
-                tally.units_late += 1;
-                false
-            });
+            if let Some(shown) = track.settle(line, now, &mut self.pool, &mut self.tally) {
+                self.floor = self.floor.max(Some(shown));
+            }
             track.pace(self.ticker.now(), self.ticker.packet());
             track.wake();
         }
@@ -427,9 +449,9 @@ impl Mux {
         if now >= self.pcr_due {
             let of = |track: &&Track| track.pid == self.pcr_pid;
             let counter = self.tracks.iter().find(of).map_or(0x0F, |track| track.counter);
-            rewrite::clock(out, self.pcr_pid, counter, self.ticker.pcr(), !self.pcr_begun);
-            self.pcr_begun = true;
-            self.pcr_due = now + PCR_EACH;
+            let begins = std::mem::take(&mut self.pcr_begins);
+            rewrite::clock(out, self.pcr_pid, counter, self.ticker.pcr(), begins);
+            self.pcr_due = now + PCR_EACH - self.ticker.packet();
             self.tally.clocks += 1;
         } else if self.carousel.put(now, utc_seconds, out) {
             self.tally.tables += 1;
@@ -463,7 +485,7 @@ impl Mux {
         rewrite::head(out, track.pid, track.counter);
         let pcr = (track.pid == self.pcr_pid).then(|| self.ticker.pcr());
         if rewrite::adaptation(out, pcr) {
-            self.pcr_due = now + PCR_EACH;
+            self.pcr_due = now + PCR_EACH - self.ticker.packet();
         }
         if !unit.started {
             unit.started = true;

@@ -64,7 +64,7 @@ impl Mux {
             let Some(track) = self.tracks.get_mut(at).filter(|track| track.source_pid.is_none()) else {
                 continue;
             };
-            track.flush(&mut self.pool);
+            track.flush(&mut self.pool, &mut self.tally);
         }
         left_out += self.announce(now, whole);
         self.tally.tracks_left_out += left_out;
@@ -90,11 +90,11 @@ impl Mux {
         };
         let (track, next) = (self.tracks.get_mut(at)?, self.carousel.revision() + 1);
         if track.source_pid != Some(told.pid) {
-            track.seam(&mut self.pool);
+            track.seam(&mut self.pool, &mut self.tally);
         }
         let fresh = track.stream_type != told.stream_type;
         if fresh {
-            track.flush(&mut self.pool);
+            track.flush(&mut self.pool, &mut self.tally);
             // Whoever reads must know first what it is.
             track.revision = next;
         }
@@ -144,7 +144,7 @@ impl Mux {
                         return left_out;
                     };
                     track.source_pid = None;
-                    track.flush(&mut self.pool);
+                    track.flush(&mut self.pool, &mut self.tally);
                     left_out += 1;
                 }
             }

@@ -125,6 +125,8 @@ pub(super) struct Recovery {
     tracks: [Heard; TRACKS_MAX],
     /// When any unit came.
     heard_at: Option<i64>,
+    /// Until then nobody listened.
+    deaf_until: i64,
     begun_at: i64,
     window_from: i64,
     /// When, and the delay: of past windows.
@@ -140,6 +142,7 @@ impl Recovery {
             base: None,
             tracks: [Heard::default(); TRACKS_MAX],
             heard_at: None,
+            deaf_until: i64::MIN / 2,
             begun_at: i64::MIN / 2,
             window_from: 0,
             points: VecDeque::with_capacity(POINTS_MAX),
@@ -172,6 +175,11 @@ impl Recovery {
         self.points.capacity() * size_of::<(i64, i64)>()
     }
 
+    /// Nobody listened until `now`: that nothing was heard does not mean that nothing came.
+    pub fn held_up(&mut self, now: i64) {
+        self.deaf_until = now;
+    }
+
     /// What comes next does not continue what came: another clock, as far as anybody knows.
     pub fn seam(&mut self) {
         let jumps = self.jumps;
@@ -197,7 +205,7 @@ impl Recovery {
     /// and its neighbours afterwards.
     pub fn hear(&mut self, now: i64, track: usize, video: bool, time: u64) -> Place {
         let mut decoding = self.endless(time);
-        let silent = self.heard_at.is_none_or(|at| now - at > SILENCE);
+        let silent = self.heard_at.is_none_or(|at| now - at.max(self.deaf_until) > SILENCE);
         let Some(heard) = self.tracks.get_mut(track) else { return Place::Early };
         heard.video = video;
         let before = heard.last.replace((now, decoding));
@@ -414,6 +422,13 @@ mod tests {
             };
             (place, now, out)
         }
+
+        /// The next `count` frames, whatever becomes of them.
+        fn frames(&mut self, count: usize, delay: i64, jitter: i64) {
+            for _ in 0..count {
+                self.frame(delay, jitter);
+            }
+        }
     }
 
     /// Drift of up to 100 ppm over hours with jitter: no jump, no step, and the lead stays.
@@ -465,22 +480,22 @@ mod tests {
     fn what_begins_anew_and_what_is_dropped() {
         // Frames of two seconds are lost on the way; after the pause the source is where it was: nothing new.
         let mut source = Source::new(0.0);
-        (0..100).for_each(|_| drop(source.frame(0, 0)));
+        source.frames(100, 0, 0);
         source.n += 50;
         assert!(matches!(source.frame(0, 0).0, Place::On(_)));
         // It comes two seconds late for good, after silence: at once.
         let begins = |source: &mut Source, delay: i64| {
             (0..50).position(|_| matches!(source.frame(delay, 0).0, Place::Settling))
         };
-        (0..100).for_each(|_| drop(source.frame(0, 0)));
+        source.frames(100, 0, 0);
         assert_eq!(begins(&mut source, 2 * SECOND), Some(0));
         assert_eq!(source.recovery.jumps(), 1);
-        (0..100).for_each(|_| drop(source.frame(2 * SECOND, 0)));
+        source.frames(100, 2 * SECOND, 0);
         // Another timeline, forward and back, at once as well.
         for by in [90_000 * 60, -90_000 * 3600] {
             source.origin.1 += by;
             assert_eq!(begins(&mut source, 2 * SECOND), Some(0), "{by}");
-            (0..100).for_each(|_| drop(source.frame(2 * SECOND, 0)));
+            source.frames(100, 2 * SECOND, 0);
         }
         assert_eq!(source.recovery.jumps(), 3);
         // One that jumps with each unit is dropped, and now and then tried.
@@ -494,17 +509,17 @@ mod tests {
     #[test]
     fn lateness_that_lasts_is_followed_and_that_passes_is_not() {
         let mut source = Source::new(0.0);
-        (0..200).for_each(|_| drop(source.frame(0, 0)));
+        source.frames(200, 0, 0);
         // For 0.8 s everything comes 0.6 s late, without a pause that is long enough to count as one.
-        (0..5).for_each(|_| drop(source.frame(300 * MS, 0)));
+        source.frames(5, 300 * MS, 0);
         for _ in 0..20 {
             assert_eq!(source.frame(600 * MS, 0).0, Place::Late);
         }
         // What was held up comes at once.
-        (0..5).for_each(|_| drop(source.frame(0, 0)));
+        source.frames(5, 0, 0);
         assert!((0..100).all(|_| matches!(source.frame(0, 0).0, Place::On(_))));
         assert_eq!(source.recovery.jumps(), 0);
-        (0..5).for_each(|_| drop(source.frame(300 * MS, 0)));
+        source.frames(5, 300 * MS, 0);
         let places: Vec<Place> = (0..60).map(|_| source.frame(600 * MS, 0).0).collect();
         assert_eq!(places.iter().position(|place| *place == Place::Settling), Some(25));
         assert!(matches!(places[59], Place::On(_)));

@@ -2,8 +2,8 @@
 
 use crate::wire::ts::pid;
 
-/// Lowest rate of a multiplex, in bits a second. Below it a packet takes longer than what is left between the intervals
-/// that are aimed at (PCR 35 ms, tables 70 ms) and those that are promised.
+/// Lowest rate of a multiplex, in bits a second. A packet takes 7.5 ms there, so that each fifth is a clock, and with the
+/// tables nearly half of the rate is gone; below, long tables would not come in their time any more.
 pub const RATE_BPS_MIN: u64 = 200_000;
 /// Highest rate: of a link of 1 Gbit/s.
 pub const RATE_BPS_MAX: u64 = 1_000_000_000;

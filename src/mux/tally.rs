@@ -22,12 +22,17 @@ pub struct Tally {
     pub units_late: u64,
     /// Units dropped because the rate does not suffice: alarm [`Alarms::overload`].
     pub units_overload: u64,
-    /// Units cut short when their decoding time came; each is in `units_overload` as well.
+    /// Units cut short when their decoding time came; each is in `units_overload` as well, or in `units_late` if a stall
+    /// of the caller was the reason.
     pub units_cut: u64,
     /// Pictures dropped because one before them, that they need, was.
     pub units_without_key: u64,
+    /// Units dropped because their track ended, or at a seam when nobody knew their time yet.
+    pub units_ended: u64,
     /// Units dropped because too much waits already; each is in `units_overload` as well.
     pub units_overflow: u64,
+    /// Datagrams left out, because the caller was held up.
+    pub datagrams_skipped: u64,
     /// Seams that were announced.
     pub seams: u64,
     /// Jumps of the source's timeline, or of its delay, that were not.

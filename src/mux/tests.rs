@@ -89,6 +89,27 @@ fn pids_are_given_by_kind_and_number() {
     assert_eq!(bench.sent(), (102, vec![(AAC_ADTS, 102)]));
 }
 
+/// What ends with its track is counted, and so is what a seam leaves without a time.
+#[test]
+fn nothing_is_dropped_silently() {
+    let mut bench = Bench::new(Service::default());
+    bench.tell(&[(AAC_ADTS, 0x51)]);
+    let mut packet = [0xFF; PACKET_BYTES];
+    packet[..18]
+        .copy_from_slice(&[0x47, 0x40, 0x51, 0x10, 0, 0, 1, 0xC0, 0, 178, 0x80, 0x80, 5, 0x21, 0, 1, 0, 1]);
+    let mut sound = |bench: &mut Bench| {
+        packet[3] = 0x10 | (packet[3] + 1) & 15;
+        bench.mux.feed(Mono::from_micros(bench.now_ms * 1000), &packet);
+    };
+    sound(&mut bench);
+    assert_eq!((bench.mux.queued_packets(), bench.mux.tally().units_ended), (1, 0));
+    bench.mux.seam(Mono::from_micros(bench.now_ms * 1000));
+    assert_eq!((bench.mux.queued_packets(), bench.mux.tally().units_ended), (0, 1));
+    sound(&mut bench);
+    bench.tell(&[(H264, 0x50)]);
+    assert_eq!((bench.mux.queued_packets(), bench.mux.tally().units_ended), (0, 2));
+}
+
 #[test]
 fn more_tracks_than_there_are_places() {
     let mut bench = Bench::new(Service::default());

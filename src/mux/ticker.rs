@@ -17,7 +17,6 @@ const REFERENCE_BITS: u64 = 10 * 8;
 #[derive(Clone, Debug)]
 pub(super) struct Ticker {
     rate: u64,
-    packets: u64,
     ticks: i64,
     /// What is left, in parts of `rate`.
     rest: u64,
@@ -33,18 +32,12 @@ impl Ticker {
         let scaled = PACKET_BITS * SECOND as u64;
         Ticker {
             rate,
-            packets: 0,
             ticks: 0,
             // Half a tick: to the nearest.
             rest: rate / 2,
             step: ((scaled / rate) as i64, scaled % rate),
             reference: clock % MODULUS + REFERENCE_BITS * SECOND as u64 / rate,
         }
-    }
-
-    /// Packets so far.
-    pub fn packets(&self) -> u64 {
-        self.packets
     }
 
     /// The time of the next packet.
@@ -62,9 +55,18 @@ impl Ticker {
         (self.reference + self.ticks as u64) % MODULUS
     }
 
+    /// That many packets are left out.
+    pub fn skip(&mut self, packets: u64) {
+        let (whole, rest) = self.step;
+        let rest = u128::from(self.rest) + u128::from(rest) * u128::from(packets);
+        let (rate, count) = (u128::from(self.rate), i64::try_from(packets).unwrap_or(i64::MAX));
+        let carried = i64::try_from(rest / rate).unwrap_or(i64::MAX);
+        self.ticks = self.ticks.saturating_add(whole.saturating_mul(count)).saturating_add(carried);
+        self.rest = (rest % rate) as u64;
+    }
+
     /// A packet is written.
     pub fn advance(&mut self) {
-        self.packets += 1;
         self.ticks += self.step.0;
         self.rest += self.step.1;
         if self.rest >= self.rate {
@@ -93,7 +95,10 @@ mod tests {
                 }
                 ticker.advance();
             }
-            assert_eq!(ticker.packets(), 2_000_000);
+            let mut skipping = Ticker::new(rate, 5);
+            (0..1000).for_each(|n| skipping.skip(n * 4));
+            (0..2000).for_each(|_| skipping.advance());
+            assert_eq!((skipping.now(), skipping.rest), (ticker.now(), ticker.rest));
         }
     }
 

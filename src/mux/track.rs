@@ -2,13 +2,21 @@
 //!
 //! The model is that of a decoder (T-STD, ISO/IEC 13818-1 section 2.4.2): a unit is there when it is decoded, and not so
 //! long before that buffers overflow. Pictures are begun at most [`PICTURE_LEAD`] before they are shown and are spread so
-//! that each unit is through [`SPREAD_TO`] before its decoding; sound and data, whose main buffers are small, go
-//! [`SOUND_LEAD`] before their decoding. No packet goes faster than the transport buffer of 512 bytes drains. A unit that
-//! cannot be begun [`LEAD_MIN`] in front of its decoding, or not finished before it, is dropped whole; of pictures, all up
-//! to the next that one can start with.
+//! that each unit is through [`SPREAD_TO`] before its decoding; sound and data, whose main buffers are small, go as late as
+//! the lead that receivers want allows: [`LEAD_MIN`] and [`SOUND_WAITS`]. No packet goes faster than the transport buffer
+//! of 512 bytes drains.
+//!
+//! Dropped whole is a picture that cannot be begun [`LEAD_MIN`] in front of its decoding, sound that came in time and
+//! cannot be begun [`SOUND_LEAD_MIN`] in front of it, and any unit that cannot be finished in time; of pictures, all up to
+//! the next that one can start with.
+//!
+//! Where the model and what receivers want disagree: the main buffer for sound of two channels has 3584 bytes, which is
+//! 0.2 s of 143 kbit/s. Sound of a higher rate has the lead and exceeds that buffer, as it does from any multiplexer with
+//! such leads. The size of a picture buffer is not looked up: MPEG-2 at main level, which no input makes a log of, would
+//! fill its own with half a second of 4 Mbit/s.
 
 use super::queue::{List, Pool};
-use super::recovery::LEAD_MIN;
+use super::recovery::{LEAD_MIN, Line};
 use super::tally::Tally;
 use super::ticker::{MS, SECOND};
 use crate::wire::ts::PACKET_BYTES;
@@ -21,8 +29,11 @@ pub(super) const UNITS_MAX: usize = 1024;
 const PICTURE_LEAD: i64 = 850 * MS;
 /// But that long before they are decoded in any case: reordering may be deep.
 const PICTURE_LEAD_MIN: i64 = 350 * MS;
-/// Sound and data go that long before their decoding. The main buffer of a decoder for stereo has 3584 bytes.
-const SOUND_LEAD: i64 = 260 * MS;
+/// Packets that sound and data may have to wait for, when it is time for them, without their lead becoming too short.
+const SOUND_WAITS: i64 = 6;
+/// They are sent until that long before their decoding: many tracks may have their time at once, and a short lead is
+/// better than silence.
+const SOUND_LEAD_MIN: i64 = 100 * MS;
 /// The packets of a picture are spread up to that long before its decoding.
 const SPREAD_TO: i64 = 250 * MS;
 /// Longest distance of two packets of pictures that wait.
@@ -82,10 +93,18 @@ impl Unit {
     }
 
     /// When it may be begun.
-    fn release(&self, class: Class) -> i64 {
+    fn release(&self, class: Class, packet: i64) -> i64 {
         match class {
             Class::Video => (self.pts - PICTURE_LEAD).min(self.dts - PICTURE_LEAD_MIN),
-            Class::Audio | Class::Data => self.dts - SOUND_LEAD,
+            Class::Audio | Class::Data => self.dts - LEAD_MIN - SOUND_WAITS * packet,
+        }
+    }
+
+    /// When it must be begun.
+    fn latest(&self, class: Class) -> i64 {
+        match class {
+            Class::Audio | Class::Data if self.in_time => self.dts - SOUND_LEAD_MIN,
+            _ => self.dts - LEAD_MIN,
         }
     }
 }
@@ -184,16 +203,17 @@ impl Track {
     }
 
     /// The source begins anew: what has come in part stays only if some of it is sent. Units without a place go.
-    pub fn seam(&mut self, pool: &mut Pool) {
+    pub fn seam(&mut self, pool: &mut Pool, tally: &mut Tally) {
         if let Some(unit) = self.units.back_mut().filter(|unit| unit.open) {
             unit.open = false;
             // One of unknown length ends where the source ended.
             if unit.missing.is_some() && !unit.started {
                 pool.clear(&mut unit.packets);
+                tally.units_ended += 1;
             }
         }
         while let Some(unit) = self.units.back_mut().filter(|unit| !unit.placed) {
-            pool.clear(&mut unit.packets);
+            tally.units_ended += u64::from(pool.clear(&mut unit.packets) > 0);
             self.units.pop_back();
         }
         (self.source_counter, self.last) = (None, None);
@@ -203,13 +223,52 @@ impl Track {
     }
 
     /// Drops everything: the track has ended, or is something else now.
-    pub fn flush(&mut self, pool: &mut Pool) {
+    pub fn flush(&mut self, pool: &mut Pool, tally: &mut Tally) {
         for unit in &mut self.units {
-            pool.clear(&mut unit.packets);
+            tally.units_ended += u64::from(pool.clear(&mut unit.packets) > 0);
         }
         self.units = VecDeque::new();
-        self.seam(pool);
+        self.seam(pool, tally);
         self.asleep_until = i64::MIN;
+    }
+
+    /// Gives the units that wait for it their places on `line`; returns when the last of them is shown. Those that belong
+    /// behind what was given out are dropped, and pictures that are made from them.
+    pub fn settle(&mut self, line: Line, now: i64, pool: &mut Pool, tally: &mut Tally) -> Option<i64> {
+        let (mut shown, mut without_key) = (None, false);
+        let Track { units, newest, class, .. } = self;
+        let given_out = *newest;
+        units.retain_mut(|unit| {
+            if unit.placed {
+                return true;
+            }
+            let (dts, pts) = (line.at(unit.dts), line.at(unit.pts));
+            // Behind what was sent there is no room: to put several at one time would put them in disorder.
+            let late =
+                given_out.is_some_and(|given_out| dts < given_out) || !unit.place(newest, dts, pts, now);
+            without_key &= !unit.key;
+            if !late && !without_key {
+                shown = shown.max(Some(unit.pts));
+                return true;
+            }
+            if late {
+                without_key = *class == Class::Video;
+                tally.units_late += 1;
+            } else {
+                tally.units_without_key += 1;
+            }
+            pool.clear(&mut unit.packets);
+            false
+        });
+        if without_key {
+            self.waits = Some(i64::MIN);
+        }
+        shown
+    }
+
+    /// The caller was held up: what is late now is not too much for the rate.
+    pub fn held_up(&mut self) {
+        self.units.iter_mut().for_each(|unit| unit.in_time = false);
     }
 
     /// Whether a picture that begins is to be left out, because those it is made from are.
@@ -241,7 +300,7 @@ impl Track {
                 return None;
             }
             if !unit.started {
-                let release = unit.release(self.class);
+                let release = unit.release(self.class, packet);
                 if now < release {
                     self.asleep_until = release;
                     return None;
@@ -254,14 +313,14 @@ impl Track {
                 let full = now + whole + whole / 8 + FINISH > unit.dts;
                 if self.class == Class::Video && expired_or(&mut self.skips, unit.key, unit.dts) {
                     Some(Loss::NoKey)
-                } else if now + LEAD_MIN > unit.dts || full {
+                } else if now > unit.latest(self.class) || full {
                     Some(if unit.in_time { Loss::Overload } else { Loss::Late })
                 } else {
                     None
                 }
             };
             let Some(loss) = loss else { break };
-            let dts = unit.dts;
+            let (dts, in_time) = (unit.dts, unit.in_time);
             pool.clear(&mut unit.packets);
             self.units.pop_front();
             match loss {
@@ -270,7 +329,7 @@ impl Track {
                 Loss::NoKey => tally.units_without_key += 1,
                 Loss::Cut => {
                     tally.units_cut += 1;
-                    tally.overload(now);
+                    if in_time { tally.overload(now) } else { tally.units_late += 1 }
                 }
             }
             if self.class == Class::Video && loss != Loss::NoKey {

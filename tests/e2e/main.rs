@@ -28,6 +28,7 @@ mod gstreamer;
 mod headend;
 mod http_ts;
 mod librtmp;
+mod multiplex;
 mod observe;
 mod players;
 mod publishers;
