@@ -9,8 +9,8 @@
 //! SMPTE ST 2022-1, `source` and `alarm` tell operators, `judge` holds what leaves to TR 101 290. [`Announcer`] tells
 //! receivers where channels are (SAP); it runs beside the pacer, on a thread with time to spare.
 //!
-//! **A stall of more than a second stops the channel's clock**: what was due meanwhile is left out, and the multiplex goes
-//! on where it was, as if no time had passed. Receivers see a gap and no jump of the clock, which runs late from then on.
+//! **A stall of more than a second is left out**: what was due meanwhile is not sent, and the clock goes on with the time,
+//! as receivers' clocks have done. A PCR that says so comes first, and RTP's marker.
 
 mod alarm;
 mod announce;
@@ -32,7 +32,7 @@ use crate::media::Mono;
 use crate::mux::{DATAGRAM_BYTES as PAYLOAD_BYTES, Mux, Service, Tally};
 use crate::observe::{ChannelAbout, ChannelSlot};
 use crate::proto::rtp_ts::Sender;
-use crate::shard::pacer::{Channel, Heard, Outlet, SLOT_BYTES, Stalled, To, Tray};
+use crate::shard::pacer::{Channel, Heard, Outlet, SLOT_BYTES, To, Tray};
 use crate::wire::fec::FEC_HEADER_BYTES;
 use crate::wire::rtp::HEADER_BYTES as RTP_BYTES;
 use alarm::Failures;
@@ -92,8 +92,6 @@ fn service(channel: &Configured, shared: &Headend) -> Service {
 pub struct Output {
     source_name: StreamName,
     mux: Mux,
-    /// What the multiplex's time is behind the clock: the stalls that were left out.
-    behind: Duration,
     rtp: Sender,
     /// Who gets each datagram.
     to: Vec<To>,
@@ -144,7 +142,6 @@ impl Output {
         let output = Output {
             source_name: StreamName::new(app, stream),
             mux: Mux::new(service, Mono::ZERO),
-            behind: Duration::ZERO,
             rtp: Sender::new((seed >> 32) as u32, seed as u16),
             to,
             repairs,
@@ -159,11 +156,6 @@ impl Output {
         Ok((output, outlets))
     }
 
-    /// The multiplex's time.
-    fn time(&self, now: Mono) -> Mono {
-        Mono::from_micros(now.as_micros().saturating_sub(self.behind.as_micros() as u64))
-    }
-
     /// What the multiplex has counted since the last second.
     fn count(&mut self, now: Mono) {
         let (tally, metrics) = (self.mux.tally(), &self.slot.metrics);
@@ -175,7 +167,7 @@ impl Output {
         let dropped = tally.units_overload - before.units_overload;
         metrics.units_dropped.add(dropped);
         metrics.units_late.add(tally.units_late - before.units_late);
-        let overloaded = self.mux.alarms(self.time(now)).overload;
+        let overloaded = self.mux.alarms(now).overload;
         let channel = self.slot.about.name.as_str();
         match (std::mem::replace(&mut self.overloaded, overloaded), overloaded) {
             (false, true) => {
@@ -209,12 +201,12 @@ impl Channel for Output {
 
     fn feed(&mut self, now: Mono, packets: &[u8]) {
         self.source.fed(now);
-        self.mux.feed(self.time(now), packets);
+        self.mux.feed(now, packets);
     }
 
     fn seam(&mut self, now: Mono) {
         self.slot.metrics.seams.inc();
-        self.mux.seam(self.time(now));
+        self.mux.seam(now);
     }
 
     fn heard(&mut self, _now: Mono, heard: Heard) {
@@ -225,7 +217,7 @@ impl Channel for Output {
     }
 
     fn due(&self, now: Mono) -> u64 {
-        self.mux.position(self.time(now)).saturating_sub(self.mux.written())
+        self.mux.position(now).saturating_sub(self.mux.written())
     }
 
     fn write(&mut self, now: Mono, tray: &mut Tray<'_>) {
@@ -244,24 +236,20 @@ impl Channel for Output {
     }
 
     fn jump(&mut self, now: Mono) {
-        // The next datagram is due now.
-        self.behind = now.since(self.mux.due(self.mux.written()));
+        let (datagrams, metrics) = (self.mux.skip(now), &self.slot.metrics);
+        self.rtp.discontinuity();
+        metrics.jumps.inc();
+        metrics.jumped_datagrams.add(datagrams);
+        let channel = self.slot.about.name.as_str();
+        tracing::warn!(
+            channel,
+            datagrams,
+            "channel was held up for more than a second; what was due is left out"
+        );
     }
 
-    fn stalled(&mut self, _now: Mono, stalled: Stalled) {
-        let (metrics, channel) = (&self.slot.metrics, self.slot.about.name.as_str());
-        match stalled {
-            Stalled::CatchesUp => metrics.catch_ups.inc(),
-            Stalled::Jumped { datagrams } => {
-                metrics.jumps.inc();
-                metrics.jumped_datagrams.add(datagrams);
-                tracing::warn!(
-                    channel,
-                    datagrams,
-                    "channel was held up for more than a second; what was due is left out"
-                );
-            }
-        }
+    fn fell_behind(&mut self, _now: Mono) {
+        self.slot.metrics.catch_ups.inc();
     }
 
     fn sent(&mut self, _address: u32, result: Result<u32, i32>) {

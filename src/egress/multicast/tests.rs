@@ -123,21 +123,33 @@ fn what_is_lost_is_repaired() {
 }
 
 #[test]
-fn a_stall_that_is_left_out_does_not_move_the_clock() {
+fn a_stall_that_is_left_out_is_announced() {
     let mut bench = Bench::new(&["rtp://127.0.0.1:5004"]);
     (0..100).for_each(|ms| bench.tick(ms));
     let before = bench.left.len();
     let now = Mono::from_micros(5_000_000);
-    assert!(bench.output.due(now) > 1800);
+    let due = bench.output.due(now);
+    assert!(due > 1800, "{due}");
     bench.output.jump(now);
-    bench.output.stalled(now, Stalled::Jumped { datagrams: 1861 });
-    assert!(bench.output.due(now) <= 1, "what was due is left out");
+    assert_eq!(bench.output.due(now), 1, "but the newest");
     (5000..5100).for_each(|ms| bench.tick(ms));
-    let packets: Vec<_> =
-        bench.of(0).iter().map(|datagram| RtpPacket::parse(datagram).unwrap().timestamp).collect();
-    assert!(packets.windows(2).all(|two| (236..=238).contains(&(two[1] - two[0]))), "{packets:?}");
-    assert!(bench.left.len().abs_diff(2 * before) <= 1);
-    assert_eq!((bench.metrics().jumps.get(), bench.metrics().jumped_datagrams.get()), (1, 1861));
+    let packets: Vec<_> = bench.of(0).into_iter().map(|rtp| RtpPacket::parse(rtp).unwrap()).collect();
+    assert!(packets.len().abs_diff(2 * before) <= 1);
+    for (n, two) in packets.windows(2).enumerate() {
+        let ticks = two[1].timestamp - two[0].timestamp;
+        let jumps = n + 1 == before;
+        assert_eq!(two[1].sequence, two[0].sequence.wrapping_add(1));
+        assert_eq!(two[1].marker, jumps, "{n}");
+        assert!((236..=238).contains(&(if jumps { ticks / due as u32 } else { ticks })), "{n}: {ticks}");
+    }
+    assert_eq!((bench.metrics().jumps.get(), bench.metrics().jumped_datagrams.get()), (1, due - 1));
+    // The clock says so too: a PCR with the flag of a discontinuity is in the first packet.
+    let first = packets[before].payload;
+    assert_eq!((first[3] & 0x20, first[5] & 0x90), (0x20, 0x90));
+    let raised = bench.output.slot.indicators.iter().filter(|(_, count)| count.get() > 0);
+    let raised: Vec<&str> = raised.map(|(id, _)| *id).collect();
+    // Tables were away for five seconds; counters and clock are in order.
+    assert!(["1.4", "2.3b", "2.4"].iter().all(|id| !raised.contains(id)), "{raised:?}");
 }
 
 #[test]

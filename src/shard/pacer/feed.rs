@@ -218,10 +218,4 @@ impl<C: Channel> Pacer<C> {
             self.seek(now, at);
         }
     }
-
-    /// Channel `channel` has left something out: it goes on at the newest place where one can begin.
-    pub(super) fn rejoin(&mut self, channel: usize) {
-        let readers = self.sources.iter_mut().flat_map(|source| &mut source.readers);
-        readers.filter(|reader| reader.channel == channel).for_each(|reader| reader.cursor = None);
-    }
 }

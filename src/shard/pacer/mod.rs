@@ -47,18 +47,6 @@ pub enum Heard {
     Skipped,
 }
 
-/// What a channel's pace has to tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stalled {
-    /// Datagrams are late and follow at twice the rate, or what is left of it beside bursts.
-    CatchesUp,
-    /// They were so late that they are left out: `datagrams` of them.
-    Jumped {
-        /// How many.
-        datagrams: u64,
-    },
-}
-
 /// A socket of a channel and the addresses that it sends to.
 #[derive(Debug)]
 pub struct Outlet {
@@ -95,10 +83,10 @@ pub trait Channel {
     fn due(&self, now: Mono) -> u64;
     /// Writes the next datagram.
     fn write(&mut self, now: Mono, tray: &mut Tray<'_>);
-    /// Leaves out what is due by `now`.
+    /// Leaves out what is due by `now` but the newest of it: it was held up for too long.
     fn jump(&mut self, now: Mono);
-    /// News of its pace.
-    fn stalled(&mut self, now: Mono, stalled: Stalled);
+    /// Datagrams are late, and follow at twice the rate, or what is left of it beside bursts.
+    fn fell_behind(&mut self, now: Mono);
     /// The kernel has taken a datagram for address `address`, whole, or has not (an error number).
     fn sent(&mut self, address: u32, result: Result<u32, i32>);
     /// Called every [`WATCH`].

@@ -3,7 +3,7 @@
 use super::feed::{Source, sources};
 use super::pace::{Pace, Step};
 use super::wire::{Plain, Target, Uring, Wire};
-use super::{Channel, Outlet, Stalled, TICK, To, Tray, WATCH};
+use super::{Channel, Outlet, TICK, To, Tray, WATCH};
 use crate::fanout::log::LogId;
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
@@ -195,13 +195,11 @@ impl<C: Channel> Pacer<C> {
             let datagrams = match lane.pace.step(now, due) {
                 Step::Write(datagrams) => datagrams,
                 Step::FallBehind(datagrams) => {
-                    lane.channel.stalled(now, Stalled::CatchesUp);
+                    lane.channel.fell_behind(now);
                     datagrams
                 }
                 Step::Jump => {
-                    lane.channel.stalled(now, Stalled::Jumped { datagrams: due });
                     lane.channel.jump(now);
-                    self.rejoin(at);
                     continue;
                 }
             };

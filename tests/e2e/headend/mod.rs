@@ -7,6 +7,7 @@ mod faults;
 mod receivers;
 mod repairs;
 
+use crate::channel::{Report, read_with_gaps};
 use crate::support::lan::{BOX, Lan};
 use crate::support::media;
 use crate::support::process::{Process, static_ffmpeg};
@@ -90,4 +91,32 @@ fn stream_of(datagrams: &[Vec<u8>], head: usize) -> Vec<u8> {
 fn packets_of(datagram: &[u8], pid: u16) -> usize {
     let is = |packet: &&[u8]| u16::from_be_bytes([packet[1], packet[2]]) & 0x1FFF == pid;
     datagram.chunks(188).filter(is).count()
+}
+
+/// Holds a capture from the first datagram on to the gates. Where the machine has held the gateway up for more than a
+/// second it has left datagrams out: the clock says where, and by how much.
+fn judged(bytes: &[u8]) -> Report {
+    let mut gaps: Vec<(usize, i64)> = Vec::new();
+    let mut first: Option<(i64, i64)> = None;
+    for (n, packet) in bytes.chunks(188).enumerate() {
+        let Some(pcr) = pcr_of(packet) else { continue };
+        let gone: i64 = gaps.iter().map(|(_, gone)| gone).sum();
+        let (n0, pcr0) = *first.get_or_insert((n as i64, pcr));
+        let place = n0 + ((pcr - pcr0) as f64 * RATE as f64 / (1504.0 * 27e6)).round() as i64;
+        if packet[5] & 0x80 != 0 && n as i64 != n0 {
+            gaps.push((n, place - n as i64 - gone));
+        }
+    }
+    let report = read_with_gaps(bytes, RATE, &gaps);
+    report.holds_gates();
+    report
+}
+
+/// The clock in a packet, in ticks of 27 MHz.
+fn pcr_of(packet: &[u8]) -> Option<i64> {
+    if packet[3] & 0x20 == 0 || packet[4] < 7 || packet[5] & 0x10 == 0 {
+        return None;
+    }
+    let all = packet[6..12].iter().fold(0i64, |all, byte| all << 8 | i64::from(*byte));
+    Some((all >> 15) * 300 + (all & 0x1FF))
 }
