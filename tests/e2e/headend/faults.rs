@@ -1,6 +1,6 @@
 //! What happens to a channel when its source or its link goes, and comes back.
 
-use super::{Headend, PICTURES, RATE, SOUND, judged, packets_of, prepare, stream_of};
+use super::{Headend, PICTURES, SOUND, judged, packets_of, prepare, stream_of};
 use crate::support::engine::{engine_tests, first_that_works};
 use crate::support::server::{Config, LIMIT};
 use crate::support::{poll, share_machine};

@@ -3,7 +3,7 @@
 use super::{Headend, PATIENCE, RATE, judged, prepare};
 use crate::support::engine::first_that_works;
 use crate::support::lan::GATEWAY;
-use crate::support::process::{Process, program};
+use crate::support::process::{Process, program, run};
 use crate::support::server::LIMIT;
 use crate::support::{poll, share_machine};
 use headgate::media::Mono;
@@ -166,24 +166,11 @@ fn counter_faults(bytes: &[u8]) -> usize {
     faults
 }
 
-/// Announced at once, so that ffmpeg finds and plays it by nothing but the announcement; and taken back at the end.
+/// Announced at once, in words by which ffmpeg finds and plays it; and taken back at the end.
 #[test]
 fn a_channel_is_announced_and_taken_back() {
     let (_shared, Some(prepared)) = (share_machine(), prepare()) else { return };
     let announcements = prepared.0.receiver("239.255.255.255:9875");
-    let mut command = prepared.0.command(&prepared.1);
-    command.args([
-        "-nostdin",
-        "-v",
-        "error",
-        "-i",
-        "sap://239.255.255.255",
-        "-map",
-        "0:v",
-        "-frames:v",
-        "25",
-    ]);
-    let player = Process::spawn("ffmpeg", command.args(["-f", "framehash", "-"]));
     let to = format!("rtp://{GROUP}#sap&ttl=8");
     let mut headend = Headend::start(first_that_works(), prepared, &[&to]);
     headend.publish();
@@ -204,7 +191,14 @@ fn a_channel_is_announced_and_taken_back() {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
     assert_eq!(announcements.next(), first.bytes, "the second follows soon, and says the same");
-    let frames = player.finish(PATIENCE);
+    headend.await_source(true);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("one.sdp");
+    std::fs::write(&file, text).unwrap();
+    let mut command = headend.lan.command(&headend.ffmpeg);
+    command.args(["-nostdin", "-v", "error", "-protocol_whitelist", "file,udp,rtp", "-i"]).arg(&file);
+    let frames =
+        run("ffmpeg", command.args(["-map", "0:v", "-frames:v", "25", "-f", "framehash", "-"]), PATIENCE);
     assert_eq!(frames.lines().filter(|line| !line.starts_with('#')).count(), 25, "{frames}");
     headend.server.await_metrics("announcements", |metrics| {
         metrics.sum("headgate_channel_announcements_total", &[]) >= 2.0
