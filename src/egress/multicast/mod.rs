@@ -5,7 +5,7 @@
 //! are the two paths of SMPTE ST 2022-7. What the channel does never depends on its destinations: a link that is down
 //! costs counted errors, and nothing waits for it.
 //!
-//! [`Output`] is what the pacer ([`crate::shard::pacer`]) runs; [`outlet`] opens sockets, `repair` makes the packets of
+//! [`Output`] is what the pacer ([`crate::shard::pacer`]) runs; `outlet` opens sockets, `repair` makes the packets of
 //! SMPTE ST 2022-1, `source` and `alarm` tell operators, `judge` holds what leaves to TR 101 290. [`Announcer`] tells
 //! receivers where channels are (SAP); it runs beside the pacer, on a thread with time to spare.
 //!

@@ -2,11 +2,11 @@
 //!
 //! A core's turn may take milliseconds under thousands of viewers, and each of them would be jitter in every receiver of
 //! a channel. So channels have a thread of their own. To the cores it is one core more, behind the real ones: it has a
-//! mailbox and marks, follows logs like they do ([`super::following`]), and is the home of no stream.
+//! mailbox and marks, follows logs like they do (`shard/following`), and is the home of no stream.
 //!
 //! Its loop: every millisecond of the monotonic clock (an absolute time, so that lateness does not add up) it takes what
 //! the kernel and the other cores say, feeds the channels what their logs have gained, lets each write the datagrams that
-//! are due, and hands all of them to the kernel in one call, which also waits for the next tick ([`wire`]). It ticks
+//! are due, and hands all of them to the kernel in one call, which also waits for the next tick (`wire`). It ticks
 //! whether or not a stream is there, because a channel never stops; and therefore it never says that it sleeps, so no
 //! core pays for waking it: what is left for it waits a millisecond at most.
 //!
@@ -14,6 +14,8 @@
 
 mod feed;
 mod pace;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod wire;
 
