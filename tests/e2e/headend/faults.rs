@@ -2,6 +2,7 @@
 
 use super::{Headend, PICTURES, SOUND, judged, packets_of, prepare, stream_of};
 use crate::support::engine::{engine_tests, first_that_works};
+use crate::support::lan::BOX;
 use crate::support::server::{Config, LIMIT};
 use crate::support::{poll, share_machine};
 
@@ -78,4 +79,44 @@ fn a_link_goes_and_comes_back() {
     assert!(after.iter().all(|datagram| datagram.len() == 1316 && datagram[0] == 0x47));
     let log = headend.server.stop();
     assert_eq!(log.matches("datagrams are not taken by the kernel").count(), 1, "{log}");
+}
+
+/// An interface that is made anew has another number, and the channel is on it again: to a group, and to a host.
+#[test]
+fn an_interface_is_replaced() {
+    let (_shared, Some(prepared)) = (share_machine(), prepare()) else { return };
+    let host = format!("{BOX}:6000");
+    let to = [format!("udp://{GROUP}"), format!("udp://eth1@{host}")];
+    let headend = Headend::start(first_that_works(), prepared, &to.each_ref().map(String::as_str));
+    for place in [GROUP, &host] {
+        headend.lan.receiver(place).take(10);
+    }
+    headend.lan.replace();
+    for place in [GROUP, &host] {
+        headend.lan.receiver(place).take(100);
+    }
+    headend.server.stop();
+}
+
+/// A link that is slower than the channel costs datagrams, each counted, and neither delays the others nor stops anything.
+#[test]
+fn a_link_is_too_slow() {
+    let (_shared, Some(prepared)) = (share_machine(), prepare()) else { return };
+    let headend = Headend::start(first_that_works(), prepared, &[&format!("udp://{GROUP}")]);
+    let receiver = headend.lan.receiver(GROUP);
+    if !headend.lan.slow(Some(1)) {
+        return;
+    }
+    let full = || headend.server.metrics().sum("headgate_channel_send_errors_total", &["full"]);
+    poll("errors", LIMIT, || (full() > 50.0).then_some(()));
+    receiver.take(100);
+    headend.lan.slow(None);
+    poll("what was wrong", LIMIT, || {
+        headend.server.log().contains("datagrams are taken again").then_some(())
+    });
+    let (all, few) = (headend.server.metrics().sum("headgate_channel_send_errors_total", &[]), full());
+    assert_eq!(all, few, "no other reason");
+    receiver.take(100);
+    let log = headend.server.stop();
+    assert!(log.contains("reason=full"), "{log}");
 }
