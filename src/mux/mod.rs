@@ -164,7 +164,8 @@ impl Mux {
         for bytes in whole {
             self.take(now, bytes);
         }
-        for track in &mut self.tracks {
+        // What waits is gone through: not for each sound.
+        for track in self.tracks.iter_mut().filter(|track| track.grown) {
             track.pace(self.ticker.now(), self.ticker.packet());
         }
     }
@@ -326,6 +327,7 @@ impl Mux {
         }
         let Some(unit) = track.units.back_mut().filter(|unit| unit.open) else { return };
         if self.pool.push(&mut unit.packets, bytes) {
+            track.grown = true;
             unit.missing = unit.missing.map(|missing| missing.saturating_sub(packet.payload.len()));
             unit.open = unit.missing != Some(0);
             return;
@@ -413,6 +415,7 @@ impl Mux {
             return;
         }
         track.units.push_back(unit);
+        track.grown = true;
         track.wake();
     }
 
