@@ -11,7 +11,7 @@
 //! **A packet's place is taken** by the first of: a PCR that is due; a table that is due; sound, data, then pictures, each
 //! kind by decoding time, as far as the model of a decoder allows ([`track`]); a null.
 //!
-//! **Too much** for the rate is dropped by rule: sound goes first; of pictures, the unit that could not be there in time is
+//! **Too much** for the rate is dropped by rule: sound is sent before pictures; of those, the unit that could not be there in time is
 //! dropped whole, with all up to the next that one can start with ([`Tally::units_overload`], [`Alarms::overload`]). The
 //! rate is never stretched, and no packet of a unit is sent after its decoding time.
 //!
