@@ -27,7 +27,8 @@ pub fn publish(
     }
     let name = StreamName::new(&request.app, &request.stream);
     if let Err(reason) = visit.publish(directory.find(&name).is_some()) {
-        session.reject_publish(now, PublishRefusal::Unavailable);
+        let why = "Your address publishes as many streams as one may.";
+        session.reject_publish(now, PublishRefusal::Unavailable(why));
         return Err(reason);
     }
     io.ask(Request::Publish(name.clone()));
@@ -37,8 +38,8 @@ pub fn publish(
 /// The core could not give the name.
 pub fn refused(why: Refused, session: &mut ServerSession, now: Mono) {
     let refusal = match why {
-        Refused::NameTaken => PublishRefusal::BadName,
-        Refused::TooManyStreams => PublishRefusal::Unavailable,
+        Refused::NameTaken => PublishRefusal::NameTaken,
+        Refused::TooManyStreams => PublishRefusal::Unavailable("The server has as many streams as it may."),
     };
     session.reject_publish(now, refusal);
 }

@@ -27,21 +27,19 @@ impl ServerSession {
             return;
         }
         let (reason, code, text) = match refusal {
-            PublishRefusal::BadName => (
-                CloseReason::PublishBadName,
+            PublishRefusal::NameTaken => (
+                CloseReason::PublishNameTaken,
                 "NetStream.Publish.BadName",
-                "The stream name is taken or not allowed.",
+                "The stream name is taken: somebody is publishing under it.",
             ),
             PublishRefusal::Unauthorized => (
                 CloseReason::PublishUnauthorized,
                 "NetStream.Publish.Denied",
                 "Publishing needs a valid key.",
             ),
-            PublishRefusal::Unavailable => (
-                CloseReason::PublishUnavailable,
-                "NetStream.Publish.Failed",
-                "The server takes no publisher now.",
-            ),
+            PublishRefusal::Unavailable(why) => {
+                (CloseReason::PublishUnavailable, "NetStream.Publish.Failed", why)
+            }
         };
         self.status(Level::Error, code, text);
         self.close(reason);
@@ -64,7 +62,8 @@ impl ServerSession {
         if !matches!(self.phase, Phase::DecidingPlay) {
             return;
         }
-        let (reason, code, text) = match refusal {
+        let (reason, code, text) = match &refusal {
+            PlayRefusal::Option(told) => (CloseReason::PlayOption, "NetStream.Play.Failed", told.as_str()),
             PlayRefusal::StreamNotFound => {
                 (CloseReason::PlayNotFound, "NetStream.Play.StreamNotFound", "The stream is not published.")
             }
