@@ -526,7 +526,9 @@ fn a_stall_of_the_caller_is_no_stall_of_the_channel() {
 /// that follows is later than it would have been, and sound and pictures go on where they are.
 #[test]
 fn what_a_long_stall_delayed_is_left_out() {
-    for stall_us in [1_500_000u64, 5_000_000] {
+    // What came meanwhile is read at once, with or without the time at which it came.
+    for (stall_us, knows) in [(1_500_000u64, false), (5_000_000, false), (1_500_000, true), (5_000_000, true)]
+    {
         let mut channel = Channel::of(4_000_000);
         let mut source = usual(4_000_000, 70, 15);
         source.tracks[0].gop = 12;
@@ -539,10 +541,9 @@ fn what_a_long_stall_delayed_is_left_out() {
         assert_eq!((channel.mux.written(), channel.mux.skip(now)), (due - 1, 0), "the last is still sent");
         assert!(left_out.abs_diff(stall_us * 4 / 10_528) < 2);
         assert_eq!(channel.mux.tally().datagrams_skipped, left_out);
-        // What came meanwhile is read at once.
         loop {
             let entry = source.entry();
-            channel.mux.feed(now, &entry.bytes);
+            channel.mux.feed(if knows { Mono::from_micros(entry.at_us) } else { now }, &entry.bytes);
             if entry.at_us >= channel.now_us {
                 break;
             }

@@ -55,7 +55,7 @@ use crate::wire::ts::pes::PesHeader;
 use crate::wire::ts::{PACKET_BYTES, SYNC_BYTE, pid};
 use carousel::Carousel;
 use queue::{List, Pool};
-use recovery::{Place, Recovery, SILENCE};
+use recovery::{LEAD_MIN, Place, Recovery, SILENCE};
 use source::Source;
 use std::time::Duration;
 use ticker::{MS, PACKET_BITS, SECOND, Ticker};
@@ -401,7 +401,10 @@ impl Mux {
             return;
         }
         if let Place::On(line) = place {
-            if !unit.place(&mut track.newest, line.at(dts), line.at(pts), now.max(self.ticker.now())) {
+            // A caller that was held up feeds what it is too late for, whenever that came.
+            let missed = line.at(dts) - self.ticker.now() < LEAD_MIN;
+            let now = now.max(self.ticker.now());
+            if missed || !unit.place(&mut track.newest, line.at(dts), line.at(pts), now) {
                 self.tally.units_late += 1;
                 if is_video {
                     track.waits = Some(i64::MIN);
