@@ -441,6 +441,7 @@ impl Mux {
         let floor = self.floor.map(|floor| floor + FRAME);
         let Some(line) = self.clock.settle(now, first, floor) else { return };
         for track in &mut self.tracks {
+            let now = now.max(self.ticker.now());
             if let Some(shown) = track.settle(line, now, &mut self.pool, &mut self.tally) {
                 self.floor = self.floor.max(Some(shown));
             }
