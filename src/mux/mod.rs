@@ -150,7 +150,9 @@ impl Mux {
     }
 
     /// Packets of the source: an entry of a `ts` log, or any whole packets of a transport stream. `now` is when they came to
-    /// this host (their delay is measured by it), or the best that is known of it; it must not be in the future.
+    /// this host, which a log's entry knows: their delay is measured by it, and with it a backlog is understood at once,
+    /// however long. Without, the time of the call will do for as much as may wait ([`queue_packets_max`]). It must not be in
+    /// the future.
     pub fn feed(&mut self, now: Mono, packets: &[u8]) {
         // A caller that mixes clock readings does not turn time back.
         self.fed_at = self.fed_at.max(self.ticks(now));
