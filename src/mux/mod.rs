@@ -9,7 +9,7 @@
 //! tick of 27 MHz (37 ns), because they are counted from packets and nothing else.
 //!
 //! **A packet's place is taken** by the first of: a PCR that is due; a table that is due; sound, data, then pictures, each
-//! kind by decoding time, as far as the model of a decoder allows ([`track`]); a null.
+//! kind by decoding time, as far as the model of a decoder allows (`track`); a null.
 //!
 //! **Too much** for the rate is dropped by rule: sound is sent before pictures; of those, the unit that could not be there in time is
 //! dropped whole, with all up to the next that one can start with ([`Tally::units_overload`], [`Alarms::overload`]). The
@@ -22,7 +22,7 @@
 //! - counters of the multiplex run on over seams, losses and changes of tracks; PIDs depend on kinds and numbers alone;
 //! - a PTS is 0.2 to 0.9 s in front of the PCR where its unit begins (more only if pictures are reordered over more than
 //!   half a second; less only for sound that more than six packets of other sound had to go before);
-//! - times go on in a line that bends slowly ([`recovery`]); only a seam or a source that jumps breaks it, and then
+//! - times go on in a line that bends slowly (`recovery`); only a seam or a source that jumps breaks it, and then
 //!   forward. What would stand behind what was sent is left out, never squeezed in;
 //! - the clock never jumps by itself, so nothing has to be announced behind its first packet. Only a caller that was held
 //!   up makes it jump ([`Mux::skip`]): it follows real time, as receivers' clocks have done meanwhile, and says so
