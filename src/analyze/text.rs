@@ -245,7 +245,11 @@ fn clocks(report: &Report) -> Vec<String> {
     let head = ["PCR PID", "PCRs", "interval ms", "longest", "above 40 ms", "accuracy ns"];
     let mut table = Table::new(&head, &[1, 2, 3, 4, 5]);
     for entry in report.pcrs.iter().take(SHOWN_MAX) {
-        let accuracy = entry.accuracy_ns_max.map_or("not constant".to_owned(), |ns| format!("{ns:.0}"));
+        let accuracy = match entry.accuracy_ns_max {
+            Some(ns) => format!("{ns:.0}"),
+            None if entry.count == 0 => "none came".to_owned(),
+            None => "not constant".to_owned(),
+        };
         table.row(vec![
             pid(entry.pid),
             entry.count.to_string(),

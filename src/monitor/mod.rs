@@ -256,7 +256,7 @@ impl Monitor {
         self.repetition.restart();
         for track in &mut self.tracks {
             track.clock.forget();
-            track.last_at = track.last_at.map(|_| at);
+            (track.since, track.absence_told) = (at, false);
         }
         for state in self.pids.iter_mut() {
             state.pts.last_at = state.pts.last_at.map(|_| at);

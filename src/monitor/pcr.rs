@@ -116,8 +116,8 @@ pub(super) struct PcrTrack {
     /// PCRs that were held against a constant rate, and the largest distance from it, in ticks.
     pub judged: u64,
     pub worst: f64,
-    /// When the last one came.
-    pub last_at: Option<Mono>,
+    /// When the last one came, or since when one is due.
+    pub since: Mono,
     /// That none comes has been raised.
     pub absence_told: bool,
     /// Packets were lost since the last one.
@@ -125,7 +125,8 @@ pub(super) struct PcrTrack {
 }
 
 impl PcrTrack {
-    pub fn new(pid: u16) -> PcrTrack {
+    /// Of a PID that a program map names from `at` on: a PCR is due, though none may ever come.
+    pub fn new(pid: u16, at: Mono) -> PcrTrack {
         PcrTrack {
             pid,
             clock: PcrClock::default(),
@@ -139,7 +140,7 @@ impl PcrTrack {
             above_40_ms: 0,
             judged: 0,
             worst: 0.0,
-            last_at: None,
+            since: at,
             absence_told: false,
             damaged: false,
         }
@@ -156,7 +157,7 @@ impl PcrTrack {
         has_nulls: bool,
     ) -> (Step, Verdict) {
         self.count += 1;
-        self.last_at = Some(at);
+        self.since = at;
         let step = self.clock.step(pcr, packet, Some(at), announced);
         let Step::Continuous { ticks, packets } = step else {
             self.fit.restart();
@@ -195,7 +196,7 @@ impl PcrTrack {
         let (pcr, since, _) = self.clock.last()?;
         let ahead = match self.fit.ticks_per_packet(has_nulls) {
             Some(ticks) => packet.saturating_sub(since) as f64 * ticks,
-            None => at.micros_since(self.last_at?) as f64 * 27.0,
+            None => at.micros_since(self.since) as f64 * 27.0,
         };
         Some((pcr + ahead as u64) % MODULUS)
     }

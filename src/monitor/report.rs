@@ -23,7 +23,7 @@ pub struct Report {
     pub services: Vec<ServiceReport>,
     /// Every PID that came, ascending.
     pub pids: Vec<PidReport>,
-    /// Every clock.
+    /// Every clock that a program map names, also one that never came.
     pub pcrs: Vec<PcrReport>,
     /// Datagrams, if the stream came in some.
     pub network: Option<NetworkReport>,
@@ -159,7 +159,7 @@ pub struct PidReport {
 pub struct PcrReport {
     /// Its PID.
     pub pid: u16,
-    /// PCRs.
+    /// PCRs; 0: the PID has none, or does not exist.
     pub count: u64,
     /// Mean distance between two, in milliseconds.
     pub interval_ms_mean: Option<f64>,

@@ -44,7 +44,7 @@ impl Monitor {
             tables: self.tables(),
             services: self.psi.programs.iter().map(service).collect(),
             pids,
-            pcrs: self.tracks.iter().filter(|track| track.count > 0).map(pcr).collect(),
+            pcrs: self.tracks.iter().map(pcr).collect(),
             network: self.network.as_ref().map(network),
         }
     }

@@ -95,7 +95,7 @@ impl Monitor {
     fn look_for_clocks(&mut self, at: Mono) {
         let limit_us = self.options.pcr_interval_max.as_micros() as u64 + PCR_DELAY_US;
         for track in self.tracks.iter_mut().filter(|track| !track.absence_told) {
-            if track.last_at.is_some_and(|last| at.micros_since(last) > limit_us) {
+            if at.micros_since(track.since) > limit_us {
                 track.absence_told = true;
                 let found = Occurrence { packet: self.packets, at, pid: Some(track.pid) };
                 self.tallies.raise(Indicator::PcrRepetition, found);
@@ -207,7 +207,7 @@ impl Monitor {
         let missing = psi.programs.iter().map(|program| program.pcr_pid);
         for missing in missing.filter(|pid| clocks.contains(*pid)) {
             if followed.insert(missing) {
-                self.tracks.push(PcrTrack::new(missing));
+                self.tracks.push(PcrTrack::new(missing, at));
             }
         }
         // Last, because a map is a map whatever else names its PID.
