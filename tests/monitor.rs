@@ -27,6 +27,16 @@ fn watch(options: Options, packets: &[Packet]) -> Monitor {
     monitor
 }
 
+/// The same, but all that was sent in so many milliseconds comes at once.
+fn watch_bursts(options: Options, packets: &[Packet], burst_ms: u64) -> Monitor {
+    let mut monitor = Monitor::new(options);
+    for (n, datagram) in packets.chunks(7).enumerate() {
+        let us = time_of(n * 7).as_micros().next_multiple_of(burst_ms * 1000);
+        monitor.handle_datagram(Mono::from_micros(us), &stream::bytes(datagram));
+    }
+    monitor
+}
+
 fn raised(report: &Report) -> Vec<&'static str> {
     report.indicators.iter().filter(|entry| entry.count > 0).map(|entry| entry.id).collect()
 }
@@ -156,6 +166,17 @@ const FAULTS: &[(&str, Fault, Indicator, u64)] = &[
         0,
     ),
     ("no sound any more", |p| without(p, AUDIO, FOREVER_MS), Indicator::Pid, 5000),
+    (
+        "no sound for six seconds, then the end of a PES packet",
+        |p| {
+            without(p, AUDIO, 6000);
+            let back = (at_ms(FAULT_MS + 6000)..).find(|n| p[*n].pid() == AUDIO && p[*n].starts()).unwrap();
+            p[back] = null();
+            stream::count_up(p);
+        },
+        Indicator::Pid,
+        5000,
+    ),
     (
         "one wrong sync byte",
         |p| {
@@ -363,16 +384,24 @@ fn a_long_clean_stream_raises_nothing() {
 #[test]
 fn jitter_of_the_network_raises_nothing() {
     let options = Options { pcr_interval_max: Duration::from_millis(40), ..Options::default() };
-    let mut monitor = Monitor::new(options);
-    for (n, datagram) in clean(20).chunks(7).enumerate() {
-        // All that was sent in 60 ms comes at once.
-        let us = time_of(n * 7).as_micros().next_multiple_of(60_000);
-        monitor.handle_datagram(Mono::from_micros(us), &stream::bytes(datagram));
-    }
-    let report = monitor.report();
+    let report = watch_bursts(options, &clean(20), 60).report();
     assert_eq!(raised(&report), Vec::<&str>::new(), "{:#?}", report.indicators);
     let df = report.network.unwrap().mdi.df_ms_max.unwrap();
     assert!((50.0..75.0).contains(&df), "{df}");
+}
+
+/// A radio service of 70 kbit/s sends seven packets in 150 ms: what is absent is so between them too.
+#[test]
+fn who_sends_in_bursts_is_judged() {
+    let time_decides = [Indicator::Pat, Indicator::Pmt, Indicator::Pid, Indicator::UnreferencedPid];
+    for (name, fault, indicator, _) in FAULTS.iter().filter(|fault| time_decides.contains(&fault.2)) {
+        let mut packets = clean(9);
+        fault(&mut packets);
+        let report = watch_bursts(Options::default(), &packets, 150).report();
+        assert_eq!(raised(&report), [indicator.id()], "{name}: {:#?}", report.indicators);
+    }
+    let report = watch_bursts(Options::default(), &clean(9), 150).report();
+    assert_eq!(raised(&report), Vec::<&str>::new(), "{:#?}", report.indicators);
 }
 
 #[test]
@@ -398,7 +427,8 @@ fn scrambling_needs_a_cat() {
             let mut packets = clean(8);
             for (from, to) in spans {
                 let span = packets[at_ms(*from)..at_ms(*to)].iter_mut();
-                span.filter(|p| p.what == "video" && !p.starts()).for_each(|p| p.bytes[3] |= 0x80);
+                // The starts too, so that no PTS can be read.
+                span.filter(|p| p.what == "video").for_each(|p| p.bytes[3] |= 0x80);
             }
             if with_cat {
                 let cat = section_packet(1, &section(1, 0xFFFF, 0, &[9, 4, 6, 4, 0xE1, 0x23]));
@@ -447,6 +477,47 @@ fn silence_is_one_fault_and_everything_is_due_anew() {
         Mono::NEVER,
         "before the first packet nothing is due"
     );
+}
+
+/// Nobody calls `handle_timeout` here: something else comes all the time, in place of the stream.
+#[test]
+fn something_else_does_not_hold_up_the_time() {
+    let mut monitor = watch(Options::default(), &clean(3));
+    let end = time_of(at_ms(3000));
+    for n in 1..=400 {
+        monitor.handle_datagram(end + Duration::from_millis(5 * n), b"\x16 not a transport stream");
+    }
+    let report = monitor.report();
+    assert_eq!(raised(&report), ["silence"]);
+    assert_eq!(report.network.unwrap().foreign, 400);
+    let told = monitor.tally(Indicator::Silence).first.unwrap().at.since(end);
+    assert!(told < Duration::from_millis(520), "{told:?}");
+}
+
+/// While synchronisation is lost there are no packets, but there is no silence either.
+#[test]
+fn what_is_no_packet_breaks_the_silence() {
+    let mut packets = clean(5);
+    let span = at_ms(2000).next_multiple_of(7)..at_ms(4000);
+    // The first of each datagram is left: it tells that these are to be packets.
+    packets[span].iter_mut().enumerate().filter(|(n, _)| n % 7 > 0).for_each(|(_, p)| p.bytes[0] = 0);
+    let report = watch(Options::default(), &packets).report();
+    assert_eq!(raised(&report), ["1.1"], "{:#?}", report.indicators);
+}
+
+/// A map that was missing before a silence and is missing behind it is missing twice.
+#[test]
+fn silence_ends_every_absence() {
+    let mut packets = clean(6);
+    packets.iter_mut().skip(at_ms(1000)).filter(|p| p.pid() == PMT).for_each(|p| *p = null());
+    let mut monitor = Monitor::new(Options::default());
+    for (n, datagram) in packets.chunks(7).enumerate() {
+        let pause = Duration::from_secs(if n * 7 > at_ms(3000) { 2 } else { 0 });
+        monitor.handle_datagram(time_of(n * 7) + pause, &stream::bytes(datagram));
+    }
+    let counts = [Indicator::Silence, Indicator::Pmt].map(|indicator| monitor.tally(indicator).count);
+    assert_eq!(counts, [1, 2]);
+    assert_eq!(raised(&monitor.report()), ["silence", "1.5"]);
 }
 
 /// RTP datagrams: what is done to their order, and what the report says then.

@@ -100,7 +100,10 @@ pub struct Monitor {
     nulls: u64,
     malformed: u64,
     first_at: Option<Mono>,
+    /// When the last packet came.
     last_at: Mono,
+    /// The same, of whatever is to be the stream, in synchronisation or not.
+    heard_at: Mono,
     /// Since when scrambled packets come that wait for a CAT, and when the last one came.
     scrambled_since: Option<Mono>,
     scrambled_at: Mono,
@@ -140,6 +143,7 @@ impl Monitor {
             malformed: 0,
             first_at: None,
             last_at: Mono::ZERO,
+            heard_at: Mono::ZERO,
             scrambled_since: None,
             scrambled_at: Mono::ZERO,
             cat_told: false,
@@ -154,6 +158,8 @@ impl Monitor {
     /// twice is looked at once; what it brings late is read late, as by a receiver that does not reorder. `at` must not
     /// go back.
     pub fn handle_datagram(&mut self, at: Mono, datagram: &[u8]) {
+        // Whatever it is: where nothing of the stream comes, something else must not hold up the time.
+        self.pass_time(at);
         let network = self.network.get_or_insert_default();
         network.count(at, datagram.len());
         let payload = if datagram.first() == Some(&SYNC_BYTE) {
@@ -175,7 +181,9 @@ impl Monitor {
         };
         let bits = (payload.len() / PACKET_BYTES) as u64 * PACKET_BITS;
         let mut sync = self.sync;
-        self.begin_turn(at);
+        if bits > 0 {
+            self.hear(at);
+        }
         if let Some(network) = &mut self.network {
             network.mdi.arrive(at, bits);
         }
@@ -185,18 +193,20 @@ impl Monitor {
 
     /// What [`crate::wire::ts::framing`] found in a byte stream, with the time at which it came or should come.
     pub fn handle_unit(&mut self, at: Mono, unit: Unit<'_>) {
-        self.begin_turn(at);
+        self.pass_time(at);
+        self.hear(at);
         self.unit(at, unit);
     }
 
     /// Time passes and nothing comes.
     pub fn handle_timeout(&mut self, at: Mono) {
-        self.sweep(at);
+        self.pass_time(at);
     }
 
-    /// When [`Monitor::handle_timeout`] is due if nothing comes before.
+    /// When [`Monitor::handle_timeout`] is due if nothing comes before. Once silence has been raised nothing is: only
+    /// what comes can change something.
     pub fn deadline(&self) -> Mono {
-        if self.first_at.is_some() { self.next_sweep } else { Mono::NEVER }
+        if self.first_at.is_some() && !self.silent { self.next_sweep } else { Mono::NEVER }
     }
 
     /// How often an indicator was raised.
@@ -219,18 +229,38 @@ impl Monitor {
     }
 
     /// Time goes on to `at`; before the first packet nothing is due.
-    fn begin_turn(&mut self, at: Mono) {
+    fn pass_time(&mut self, at: Mono) {
         if self.first_at.is_none() {
-            self.first_at = Some(at);
-            self.last_at = at;
-            self.window.start = at;
-            if let Some(network) = &mut self.network {
-                network.mdi.close(at, None);
-            }
+            return;
+        }
+        // What was overdue before a pause began is told as of then: who sends in bursts is judged between them.
+        let pause = self.last_at + sweep::PAUSE;
+        if self.next_sweep <= pause && pause < at {
+            self.sweep(pause);
         }
         if at >= self.next_sweep {
             self.sweep(at);
         }
+    }
+
+    /// Something comes that is to be the stream.
+    fn hear(&mut self, at: Mono) {
+        if self.first_at.is_none() {
+            self.first_at = Some(at);
+            (self.last_at, self.heard_at) = (at, at);
+            (self.window.start, self.next_sweep) = (at, at + sweep::SWEEP);
+            if let Some(network) = &mut self.network {
+                network.mdi.close(at, None);
+            }
+        }
+        if self.silent || at.since(self.heard_at) > SILENCE {
+            if !self.silent {
+                self.raise(Indicator::Silence, at, None);
+            }
+            self.silent = false;
+            self.restart(at);
+        }
+        self.heard_at = at;
     }
 
     /// RTP packets are given up.

@@ -5,7 +5,7 @@ use super::fit::Verdict;
 use super::indicator::{Indicator, Occurrence};
 use super::pcr::Step;
 use super::pids::Role;
-use super::{Class, Monitor, PTS_US_MAX, SILENCE, packet_us};
+use super::{Class, Monitor, PTS_US_MAX, packet_us};
 use crate::media::Mono;
 use crate::wire::ts::framing::Unit;
 use crate::wire::ts::packet::Packet;
@@ -33,13 +33,6 @@ impl Monitor {
 
     /// A packet.
     fn packet(&mut self, at: Mono, bytes: &[u8; PACKET_BYTES], sync_ok: bool) {
-        if self.silent || at.since(self.last_at) > SILENCE {
-            if !self.silent {
-                self.raise(Indicator::Silence, at, None);
-            }
-            self.silent = false;
-            self.restart(at);
-        }
         self.in_sync = true;
         self.last_at = at;
         let number = self.packets;
@@ -73,7 +66,10 @@ impl Monitor {
         state.packets += 1;
         state.window_packets += 1;
         state.last_at = at;
-        let returned = std::mem::take(&mut state.absence_told);
+        if std::mem::take(&mut state.absence_told) || packet.scrambling != 0 {
+            // That it was away has been raised as such, and where it is scrambled there is no PTS to read.
+            (state.pts.last_at, state.pts.told) = (None, false);
+        }
         let now = Occurrence { packet: number, at, pid: Some(packet.pid) };
         match state.continuity.check(&packet) {
             Order::Right => {}
@@ -123,21 +119,20 @@ impl Monitor {
             Role::Elementary { class: Class::Video | Class::Audio, pcr_pid }
                 if packet.unit_start && packet.scrambling == 0 =>
             {
-                self.time_stamp(&packet, pcr_pid, now, returned);
+                self.time_stamp(&packet, pcr_pid, now);
             }
             _ => {}
         }
     }
 
     /// A PES packet of pictures or sound begins.
-    fn time_stamp(&mut self, packet: &Packet<'_>, pcr_pid: u16, now: Occurrence, returned: bool) {
+    fn time_stamp(&mut self, packet: &Packet<'_>, pcr_pid: u16, now: Occurrence) {
         let Some(pts) = PesHeader::parse(packet.payload).and_then(|header| header.pts) else { return };
         let clock = self.pids.get(pcr_pid).map(|state| usize::from(state.track));
         let clock = clock.and_then(|track| self.tracks.get(track));
         let clock = clock.and_then(|track| track.at(now.packet, now.at, self.nulls > 0));
         let Some(state) = self.pids.get_mut(packet.pid) else { return };
         let stamps = &mut state.pts;
-        stamps.count += 1;
         if let Some(clock) = clock {
             let lead = wrapping_distance(clock, pts * PCR_TICKS, CLOCK_MODULUS * PCR_TICKS);
             stamps.lead_min = stamps.lead_min.min(lead);
@@ -146,8 +141,7 @@ impl Monitor {
         if let Some(before) = stamps.last_at.replace(now.at) {
             let interval = now.at.micros_since(before);
             stamps.interval_us_max = stamps.interval_us_max.max(interval);
-            // A stream that was away has been raised as such.
-            if interval > PTS_US_MAX && !stamps.told && !returned {
+            if interval > PTS_US_MAX && !stamps.told {
                 self.tallies.raise(Indicator::Pts, now);
             }
         }

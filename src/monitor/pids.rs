@@ -64,7 +64,7 @@ pub(super) struct PidState {
 /// The time stamps of one PID.
 #[derive(Clone, Debug)]
 pub(super) struct PtsState {
-    pub count: u64,
+    /// When the last one came, where it could be read.
     pub last_at: Option<Mono>,
     pub told: bool,
     /// Longest distance between two, in microseconds.
@@ -77,7 +77,6 @@ pub(super) struct PtsState {
 impl Default for PtsState {
     fn default() -> PtsState {
         PtsState {
-            count: 0,
             last_at: None,
             told: false,
             interval_us_max: 0,

@@ -224,7 +224,7 @@ impl Psi {
             *pat_at = at;
         }
         for program in &mut self.programs {
-            program.pmt_at = at;
+            (program.pmt_at, program.pmt_told) = (at, false);
             program.streams.iter_mut().for_each(|stream| stream.since = at);
         }
         (self.sdt_at, self.pat_told) = (None, false);

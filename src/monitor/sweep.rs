@@ -9,14 +9,14 @@ use crate::media::Mono;
 use std::time::Duration;
 
 /// Time between two looks.
-const SWEEP: Duration = Duration::from_millis(10);
+pub(super) const SWEEP: Duration = Duration::from_millis(10);
 /// Times that changed tables and new PIDs are applied at once between two looks; more of them wait for the next. The start
 /// of a stream has some six: two tables and its PIDs.
 pub(super) const APPLICATIONS: u32 = 8;
 /// Time between two looks at everything that has seconds of time.
 const SLOW_SWEEP: Duration = Duration::from_millis(100);
 /// While nothing has come for that long, nothing is overdue: either it becomes silence, or it comes together.
-const PAUSE_US: u64 = 100_000;
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 /// What the network may delay a PCR by before its absence is raised without waiting for the next, in microseconds.
 const PCR_DELAY_US: u64 = 500_000;
 /// A PID that came within this time, in microseconds, is alive: if it has no PTS it does not have one.
@@ -45,12 +45,11 @@ impl Monitor {
         if at.micros_since(self.window.start) >= mdi::INTERVAL_US {
             self.close_window(at);
         }
-        let pause = at.since(self.last_at);
-        if pause > SILENCE && !self.silent {
+        if at.since(self.heard_at) > SILENCE && !self.silent {
             self.silent = true;
             self.raise(Indicator::Silence, at, None);
         }
-        if self.silent || !self.in_sync || pause.as_micros() as u64 > PAUSE_US {
+        if self.silent || !self.in_sync || at.since(self.last_at) > PAUSE {
             return;
         }
         self.look_for_tables(at);
