@@ -4,6 +4,7 @@
 mod stream;
 
 use headgate::media::Mono;
+use headgate::wire::ts::framing::Unit;
 use headgate::monitor::{HEAP_BYTES_MAX, Indicator, Monitor, Options, PROGRAMS_MAX, Report, STREAMS_MAX};
 use std::time::Duration;
 use stream::{AUDIO, PMT, Packet, SDT, VIDEO, at_ms, clean, rtp, section, section_packet, set_pcr, ticks};
@@ -390,6 +391,28 @@ fn jitter_of_the_network_raises_nothing() {
     assert!((50.0..75.0).contains(&df), "{df}");
 }
 
+/// A PAT each so many milliseconds, and what is sent in 40 ms comes at once. At a constant rate packets tell the distance,
+/// else the network's jitter is allowed for.
+#[test]
+fn jitter_delays_no_table() {
+    for (each_ms, with_nulls, expected) in
+        [(500, true, vec![]), (500, false, vec![]), (600, true, vec!["1.3"]), (600, false, vec!["1.3"])]
+    {
+        let mut packets = clean(6);
+        let pats = packets.iter_mut().filter(|p| p.pid() == 0).enumerate();
+        pats.filter(|(n, _)| n % (each_ms / 100) != 0).for_each(|(_, p)| *p = null());
+        stream::count_up(&mut packets);
+        let mut monitor = Monitor::new(Options::default());
+        for (n, packet) in packets.iter().enumerate().filter(|(_, p)| with_nulls || p.what != "null") {
+            let us = time_of(n).as_micros().next_multiple_of(40_000);
+            monitor.handle_datagram(Mono::from_micros(us), &packet.bytes);
+        }
+        let report = monitor.report();
+        assert_eq!(report.mux_rate.as_ref().unwrap().constant, Some(with_nulls));
+        assert_eq!(raised(&report), expected, "each {each_ms} ms, {with_nulls}: {:#?}", report.tables);
+    }
+}
+
 /// A radio service of 70 kbit/s sends seven packets in 150 ms: what is absent is so between them too.
 #[test]
 fn who_sends_in_bursts_is_judged() {
@@ -476,6 +499,34 @@ fn silence_is_one_fault_and_everything_is_due_anew() {
         Monitor::new(Options::default()).deadline(),
         Mono::NEVER,
         "before the first packet nothing is due"
+    );
+}
+
+/// A file without a clock: all of it comes at one time. It has more PIDs than roles are given to at one look, and they are
+/// there before the tables are.
+#[test]
+fn without_a_clock_tables_are_read_and_clocks_are_missed() {
+    let mut packets = clean(4);
+    packets.iter_mut().filter(|p| p.what == "pcr").for_each(|p| *p = null());
+    for n in 0..20 {
+        let mut bytes = [0x5A; 188];
+        bytes[..4].copy_from_slice(&[0x47, 0x03, n, 0x10]);
+        packets.insert(0, Packet { bytes, what: "psi" });
+    }
+    stream::count_up(&mut packets);
+    let mut monitor = Monitor::new(Options::default());
+    monitor.handle_unit(Mono::ZERO, Unit::Acquired { stride: 188, skipped: 0 });
+    for packet in &packets {
+        monitor.handle_unit(Mono::ZERO, Unit::Packet { bytes: &packet.bytes, sync_ok: true });
+    }
+    assert_eq!(raised(&monitor.report()), Vec::<&str>::new());
+    monitor.handle_end_without_clock();
+    let report = monitor.report();
+    assert_eq!((raised(&report), report.count(Indicator::PcrRepetition)), (vec!["2.3a"], 1));
+    let role = |pid: u16| report.pids.iter().find(|entry| entry.pid == pid).map(|entry| entry.role);
+    assert_eq!(
+        [role(0), role(PMT), role(VIDEO), role(AUDIO)],
+        [Some("PAT"), Some("PMT"), Some("video"), Some("audio")]
     );
 }
 

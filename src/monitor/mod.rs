@@ -22,6 +22,7 @@ mod pids;
 mod psi;
 mod report;
 mod rtp;
+mod ruler;
 mod si;
 mod snapshot;
 mod sweep;
@@ -41,6 +42,7 @@ use pcr::PcrTrack;
 use pids::Pids;
 use psi::Psi;
 use rtp::Place;
+use ruler::{Mark, Ruler};
 use si::Repetition;
 use std::time::Duration;
 
@@ -203,6 +205,12 @@ impl Monitor {
         self.pass_time(at);
     }
 
+    /// The stream has ended, and there was no clock in it to take times from: all that came had the same. What time decides
+    /// could not be judged, but each clock that a program map names is missing (2.3.a).
+    pub fn handle_end_without_clock(&mut self) {
+        self.miss_clocks(self.last_at);
+    }
+
     /// When [`Monitor::handle_timeout`] is due if nothing comes before. Once silence has been raised nothing is: only
     /// what comes can change something.
     pub fn deadline(&self) -> Mono {
@@ -282,7 +290,7 @@ impl Monitor {
 
     /// After a time without packets everything is due anew.
     fn restart(&mut self, at: Mono) {
-        self.psi.restart(at);
+        self.psi.restart(Mark { at, packet: self.packets });
         self.repetition.restart();
         for track in &mut self.tracks {
             track.clock.forget();
@@ -300,6 +308,17 @@ impl Monitor {
 
     fn raise_at(&mut self, indicator: Indicator, at: Mono, packet: u64, pid: Option<u16>) {
         self.tallies.raise(indicator, Occurrence { packet, at, pid });
+    }
+}
+
+impl Monitor {
+    /// What distances of tables are measured by, now.
+    fn ruler(&self) -> Ruler {
+        match packet_us(&self.tracks, self.nulls > 0) {
+            Some(us) => Ruler::Packets(us),
+            None if self.first_at == Some(self.last_at) => Ruler::None,
+            None => Ruler::Arrival,
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use super::fit::Verdict;
 use super::indicator::{Indicator, Occurrence};
 use super::pcr::Step;
 use super::pids::Role;
-use super::{Class, Monitor, PTS_US_MAX, packet_us};
+use super::sweep::{APPLICATION_PACKETS, APPLICATIONS};
+use super::{Class, Monitor, PTS_US_MAX};
 use crate::media::Mono;
 use crate::wire::ts::framing::Unit;
 use crate::wire::ts::packet::Packet;
@@ -38,6 +39,9 @@ impl Monitor {
         let number = self.packets;
         self.packets += 1;
         self.window.packets += 1;
+        if number.is_multiple_of(APPLICATION_PACKETS) {
+            self.applications = APPLICATIONS;
+        }
         if !sync_ok {
             self.raise_at(Indicator::SyncByte, at, number, None);
         }
@@ -109,11 +113,11 @@ impl Monitor {
         }
         match role {
             Role::Sections if packet.scrambling == 0 => {
+                let ruler = self.ruler();
                 let (psi, repetition, tallies) = (&mut self.psi, &mut self.repetition, &mut self.tallies);
-                let packet_us = packet_us(&self.tracks, self.nulls > 0);
                 self.assembler.push(&packet, |section| {
-                    repetition.observe(packet.pid, section, now, packet_us, tallies);
-                    psi.read(packet.pid, section, now, tallies);
+                    repetition.observe(packet.pid, section, now, ruler, tallies);
+                    psi.read(packet.pid, section, now, ruler, tallies);
                 });
             }
             Role::Elementary { class: Class::Video | Class::Audio, pcr_pid }

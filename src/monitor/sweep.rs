@@ -4,6 +4,7 @@
 use super::indicator::{Indicator, Occurrence};
 use super::pcr::PcrTrack;
 use super::pids::{NO_TRACK, PidSet, Pids, Role};
+use super::ruler::Mark;
 use super::{Class, Monitor, PSI_US_MAX, PTS_US_MAX, SILENCE, mdi, packet_us, pid, reference};
 use crate::media::Mono;
 use std::time::Duration;
@@ -13,6 +14,9 @@ pub(super) const SWEEP: Duration = Duration::from_millis(10);
 /// Times that changed tables and new PIDs are applied at once between two looks; more of them wait for the next. The start
 /// of a stream has some six: two tables and its PIDs.
 pub(super) const APPLICATIONS: u32 = 8;
+/// Packets after which so many are allowed again, whatever the time is: that of a file without a clock stands still. At
+/// 100 Mbit/s this is less often than by time.
+pub(super) const APPLICATION_PACKETS: u64 = 1024;
 /// Time between two looks at everything that has seconds of time.
 const SLOW_SWEEP: Duration = Duration::from_millis(100);
 /// While nothing has come for that long, nothing is overdue: either it becomes silence, or it comes together.
@@ -58,20 +62,23 @@ impl Monitor {
             self.next_slow_sweep = at + SLOW_SWEEP;
             self.look_for_streams(at);
             self.look_at_pids(at);
-            self.repetition.sweep(at, self.packets, &mut self.tallies);
+            let (ruler, now) = (self.ruler(), Mark { at, packet: self.packets });
+            self.repetition.sweep(now, ruler, &mut self.tallies);
         }
     }
 
     fn look_for_tables(&mut self, at: Mono) {
         let packet = self.packets;
+        let (ruler, now) = (self.ruler(), Mark { at, packet });
         // Before the first PAT the stream's beginning counts.
-        let since = *self.psi.pat_at.get_or_insert(self.first_at.unwrap_or(at));
-        if !self.psi.pat_told && at.micros_since(since) > PSI_US_MAX {
+        let begin = Mark { at: self.first_at.unwrap_or(at), packet: 0 };
+        let since = *self.psi.pat_at.get_or_insert(begin);
+        if !self.psi.pat_told && ruler.is_late(since, now, PSI_US_MAX) {
             self.psi.pat_told = true;
             self.tallies.raise(Indicator::Pat, Occurrence { packet, at, pid: Some(pid::PAT) });
         }
         for program in self.psi.programs.iter_mut().filter(|program| !program.pmt_told) {
-            if at.micros_since(program.pmt_at) > PSI_US_MAX {
+            if ruler.is_late(program.pmt_at, now, PSI_US_MAX) {
                 program.pmt_told = true;
                 self.tallies.raise(Indicator::Pmt, Occurrence { packet, at, pid: Some(program.pmt_pid) });
             }
@@ -99,6 +106,15 @@ impl Monitor {
                 let found = Occurrence { packet: self.packets, at, pid: Some(track.pid) };
                 self.tallies.raise(Indicator::PcrRepetition, found);
             }
+        }
+    }
+
+    /// Raises 2.3.a for each clock that has not gone on once.
+    pub(super) fn miss_clocks(&mut self, at: Mono) {
+        for track in self.tracks.iter_mut().filter(|track| track.intervals == 0 && !track.absence_told) {
+            track.absence_told = true;
+            let found = Occurrence { packet: self.packets, at, pid: Some(track.pid) };
+            self.tallies.raise(Indicator::PcrRepetition, found);
         }
     }
 
