@@ -4,8 +4,8 @@
 mod stream;
 
 use headgate::media::Mono;
-use headgate::wire::ts::framing::Unit;
 use headgate::monitor::{HEAP_BYTES_MAX, Indicator, Monitor, Options, PROGRAMS_MAX, Report, STREAMS_MAX};
+use headgate::wire::ts::framing::Unit;
 use std::time::Duration;
 use stream::{AUDIO, PMT, Packet, SDT, VIDEO, at_ms, clean, rtp, section, section_packet, set_pcr, ticks};
 
@@ -610,7 +610,42 @@ fn rtp_is_counted() {
     assert_eq!((raised, rtp.reordered, rtp.lost), (vec!["1.4"], 1, 0));
 
     let (raised, rtp, ..) = watch(&mut |sent| sent.iter_mut().skip(500).for_each(|d| d[11] = 9));
-    assert_eq!((raised.len(), rtp.restarts, rtp.lost), (0, 1, 0));
+    assert_eq!((raised.len(), rtp.restarts, rtp.lost, rtp.strays), (0, 1, 0, 1));
+
+    // A datagram of nulls that comes when it has been given up is not lost after all.
+    let (raised, rtp, mdi, _) = watch(&mut |sent| {
+        let late = sent.remove(nulls);
+        sent.insert(nulls + 70, late);
+    });
+    assert_eq!((raised, rtp.lost, rtp.reordered), (vec!["rtp_loss"], 0, 1));
+    assert_eq!((mdi.lost_packets, mdi.mlr_max), (0, 0.0));
+
+    // Another sender with the same packets beside the first.
+    let (raised, rtp, ..) = watch(&mut |sent| {
+        let both = sent.iter().flat_map(|datagram| {
+            let mut other = datagram.clone();
+            (other[2], other[11]) = (datagram[2] ^ 0x40, 9);
+            [datagram.clone(), other]
+        });
+        *sent = both.collect();
+    });
+    assert_eq!((raised, rtp.restarts, rtp.lost), (vec!["rtp_senders"], 0, 0));
+    assert_eq!((rtp.strays as usize, rtp.packets as usize), (datagrams.len(), 2 * datagrams.len()));
+}
+
+/// Thousands of datagrams are missing: they are lost, and no new sender makes that be forgotten.
+#[test]
+fn an_outage_is_a_loss() {
+    let mut monitor = Monitor::new(Options::default());
+    for (n, seven) in clean(20).chunks_exact(7).enumerate().filter(|(n, _)| !(1500..5000).contains(n)) {
+        monitor.handle_datagram(time_of(n * 7), &rtp(n as u16, &stream::bytes(seven)));
+    }
+    let report = monitor.report();
+    assert_eq!(raised(&report), ["silence", "rtp_loss", "1.4"]);
+    assert_eq!(report.count(Indicator::RtpLoss), 1);
+    let network = report.network.unwrap();
+    assert_eq!((network.rtp.unwrap().lost, network.mdi.lost_packets), (3500, 24_500));
+    assert!(network.mdi.mlr_max > 2000.0, "{:?}", network.mdi);
 }
 
 /// T1, T2: whatever comes, memory is bounded, and a good stream behind it is read.

@@ -310,8 +310,8 @@ fn network(network: &NetworkReport) -> Vec<String> {
     }
     if let Some(rtp) = &network.rtp {
         lines.push(format!(
-            "  RTP: {} packets (type {}, source 0x{:08x}), {} lost, {} out of order, {} twice, {} new senders",
-            rtp.packets, rtp.payload_type, rtp.ssrc, rtp.lost, rtp.reordered, rtp.duplicates, rtp.restarts
+            "  RTP: {} packets (type {}, source 0x{:08x}), {} lost, {} out of order, {} twice, {} new senders, {} strays",
+            rtp.packets, rtp.payload_type, rtp.ssrc, rtp.lost, rtp.reordered, rtp.duplicates, rtp.restarts, rtp.strays
         ));
     }
     if network.foreign > 0 {

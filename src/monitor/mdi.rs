@@ -46,6 +46,12 @@ impl Mdi {
         self.lost_total += packets;
     }
 
+    /// Packets that were thought to be missing have come.
+    pub fn regain(&mut self, packets: u64) {
+        self.lost = self.lost.saturating_sub(packets);
+        self.lost_total = self.lost_total.saturating_sub(packets);
+    }
+
     /// Ends the interval; the next drains at `rate_bps`, or as fast as this one filled.
     pub fn close(&mut self, at: Mono, rate_bps: Option<f64>) {
         let elapsed_us = at.micros_since(self.start);
@@ -57,12 +63,16 @@ impl Mdi {
                 self.df_ms = Some(df_ms);
                 self.df_ms_max = Some(self.df_ms_max.map_or(df_ms, |max| max.max(df_ms)));
             }
+        }
+        if elapsed_us >= INTERVAL_US {
+            // An outage is long, and what it lost is lost all the same.
             self.mlr = self.lost as f64 / seconds;
             self.mlr_max = self.mlr_max.max(self.mlr);
+            self.lost = 0;
         }
         let measured = whole.then(|| self.bits as f64 / seconds);
         self.rate_bps = rate_bps.or(measured).or(self.rate_bps);
-        (self.start, self.bits, self.lost, self.low, self.high) = (at, 0, 0, 0.0, 0.0);
+        (self.start, self.bits, self.low, self.high) = (at, 0, 0.0, 0.0);
     }
 }
 
@@ -106,6 +116,10 @@ mod tests {
         let before = mdi.df_ms;
         mdi.lose(9);
         mdi.close(Mono::from_micros(9_000_000), None);
-        assert_eq!((mdi.mlr, mdi.df_ms), (0.0, before), "an interval of six seconds is none");
+        assert_eq!((mdi.mlr, mdi.df_ms), (1.5, before), "six seconds have a loss rate and no delay factor");
+        mdi.lose(7);
+        mdi.regain(7);
+        mdi.close(Mono::from_micros(10_000_000), None);
+        assert_eq!((mdi.mlr, mdi.lost_total), (0.0, 16));
     }
 }

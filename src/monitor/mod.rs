@@ -172,13 +172,20 @@ impl Monitor {
                 return;
             };
             let place = network.rtp.observe(at, &packet);
-            network.packets_each = (packet.payload.len() / PACKET_BYTES) as u64;
             match place {
-                Place::Duplicate => return,
-                Place::Next { lost: 0 } | Place::Late => {}
-                Place::Next { lost } => self.lose_rtp(at, lost),
+                Place::Duplicate | Place::Stray { contested: false } => return,
+                Place::Stray { contested: true } => {
+                    self.raise(Indicator::RtpSenders, at, None);
+                    return;
+                }
+                Place::Next | Place::Late { regained: false } => {}
+                Place::Late { regained: true } => network.mdi.regain(network.packets_each),
                 Place::Restart => self.forget_continuity(),
             }
+            if let Some(network) = &mut self.network {
+                network.packets_each = (packet.payload.len() / PACKET_BYTES) as u64;
+            }
+            self.give_up_rtp(at);
             packet.payload
         };
         let bits = (payload.len() / PACKET_BYTES) as u64 * PACKET_BITS;
@@ -271,11 +278,13 @@ impl Monitor {
         self.heard_at = at;
     }
 
-    /// RTP packets are given up.
-    fn lose_rtp(&mut self, at: Mono, lost: u64) {
-        self.raise(Indicator::RtpLoss, at, None);
-        if let Some(network) = &mut self.network {
+    /// Tells of RTP packets that will not come any more: once for each run of them.
+    fn give_up_rtp(&mut self, at: Mono) {
+        while let Some(network) = &mut self.network
+            && let Some(lost) = network.rtp.give_up(at)
+        {
             network.mdi.lose(lost * network.packets_each);
+            self.raise(Indicator::RtpLoss, at, None);
         }
     }
 

@@ -76,13 +76,7 @@ pub(super) struct PtsState {
 
 impl Default for PtsState {
     fn default() -> PtsState {
-        PtsState {
-            last_at: None,
-            told: false,
-            interval_us_max: 0,
-            lead_min: i64::MAX,
-            lead_max: i64::MIN,
-        }
+        PtsState { last_at: None, told: false, interval_us_max: 0, lead_min: i64::MAX, lead_max: i64::MIN }
     }
 }
 

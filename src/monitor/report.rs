@@ -224,6 +224,8 @@ pub struct RtpReport {
     pub duplicates: u64,
     /// Times that another sender took over.
     pub restarts: u64,
+    /// Packets of another sender, or far from the sequence, that did not take over; they were not looked into.
+    pub strays: u64,
 }
 
 impl Report {

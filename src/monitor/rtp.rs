@@ -1,16 +1,25 @@
-//! RTP sequence numbers: what is lost, what comes twice, what comes late.
+//! RTP sequence numbers: what is lost, what comes twice, what comes late, and who sends (RFC 3550 appendix A.1).
 
 use crate::media::Mono;
 use crate::wire::rtp::RtpPacket;
 
-/// Packets behind the newest that may still come.
-const WINDOW: u32 = u64::BITS;
+/// Numbers behind the newest of which is known whether they came: the longest skew of two legs ([`SKEW_US`]) at 80 Mbit/s.
+const WINDOW: u64 = 4096;
+/// Gaps that may still fill, at a time; beyond it the oldest is lost.
+const GAPS_MAX: usize = 32;
 /// What has not come by then is lost, in microseconds: the longest reordering buffer that receivers use.
 const LATE_US: u64 = 100_000;
-/// A larger step is a new sender, not a loss (RFC 3550 appendix A.1).
+/// A larger step forward must be explained by the time that has passed (RFC 3550 appendix A.1).
 const DROPOUT_MAX: u16 = 3000;
+/// Time from which the pace of a sender is known well enough for that, in microseconds.
+const PACE_US: u64 = 1_000_000;
+/// What a second leg may be behind the first, in microseconds (SMPTE ST 2022-7: 450 ms in class C, with some reserve). Who
+/// is behind for longer is no leg, but has begun anew.
+const SKEW_US: u64 = 500_000;
+/// A sender that returns within that time after another one took over sends beside it; also how often that is told.
+const RIVAL_US: u64 = 1_000_000;
 
-/// The sequence of one sender.
+/// The sequence of one sender, and whether there is another.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sequence {
     state: Option<State>,
@@ -18,158 +27,433 @@ pub(super) struct Sequence {
     pub lost: u64,
     pub reordered: u64,
     pub duplicates: u64,
-    /// New senders: another SSRC, or a step that is no loss.
+    /// Packets of another sender, or far from the sequence, that no second one confirmed.
+    pub strays: u64,
+    /// Times that a sender began: another SSRC, or a step that is no loss.
     pub restarts: u64,
     pub ssrc: u32,
     pub payload_type: u8,
+    /// Who has sent with another SSRC last.
+    rival: Option<Rival>,
+    /// Whose place was taken, and when.
+    replaced: Option<(u32, Mono)>,
+    /// When two senders at a time were told of.
+    contested_at: Option<Mono>,
+    /// Numbers of gaps that can fill no more, and are not told yet.
+    abandoned: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
+struct Rival {
+    ssrc: u32,
+    /// The number that would follow.
+    next: u16,
+    /// The sender itself has sent since.
+    answered: bool,
+}
+
+/// Numbers are without end here: the lower 16 bits are the sender's.
+#[derive(Clone, Debug)]
 struct State {
-    newest: u16,
-    /// Bit n: the packet n behind the newest has come, or is counted as lost.
-    settled: u64,
-    /// The same, but only come.
-    came: u64,
-    /// When a number was first skipped that is not settled.
-    open_since: Option<Mono>,
+    /// What was before the first is nobody's loss.
+    first: u64,
+    first_at: Mono,
+    newest: u64,
+    newest_at: Mono,
+    /// Bit n: of the numbers that end in n, the newest has come.
+    came: [u64; WINDOW as usize / 64],
+    gaps: [Gap; GAPS_MAX],
+    /// Gaps in use, the oldest first.
+    open: usize,
+    /// What would follow a packet from behind, if that was the last one.
+    behind_next: Option<u16>,
+}
+
+/// Numbers that were skipped.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gap {
+    first: u64,
+    /// Behind the last.
+    end: u64,
+    /// How many have not come yet.
+    missing: u64,
+    since: Mono,
 }
 
 /// What a packet is to the sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// The next, with so many given up now because they are too far behind it.
-    Next { lost: u64 },
-    /// Late, or after a restart: whatever it is, it is new.
-    Late,
+    /// The next, or one that skips some.
+    Next,
+    /// Late, and new.
+    Late {
+        /// It was counted as lost.
+        regained: bool,
+    },
     /// It has come before.
     Duplicate,
-    /// A new sender begins.
+    /// Another sender's, or far from the sequence: nothing in it belongs to the stream unless the next follows on it.
+    Stray {
+        /// Two senders send at the same time; told once in a while.
+        contested: bool,
+    },
+    /// A sender begins, and this is its second packet.
     Restart,
 }
 
 impl Sequence {
+    /// A packet; [`Sequence::give_up`] is to be asked after each.
     pub fn observe(&mut self, at: Mono, packet: &RtpPacket<'_>) -> Place {
         self.packets += 1;
-        self.payload_type = packet.payload_type;
         let Some(state) = &mut self.state else {
-            self.begin(packet);
-            return Place::Next { lost: 0 };
+            self.begin(at, packet);
+            return Place::Next;
         };
-        let ahead = packet.sequence.wrapping_sub(state.newest);
-        let behind = u32::from(state.newest.wrapping_sub(packet.sequence));
-        if packet.ssrc != self.ssrc || (ahead >= DROPOUT_MAX && behind >= WINDOW) {
-            self.restarts += 1;
-            self.begin(packet);
-            return Place::Restart;
+        if packet.ssrc != self.ssrc {
+            return self.stranger(at, packet);
         }
-        if behind < WINDOW {
-            let bit = 1 << behind;
-            if state.came & bit != 0 {
-                self.duplicates += 1;
-                return Place::Duplicate;
-            }
-            self.reordered += 1;
-            // It was given up too early.
-            self.lost -= u64::from(state.settled & bit != 0).min(self.lost);
-            state.came |= bit;
-            state.settled |= bit;
-            if state.settled == u64::MAX {
-                state.open_since = None;
-            }
-            return Place::Late;
+        if let Some(rival) = &mut self.rival {
+            rival.answered = true;
         }
-        // What leaves the window unsettled, and what never was in it.
-        let leaving = u32::from(ahead).min(WINDOW);
-        let left = !state.settled & mask_of_oldest(leaving);
-        let lost = u64::from(left.count_ones()) + u64::from(u32::from(ahead).saturating_sub(WINDOW));
-        self.lost += lost;
-        state.settled = state.settled.checked_shl(u32::from(ahead)).unwrap_or(0) | 1;
-        state.came = state.came.checked_shl(u32::from(ahead)).unwrap_or(0) | 1;
-        state.newest = packet.sequence;
-        if state.settled == u64::MAX {
-            state.open_since = None;
-        } else if ahead > 1 {
-            state.open_since.get_or_insert(at);
+        let ahead = packet.sequence.wrapping_sub(state.newest as u16);
+        if ahead != 0 && (ahead < DROPOUT_MAX || state.explains(at, ahead)) {
+            self.abandoned += state.advance(at, u64::from(ahead));
+            return Place::Next;
         }
-        Place::Next { lost }
+        let behind = u64::from(ahead.wrapping_neg());
+        let follows = state.behind_next.replace(packet.sequence.wrapping_add(1)) == Some(packet.sequence);
+        if follows && (behind >= WINDOW || at.micros_since(state.newest_at) > SKEW_US) {
+            return self.restart(at, packet);
+        }
+        if behind >= WINDOW {
+            self.strays += 1;
+            return Place::Stray { contested: false };
+        }
+        let number = state.newest - behind;
+        if !state.mark(number) {
+            self.duplicates += 1;
+            return Place::Duplicate;
+        }
+        self.reordered += 1;
+        let regained = !state.fill(number) && number >= state.first;
+        self.lost -= u64::from(regained).min(self.lost);
+        Place::Late { regained }
     }
 
-    /// Gives up what has been missing for too long; returns how many packets that were.
-    pub fn settle(&mut self, at: Mono) -> u64 {
-        let Some(state) = &mut self.state else { return 0 };
-        if state.open_since.is_none_or(|since| at.micros_since(since) < LATE_US) {
-            return 0;
-        }
-        let lost = u64::from((!state.settled).count_ones());
-        (state.settled, state.open_since) = (u64::MAX, None);
+    /// A gap that will not fill any more: how many packets are lost in it. To be asked until there is none.
+    pub fn give_up(&mut self, at: Mono) -> Option<u64> {
+        let lost = match std::mem::take(&mut self.abandoned) {
+            0 => self.state.as_mut()?.give_up(at)?,
+            abandoned => abandoned,
+        };
         self.lost += lost;
-        lost
+        Some(lost)
     }
 
-    fn begin(&mut self, packet: &RtpPacket<'_>) {
-        self.ssrc = packet.ssrc;
-        // What was before the first is nobody's loss.
-        self.state = Some(State { newest: packet.sequence, settled: u64::MAX, came: 1, open_since: None });
+    /// A packet with another SSRC. It takes over if a second one follows on it and the sender is silent meanwhile.
+    fn stranger(&mut self, at: Mono, packet: &RtpPacket<'_>) -> Place {
+        let next = packet.sequence.wrapping_add(1);
+        let before = self.rival.replace(Rival { ssrc: packet.ssrc, next, answered: false });
+        let mut contested = false;
+        if let Some(before) = before.filter(|it| it.ssrc == packet.ssrc && it.next == packet.sequence) {
+            let returns = self
+                .replaced
+                .is_some_and(|(ssrc, since)| ssrc == packet.ssrc && at.micros_since(since) <= RIVAL_US);
+            if !before.answered && !returns {
+                self.replaced = Some((self.ssrc, at));
+                return self.restart(at, packet);
+            }
+            contested = self.contested_at.is_none_or(|told| at.micros_since(told) >= RIVAL_US);
+            if contested {
+                self.contested_at = Some(at);
+            }
+        }
+        self.strays += 1;
+        Place::Stray { contested }
+    }
+
+    fn restart(&mut self, at: Mono, packet: &RtpPacket<'_>) -> Place {
+        self.restarts += 1;
+        self.begin(at, packet);
+        Place::Restart
+    }
+
+    fn begin(&mut self, at: Mono, packet: &RtpPacket<'_>) {
+        (self.ssrc, self.payload_type, self.rival) = (packet.ssrc, packet.payload_type, None);
+        if let Some(before) = self.state.replace(State::new(at, packet.sequence)) {
+            self.abandoned += before.gaps.iter().take(before.open).map(|gap| gap.missing).sum::<u64>();
+        }
     }
 }
 
-/// The bits of the `count` oldest packets of the window.
-fn mask_of_oldest(count: u32) -> u64 {
-    if count == 0 { 0 } else { u64::MAX << (WINDOW - count) }
+impl State {
+    fn new(at: Mono, sequence: u16) -> State {
+        // Far from 0, so that there are numbers behind the first.
+        let number = 1 << 32 | u64::from(sequence);
+        let mut state = State {
+            first: number,
+            first_at: at,
+            newest: number,
+            newest_at: at,
+            came: [0; WINDOW as usize / 64],
+            gaps: [Gap::default(); GAPS_MAX],
+            open: 0,
+            behind_next: None,
+        };
+        state.mark(number);
+        state
+    }
+
+    /// Whether so many packets may have been sent since the newest came, going by the pace until then.
+    fn explains(&self, at: Mono, ahead: u16) -> bool {
+        let known_us = self.newest_at.micros_since(self.first_at);
+        let sent = (self.newest - self.first).max(1);
+        let each_us = known_us as f64 / sent as f64;
+        known_us >= PACE_US && at.micros_since(self.newest_at) as f64 >= f64::from(ahead) * each_us / 2.0
+    }
+
+    /// Goes on to a number in front; returns how many are lost because there is no place for another gap.
+    fn advance(&mut self, at: Mono, ahead: u64) -> u64 {
+        let before = self.newest;
+        self.newest += ahead;
+        (self.newest_at, self.behind_next) = (at, None);
+        let mut lost = 0;
+        if ahead > 1 {
+            if self.open == GAPS_MAX {
+                lost = self.remove(0);
+            }
+            if let Some(place) = self.gaps.get_mut(self.open) {
+                *place = Gap { first: before + 1, end: self.newest, missing: ahead - 1, since: at };
+                self.open += 1;
+            }
+        }
+        if ahead >= WINDOW {
+            self.came.fill(0);
+        } else {
+            (before + 1..self.newest).for_each(|skipped| self.clear(skipped));
+        }
+        self.clear(self.newest);
+        self.mark(self.newest);
+        lost
+    }
+
+    /// Notes that a number came; whether it is the first time.
+    fn mark(&mut self, number: u64) -> bool {
+        let (word, bit) = place(number);
+        let Some(word) = self.came.get_mut(word) else { return false };
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
+
+    fn clear(&mut self, number: u64) {
+        let (word, bit) = place(number);
+        if let Some(word) = self.came.get_mut(word) {
+            *word &= !bit;
+        }
+    }
+
+    /// A number comes late; whether a gap waited for it.
+    fn fill(&mut self, number: u64) -> bool {
+        let mut open = self.gaps.iter_mut().take(self.open);
+        let Some(at) = open.position(|gap| (gap.first..gap.end).contains(&number)) else { return false };
+        if let Some(gap) = self.gaps.get_mut(at) {
+            gap.missing -= 1;
+            if gap.missing == 0 {
+                self.remove(at);
+            }
+        }
+        true
+    }
+
+    fn give_up(&mut self, at: Mono) -> Option<u64> {
+        let oldest = self.gaps.iter().take(self.open).next()?;
+        let due = at.micros_since(oldest.since) >= LATE_US || self.newest - oldest.first >= WINDOW;
+        due.then(|| self.remove(0))
+    }
+
+    /// Takes out a gap; returns what is missing in it.
+    fn remove(&mut self, at: usize) -> u64 {
+        let missing = self.gaps.get(at).map_or(0, |gap| gap.missing);
+        if let Some(behind) = self.gaps.get_mut(at..self.open) {
+            behind.rotate_left(1);
+            self.open -= 1;
+        }
+        missing
+    }
+}
+
+/// Word and bit of a number in the window.
+fn place(number: u64) -> (usize, u64) {
+    ((number % WINDOW / 64) as usize, 1 << (number % 64))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn run(numbers: impl IntoIterator<Item = u16>) -> Sequence {
-        let mut sequence = Sequence::default();
-        let mut now = 0;
-        for number in numbers {
+    /// What was counted, and how often losses were told.
+    #[derive(Debug, Default, PartialEq)]
+    struct Counted {
+        lost: u64,
+        told: usize,
+        reordered: u64,
+        duplicates: u64,
+        strays: u64,
+        restarts: u64,
+        contested: usize,
+    }
+
+    /// Packets as (microseconds, SSRC, number).
+    fn run(packets: impl IntoIterator<Item = (u64, u8, u16)>) -> Counted {
+        let (mut sequence, mut counted, mut now) = (Sequence::default(), Counted::default(), Mono::ZERO);
+        for (us, ssrc, number) in packets {
             let [high, low] = number.to_be_bytes();
-            let bytes = [0x80, 33, high, low, 0, 0, 0, 0, 0, 0, 0, 7];
-            now += 1000;
-            sequence.observe(Mono::from_micros(now), &RtpPacket::parse(&bytes).unwrap());
+            let bytes = [0x80, 33, high, low, 0, 0, 0, 0, 0, 0, 0, ssrc];
+            now = Mono::from_micros(us);
+            let place = sequence.observe(now, &RtpPacket::parse(&bytes).unwrap());
+            counted.contested += usize::from(place == Place::Stray { contested: true });
+            counted.told += std::iter::from_fn(|| sequence.give_up(now)).count();
         }
-        sequence.settle(Mono::from_micros(now + LATE_US));
-        sequence
+        now = now + std::time::Duration::from_micros(LATE_US);
+        counted.told += std::iter::from_fn(|| sequence.give_up(now)).count();
+        let Sequence { lost, reordered, duplicates, strays, restarts, .. } = sequence;
+        Counted { lost, reordered, duplicates, strays, restarts, ..counted }
+    }
+
+    /// One sender, a packet each millisecond.
+    fn each_ms(numbers: impl IntoIterator<Item = u16>) -> Counted {
+        run(numbers.into_iter().zip(1..).map(|(number, ms)| (ms * 1000, 7, number)))
     }
 
     #[test]
     fn lost_late_and_twice() {
+        let late = |by: usize| {
+            let mut numbers: Vec<u16> = (0..1000).collect();
+            let number = numbers.remove(100);
+            numbers.insert(100 + by, number);
+            numbers
+        };
+        let none = Counted::default;
         for (what, numbers, expected) in [
-            ("in order, over the end", (65_500..=65_535).chain(0..50).collect(), (0, 0, 0, 0)),
-            ("one missing", vec![1, 2, 4, 5], (1, 0, 0, 0)),
-            ("one missing long ago", [1, 2].into_iter().chain(4..200).collect(), (1, 0, 0, 0)),
-            ("swapped", vec![1, 3, 2, 4], (0, 1, 0, 0)),
-            ("late by many", [1].into_iter().chain(3..40).chain([2]).chain(40..200).collect(), (0, 1, 0, 0)),
-            ("twice", vec![1, 2, 2, 3, 1], (0, 0, 2, 0)),
-            ("a burst", (0..100).chain(300..400).collect(), (200, 0, 0, 0)),
-            ("a burst within the window", (0..100).chain(140..400).collect(), (40, 0, 0, 0)),
-            ("a new sender", (0..100).chain(30_000..30_100).collect(), (0, 0, 0, 1)),
-            ("one that begins earlier", (10_000..10_100).chain(2000..2100).collect(), (0, 0, 0, 1)),
+            ("in order, over the end", (65_500..=65_535).chain(0..50).collect::<Vec<u16>>(), none()),
+            ("one missing", vec![1, 2, 4, 5], Counted { lost: 1, told: 1, ..none() }),
+            (
+                "one missing long ago",
+                [1].into_iter().chain(3..9000).collect(),
+                Counted { lost: 1, told: 1, ..none() },
+            ),
+            ("swapped", vec![1, 3, 2, 4], Counted { reordered: 1, ..none() }),
+            ("late by 70", late(70), Counted { reordered: 1, ..none() }),
+            ("late by more than is waited", late(300), Counted { reordered: 1, told: 1, ..none() }),
+            (
+                "before the first",
+                vec![10, 9, 11, 13, 14],
+                Counted { reordered: 1, lost: 1, told: 1, ..none() },
+            ),
+            ("twice", vec![1, 2, 2, 3, 1], Counted { duplicates: 2, ..none() }),
+            ("a burst", (0..100).chain(300..400).collect(), Counted { lost: 200, told: 1, ..none() }),
+            ("two", (0..10).chain(20..30).chain(40..50).collect(), Counted { lost: 20, told: 2, ..none() }),
+            (
+                "a burst of thousands",
+                (0..100).chain(3000..8000).collect(),
+                Counted { lost: 2900, told: 1, ..none() },
+            ),
+            ("every other", (0..2000).step_by(2).collect(), Counted { lost: 999, told: 999, ..none() }),
+            (
+                "a sender that begins far away",
+                (0..100).chain(30_000..30_100).collect(),
+                Counted { strays: 1, restarts: 1, ..none() },
+            ),
+            (
+                "one far away",
+                (0..100).chain([30_000]).chain(100..200).collect(),
+                Counted { strays: 1, ..none() },
+            ),
         ] {
-            let s = run(numbers);
-            assert_eq!((s.lost, s.reordered, s.duplicates, s.restarts), expected, "{what}");
+            assert_eq!(each_ms(numbers), expected, "{what}");
+        }
+    }
+
+    /// Two paths, one 3.5 ms longer than the other: something is always missing, nothing for long.
+    #[test]
+    fn steady_reordering_loses_nothing() {
+        let mut packets: Vec<(u64, u8, u16)> =
+            (0..5000).map(|n| (n * 1000 + if n % 2 == 0 { 3500 } else { 0 }, 7, n as u16)).collect();
+        packets.sort();
+        let counted = run(packets);
+        assert_eq!((counted.lost, counted.told, counted.duplicates), (0, 0, 0));
+        assert!(counted.reordered > 2000, "{counted:?}");
+    }
+
+    #[test]
+    fn a_second_leg_is_no_second_sender() {
+        for behind in [1, 80, 400, 450] {
+            // One leg loses a packet, the other has it.
+            let first = (0..2000u64).filter(|n| *n != 900).map(|n| (n * 1000, 7, n as u16));
+            let second = (0..2000u64).map(|n| ((n + behind) * 1000 + 1, 7, n as u16));
+            let mut packets: Vec<_> = first.chain(second).collect();
+            packets.sort();
+            let counted = run(packets);
+            let told = usize::from(behind >= 100);
+            let expected = Counted { duplicates: 1999, reordered: 1, told, ..Counted::default() };
+            assert_eq!(counted, expected, "{behind} behind");
+        }
+        // The first ends, and the second goes on alone from where it is.
+        let first = (0..1000u64).map(|n| (n * 1000, 7, n as u16));
+        let second = (0..3000u64).map(|n| ((n + 450) * 1000, 7, n as u16));
+        let mut packets: Vec<_> = first.chain(second).collect();
+        packets.sort();
+        assert_eq!(run(packets), Counted { duplicates: 1000, ..Counted::default() });
+    }
+
+    #[test]
+    fn a_sender_that_begins_anew_behind() {
+        // The same SSRC and numbers that have come: taken for a leg until it is behind for longer than one may be.
+        let counted = each_ms((0..1000).chain(200..3000));
+        assert_eq!((counted.lost, counted.restarts, counted.strays), (0, 1, 0), "{counted:?}");
+        assert!((490..510).contains(&counted.duplicates), "{counted:?}");
+    }
+
+    #[test]
+    fn outages_are_losses() {
+        for (lost, from) in [(5000u64, 0), (40_000, 0), (5000, 63_000)] {
+            let number = |n: u64| (from + n) as u16;
+            let before = (0..2000).map(|n| (n * 1000, 7, number(n)));
+            let behind = (2000 + lost..3000 + lost).map(|n| (n * 1000, 7, number(n)));
+            assert_eq!(run(before.chain(behind)), Counted { lost, told: 1, ..Counted::default() });
         }
     }
 
     #[test]
-    fn what_is_given_up_and_comes_is_late() {
-        let mut sequence = Sequence::default();
-        let packet = |number: u8, ssrc: u8| [0x80, 33, 0, number, 0, 0, 0, 0, 0, 0, 0, ssrc];
-        let mut observe = |ms: u64, bytes: [u8; 12]| {
-            let at = Mono::from_micros(ms * 1000);
-            let lost = sequence.settle(at);
-            let place = sequence.observe(at, &RtpPacket::parse(&bytes).unwrap());
-            (lost, place, sequence.lost)
+    fn senders() {
+        let none = Counted::default;
+        let sends = |ssrc: u8, from_ms: u64, until_ms: u64| {
+            // Each has numbers of its own.
+            (from_ms..until_ms)
+                .map(move |ms| (ms * 1000 + u64::from(ssrc), ssrc, ms as u16 + u16::from(ssrc) * 9000))
         };
-        observe(0, packet(1, 7));
-        assert_eq!(observe(1, packet(3, 7)), (0, Place::Next { lost: 0 }, 0));
-        assert_eq!(observe(100, packet(4, 7)), (0, Place::Next { lost: 0 }, 0));
-        assert_eq!(observe(101, packet(5, 7)), (1, Place::Next { lost: 0 }, 1));
-        assert_eq!(observe(102, packet(2, 7)), (0, Place::Late, 0));
-        assert_eq!(observe(103, packet(6, 8)), (0, Place::Restart, 0), "another source");
+        let both = |one: Vec<(u64, u8, u16)>| {
+            let mut packets = one;
+            packets.sort();
+            run(packets)
+        };
+        let takes_over = sends(1, 0, 1000).chain(sends(2, 1000, 2000)).collect();
+        assert_eq!(both(takes_over), Counted { strays: 1, restarts: 1, ..none() });
+        let one_stray = sends(1, 0, 1000).chain(sends(2, 500, 501)).collect();
+        assert_eq!(both(one_stray), Counted { strays: 1, ..none() });
+        let beside = sends(1, 0, 5000).chain(sends(2, 0, 5000)).collect();
+        let expected = Counted { strays: 5000, contested: 5, ..none() };
+        assert_eq!(both(beside), expected, "one by one");
+        let bursts = both(
+            (sends(1, 0, 5000).chain(sends(2, 0, 5000)))
+                .map(|(us, ssrc, number)| (us.next_multiple_of(20_000) + u64::from(ssrc), ssrc, number))
+                .collect(),
+        );
+        assert!((1..=5).contains(&bursts.restarts) && (4..=6).contains(&bursts.contested), "{bursts:?}");
+        // Gaps that were open when the sender went are lost.
+        let gap =
+            sends(1, 0, 1000).filter(|packet| packet.0 / 1000 != 998).chain(sends(2, 1000, 2000)).collect();
+        assert_eq!(both(gap), Counted { lost: 1, told: 1, strays: 1, restarts: 1, ..none() });
     }
 }

@@ -211,6 +211,7 @@ fn network(network: &Network) -> NetworkReport {
             reordered: rtp.reordered,
             duplicates: rtp.duplicates,
             restarts: rtp.restarts,
+            strays: rtp.strays,
         }),
     }
 }

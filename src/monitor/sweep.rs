@@ -42,10 +42,7 @@ impl Monitor {
         if self.psi.dirty {
             self.apply_tables(at);
         }
-        let lost = self.network.as_mut().map_or(0, |network| network.rtp.settle(at));
-        if lost > 0 {
-            self.lose_rtp(at, lost);
-        }
+        self.give_up_rtp(at);
         if at.micros_since(self.window.start) >= mdi::INTERVAL_US {
             self.close_window(at);
         }
