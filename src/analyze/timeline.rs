@@ -76,6 +76,11 @@ impl Timeline {
         }
     }
 
+    /// Whether a clock was found that times could be taken from.
+    pub fn has_clock(&self) -> bool {
+        self.packet_us.is_some()
+    }
+
     /// The file has ended.
     pub fn finish(&mut self, give: &mut impl FnMut(Mono, Unit<'_>)) {
         // What follows the last PCR may be a burst of a variable rate: the faster of what is known is the safer guess.
