@@ -198,6 +198,30 @@ const FAULTS: &[(&str, Fault, Indicator, u64)] = &[
         0,
     ),
     (
+        "a wrong sync byte at the beginning of a datagram",
+        |p| p[at_ms(FAULT_MS).next_multiple_of(7)].bytes[0] = 0x80,
+        Indicator::SyncByte,
+        0,
+    ),
+    (
+        "two wrong sync bytes at the beginning of a datagram",
+        |p| {
+            let n = at_ms(FAULT_MS).next_multiple_of(7);
+            (p[n].bytes[0], p[n + 1].bytes[0]) = (0, 0);
+        },
+        Indicator::SyncLoss,
+        0,
+    ),
+    (
+        "three datagrams of something else",
+        |p| {
+            let n = at_ms(FAULT_MS).next_multiple_of(7);
+            p[n..n + 21].iter_mut().for_each(|p| p.bytes = [0x12; 188]);
+        },
+        Indicator::SyncLoss,
+        0,
+    ),
+    (
         "a PCR that is 600 ns late",
         |p| {
             let n = find(p, 0, |p| p.what == "pcr");
@@ -528,6 +552,27 @@ fn without_a_clock_tables_are_read_and_clocks_are_missed() {
         [role(0), role(PMT), role(VIDEO), role(AUDIO)],
         [Some("PAT"), Some("PMT"), Some("video"), Some("audio")]
     );
+}
+
+/// ffmpeg fills datagrams to the last byte if it is not told otherwise.
+#[test]
+fn packets_that_datagrams_cut_are_read() {
+    let packets = clean(6);
+    for (lost, expected) in [(None, vec![]), (Some(500), vec!["1.4"])] {
+        let mut monitor = Monitor::new(Options::default());
+        for (n, datagram) in
+            stream::bytes(&packets).chunks(1472).enumerate().filter(|(n, _)| Some(*n) != lost)
+        {
+            monitor.handle_datagram(time_of((n + 1) * 1472 / 188), datagram);
+        }
+        let report = monitor.report();
+        assert_eq!(raised(&report), expected, "{:#?}", report.indicators);
+        let missing = packets.len() as u64 - report.packets;
+        assert_eq!(missing, if lost.is_some() { 9 } else { 0 });
+        let network = report.network.unwrap();
+        assert!(network.cut_packets > 1000 && network.foreign == 0, "{network:?}");
+        assert!(network.mdi.df_ms_max.unwrap() < 7.0, "{:?}", network.mdi);
+    }
 }
 
 /// Nobody calls `handle_timeout` here: something else comes all the time, in place of the stream.

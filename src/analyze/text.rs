@@ -341,6 +341,12 @@ fn network(network: &NetworkReport, path: Option<&PathReport>) -> Vec<String> {
         ));
     }
     lines.extend(path.into_iter().flat_map(way));
+    if network.cut_packets > 0 {
+        let cut = network.cut_packets;
+        lines.push(format!(
+            "  {cut} packets are cut in two: set-top boxes want whole ones (ffmpeg: pkt_size=1316)"
+        ));
+    }
     if network.foreign > 0 {
         lines.push(format!("  {} datagrams are something else", network.foreign));
     }

@@ -34,7 +34,8 @@ pub use report::*;
 
 use crate::media::Mono;
 use crate::wire::rtp::RtpPacket;
-use crate::wire::ts::framing::{DatagramSync, Unit};
+use crate::wire::ts::cut::Seam;
+use crate::wire::ts::framing::{DatagramSync, STRIDES, Unit};
 use crate::wire::ts::section::{Assembler, OPEN_SECTIONS_MAX, SECTION_BYTES_MAX};
 use crate::wire::ts::{PACKET_BYTES, SYNC_BYTE, descriptor::Class, pid};
 use network::Network;
@@ -93,6 +94,9 @@ pub struct Monitor {
     assembler: Assembler,
     tracks: Vec<PcrTrack>,
     sync: DatagramSync,
+    seam: Seam,
+    /// The last datagram that was read had packets in it, not RTP.
+    plain: bool,
     /// Times that tables may be applied before the next sweep.
     applications: u32,
     /// Packets are being read: synchronisation is not lost.
@@ -116,6 +120,22 @@ pub struct Monitor {
     network: Option<Network>,
 }
 
+/// What a datagram has in it.
+#[derive(Clone, Copy)]
+enum Carried<'a> {
+    /// Packets from its first byte on.
+    Packets,
+    /// Packets behind the end of one that began in the datagram before.
+    Cut {
+        /// Bytes in front of the first that begins here.
+        head: usize,
+    },
+    /// RTP around packets.
+    Rtp(RtpPacket<'a>),
+    /// Something else.
+    Foreign,
+}
+
 /// The second that runs.
 #[derive(Clone, Debug, Default)]
 struct Window {
@@ -137,6 +157,8 @@ impl Monitor {
             assembler: Assembler::new(),
             tracks: Vec::new(),
             sync: DatagramSync::default(),
+            seam: Seam::default(),
+            plain: false,
             applications: sweep::APPLICATIONS,
             in_sync: false,
             silent: false,
@@ -162,42 +184,92 @@ impl Monitor {
     pub fn handle_datagram(&mut self, at: Mono, datagram: &[u8]) {
         // Whatever it is: where nothing of the stream comes, something else must not hold up the time.
         self.pass_time(at);
+        let carried = self.carried(datagram);
         let network = self.network.get_or_insert_default();
         network.count(at, datagram.len());
-        let payload = if datagram.first() == Some(&SYNC_BYTE) {
-            datagram
-        } else {
-            let Some(packet) = RtpPacket::around_ts(datagram) else {
+        let (mut joined, mut tail) = (None, &[][..]);
+        let payload = match carried {
+            Carried::Foreign => {
                 network.foreign += 1;
                 return;
-            };
-            let place = network.rtp.observe(at, &packet);
-            match place {
-                Place::Duplicate | Place::Stray { contested: false } => return,
-                Place::Stray { contested: true } => {
-                    self.raise(Indicator::RtpSenders, at, None);
-                    return;
-                }
-                Place::Next | Place::Late { regained: false } => {}
-                Place::Late { regained: true } => network.mdi.regain(network.packets_each),
-                Place::Restart => self.forget_continuity(),
             }
-            if let Some(network) = &mut self.network {
-                network.packets_each = (packet.payload.len() / PACKET_BYTES) as u64;
+            Carried::Rtp(packet) => match self.place(at, &packet) {
+                true => packet.payload,
+                false => return,
+            },
+            Carried::Packets => datagram,
+            Carried::Cut { head } => {
+                let (head, rest) = datagram.split_at_checked(head).unwrap_or_default();
+                joined = self.seam.join(head);
+                network.cut_packets += u64::from(joined.is_some());
+                let (whole, rest) = rest.split_at(rest.len() - rest.len() % PACKET_BYTES);
+                tail = rest;
+                whole
             }
-            self.give_up_rtp(at);
-            packet.payload
         };
-        let bits = (payload.len() / PACKET_BYTES) as u64 * PACKET_BITS;
-        let mut sync = self.sync;
-        if bits > 0 {
+        self.plain = !matches!(carried, Carried::Rtp(_));
+        let packets = (payload.len() / PACKET_BYTES + usize::from(joined.is_some())) as u64;
+        if packets > 0 {
             self.hear(at);
         }
         if let Some(network) = &mut self.network {
-            network.mdi.arrive(at, bits);
+            network.mdi.arrive(at, packets * PACKET_BITS);
         }
-        sync.split(payload, |unit| self.unit(at, unit));
+        let mut sync = self.sync;
+        if let Some(joined) = &joined {
+            sync.split(joined, |unit| self.unit(at, unit));
+        }
+        let left = sync.split(payload, |unit| self.unit(at, unit));
         self.sync = sync;
+        if matches!(carried, Carried::Packets) {
+            tail = payload.get(payload.len() - left..).unwrap_or_default();
+        }
+        self.seam.keep(tail);
+    }
+
+    /// What a datagram is. Where sync bytes are right they decide; a wrong one is told from something else by what the
+    /// stream has been so far.
+    fn carried<'a>(&self, datagram: &'a [u8]) -> Carried<'a> {
+        let begins = |bytes: &[u8]| bytes.first() == Some(&SYNC_BYTE);
+        let fits = |bytes: &[u8], stride: usize| bytes.len().is_multiple_of(stride);
+        let is_whole = |bytes: &[u8]| fits(bytes, PACKET_BYTES) || fits(bytes, STRIDES[2]);
+        if begins(datagram) && is_whole(datagram) {
+            return Carried::Packets;
+        }
+        let rtp = RtpPacket::around_ts(datagram);
+        if let Some(packet) = rtp.filter(|packet| begins(packet.payload) && is_whole(packet.payload)) {
+            return Carried::Rtp(packet);
+        }
+        if let Some(head) = self.seam.head(datagram) {
+            return Carried::Cut { head };
+        }
+        match rtp {
+            _ if begins(datagram) => Carried::Packets,
+            Some(packet) => Carried::Rtp(packet),
+            // Its first sync byte is wrong, or all of them.
+            None if self.plain && !datagram.is_empty() && is_whole(datagram) => Carried::Packets,
+            None => Carried::Foreign,
+        }
+    }
+
+    /// Follows the sequence of RTP; whether there is something new in this packet.
+    fn place(&mut self, at: Mono, packet: &RtpPacket<'_>) -> bool {
+        let network = self.network.get_or_insert_default();
+        match network.rtp.observe(at, packet) {
+            Place::Duplicate | Place::Stray { contested: false } => return false,
+            Place::Stray { contested: true } => {
+                self.raise(Indicator::RtpSenders, at, None);
+                return false;
+            }
+            Place::Next | Place::Late { regained: false } => {}
+            Place::Late { regained: true } => network.mdi.regain(network.packets_each),
+            Place::Restart => self.forget_continuity(),
+        }
+        if let Some(network) = &mut self.network {
+            network.packets_each = (packet.payload.len() / PACKET_BYTES) as u64;
+        }
+        self.give_up_rtp(at);
+        true
     }
 
     /// What [`crate::wire::ts::framing`] found in a byte stream, with the time at which it came or should come.

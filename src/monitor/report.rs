@@ -184,6 +184,8 @@ pub struct NetworkReport {
     pub other_sizes: u64,
     /// Datagrams that are neither a transport stream nor RTP around one.
     pub foreign: u64,
+    /// Packets that a datagram ended in and the next one went on with.
+    pub cut_packets: u64,
     /// Longest distance between two, in milliseconds.
     pub gap_ms_max: f64,
     /// Media delivery index.

@@ -195,6 +195,7 @@ fn network(network: &Network) -> NetworkReport {
         sizes,
         other_sizes: network.other_sizes,
         foreign: network.foreign,
+        cut_packets: network.cut_packets,
         gap_ms_max: network.gap_us_max as f64 / 1000.0,
         mdi: MdiReport {
             df_ms: mdi.df_ms,

@@ -3,6 +3,7 @@
 //! What reads stands beside what writes, in files of one name each: [`crc`] is common to both.
 
 pub mod crc;
+pub mod cut;
 pub mod descriptor;
 pub mod framing;
 pub mod packet;
