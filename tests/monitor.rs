@@ -156,6 +156,36 @@ const FAULTS: &[(&str, Fault, Indicator, u64)] = &[
         Indicator::Pat,
         0,
     ),
+    (
+        "a PAT whose counter stands still",
+        |p| {
+            let pats = p.iter_mut().skip(at_ms(FAULT_MS)).filter(|p| p.pid() == 0);
+            pats.for_each(|p| p.bytes[3] = 0x15);
+        },
+        Indicator::Continuity,
+        200,
+    ),
+    (
+        "a PAT that says that it has no CRC",
+        |p| {
+            let n = find(p, 0, |p| p.pid() == 0);
+            p[n].bytes[6] &= 0x7F;
+        },
+        Indicator::Crc,
+        0,
+    ),
+    (
+        "a damaged SDT right behind a good one",
+        |p| {
+            let n = find(p, 0, |p| p.pid() == SDT);
+            let next = (n..).find(|n| p[*n].what == "null").unwrap();
+            p[next] = p[n].clone();
+            p[next].bytes[30] ^= 1;
+            stream::count_up(p);
+        },
+        Indicator::Crc,
+        1000,
+    ),
     ("no program map any more", |p| without(p, PMT, FOREVER_MS), Indicator::Pmt, 500),
     (
         "a scrambled program map",
@@ -573,6 +603,64 @@ fn packets_that_datagrams_cut_are_read() {
         assert!(network.cut_packets > 1000 && network.foreign == 0, "{network:?}");
         assert!(network.mdi.df_ms_max.unwrap() < 7.0, "{:?}", network.mdi);
     }
+}
+
+/// A map whose packet has the same counter as the one before: fifteen are missing, and it is no copy.
+#[test]
+fn what_follows_on_fifteen_missing_is_read() {
+    let mut packets = clean(3);
+    let before = find(&packets, 0, |p| p.pid() == PMT);
+    let next = (before..).find(|n| packets[*n].what == "null").unwrap();
+    let mut other = section_packet(PMT, &stream::pmt_with_clock(1, AUDIO));
+    other[3] = packets[before].bytes[3];
+    packets[next] = Packet { bytes: other, what: "psi" };
+    let report = watch(Options::default(), &packets).report();
+    assert_eq!((raised(&report), report.tables.changes), (vec!["1.4"], 2), "there and back");
+}
+
+/// Stuffing tables come as often as they like, and ATSC's tables are on a PID that no other table names.
+#[test]
+fn tables_that_are_no_fault() {
+    let mut packets = clean(4);
+    let stuffing = section_packet(SDT, &[0x72, 0x70, 4, 1, 2, 3, 4]);
+    let psip = section_packet(0x1FFB, &section(0xC7, 0, 0, &[0, 0, 0, 0]));
+    for bytes in [stuffing, stuffing, psip] {
+        for n in (0..packets.len()).step_by(50) {
+            if let Some(place) = (n..packets.len()).find(|n| packets[*n].what == "null") {
+                packets[place] = Packet { bytes, what: "psi" };
+            }
+        }
+    }
+    stream::count_up(&mut packets);
+    let report = watch(Options::default(), &packets).report();
+    assert_eq!(raised(&report), Vec::<&str>::new(), "{:#?}", report.indicators);
+}
+
+/// The PAT stops naming a NIT, and a TDT without a time does not take away the one that was known.
+#[test]
+fn what_tables_take_back_and_what_they_do_not() {
+    let mut packets = clean(4);
+    let pat = |version: u8, network: &[u8]| {
+        let program = [0, 1, 0xE0 | (PMT >> 8) as u8, PMT as u8];
+        section_packet(0, &section(0, 1, version, &[network, &program].concat()))
+    };
+    let (with, without) = (pat(1, &[0, 0, 0xE1, 0x23]), pat(2, &[]));
+    for (n, packet) in packets.iter_mut().enumerate().filter(|(_, p)| p.pid() == 0) {
+        packet.bytes = if n < at_ms(FAULT_MS) { with } else { without };
+    }
+    let known = section_packet(0x14, &[0x70, 0x70, 5, 0xC0, 0x79, 0x12, 0x45, 0x00]);
+    let undefined = section_packet(0x14, &[0x70, 0x70, 5, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
+    let network = section_packet(0x123, &section(0x40, 1, 0, &[0xF0, 0, 0xF0, 0]));
+    let tables = [(500, known), (1000, undefined)].into_iter();
+    for (ms, bytes) in tables.chain((2500..3900).step_by(100).map(|ms| (ms, network))) {
+        let place = (at_ms(ms)..).find(|n| packets[*n].what == "null").unwrap();
+        packets[place] = Packet { bytes, what: "psi" };
+    }
+    stream::count_up(&mut packets);
+    let report = watch(Options::default(), &packets).report();
+    assert_eq!(report.tables.utc_seconds, Some(750_516_300));
+    let left_over = report.pids.iter().find(|entry| entry.pid == 0x123).unwrap();
+    assert_eq!((left_over.role, raised(&report)), ("unreferenced", vec!["3.4"]));
 }
 
 /// Nobody calls `handle_timeout` here: something else comes all the time, in place of the stream.

@@ -395,7 +395,7 @@ impl Monitor {
 impl Monitor {
     /// What distances of tables are measured by, now.
     fn ruler(&self) -> Ruler {
-        match packet_us(&self.tracks, self.nulls > 0) {
+        match packet_us(&self.tracks) {
             Some(us) => Ruler::Packets(us),
             None if self.first_at == Some(self.last_at) => Ruler::None,
             None => Ruler::Arrival,
@@ -409,6 +409,6 @@ fn reference(tracks: &[PcrTrack]) -> Option<&PcrTrack> {
 }
 
 /// Microseconds of a packet, where the rate is constant.
-fn packet_us(tracks: &[PcrTrack], has_nulls: bool) -> Option<f64> {
-    tracks.first()?.fit.ticks_per_packet(has_nulls).map(|ticks| ticks / 27.0)
+fn packet_us(tracks: &[PcrTrack]) -> Option<f64> {
+    reference(tracks)?.fit.ticks_per_packet().map(|ticks| ticks / 27.0)
 }

@@ -84,6 +84,8 @@ impl Monitor {
             Order::Wrong { missing } => {
                 state.continuity_errors += 1;
                 self.tallies.raise(Indicator::Continuity, now);
+                // Also where exactly fifteen are missing, or the counter stands still: this is no copy.
+                self.assembler.reset(packet.pid);
                 // Where RTP counts what is lost it counts better.
                 if let Some(network) = self.network.as_mut().filter(|network| network.rtp.packets == 0) {
                     network.mdi.lose(u64::from(missing));
@@ -97,7 +99,7 @@ impl Monitor {
             self.scrambled(packet.pid, role, now);
         }
         if let (Some(pcr), Some(track)) = (packet.pcr(), self.tracks.get_mut(track)) {
-            let (step, verdict) = track.observe(pcr, number, at, packet.discontinuity(), self.nulls > 0);
+            let (step, verdict) = track.observe(pcr, number, at, packet.discontinuity(), self.nulls);
             let limit_ticks = self.options.pcr_interval_max.as_micros() as u64 * 27;
             match step {
                 Step::Continuous { ticks, .. } if ticks > limit_ticks && !track.absence_told => {
@@ -134,7 +136,7 @@ impl Monitor {
         let Some(pts) = PesHeader::parse(packet.payload).and_then(|header| header.pts) else { return };
         let clock = self.pids.get(pcr_pid).map(|state| usize::from(state.track));
         let clock = clock.and_then(|track| self.tracks.get(track));
-        let clock = clock.and_then(|track| track.at(now.packet, now.at, self.nulls > 0));
+        let clock = clock.and_then(|track| track.at(now.packet, now.at));
         let Some(state) = self.pids.get_mut(packet.pid) else { return };
         let stamps = &mut state.pts;
         if let Some(clock) = clock {

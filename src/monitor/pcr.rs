@@ -147,20 +147,20 @@ impl PcrTrack {
     }
 
     /// A PCR; tells whether it steps without saying so, how long its interval was if it is continuous (in ticks), and
-    /// how exact it is.
+    /// how exact it is. `nulls`: null packets of the stream in front of it.
     pub fn observe(
         &mut self,
         pcr: u64,
         packet: u64,
         at: Mono,
         announced: bool,
-        has_nulls: bool,
+        nulls: u64,
     ) -> (Step, Verdict) {
         self.count += 1;
         self.since = at;
         let step = self.clock.step(pcr, packet, Some(at), announced);
         let Step::Continuous { ticks, packets } = step else {
-            self.fit.restart();
+            self.fit.restart(nulls);
             self.damaged = false;
             return (step, Verdict::Unknown);
         };
@@ -170,10 +170,10 @@ impl PcrTrack {
         self.above_40_ms += u64::from(ticks > TICKS_PER_SECOND / 25);
         if std::mem::take(&mut self.damaged) {
             // Positions mean nothing where packets are missing.
-            self.fit.restart();
+            self.fit.restart(nulls);
             return (step, Verdict::Unknown);
         }
-        let verdict = self.fit.judge(packets, ticks, has_nulls);
+        let verdict = self.fit.judge(packets, ticks, nulls);
         if verdict != Verdict::Shifted {
             self.whole_packets += packets;
             self.whole_ticks += ticks;
@@ -192,9 +192,9 @@ impl PcrTrack {
     }
 
     /// The clock's value at a later packet, in ticks.
-    pub fn at(&self, packet: u64, at: Mono, has_nulls: bool) -> Option<u64> {
+    pub fn at(&self, packet: u64, at: Mono) -> Option<u64> {
         let (pcr, since, _) = self.clock.last()?;
-        let ahead = match self.fit.ticks_per_packet(has_nulls) {
+        let ahead = match self.fit.ticks_per_packet() {
             Some(ticks) => packet.saturating_sub(since) as f64 * ticks,
             None => at.micros_since(self.since) as f64 * 27.0,
         };

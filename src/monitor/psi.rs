@@ -63,6 +63,8 @@ pub(super) struct Psi {
     pub more_programs: u64,
     /// PID of the network's table, if the PAT names one.
     pub network_pid: Option<u16>,
+    /// Number of the PAT's section that does.
+    network_section: u8,
     pub network_name: String,
     pub emm_pids: Vec<u16>,
     pub utc_seconds: Option<u64>,
@@ -101,12 +103,12 @@ impl Psi {
             (pid::CAT, _) => tallies.raise(Indicator::Cat, now),
             _ => {}
         }
-        if !section.crc_ok() {
-            let checked =
-                matches!(id, tables::PAT | tables::CAT | tables::PMT | tables::NIT | tables::NIT_OTHER)
-                    || matches!(id, tables::SDT | tables::SDT_OTHER | tables::BAT | tables::TOT)
-                    || (tables::EIT..=tables::EIT_LAST).contains(&id);
-            if checked {
+        let is_long = matches!(id, tables::PAT | tables::CAT | tables::PMT | tables::NIT | tables::NIT_OTHER)
+            || matches!(id, tables::SDT | tables::SDT_OTHER | tables::BAT)
+            || (tables::EIT..=tables::EIT_LAST).contains(&id);
+        // One that says it has no CRC, and must have one, is damaged just there.
+        if !section.crc_ok() || (is_long && !section.is_long()) {
+            if is_long || id == tables::TOT {
                 tallies.raise(Indicator::Crc, now);
             }
             if id == tables::PMT {
@@ -136,7 +138,10 @@ impl Psi {
                     self.network_name = text::decode(name);
                 }
             }
-            (pid::TDT, tables::TDT | tables::TOT) => self.utc_seconds = tables::utc_seconds(section),
+            (pid::TDT, tables::TDT | tables::TOT) => {
+                // All bits set: the sender does not know either.
+                self.utc_seconds = tables::utc_seconds(section).or(self.utc_seconds);
+            }
             _ => {}
         }
     }
@@ -170,9 +175,12 @@ impl Psi {
             let (stay, go) = before.into_iter().partition(|program| program.section != sum.0);
             (self.programs, before) = (stay, go);
         }
+        if !same_version || self.network_section == sum.0 {
+            self.network_pid = None;
+        }
         for (number, pid) in pat.programs() {
             if number == 0 {
-                self.network_pid = Some(pid);
+                (self.network_pid, self.network_section) = (Some(pid), sum.0);
                 continue;
             }
             if self.programs.len() >= PROGRAMS_MAX {

@@ -77,6 +77,10 @@ impl Repetition {
             }
             (kind.last, kind.told) = (Some(now.into()), false);
         }
+        // Whose section a damaged one is, is not known; and stuffing may come at any time.
+        if table_id == tables::STUFFING || !section.crc_ok() {
+            return;
+        }
         let entry = SubTable { key: (on, table_id, section.extension()), last: now.into() };
         if let Some(known) = self.sub_tables.iter_mut().find(|known| known.key == entry.key) {
             let before = std::mem::replace(known, entry);

@@ -55,7 +55,7 @@ impl Monitor {
             mean_bps: track.mux_rate_bps()?.round(),
             min_bps: self.window.min_bps.map(f64::round),
             max_bps: self.window.max_bps.map(f64::round),
-            constant: track.fit.is_constant(self.nulls > 0),
+            constant: track.fit.is_constant(),
         })
     }
 

@@ -181,7 +181,7 @@ impl Monitor {
             self.window.max_bps = Some(self.window.max_bps.map_or(rate, |max| max.max(rate)));
         }
         (self.window.start, self.window.packets) = (at, 0);
-        let constant = packet_us(&self.tracks, self.nulls > 0).is_some();
+        let constant = packet_us(&self.tracks).is_some();
         let rate_bps = reference(&self.tracks).and_then(PcrTrack::mux_rate_bps).filter(|_| constant);
         if let Some(network) = &mut self.network {
             network.mdi.close(at, rate_bps);
