@@ -57,12 +57,10 @@ impl Mdi {
         let elapsed_us = at.micros_since(self.start);
         let whole = (INTERVAL_US..INTERVAL_US_MAX).contains(&elapsed_us);
         let seconds = elapsed_us as f64 / 1e6;
-        if whole {
-            if let Some(rate) = self.rate_bps.filter(|rate| *rate > 0.0) {
-                let df_ms = (self.high - self.low) / rate * 1000.0;
-                self.df_ms = Some(df_ms);
-                self.df_ms_max = Some(self.df_ms_max.map_or(df_ms, |max| max.max(df_ms)));
-            }
+        if let Some(rate) = self.rate_bps.filter(|rate| whole && *rate > 0.0) {
+            let df_ms = (self.high - self.low) / rate * 1000.0;
+            self.df_ms = Some(df_ms);
+            self.df_ms_max = Some(self.df_ms_max.map_or(df_ms, |max| max.max(df_ms)));
         }
         if elapsed_us >= INTERVAL_US {
             // An outage is long, and what it lost is lost all the same.

@@ -299,7 +299,7 @@ impl Program {
             }
             self.ca_pids
                 .extend(stream.descriptors.ca_pids().take(STREAMS_MAX - self.ca_pids.len().min(STREAMS_MAX)));
-            let (codec, class) = classify(stream.stream_type, stream.descriptors);
+            let (codec, class) = classify(stream.stream_type, stream.descriptors, pmt.descriptors);
             let known = before.iter().find(|known| known.pid == stream.pid);
             self.streams.push(Stream {
                 pid: stream.pid,
