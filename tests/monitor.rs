@@ -603,6 +603,12 @@ fn packets_that_datagrams_cut_are_read() {
         assert!(network.cut_packets > 1000 && network.foreign == 0, "{network:?}");
         assert!(network.mdi.df_ms_max.unwrap() < 7.0, "{:?}", network.mdi);
     }
+    // Error correction over five RTP packets has a sync byte at every distance of a packet too.
+    let mut monitor = watch(Options::default(), &packets);
+    let seven = stream::bytes(&packets[..7]);
+    let correction = [&[0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0][..], &[0; 16], &seven].concat();
+    monitor.handle_datagram(time_of(packets.len()), &correction);
+    assert_eq!(monitor.report().network.unwrap().foreign, 1);
 }
 
 /// A map whose packet has the same counter as the one before: fifteen are missing, and it is no copy.

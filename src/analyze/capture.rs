@@ -8,7 +8,7 @@ use crate::media::Mono;
 use crate::monitor::Monitor;
 use crate::wire::capture::{CaptureError, CaptureReader, Datagram, NotRead, Record};
 use crate::wire::rtp::RtpPacket;
-use crate::wire::ts::{SYNC_BYTE, cut::Seam};
+use crate::wire::ts::{SYNC_BYTE, cut};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
@@ -139,9 +139,10 @@ fn only_flow(request: &Request, path: &Path, input: &mut Input) -> Result<Flow, 
 
 /// Whether a datagram looks like a transport stream.
 fn is_stream(payload: &[u8]) -> bool {
+    let is_rtp = RtpPacket::parse(payload).is_some();
     payload.first() == Some(&SYNC_BYTE)
         || RtpPacket::around_ts(payload).is_some()
-        || Seam::default().head(payload).is_some()
+        || (!is_rtp && cut::search(payload).is_some())
 }
 
 /// Datagrams of each flow, and those of them that look like a transport stream.

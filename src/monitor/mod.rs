@@ -34,7 +34,7 @@ pub use report::*;
 
 use crate::media::Mono;
 use crate::wire::rtp::RtpPacket;
-use crate::wire::ts::cut::Seam;
+use crate::wire::ts::cut::{self, Seam};
 use crate::wire::ts::framing::{DatagramSync, STRIDES, Unit};
 use crate::wire::ts::section::{Assembler, OPEN_SECTIONS_MAX, SECTION_BYTES_MAX};
 use crate::wire::ts::{PACKET_BYTES, SYNC_BYTE, descriptor::Class, pid};
@@ -240,7 +240,8 @@ impl Monitor {
         if let Some(packet) = rtp.filter(|packet| begins(packet.payload) && is_whole(packet.payload)) {
             return Carried::Rtp(packet);
         }
-        if let Some(head) = self.seam.head(datagram) {
+        let search = || cut::search(datagram).filter(|_| RtpPacket::parse(datagram).is_none());
+        if let Some(head) = self.seam.head(datagram).or_else(search) {
             return Carried::Cut { head };
         }
         match rtp {

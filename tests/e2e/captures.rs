@@ -298,3 +298,20 @@ fn what_is_behind_the_last_packet() {
         assert_eq!(found["skipped_bytes"], skipped, "{found:#}");
     }
 }
+
+/// ffmpeg's own size of datagrams: most of them begin within a packet.
+#[test]
+fn packets_that_datagrams_cut() {
+    let _shared = share_machine();
+    let folder = folder();
+    let mut pcap = Pcap::new(RAW);
+    for (n, datagram) in stream::bytes(&stream::clean(3)).chunks(1472).enumerate() {
+        let ns = stream::ticks(n * 1472 / 188) * 1000 / 27;
+        pcap.frame(BEGIN + ns, &ipv4(HOST, [239, 0, 0, 1], datagram));
+    }
+    let path = pcap.write(folder.path(), "cut.pcap");
+    let (code, found) = report(&[&path]);
+    assert_eq!((code, raised(&found)), (CLEAN, vec![]), "{found:#}");
+    assert!(found["network"]["cut_packets"].as_u64().unwrap() > 500, "{found:#}");
+    assert!(analyze(&[&path]).1.contains("packets are cut in two"));
+}

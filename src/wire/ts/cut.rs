@@ -18,12 +18,11 @@ impl Default for Seam {
 }
 
 impl Seam {
-    /// Bytes of a datagram in front of the first packet that begins in it. `None`: its sync bytes are neither where the
-    /// datagram before lets expect them, nor are there five of them elsewhere.
+    /// Bytes of a datagram in front of the first packet that begins in it, if its sync bytes are where the datagram before
+    /// lets expect them.
     pub fn head(&self, datagram: &[u8]) -> Option<usize> {
         let expected = (self.length > 0).then_some(PACKET_BYTES - self.length);
-        let anywhere = || (0..PACKET_BYTES).find(|at| syncs(datagram, *at) >= ACQUIRE);
-        expected.filter(|at| syncs(datagram, *at) > 0).or_else(anywhere)
+        expected.filter(|at| syncs(datagram, *at) > 0)
     }
 
     /// The packet that ends with these bytes, if the datagram before ended in its beginning.
@@ -43,6 +42,12 @@ impl Seam {
             self.length = tail.len();
         }
     }
+}
+
+/// The same for a datagram behind one that is missing: five sync bytes in a row, and none that is wrong. Error correction
+/// over an odd number of RTP packets has them too, so that what may be RTP is not to be searched.
+pub fn search(datagram: &[u8]) -> Option<usize> {
+    (0..PACKET_BYTES).find(|at| syncs(datagram, *at) >= ACQUIRE)
 }
 
 /// Packets that begin from `at` on, if all of them have a sync byte; else 0.
@@ -65,7 +70,7 @@ mod tests {
             if Some(n) == missing {
                 continue;
             }
-            let Some(head) = seam.head(datagram) else {
+            let Some(head) = seam.head(datagram).or_else(|| search(datagram)) else {
                 seam.keep(&[]);
                 continue;
             };
@@ -90,6 +95,6 @@ mod tests {
         // The fourth datagram has the end of the 23rd packet, seven whole ones, and the beginning of the 31st.
         let without: Vec<u8> = (0..23).chain(32..100).collect();
         assert_eq!(found(1472, Some(3)), without);
-        assert!(Seam::default().head(&[0x55; 1472]).is_none());
+        assert_eq!((Seam::default().head(&[SYNC_BYTE; 1472]), search(&[0x55; 1472])), (None, None));
     }
 }
