@@ -445,26 +445,60 @@ fn jitter_of_the_network_raises_nothing() {
     assert!((50.0..75.0).contains(&df), "{df}");
 }
 
-/// A PAT each so many milliseconds, and what is sent in 40 ms comes at once. At a constant rate packets tell the distance,
-/// else the network's jitter is allowed for.
+/// A PAT each so many milliseconds, and what is sent in a burst comes at once. At a constant rate packets tell the distance,
+/// whatever the network does; else 40 ms of its jitter are allowed for.
 #[test]
 fn jitter_delays_no_table() {
-    for (each_ms, with_nulls, expected) in
-        [(500, true, vec![]), (500, false, vec![]), (600, true, vec!["1.3"]), (600, false, vec!["1.3"])]
-    {
+    for (each_ms, burst_ms, with_nulls, expected) in [
+        (500, 40, true, vec![]),
+        (500, 40, false, vec![]),
+        (500, 70, true, vec![]),
+        (500, 70, false, vec!["1.3"]),
+        (600, 40, true, vec!["1.3"]),
+        (600, 40, false, vec!["1.3"]),
+    ] {
         let mut packets = clean(6);
-        let pats = packets.iter_mut().filter(|p| p.pid() == 0).enumerate();
-        pats.filter(|(n, _)| n % (each_ms / 100) != 0).for_each(|(_, p)| *p = null());
-        stream::count_up(&mut packets);
+        thin_out(&mut packets, 0, each_ms / 100);
         let mut monitor = Monitor::new(Options::default());
         for (n, packet) in packets.iter().enumerate().filter(|(_, p)| with_nulls || p.what != "null") {
-            let us = time_of(n).as_micros().next_multiple_of(40_000);
+            let us = time_of(n).as_micros().next_multiple_of(burst_ms * 1000);
             monitor.handle_datagram(Mono::from_micros(us), &packet.bytes);
         }
         let report = monitor.report();
         assert_eq!(report.mux_rate.as_ref().unwrap().constant, Some(with_nulls));
-        assert_eq!(raised(&report), expected, "each {each_ms} ms, {with_nulls}: {:#?}", report.tables);
+        assert_eq!(
+            raised(&report),
+            expected,
+            "each {each_ms} ms, {burst_ms} {with_nulls}: {:#?}",
+            report.tables
+        );
     }
+}
+
+/// Leaves one of so many packets of a PID.
+fn thin_out(packets: &mut [Packet], pid: u16, of: usize) {
+    let all = packets.iter_mut().filter(|p| p.pid() == pid).enumerate();
+    all.filter(|(n, _)| n % of != 0).for_each(|(_, p)| *p = null());
+    stream::count_up(packets);
+}
+
+/// The first program of two names a clock that never comes: distances are measured by that of the second.
+#[test]
+fn the_clock_that_goes_on_measures() {
+    let mut packets = clean(6);
+    let pat = section(0, 1, 0, &[0, 2, 0xF1, 0x00, 0, 1, 0xE0 | (PMT >> 8) as u8, PMT as u8]);
+    let map = section_packet(0x1100, &section(2, 2, 0, &[0xFA, 0xBC, 0xF0, 0]));
+    packets.iter_mut().filter(|p| p.pid() == 0).for_each(|p| p.bytes = section_packet(0, &pat));
+    // Its map comes first too.
+    packets.iter_mut().find(|p| p.pid() == PMT).unwrap().bytes = map;
+    for ms in (100..6000).step_by(100) {
+        let place = (at_ms(ms)..).find(|n| packets[*n].what == "null").unwrap();
+        packets[place] = Packet { bytes: map, what: "psi" };
+    }
+    thin_out(&mut packets, 0, 5);
+    let report = watch_bursts(Options::default(), &packets, 70).report();
+    let clocks: Vec<_> = report.pcrs.iter().map(|pcr| (pcr.pid, pcr.count > 0)).collect();
+    assert_eq!((clocks, raised(&report)), (vec![(0x1ABC, false), (VIDEO, true)], vec!["2.3a"]));
 }
 
 /// A radio service of 70 kbit/s sends seven packets in 150 ms: what is absent is so between them too.

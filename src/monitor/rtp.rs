@@ -351,6 +351,11 @@ mod tests {
                 vec![10, 9, 11, 13, 14],
                 Counted { reordered: 1, lost: 1, told: 1, ..none() },
             ),
+            (
+                "before the first, behind a loss",
+                [10].into_iter().chain(12..300).chain([9]).collect(),
+                Counted { reordered: 1, lost: 1, told: 1, ..none() },
+            ),
             ("twice", vec![1, 2, 2, 3, 1], Counted { duplicates: 2, ..none() }),
             ("a burst", (0..100).chain(300..400).collect(), Counted { lost: 200, told: 1, ..none() }),
             ("two", (0..10).chain(20..30).chain(40..50).collect(), Counted { lost: 20, told: 2, ..none() }),
