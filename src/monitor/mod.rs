@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod continuity;
+mod datagrams;
 mod fit;
 mod indicator;
 mod mdi;
@@ -26,6 +27,7 @@ mod ruler;
 mod si;
 mod snapshot;
 mod sweep;
+mod window;
 
 pub use indicator::{Indicator, Occurrence, Tally};
 pub use pcr::{PcrClock, Step, TICKS_PER_SECOND};
@@ -33,16 +35,14 @@ pub use psi::{PROGRAMS_MAX, STREAMS_MAX};
 pub use report::*;
 
 use crate::media::Mono;
-use crate::wire::rtp::RtpPacket;
-use crate::wire::ts::cut::{self, Seam};
-use crate::wire::ts::framing::{DatagramSync, STRIDES, Unit};
+use crate::wire::ts::cut::Seam;
+use crate::wire::ts::framing::{DatagramSync, Unit};
 use crate::wire::ts::section::{Assembler, OPEN_SECTIONS_MAX, SECTION_BYTES_MAX};
-use crate::wire::ts::{PACKET_BYTES, SYNC_BYTE, descriptor::Class, pid};
+use crate::wire::ts::{PACKET_BYTES, descriptor::Class, pid};
 use network::Network;
 use pcr::PcrTrack;
 use pids::Pids;
 use psi::Psi;
-use rtp::Place;
 use ruler::{Mark, Ruler};
 use si::Repetition;
 use std::time::Duration;
@@ -120,22 +120,6 @@ pub struct Monitor {
     network: Option<Network>,
 }
 
-/// What a datagram has in it.
-#[derive(Clone, Copy)]
-enum Carried<'a> {
-    /// Packets from its first byte on.
-    Packets,
-    /// Packets behind the end of one that began in the datagram before.
-    Cut {
-        /// Bytes in front of the first that begins here.
-        head: usize,
-    },
-    /// RTP around packets.
-    Rtp(RtpPacket<'a>),
-    /// Something else.
-    Foreign,
-}
-
 /// The second that runs.
 #[derive(Clone, Debug, Default)]
 struct Window {
@@ -176,101 +160,6 @@ impl Monitor {
             next_slow_sweep: Mono::ZERO,
             network: None,
         }
-    }
-
-    /// A datagram, in the order of arrival: packets, or RTP around packets, which its first byte tells. What RTP brings
-    /// twice is looked at once; what it brings late is read late, as by a receiver that does not reorder. `at` must not
-    /// go back.
-    pub fn handle_datagram(&mut self, at: Mono, datagram: &[u8]) {
-        // Whatever it is: where nothing of the stream comes, something else must not hold up the time.
-        self.pass_time(at);
-        let carried = self.carried(datagram);
-        let network = self.network.get_or_insert_default();
-        network.count(at, datagram.len());
-        let (mut joined, mut tail) = (None, &[][..]);
-        let payload = match carried {
-            Carried::Foreign => {
-                network.foreign += 1;
-                return;
-            }
-            Carried::Rtp(packet) => match self.place(at, &packet) {
-                true => packet.payload,
-                false => return,
-            },
-            Carried::Packets => datagram,
-            Carried::Cut { head } => {
-                let (head, rest) = datagram.split_at_checked(head).unwrap_or_default();
-                joined = self.seam.join(head);
-                network.cut_packets += u64::from(joined.is_some());
-                let (whole, rest) = rest.split_at(rest.len() - rest.len() % PACKET_BYTES);
-                tail = rest;
-                whole
-            }
-        };
-        self.plain = !matches!(carried, Carried::Rtp(_));
-        let packets = (payload.len() / PACKET_BYTES + usize::from(joined.is_some())) as u64;
-        if packets > 0 {
-            self.hear(at);
-        }
-        if let Some(network) = &mut self.network {
-            network.mdi.arrive(at, packets * PACKET_BITS);
-        }
-        let mut sync = self.sync;
-        if let Some(joined) = &joined {
-            sync.split(joined, |unit| self.unit(at, unit));
-        }
-        let left = sync.split(payload, |unit| self.unit(at, unit));
-        self.sync = sync;
-        if matches!(carried, Carried::Packets) {
-            tail = payload.get(payload.len() - left..).unwrap_or_default();
-        }
-        self.seam.keep(tail);
-    }
-
-    /// What a datagram is. Where sync bytes are right they decide; a wrong one is told from something else by what the
-    /// stream has been so far.
-    fn carried<'a>(&self, datagram: &'a [u8]) -> Carried<'a> {
-        let begins = |bytes: &[u8]| bytes.first() == Some(&SYNC_BYTE);
-        let fits = |bytes: &[u8], stride: usize| bytes.len().is_multiple_of(stride);
-        let is_whole = |bytes: &[u8]| fits(bytes, PACKET_BYTES) || fits(bytes, STRIDES[2]);
-        if begins(datagram) && is_whole(datagram) {
-            return Carried::Packets;
-        }
-        let rtp = RtpPacket::around_ts(datagram);
-        if let Some(packet) = rtp.filter(|packet| begins(packet.payload) && is_whole(packet.payload)) {
-            return Carried::Rtp(packet);
-        }
-        let search = || cut::search(datagram).filter(|_| RtpPacket::parse(datagram).is_none());
-        if let Some(head) = self.seam.head(datagram).or_else(search) {
-            return Carried::Cut { head };
-        }
-        match rtp {
-            _ if begins(datagram) => Carried::Packets,
-            Some(packet) => Carried::Rtp(packet),
-            // Its first sync byte is wrong, or all of them.
-            None if self.plain && !datagram.is_empty() && is_whole(datagram) => Carried::Packets,
-            None => Carried::Foreign,
-        }
-    }
-
-    /// Follows the sequence of RTP; whether there is something new in this packet.
-    fn place(&mut self, at: Mono, packet: &RtpPacket<'_>) -> bool {
-        let network = self.network.get_or_insert_default();
-        match network.rtp.observe(at, packet) {
-            Place::Duplicate | Place::Stray { contested: false } => return false,
-            Place::Stray { contested: true } => {
-                self.raise(Indicator::RtpSenders, at, None);
-                return false;
-            }
-            Place::Next | Place::Late { regained: false } => {}
-            Place::Late { regained: true } => network.mdi.regain(network.packets_each),
-            Place::Restart => self.forget_continuity(),
-        }
-        if let Some(network) = &mut self.network {
-            network.packets_each = (packet.payload.len() / PACKET_BYTES) as u64;
-        }
-        self.give_up_rtp(at);
-        true
     }
 
     /// What [`crate::wire::ts::framing`] found in a byte stream, with the time at which it came or should come.
@@ -351,16 +240,6 @@ impl Monitor {
         self.heard_at = at;
     }
 
-    /// Tells of RTP packets that will not come any more: once for each run of them.
-    fn give_up_rtp(&mut self, at: Mono) {
-        while let Some(network) = &mut self.network
-            && let Some(lost) = network.rtp.give_up(at)
-        {
-            network.mdi.lose(lost * network.packets_each);
-            self.raise(Indicator::RtpLoss, at, None);
-        }
-    }
-
     /// What comes next does not follow on what was.
     fn forget_continuity(&mut self) {
         for state in self.pids.iter_mut() {
@@ -384,16 +263,6 @@ impl Monitor {
         }
     }
 
-    fn raise(&mut self, indicator: Indicator, at: Mono, pid: Option<u16>) {
-        self.raise_at(indicator, at, self.packets, pid);
-    }
-
-    fn raise_at(&mut self, indicator: Indicator, at: Mono, packet: u64, pid: Option<u16>) {
-        self.tallies.raise(indicator, Occurrence { packet, at, pid });
-    }
-}
-
-impl Monitor {
     /// What distances of tables are measured by, now.
     fn ruler(&self) -> Ruler {
         match packet_us(&self.tracks) {
@@ -401,6 +270,14 @@ impl Monitor {
             None if self.first_at == Some(self.last_at) => Ruler::None,
             None => Ruler::Arrival,
         }
+    }
+
+    fn raise(&mut self, indicator: Indicator, at: Mono, pid: Option<u16>) {
+        self.raise_at(indicator, at, self.packets, pid);
+    }
+
+    fn raise_at(&mut self, indicator: Indicator, at: Mono, packet: u64, pid: Option<u16>) {
+        self.tallies.raise(indicator, Occurrence { packet, at, pid });
     }
 }
 

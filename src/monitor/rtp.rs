@@ -1,18 +1,11 @@
 //! RTP sequence numbers: what is lost, what comes twice, what comes late, and who sends (RFC 3550 appendix A.1).
 
+use super::window::{WINDOW, Window};
 use crate::media::Mono;
 use crate::wire::rtp::RtpPacket;
 
-/// Numbers behind the newest of which is known whether they came: the longest skew of two legs ([`SKEW_US`]) at 80 Mbit/s.
-const WINDOW: u64 = 4096;
-/// Gaps that may still fill, at a time; beyond it the oldest is lost.
-const GAPS_MAX: usize = 32;
-/// What has not come by then is lost, in microseconds: the longest reordering buffer that receivers use.
-const LATE_US: u64 = 100_000;
 /// A larger step forward must be explained by the time that has passed (RFC 3550 appendix A.1).
 const DROPOUT_MAX: u16 = 3000;
-/// Time from which the pace of a sender is known well enough for that, in microseconds.
-const PACE_US: u64 = 1_000_000;
 /// What a second leg may be behind the first, in microseconds (SMPTE ST 2022-7: 450 ms in class C, with some reserve). Who
 /// is behind for longer is no leg, but has begun anew.
 const SKEW_US: u64 = 500_000;
@@ -22,7 +15,7 @@ const RIVAL_US: u64 = 1_000_000;
 /// The sequence of one sender, and whether there is another.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sequence {
-    state: Option<State>,
+    window: Option<Window>,
     pub packets: u64,
     pub lost: u64,
     pub reordered: u64,
@@ -52,34 +45,6 @@ struct Rival {
     answered: bool,
 }
 
-/// Numbers are without end here: the lower 16 bits are the sender's.
-#[derive(Clone, Debug)]
-struct State {
-    /// What was before the first is nobody's loss.
-    first: u64,
-    first_at: Mono,
-    newest: u64,
-    newest_at: Mono,
-    /// Bit n: of the numbers that end in n, the newest has come.
-    came: [u64; WINDOW as usize / 64],
-    gaps: [Gap; GAPS_MAX],
-    /// Gaps in use, the oldest first.
-    open: usize,
-    /// What would follow a packet from behind, if that was the last one.
-    behind_next: Option<u16>,
-}
-
-/// Numbers that were skipped.
-#[derive(Clone, Copy, Debug, Default)]
-struct Gap {
-    first: u64,
-    /// Behind the last.
-    end: u64,
-    /// How many have not come yet.
-    missing: u64,
-    since: Mono,
-}
-
 /// What a packet is to the sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -105,7 +70,7 @@ impl Sequence {
     /// A packet; [`Sequence::give_up`] is to be asked after each.
     pub fn observe(&mut self, at: Mono, packet: &RtpPacket<'_>) -> Place {
         self.packets += 1;
-        let Some(state) = &mut self.state else {
+        let Some(window) = &mut self.window else {
             self.begin(at, packet);
             return Place::Next;
         };
@@ -115,27 +80,27 @@ impl Sequence {
         if let Some(rival) = &mut self.rival {
             rival.answered = true;
         }
-        let ahead = packet.sequence.wrapping_sub(state.newest as u16);
-        if ahead != 0 && (ahead < DROPOUT_MAX || state.explains(at, ahead)) {
-            self.abandoned += state.advance(at, u64::from(ahead));
+        let ahead = packet.sequence.wrapping_sub(window.newest as u16);
+        if ahead != 0 && (ahead < DROPOUT_MAX || window.explains(at, ahead)) {
+            self.abandoned += window.advance(at, u64::from(ahead));
             return Place::Next;
         }
         let behind = u64::from(ahead.wrapping_neg());
-        let follows = state.behind_next.replace(packet.sequence.wrapping_add(1)) == Some(packet.sequence);
-        if follows && (behind >= WINDOW || at.micros_since(state.newest_at) > SKEW_US) {
+        let follows = window.behind_next.replace(packet.sequence.wrapping_add(1)) == Some(packet.sequence);
+        if follows && (behind >= WINDOW || at.micros_since(window.newest_at) > SKEW_US) {
             return self.restart(at, packet);
         }
         if behind >= WINDOW {
             self.strays += 1;
             return Place::Stray { contested: false };
         }
-        let number = state.newest - behind;
-        if !state.mark(number) {
+        let number = window.newest - behind;
+        if !window.mark(number) {
             self.duplicates += 1;
             return Place::Duplicate;
         }
         self.reordered += 1;
-        let regained = !state.fill(number) && number >= state.first;
+        let regained = !window.fill(number) && number >= window.first;
         self.lost -= u64::from(regained).min(self.lost);
         Place::Late { regained }
     }
@@ -143,7 +108,7 @@ impl Sequence {
     /// A gap that will not fill any more: how many packets are lost in it. To be asked until there is none.
     pub fn give_up(&mut self, at: Mono) -> Option<u64> {
         let lost = match std::mem::take(&mut self.abandoned) {
-            0 => self.state.as_mut()?.give_up(at)?,
+            0 => self.window.as_mut()?.give_up(at)?,
             abandoned => abandoned,
         };
         self.lost += lost;
@@ -180,116 +145,15 @@ impl Sequence {
 
     fn begin(&mut self, at: Mono, packet: &RtpPacket<'_>) {
         (self.ssrc, self.payload_type, self.rival) = (packet.ssrc, packet.payload_type, None);
-        if let Some(before) = self.state.replace(State::new(at, packet.sequence)) {
-            self.abandoned += before.gaps.iter().take(before.open).map(|gap| gap.missing).sum::<u64>();
+        if let Some(before) = self.window.replace(Window::new(at, packet.sequence)) {
+            self.abandoned += before.missing();
         }
     }
-}
-
-impl State {
-    fn new(at: Mono, sequence: u16) -> State {
-        // Far from 0, so that there are numbers behind the first.
-        let number = 1 << 32 | u64::from(sequence);
-        let mut state = State {
-            first: number,
-            first_at: at,
-            newest: number,
-            newest_at: at,
-            came: [0; WINDOW as usize / 64],
-            gaps: [Gap::default(); GAPS_MAX],
-            open: 0,
-            behind_next: None,
-        };
-        state.mark(number);
-        state
-    }
-
-    /// Whether so many packets may have been sent since the newest came, going by the pace until then.
-    fn explains(&self, at: Mono, ahead: u16) -> bool {
-        let known_us = self.newest_at.micros_since(self.first_at);
-        let sent = (self.newest - self.first).max(1);
-        let each_us = known_us as f64 / sent as f64;
-        known_us >= PACE_US && at.micros_since(self.newest_at) as f64 >= f64::from(ahead) * each_us / 2.0
-    }
-
-    /// Goes on to a number in front; returns how many are lost because there is no place for another gap.
-    fn advance(&mut self, at: Mono, ahead: u64) -> u64 {
-        let before = self.newest;
-        self.newest += ahead;
-        (self.newest_at, self.behind_next) = (at, None);
-        let mut lost = 0;
-        if ahead > 1 {
-            if self.open == GAPS_MAX {
-                lost = self.remove(0);
-            }
-            if let Some(place) = self.gaps.get_mut(self.open) {
-                *place = Gap { first: before + 1, end: self.newest, missing: ahead - 1, since: at };
-                self.open += 1;
-            }
-        }
-        if ahead >= WINDOW {
-            self.came.fill(0);
-        } else {
-            (before + 1..self.newest).for_each(|skipped| self.clear(skipped));
-        }
-        self.clear(self.newest);
-        self.mark(self.newest);
-        lost
-    }
-
-    /// Notes that a number came; whether it is the first time.
-    fn mark(&mut self, number: u64) -> bool {
-        let (word, bit) = place(number);
-        let Some(word) = self.came.get_mut(word) else { return false };
-        let new = *word & bit == 0;
-        *word |= bit;
-        new
-    }
-
-    fn clear(&mut self, number: u64) {
-        let (word, bit) = place(number);
-        if let Some(word) = self.came.get_mut(word) {
-            *word &= !bit;
-        }
-    }
-
-    /// A number comes late; whether a gap waited for it.
-    fn fill(&mut self, number: u64) -> bool {
-        let mut open = self.gaps.iter_mut().take(self.open);
-        let Some(at) = open.position(|gap| (gap.first..gap.end).contains(&number)) else { return false };
-        if let Some(gap) = self.gaps.get_mut(at) {
-            gap.missing -= 1;
-            if gap.missing == 0 {
-                self.remove(at);
-            }
-        }
-        true
-    }
-
-    fn give_up(&mut self, at: Mono) -> Option<u64> {
-        let oldest = self.gaps.iter().take(self.open).next()?;
-        let due = at.micros_since(oldest.since) >= LATE_US || self.newest - oldest.first >= WINDOW;
-        due.then(|| self.remove(0))
-    }
-
-    /// Takes out a gap; returns what is missing in it.
-    fn remove(&mut self, at: usize) -> u64 {
-        let missing = self.gaps.get(at).map_or(0, |gap| gap.missing);
-        if let Some(behind) = self.gaps.get_mut(at..self.open) {
-            behind.rotate_left(1);
-            self.open -= 1;
-        }
-        missing
-    }
-}
-
-/// Word and bit of a number in the window.
-fn place(number: u64) -> (usize, u64) {
-    ((number % WINDOW / 64) as usize, 1 << (number % 64))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::window::LATE_US;
     use super::*;
 
     /// What was counted, and how often losses were told.
