@@ -159,6 +159,8 @@ pub enum Feed {
     Join(Option<JoinPoint>),
     /// Segments below this number are evicted.
     Floor(u32),
+    /// The format carries nothing of what the publisher sends now, for people: nothing follows before another join point.
+    Unfit(&'static str),
     /// Nothing follows: send what is flushed, say goodbye.
     End,
 }
@@ -340,6 +342,11 @@ impl LogWriter {
     fn forget_join(&mut self) {
         self.join = None;
         self.news.push(Feed::Join(None));
+    }
+
+    /// Tells readers that there is nothing for them in what the publisher sends now, and why.
+    pub fn unfit(&mut self, why: &'static str) {
+        self.news.push(Feed::Unfit(why));
     }
 
     /// Ends the log for its readers.

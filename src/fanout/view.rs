@@ -78,6 +78,7 @@ pub struct View {
     join: Option<JoinPoint>,
     limit: Pos,
     head: Mono,
+    unfit: Option<&'static str>,
     ended: bool,
     cached: Option<(Cursor, Step)>,
 }
@@ -94,6 +95,7 @@ impl View {
             join: snapshot.join,
             limit: Pos::default(),
             head: Mono::ZERO,
+            unfit: None,
             ended: false,
             cached: None,
         };
@@ -117,7 +119,10 @@ impl View {
                     self.held.push_back(Held::from(segment));
                 }
             }
-            Feed::Join(join) => self.join = join,
+            Feed::Join(join) => {
+                self.unfit = self.unfit.filter(|_| join.is_none());
+                self.join = join;
+            }
             Feed::Floor(floor) => {
                 for seg in self.floor..floor {
                     self.release(seg);
@@ -126,6 +131,7 @@ impl View {
                 self.cached = None;
                 self.trim();
             }
+            Feed::Unfit(why) => self.unfit = Some(why),
             Feed::End => self.ended = true,
         }
     }
@@ -148,6 +154,11 @@ impl View {
     /// How far this core may send.
     pub fn limit(&self) -> Pos {
         self.limit
+    }
+
+    /// Why nothing follows before another join point, if that is known: the publisher sends nothing that the format carries.
+    pub fn unfit(&self) -> Option<&'static str> {
+        self.unfit
     }
 
     /// Whether the writer has ended the log; what is flushed is still to be sent.

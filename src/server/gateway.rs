@@ -11,7 +11,7 @@ use crate::egress::{self, http_flv, http_live, http_ts};
 use crate::fanout::directory::StreamName;
 use crate::fanout::log::{Format, LogKey};
 use crate::media::Mono;
-use crate::observe::log::{Limiters, clean};
+use crate::observe::log::{Limiters, shown};
 use crate::observe::{DisconnectReason, Protocol, RefuseReason};
 use crate::proto::http::{self, HeadReader, HttpError, Route};
 use crate::shard::{Answer, App, Io, PlayRefused, Preface, Request, Shedding, connection_bytes};
@@ -118,7 +118,7 @@ impl Gateway {
                     let (visit, asked) = (&mut guest.visit, (medium, app, stream));
                     if let Err(reason) = http_live::request(&request, asked, &terms, visit, io) {
                         let name = format!("{app}/{stream}");
-                        self.note(now, guest, "play", clean(&name), reason);
+                        self.note(now, guest, "play", shown(&name), reason);
                     }
                     *speech = Speech::HttpDone(http_live::protocol(medium));
                 }
@@ -269,6 +269,10 @@ impl App for Gateway {
         served.inspect_err(|reason| self.turned_away(now, address, *reason))
     }
 
+    fn let_go(&mut self, now: Mono, name: &StreamName, viewers: usize, why: &'static str) {
+        refusals::let_go(&self.surroundings.limiters, now, name, viewers, why);
+    }
+
     fn stream_ended(&mut self, now: Mono, name: &StreamName, displaced: bool) {
         refusals::ended(&self.surroundings.limiters, now, name, displaced);
     }
@@ -277,7 +281,7 @@ impl App for Gateway {
         let seconds = now.since(peer.since).as_millis() as f64 / 1000.0;
         match &peer.speech {
             Speech::Rtmp(rtmp) if rtmp.published => {
-                let stream = rtmp.publishing.as_ref().map(|n| clean(&n.to_string()).into_owned());
+                let stream = rtmp.publishing.as_ref().map(|n| shown(&n.to_string()).into_owned());
                 tracing::info!(conn = peer.guest.id, peer = %peer.guest.address, stream, %reason, seconds, "publisher closed");
             }
             _ => {

@@ -160,6 +160,8 @@ impl<B: Backend, A: App> Core<B, A> {
         if !self.enter(key, at, &join) {
             self.close(now, key, DisconnectReason::Lag);
         }
+        // Its publisher may have turned to what this log does not carry since the change was planned.
+        self.settle(now, at);
         self.abandon(old);
     }
 }

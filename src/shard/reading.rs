@@ -5,7 +5,7 @@ use super::conn::{Flight, Role, State, hot};
 use super::core::Core;
 use super::engine::{Backend, Key};
 use super::mailbox::{Command, NotOpened};
-use super::readers::{Phase, Reader};
+use super::readers::{Phase, Reader, Waiting};
 use super::{App, PlayRefused, Preface};
 use crate::fanout::directory::{StreamId, StreamName};
 use crate::fanout::log::{Feed, JoinPoint, LogId, LogKey, LogSnapshot};
@@ -25,7 +25,7 @@ const PIN_SWEEP: Duration = Duration::from_secs(1);
 impl<B: Backend, A: App> Core<B, A> {
     /// A reader without a view. `None` if there is no such stream.
     pub(super) fn new_reader(&mut self, now: Mono, name: &StreamName, key: LogKey) -> Option<u32> {
-        let (stream, home, stats) = self.shared.directory.find(name)?;
+        let (stream, home, stats) = self.shared.directory.watch(name)?;
         let phases = (0..self.shared.rule.phases()).map(|_| Phase::default()).collect();
         Some(self.readers.insert(Reader {
             name: name.clone(),
@@ -67,13 +67,13 @@ impl<B: Backend, A: App> Core<B, A> {
         if reader.view.is_some() {
             return;
         }
-        let joiners = std::mem::take(&mut reader.joiners);
-        let changers = std::mem::take(&mut reader.changers);
-        self.readers.remove(at);
+        let waiting = reader.take_waiting();
+        self.drop_reader(at);
         let why = match why {
             NotOpened::Refused(NoLog::TooMany) => PlayRefused::TooManyVariants,
             NotOpened::Refused(NoLog::Codecs(why)) => PlayRefused::Codecs(why),
             NotOpened::Gone => {
+                let Waiting { joiners, changers } = waiting;
                 for conn in changers {
                     self.forget_change(conn);
                     if let Some(Role::Player { target, .. }) = self.role(conn) {
@@ -85,10 +85,16 @@ impl<B: Backend, A: App> Core<B, A> {
                 return;
             }
         };
+        self.deny(now, &name, waiting, why);
+    }
+
+    /// Those who wait for a log do not get it.
+    fn deny(&mut self, now: Mono, name: &StreamName, waiting: Waiting, why: PlayRefused) {
+        let Waiting { joiners, changers } = waiting;
         for conn in changers {
             self.forget_change(conn);
             // Refused the log to begin with too, it would wait for nothing.
-            if self.waits_for_nothing(conn, &name) {
+            if self.waits_for_nothing(conn, name) {
                 self.refuse(now, conn, why);
             }
         }
@@ -100,6 +106,25 @@ impl<B: Backend, A: App> Core<B, A> {
                 self.refuse(now, conn, why);
             }
         }
+    }
+
+    /// The publisher has come back, and sends nothing that the format of reader `at` carries: who reads it goes, and who waits
+    /// for it is refused.
+    fn let_go(&mut self, now: Mono, at: u32, why: &'static str) {
+        let Some(reader) = self.readers.get(at) else { return };
+        let (name, waiting) = (reader.name.clone(), reader.take_waiting());
+        let members: Vec<u32> =
+            reader.phases.iter().flat_map(|phase| phase.members.iter().copied()).collect();
+        reader.expected = reader.expected.saturating_sub(waiting.changers.len() as u32);
+        if !members.is_empty() {
+            self.app.let_go(now, &name, members.len(), why);
+        }
+        for slot in members {
+            if let Some(generation) = self.conns.at(slot).map(|slot| slot.hot.generation) {
+                self.finish(now, Key { slot, generation }, DisconnectReason::UnsupportedCodec);
+            }
+        }
+        self.deny(now, &name, waiting, PlayRefused::Codecs(why));
     }
 
     /// Whether a player has nothing, and nothing to come.
@@ -205,6 +230,9 @@ impl<B: Backend, A: App> Core<B, A> {
     pub(super) fn settle(&mut self, now: Mono, at: u32) {
         let Some(reader) = self.readers.get(at) else { return };
         let Some(view) = &reader.view else { return };
+        if let Some(why) = view.unfit() {
+            return self.let_go(now, at, why);
+        }
         if reader.joiners.is_empty() && reader.changers.is_empty() {
             return;
         }
@@ -260,6 +288,12 @@ impl<B: Backend, A: App> Core<B, A> {
         reader.goodbye.get_or_insert_with(|| app.goodbye(name, key)).clone()
     }
 
+    fn drop_reader(&mut self, at: u32) {
+        if let Some((name, stream)) = self.readers.remove(at) {
+            self.shared.directory.unwatch(&name, stream);
+        }
+    }
+
     /// Drops a reader that nobody uses.
     pub(super) fn abandon(&mut self, at: u32) {
         let own = self.id;
@@ -275,7 +309,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let ended = view.ended();
         // The stream may have moved since.
         let home = self.shared.directory.find(&reader.name).filter(|f| f.0 == stream).map_or(home, |f| f.1);
-        self.readers.remove(at);
+        self.drop_reader(at);
         if ended {
             return;
         }
