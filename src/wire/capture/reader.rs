@@ -45,6 +45,8 @@ pub struct CaptureReader {
     dropped: u64,
     /// Bytes that are passed over as they come: the rest of a block that holds no frame.
     skip: u64,
+    /// Where in the file that block begins.
+    skip_from: u64,
     /// Frames whose interface is not known.
     unread: u64,
     format: Option<Format>,
@@ -85,6 +87,8 @@ const INTERFACE: u32 = 1;
 const PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const ENHANCED_PACKET: u32 = 6;
+/// Types of blocks that hold no frame and may be of any size: names, statistics, secrets, and what a maker defines.
+const WITHOUT_FRAMES: [u32; 5] = [4, 5, 10, 0x0BAD, 0x4000_0BAD];
 
 impl CaptureReader {
     /// An empty one.
@@ -109,6 +113,12 @@ impl CaptureReader {
     /// Frames that were passed over because their interface was not announced, or is one too many.
     pub fn unread(&self) -> u64 {
         self.unread
+    }
+
+    /// Where the file is damaged if it ends here: in a block that should go on for more than a frame may be long.
+    /// `None`: it is not, or cut off in a record.
+    pub fn damaged_at_end(&self) -> Option<u64> {
+        (self.skip > 0).then_some(self.skip_from)
     }
 
     /// The next frame; `None`: more bytes are needed. An error is final.
@@ -174,8 +184,8 @@ impl CaptureReader {
         }
     }
 
-    /// Takes the next pcapng block: its type, and where in the buffer its contents are. One that holds no frame may be of
-    /// any size; what does not fit the buffer is passed over, and has no contents.
+    /// Takes the next pcapng block: its type, and where in the buffer its contents are. One that is known to hold no
+    /// frame may be of any size; what does not fit the buffer is passed over, and has no contents.
     fn block(&mut self) -> Result<Option<(u32, usize, usize)>, CaptureError> {
         /// Type and length in front, the length once more behind.
         const AROUND: usize = 12;
@@ -198,10 +208,11 @@ impl CaptureReader {
             return Err(self.damaged("the length of a block"));
         }
         if length > BLOCK_BYTES_MAX {
-            if matches!(kind, SECTION | INTERFACE | PACKET | SIMPLE_PACKET | ENHANCED_PACKET) {
+            // A length of another type is more likely to be damaged than to be true.
+            if !WITHOUT_FRAMES.contains(&kind) {
                 return Err(self.damaged("a block of at most 1 MiB"));
             }
-            self.skip = length as u64;
+            (self.skip, self.skip_from) = (length as u64, self.dropped + self.start as u64);
             return Ok(Some((kind, self.start, 0)));
         }
         if rest.len() < length {
@@ -448,6 +459,22 @@ mod tests {
             .u32s(&[ENHANCED_PACKET, 1 << 21, 0])
             .out;
         assert!(matches!(read(&large, 4).1, Some(CaptureError::Damaged { offset: 28, .. })));
+        // An unknown type, or a known one that is longer than the file.
+        let begin = || {
+            let section = Bytes { big: true, out: Vec::new() };
+            section.block(SECTION, |b| b.u32s(&[0x1A2B_3C4D, 1, u32::MAX, u32::MAX]))
+        };
+        let unknown = begin().u32s(&[0x0600, 0xFF00_0000, 0]).raw(&[0; 5000]).out;
+        assert!(matches!(read(&unknown, 4).1, Some(CaptureError::Damaged { offset: 28, .. })));
+        for (length, damaged_at) in [(0xFF00_0000, Some(28)), ((1 << 20) + 4, None)] {
+            let file = begin().u32s(&[5, length, 0]).raw(&[0; 1 << 20]).out;
+            let mut reader = CaptureReader::new();
+            for bytes in file[..28 + file.len().min((1 << 20) + 4)].chunks(999) {
+                reader.push(bytes);
+                assert_eq!(reader.next_record(), Ok(None));
+            }
+            assert_eq!(reader.damaged_at_end(), damaged_at, "{length}");
+        }
         let short = Bytes { big: true, out: Vec::new() }.u32s(&[SECTION, 11, 0x1A2B_3C4D]).out;
         assert!(matches!(read(&short, 4).1, Some(CaptureError::Damaged { offset: 0, .. })));
         let order = Bytes { big: true, out: Vec::new() }.u32s(&[SECTION, 28, 0]).out;

@@ -1,5 +1,5 @@
-//! Packets that datagrams cut in two. None should, and whoever fills datagrams to the last byte does: ffmpeg's UDP output
-//! at its own `pkt_size` of 1472 bytes.
+//! Packets that datagrams cut in two. None should, and whoever fills datagrams to the last byte does: ffmpeg's UDP
+//! output at its own `pkt_size` of 1472 bytes.
 
 use super::framing::ACQUIRE;
 use super::{PACKET_BYTES, SYNC_BYTE};
@@ -18,11 +18,14 @@ impl Default for Seam {
 }
 
 impl Seam {
-    /// Bytes of a datagram in front of the first packet that begins in it, if its sync bytes are where the datagram before
-    /// lets expect them.
+    /// Bytes of a datagram in front of the first packet that begins in it, if most of its sync bytes are where the
+    /// datagram before lets expect them: a wrong one is damage.
     pub fn head(&self, datagram: &[u8]) -> Option<usize> {
         let expected = (self.length > 0).then_some(PACKET_BYTES - self.length);
-        expected.filter(|at| syncs(datagram, *at) > 0)
+        expected.filter(|at| {
+            let (right, all) = syncs(datagram, *at);
+            right * 2 > all
+        })
     }
 
     /// The packet that ends with these bytes, if the datagram before ended in its beginning.
@@ -33,28 +36,29 @@ impl Seam {
         Some(self.held)
     }
 
-    /// Keeps the end of a datagram; the next call replaces it.
+    /// Keeps the end of a datagram; the next call replaces it. Whether a packet begins in it the next datagram tells.
     pub fn keep(&mut self, tail: &[u8]) {
         self.length = 0;
-        let room = self.held.get_mut(..tail.len()).filter(|room| room.len() < PACKET_BYTES);
-        if let Some(room) = room.filter(|_| tail.first() == Some(&SYNC_BYTE)) {
+        if let Some(room) = self.held.get_mut(..tail.len()).filter(|room| room.len() < PACKET_BYTES) {
             room.copy_from_slice(tail);
             self.length = tail.len();
         }
     }
 }
 
-/// The same for a datagram behind one that is missing: five sync bytes in a row, and none that is wrong. Error correction
-/// over an odd number of RTP packets has them too, so that what may be RTP is not to be searched.
+/// The same for a datagram behind one that is missing: five sync bytes in a row, and none that is wrong. Error
+/// correction over an odd number of RTP packets has them too, so that what may be RTP is not to be searched.
 pub fn search(datagram: &[u8]) -> Option<usize> {
-    (0..PACKET_BYTES).find(|at| syncs(datagram, *at) >= ACQUIRE)
+    (0..PACKET_BYTES).find(|at| {
+        let (right, all) = syncs(datagram, *at);
+        right == all && all >= ACQUIRE
+    })
 }
 
-/// Packets that begin from `at` on, if all of them have a sync byte; else 0.
-fn syncs(datagram: &[u8], at: usize) -> usize {
-    let mut first = datagram.iter().skip(at).step_by(PACKET_BYTES).peekable();
-    let count = first.len();
-    if first.all(|byte| *byte == SYNC_BYTE) { count } else { 0 }
+/// Of the packets that begin from `at` on, those with a right sync byte, and all.
+fn syncs(datagram: &[u8], at: usize) -> (usize, usize) {
+    let first = datagram.iter().skip(at).step_by(PACKET_BYTES);
+    (first.clone().filter(|byte| **byte == SYNC_BYTE).count(), first.len())
 }
 
 #[cfg(test)]

@@ -128,8 +128,10 @@ pub fn classify(kind: u8, descriptors: Descriptors<'_>, program: Descriptors<'_>
         0xD2 => ("AVS2 video", Video),
         0xD4 => ("AVS3 video", Video),
         0xEA => ("VC-1", Video),
-        // Of SCTE, where no disc says otherwise.
-        0x80 => ("DigiCipher II video", Video),
+        // Anybody's, but for those who say that they go by SCTE or ATSC.
+        0x80 if [registration, program.registration()].iter().flatten().any(is_american) => {
+            ("DigiCipher II video", Video)
+        }
         stream_type::AC3 => ("AC-3", Audio),
         stream_type::EAC3 => ("E-AC-3", Audio),
         0x86 => ("SCTE-35", Data),
@@ -148,6 +150,11 @@ pub fn classify(kind: u8, descriptors: Descriptors<'_>, program: Descriptors<'_>
         },
         _ => ("unknown", Data),
     }
+}
+
+/// Registered by ANSI/SCTE or ATSC.
+fn is_american(registration: &[u8; 4]) -> bool {
+    matches!(registration, b"SCTE" | b"GA94")
 }
 
 /// What types mean on Blu-ray discs and in files of cameras: the program is registered as HDMV.
@@ -217,7 +224,7 @@ mod tests {
         }
         for (kind, usual, on_disc) in [
             (0x1B, "H.264", "H.264"),
-            (0x80, "DigiCipher II video", "LPCM"),
+            (0x80, "unknown", "LPCM"),
             (0x81, "AC-3", "AC-3"),
             (0x83, "unknown", "TrueHD"),
             (0x86, "SCTE-35", "DTS-HD"),
@@ -229,5 +236,11 @@ mod tests {
             assert_eq!((classify(kind, none, none).0, classify(kind, none, hdmv).0), (usual, on_disc));
         }
         assert_eq!(classify(0x80, none, hdmv).1, Class::Audio);
+        let scte = Descriptors::new(&[0x05, 4, b'S', b'C', b'T', b'E']);
+        for (own, program, class) in
+            [(none, none, Class::Data), (scte, none, Class::Video), (none, scte, Class::Video)]
+        {
+            assert_eq!(classify(0x80, own, program).1, class);
+        }
     }
 }

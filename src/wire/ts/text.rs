@@ -1,8 +1,9 @@
 //! Text of DVB tables (ETSI EN 300 468 annex A): a first byte below 0x20 chooses the character table, without one it is
 //! ISO 6937.
 //!
-//! A compressed text (0x1F) is one U+FFFD. Read are the default table, UTF-8, UTF-16 and the ISO 8859 parts 1, 2, 5, 6, 7, 8, 9, 11 and 15. Of the others (East
-//! Asian sets, rare parts) the ASCII half is read and the rest becomes U+FFFD: a name with holes is better than none.
+//! A compressed text (0x1F) is one U+FFFD. Read are the default table, UTF-8, UTF-16 and the ISO 8859 parts 1, 2, 5, 6,
+//! 7, 8, 9, 11 and 15. Of the others (East Asian sets, rare parts) the ASCII half is read and the rest becomes U+FFFD:
+//! a name with holes is better than none.
 
 /// Decodes a text. Control codes are left out, but for the line break, which becomes a blank: names stand on one line.
 pub fn decode(bytes: &[u8]) -> String {
