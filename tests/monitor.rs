@@ -234,6 +234,17 @@ const FAULTS: &[(&str, Fault, Indicator, u64)] = &[
         0,
     ),
     (
+        "a wrong sync byte that makes the beginning of a datagram look like RTP",
+        |p| {
+            let begins = |n: &usize| n.is_multiple_of(7) && p[*n].what == "video" && !p[*n].starts();
+            let n = (at_ms(FAULT_MS)..p.len()).find(begins).unwrap();
+            // With the priority bit, so that the second byte is the payload type.
+            (p[n].bytes[0], p[n].bytes[1]) = (0x80, 0x21);
+        },
+        Indicator::SyncByte,
+        0,
+    ),
+    (
         "two wrong sync bytes at the beginning of a datagram",
         |p| {
             let n = at_ms(FAULT_MS).next_multiple_of(7);
@@ -445,8 +456,8 @@ fn jitter_of_the_network_raises_nothing() {
     assert!((50.0..75.0).contains(&df), "{df}");
 }
 
-/// A PAT each so many milliseconds, and what is sent in a burst comes at once. At a constant rate packets tell the distance,
-/// whatever the network does; else 40 ms of its jitter are allowed for.
+/// A PAT each so many milliseconds, and what is sent in a burst comes at once. At a constant rate packets tell the
+/// distance, whatever the network does; else 40 ms of its jitter are allowed for.
 #[test]
 fn jitter_delays_no_table() {
     for (each_ms, burst_ms, with_nulls, expected) in [
@@ -501,6 +512,91 @@ fn the_clock_that_goes_on_measures() {
     assert_eq!((clocks, raised(&report)), (vec![(0x1ABC, false), (VIDEO, true)], vec!["2.3a"]));
 }
 
+/// The clock with the most PCRs stops, and behind that everything is sent at half the rate: the clock that goes on
+/// measures.
+#[test]
+fn of_two_clocks_the_one_that_goes_on_measures() {
+    const OTHER: u16 = 0x1ABC;
+    let (stop_ms, fault_ms) = (3000, 5000);
+    let slow_at = at_ms(stop_ms);
+    let sent_at = |n: usize| ticks(n) + ticks(n.saturating_sub(slow_at));
+    let mut packets = clean(7);
+    let pat = section(0, 1, 0, &[0, 2, 0xF1, 0x00, 0, 1, 0xE0 | (PMT >> 8) as u8, PMT as u8]);
+    let map = section_packet(0x1100, &section(2, 2, 0, &[0xE0 | (OTHER >> 8) as u8, OTHER as u8, 0xF0, 0]));
+    packets.iter_mut().filter(|p| p.pid() == 0).for_each(|p| p.bytes = section_packet(0, &pat));
+    for ms in (50..7000).step_by(100) {
+        let place = (at_ms(ms)..).find(|n| packets[*n].what == "null").unwrap();
+        packets[place] = Packet { bytes: map, what: "psi" };
+    }
+    for ms in (1500..7000).step_by(45) {
+        let place = (at_ms(ms)..).find(|n| packets[*n].what == "null").unwrap();
+        let mut packet = packets.iter().find(|p| p.what == "pcr").unwrap().clone();
+        packet.bytes[1..3].copy_from_slice(&OTHER.to_be_bytes());
+        set_pcr(&mut packet, sent_at(place));
+        packets[place] = packet;
+    }
+    for (n, packet) in packets.iter_mut().enumerate() {
+        let has_stopped = n >= slow_at && packet.what == "pcr" && packet.pid() == VIDEO;
+        if has_stopped || (n >= at_ms(fault_ms) && packet.pid() == 0) {
+            *packet = null();
+        }
+    }
+    stream::count_up(&mut packets);
+    let mut monitor = Monitor::new(Options::default());
+    for (n, packet) in packets.iter().enumerate() {
+        monitor.handle_datagram(Mono::from_micros(sent_at(n) / 27), &packet.bytes);
+    }
+    let report = monitor.report();
+    let counts: Vec<_> = report.pcrs.iter().map(|pcr| (pcr.pid, pcr.count)).collect();
+    assert!(
+        matches!(counts[..], [(OTHER, 120..125), (VIDEO, 85..87)] | [(VIDEO, 85..87), (OTHER, 120..125)]),
+        "{counts:?}"
+    );
+    assert_eq!(raised(&report), ["1.3", "2.3a"]);
+    let told = monitor.tally(Indicator::Pat).first.unwrap().at;
+    let since = told.since(Mono::from_micros(sent_at(at_ms(fault_ms)) / 27)).as_millis();
+    assert!((300..520).contains(&since), "{since} ms");
+}
+
+/// The encoder dies and only the sound of a channel goes on: the packets that still come are no clock.
+#[test]
+fn a_clock_that_has_stopped_measures_nothing() {
+    for pause in [Duration::ZERO, Duration::from_secs(1)] {
+        let mut monitor = Monitor::new(Options::default());
+        let mut dead_at = Mono::ZERO;
+        for (n, packet) in clean(6).iter().enumerate() {
+            let is_dead = n >= at_ms(FAULT_MS);
+            if !is_dead || packet.pid() == AUDIO {
+                let at = time_of(n) + if is_dead { pause } else { Duration::ZERO };
+                dead_at = if is_dead && dead_at == Mono::ZERO { at } else { dead_at };
+                monitor.handle_datagram(at, &packet.bytes);
+            }
+        }
+        for indicator in [Indicator::Pat, Indicator::Pmt] {
+            let found = monitor.tally(indicator).first.map(|found| found.at.since(dead_at));
+            let in_time = Duration::from_millis(400)..Duration::from_millis(650);
+            assert!(found.is_some_and(|after| in_time.contains(&after)), "{indicator:?}: {found:?}");
+        }
+    }
+}
+
+/// Half a second of a variable rate comes at once: how far apart its tables were sent, arrival does not tell.
+#[test]
+fn what_comes_together_was_not_sent_together() {
+    let mut packets = clean(6);
+    for ms in [FAULT_MS, FAULT_MS + 30, FAULT_MS + 60] {
+        let place = (at_ms(ms)..).find(|n| packets[*n].what == "null").unwrap();
+        packets[place] = Packet { bytes: section_packet(SDT, &stream::sdt()), what: "psi" };
+    }
+    stream::count_up(&mut packets);
+    let mut monitor = Monitor::new(Options::default());
+    for (n, packet) in packets.iter().enumerate().filter(|(_, p)| p.what != "null") {
+        let us = time_of(n).as_micros().next_multiple_of(500_000);
+        monitor.handle_datagram(Mono::from_micros(us), &packet.bytes);
+    }
+    assert_eq!(monitor.tally(Indicator::SiRepetition).count, 0);
+}
+
 /// A radio service of 70 kbit/s sends seven packets in 150 ms: what is absent is so between them too.
 #[test]
 fn who_sends_in_bursts_is_judged() {
@@ -534,31 +630,66 @@ fn scrambling_needs_a_cat() {
     for (spans, expected) in
         [(&[(2000, 2040)][..], 1), (&[(2000, 5000)], 1), (&[(2000, 2040), (5000, 5040)], 2)]
     {
-        for with_cat in [false, true] {
+        for has_cat in [false, true] {
             let mut packets = clean(8);
             for (from, to) in spans {
                 let span = packets[at_ms(*from)..at_ms(*to)].iter_mut();
                 // The starts too, so that no PTS can be read.
                 span.filter(|p| p.what == "video").for_each(|p| p.bytes[3] |= 0x80);
             }
-            if with_cat {
-                let cat = section_packet(1, &section(1, 0xFFFF, 0, &[9, 4, 6, 4, 0xE1, 0x23]));
-                let mut due = 0;
-                for (n, packet) in packets.iter_mut().enumerate() {
-                    if n >= at_ms(due) && packet.what == "null" {
-                        (*packet, due) = (Packet { bytes: cat, what: "psi" }, due + 400);
-                    }
-                }
-                stream::count_up(&mut packets);
+            if has_cat {
+                with_cat(&mut packets);
             }
             let report = watch(Options::default(), &packets).report();
-            let expected = if with_cat { 0 } else { expected };
-            assert_eq!(report.count(Indicator::Cat), expected, "{spans:?}, with a CAT: {with_cat}");
+            let expected = if has_cat { 0 } else { expected };
+            assert_eq!(report.count(Indicator::Cat), expected, "{spans:?}, with a CAT: {has_cat}");
             assert!(raised(&report).iter().all(|id| *id == "2.6"), "{:?}", raised(&report));
             let scrambled: u64 = report.pids.iter().map(|entry| entry.scrambled_packets).sum();
             assert_eq!(scrambled, packets.iter().filter(|p| p.bytes[3] >> 6 != 0).count() as u64);
         }
     }
+}
+
+/// A CAT each 400 ms, in the place of nulls.
+fn with_cat(packets: &mut [Packet]) {
+    let cat = section_packet(1, &section(1, 0xFFFF, 0, &[9, 4, 6, 4, 0xE1, 0x23]));
+    let mut due = 0;
+    for (n, packet) in packets.iter_mut().enumerate() {
+        if n >= at_ms(due) && packet.what == "null" {
+            (*packet, due) = (Packet { bytes: cat, what: "psi" }, due + 400);
+        }
+    }
+    stream::count_up(packets);
+}
+
+/// Only the beginnings of pictures are clear, as scramblers leave them on request: their PTS are read.
+#[test]
+fn selective_scrambling_hides_no_pts() {
+    let mut packets = clean(6);
+    with_cat(&mut packets);
+    packets.iter_mut().filter(|p| p.what == "video" && !p.starts()).for_each(|p| p.bytes[3] |= 0x80);
+    let interval = |packets: &[Packet]| {
+        let report = watch(Options::default(), packets).report();
+        let video = report.pids.iter().find(|entry| entry.pid == VIDEO).unwrap();
+        (raised(&report), video.pts_interval_ms_max.unwrap_or_default() as u64)
+    };
+    assert!(matches!(interval(&packets), (raised, 35..45) if raised.is_empty()));
+    let starts = packets[at_ms(FAULT_MS)..at_ms(FAULT_MS + 900)].iter_mut();
+    starts.filter(|p| p.what == "video" && p.starts()).for_each(|p| p.bytes[11] = 0);
+    assert!(matches!(interval(&packets), (raised, 900..1000) if raised == ["2.5"]));
+}
+
+/// Sound comes back after six seconds, and no PTS with it.
+#[test]
+fn what_is_back_without_a_pts() {
+    let mut packets = clean(12);
+    without(&mut packets, AUDIO, 6000);
+    let behind = packets[at_ms(FAULT_MS + 6000)..].iter_mut();
+    behind.filter(|p| p.pid() == AUDIO && p.starts()).for_each(|p| p.bytes[11] = 0);
+    let monitor = watch(Options::default(), &packets);
+    assert_eq!(raised(&monitor.report()), ["1.6", "2.5"]);
+    let told = monitor.tally(Indicator::Pts).first.unwrap().at.since(Mono::ZERO).as_millis() as u64;
+    assert!((8700..9000).contains(&told), "{told} ms");
 }
 
 #[test]
@@ -590,32 +721,39 @@ fn silence_is_one_fault_and_everything_is_due_anew() {
     );
 }
 
-/// A file without a clock: all of it comes at one time. It has more PIDs than roles are given to at one look, and they are
-/// there before the tables are.
+/// A file without a clock: all of it comes at one time. It has more PIDs than roles are given to at one look, and they
+/// are there before the tables are.
 #[test]
 fn without_a_clock_tables_are_read_and_clocks_are_missed() {
-    let mut packets = clean(4);
-    packets.iter_mut().filter(|p| p.what == "pcr").for_each(|p| *p = null());
-    for n in 0..20 {
-        let mut bytes = [0x5A; 188];
-        bytes[..4].copy_from_slice(&[0x47, 0x03, n, 0x10]);
-        packets.insert(0, Packet { bytes, what: "psi" });
+    for long in [true, false] {
+        let mut packets = clean(4);
+        packets.iter_mut().filter(|p| p.what == "pcr").for_each(|p| *p = null());
+        if !long {
+            // Less than is looked at between two looks, and the tables at its end.
+            packets.truncate(700);
+            packets.sort_by_key(|p| p.what == "psi");
+        }
+        for n in 0..20 {
+            let mut bytes = [0x5A; 188];
+            bytes[..4].copy_from_slice(&[0x47, 0x03, n, 0x10]);
+            packets.insert(0, Packet { bytes, what: "psi" });
+        }
+        stream::count_up(&mut packets);
+        let mut monitor = Monitor::new(Options::default());
+        monitor.handle_unit(Mono::ZERO, Unit::Acquired { stride: 188, skipped: 0 });
+        for packet in &packets {
+            monitor.handle_unit(Mono::ZERO, Unit::Packet { bytes: &packet.bytes, sync_ok: true });
+        }
+        assert_eq!(raised(&monitor.report()), Vec::<&str>::new());
+        monitor.handle_end_without_clock();
+        let report = monitor.report();
+        assert_eq!((raised(&report), report.count(Indicator::PcrRepetition)), (vec!["2.3a"], 1));
+        let role = |pid: u16| report.pids.iter().find(|entry| entry.pid == pid).map(|entry| entry.role);
+        assert_eq!(
+            [role(0), role(PMT), role(VIDEO), role(AUDIO)],
+            [Some("PAT"), Some("PMT"), Some("video"), Some("audio")]
+        );
     }
-    stream::count_up(&mut packets);
-    let mut monitor = Monitor::new(Options::default());
-    monitor.handle_unit(Mono::ZERO, Unit::Acquired { stride: 188, skipped: 0 });
-    for packet in &packets {
-        monitor.handle_unit(Mono::ZERO, Unit::Packet { bytes: &packet.bytes, sync_ok: true });
-    }
-    assert_eq!(raised(&monitor.report()), Vec::<&str>::new());
-    monitor.handle_end_without_clock();
-    let report = monitor.report();
-    assert_eq!((raised(&report), report.count(Indicator::PcrRepetition)), (vec!["2.3a"], 1));
-    let role = |pid: u16| report.pids.iter().find(|entry| entry.pid == pid).map(|entry| entry.role);
-    assert_eq!(
-        [role(0), role(PMT), role(VIDEO), role(AUDIO)],
-        [Some("PAT"), Some("PMT"), Some("video"), Some("audio")]
-    );
 }
 
 /// ffmpeg fills datagrams to the last byte if it is not told otherwise.
@@ -636,6 +774,17 @@ fn packets_that_datagrams_cut_are_read() {
         let network = report.network.unwrap();
         assert!(network.cut_packets > 1000 && network.foreign == 0, "{network:?}");
         assert!(network.mdi.df_ms_max.unwrap() < 7.0, "{:?}", network.mdi);
+    }
+    // A wrong sync byte, of whichever packet of a datagram: the datagrams are still known, and nothing of them is lost.
+    for damaged in 800..812 {
+        let mut bytes = stream::bytes(&packets);
+        bytes[damaged * 188] = 0x46;
+        let mut monitor = Monitor::new(Options::default());
+        for (n, datagram) in bytes.chunks(1472).enumerate() {
+            monitor.handle_datagram(time_of((n + 1) * 1472 / 188), datagram);
+        }
+        let report = monitor.report();
+        assert_eq!((raised(&report), report.packets), (vec!["1.2"], packets.len() as u64), "{damaged}");
     }
     // Error correction over five RTP packets has a sync byte at every distance of a packet too.
     let mut monitor = watch(Options::default(), &packets);
@@ -818,7 +967,8 @@ fn an_outage_is_a_loss() {
     assert_eq!(report.count(Indicator::RtpLoss), 1);
     let network = report.network.unwrap();
     assert_eq!((network.rtp.unwrap().lost, network.mdi.lost_packets), (3500, 24_500));
-    assert!(network.mdi.mlr_max > 2000.0, "{:?}", network.mdi);
+    // 24 500 in 9.2 seconds.
+    assert!((2500.0..2800.0).contains(&network.mdi.mlr_max), "{:?}", network.mdi);
 }
 
 /// T1, T2: whatever comes, memory is bounded, and a good stream behind it is read.

@@ -27,8 +27,8 @@ enum Carried<'a> {
 
 impl Monitor {
     /// A datagram, in the order of arrival: packets, or RTP around packets, which its bytes tell. Packets that two
-    /// datagrams share are put together. What RTP brings twice is looked at once; what it brings late is read late, as by a
-    /// receiver that does not reorder. `at` must not go back.
+    /// datagrams share are put together. What RTP brings twice is looked at once; what it brings late is read late, as
+    /// by a receiver that does not reorder. `at` must not go back.
     pub fn handle_datagram(&mut self, at: Mono, datagram: &[u8]) {
         // Whatever it is: where nothing of the stream comes, something else must not hold up the time.
         self.pass_time(at);
@@ -41,7 +41,7 @@ impl Monitor {
                 network.foreign += 1;
                 return;
             }
-            Carried::Rtp(packet) => match self.place(at, &packet) {
+            Carried::Rtp(packet) => match self.follow(at, &packet) {
                 true => packet.payload,
                 false => return,
             },
@@ -94,15 +94,15 @@ impl Monitor {
         }
         match rtp {
             _ if begins(datagram) => Carried::Packets,
-            Some(packet) => Carried::Rtp(packet),
-            // Its first sync byte is wrong, or all of them.
-            None if self.plain && !datagram.is_empty() && is_whole(datagram) => Carried::Packets,
-            None => Carried::Foreign,
+            // Its first sync byte is wrong, or all of them; one of those may look like the beginning of RTP.
+            _ if self.plain && !datagram.is_empty() && is_whole(datagram) => Carried::Packets,
+            Some(packet) if !self.plain || begins(packet.payload) => Carried::Rtp(packet),
+            _ => Carried::Foreign,
         }
     }
 
     /// Follows the sequence of RTP; whether there is something new in this packet.
-    fn place(&mut self, at: Mono, packet: &RtpPacket<'_>) -> bool {
+    fn follow(&mut self, at: Mono, packet: &RtpPacket<'_>) -> bool {
         let network = self.network.get_or_insert_default();
         match network.rtp.observe(at, packet) {
             Place::Duplicate | Place::Stray { contested: false } => return false,
@@ -126,7 +126,7 @@ impl Monitor {
         while let Some(network) = &mut self.network
             && let Some(lost) = network.rtp.give_up(at)
         {
-            network.mdi.lose(lost * network.packets_each);
+            network.mdi.lose(lost.packets * network.packets_each, lost.over_us);
             self.raise(Indicator::RtpLoss, at, None);
         }
     }

@@ -1,5 +1,5 @@
-//! How exact PCRs are: a constant rate through the last of them, counted in packets, and the distance of the next one from it
-//! (TR 101 290, 2.4).
+//! How exact PCRs are: a constant rate through the last of them, counted in packets, and the distance of the next one
+//! from it (TR 101 290, 2.4).
 
 /// PCRs that the fit looks back on: at the usual 25 to 50 a second a bit more than a second.
 const FIT_POINTS: usize = 64;
@@ -88,17 +88,17 @@ impl Fit {
             self.keep();
             return Verdict::Exact(off);
         }
+        self.outliers += 1;
         let packets = (off / line.slope).round();
-        if packets != 0.0 && (off - packets * line.slope).abs() <= ACCURACY_TICKS {
+        let is_shifted = packets != 0.0 && (off - packets * line.slope).abs() <= ACCURACY_TICKS;
+        if self.outliers >= OUTLIERS_MAX {
+            // Also where each is off by whole packets: the rate is half of what it was.
+            self.restart(nulls);
+        } else if is_shifted {
             self.now.0 += packets as i64;
             self.keep();
-            return Verdict::Shifted;
         }
-        self.outliers += 1;
-        if self.outliers >= OUTLIERS_MAX {
-            self.restart(nulls);
-        }
-        Verdict::Off(off)
+        if is_shifted { Verdict::Shifted } else { Verdict::Off(off) }
     }
 
     /// Whether the rate is constant; `None`: not known yet.
@@ -224,15 +224,18 @@ mod tests {
 
     #[test]
     fn a_new_rate_is_found() {
-        let mut fit = Fit::default();
-        fit.restart(0);
-        let interval = |rate: u64| 100 * 1504 * TICKS_PER_SECOND / rate;
-        for n in 1..=100 {
-            fit.judge(100, interval(4_000_000), n);
+        // Half of the rate looks as if as many packets were missing each time.
+        for (new, off_at_first) in [(4_100_000, 1..=OUTLIERS_MAX as usize), (2_000_000, 0..=0)] {
+            let mut fit = Fit::default();
+            fit.restart(0);
+            let interval = |rate: u64| 100 * 1504 * TICKS_PER_SECOND / rate;
+            for n in 1..=100 {
+                fit.judge(100, interval(4_000_000), n);
+            }
+            let off = (101..=200).filter(|n| is_off(&fit.judge(100, interval(new), *n))).count();
+            assert!(off_at_first.contains(&off), "{off}");
+            let rate = 1504.0 * 27e6 / fit.ticks_per_packet().unwrap();
+            assert!((rate - new as f64).abs() < 1.0, "{rate}");
         }
-        let off = (101..=200).filter(|n| is_off(&fit.judge(100, interval(4_100_000), *n))).count();
-        assert!((1..=OUTLIERS_MAX as usize).contains(&off), "{off}");
-        let rate = 1504.0 * 27e6 / fit.ticks_per_packet().unwrap();
-        assert!((rate - 4_100_000.0).abs() < 1.0, "{rate}");
     }
 }

@@ -7,9 +7,10 @@ use crate::media::Mono;
 pub enum Indicator {
     /// No packet at all for [`super::SILENCE`]. While it lasts nothing else is raised.
     Silence,
-    /// RTP sequence numbers never came; once for each run of them.
+    /// RTP sequence numbers did not come in time; once for each run of them. Whether they came later the figures say.
     RtpLoss,
-    /// Two RTP senders send at the same time, by their SSRC; raised once a second. One of them is followed.
+    /// Two RTP senders send at the same time, by their SSRC or by numbers that are far apart; raised once a second. One
+    /// of them is followed.
     RtpSenders,
     /// 1.1: two sync bytes in a row were wrong. Until five in a row are right nothing else is raised.
     SyncLoss,

@@ -40,9 +40,11 @@ impl Mdi {
         }
     }
 
-    /// Packets are known to be missing.
-    pub fn lose(&mut self, packets: u64) {
-        self.lost += packets;
+    /// Packets are known to be missing, in whose place nothing came for so many microseconds: of a longer time than an
+    /// interval, one gets its share.
+    pub fn lose(&mut self, packets: u64, over_us: u64) {
+        self.lost +=
+            (u128::from(packets) * u128::from(INTERVAL_US) / u128::from(over_us.max(INTERVAL_US))) as u64;
         self.lost_total += packets;
     }
 
@@ -105,17 +107,17 @@ mod tests {
         mdi.arrive(Mono::from_micros(10), BITS);
         mdi.close(Mono::from_micros(1_000_000), None);
         assert_eq!((mdi.df_ms, mdi.mlr), (None, 0.0), "nothing to drain it by yet");
-        mdi.lose(7);
+        mdi.lose(7, 0);
         mdi.close(Mono::from_micros(2_000_000), Some(4e6));
         assert_eq!((mdi.mlr, mdi.mlr_max), (7.0, 7.0));
         assert!(mdi.df_ms.is_some());
         mdi.close(Mono::from_micros(3_000_000), None);
         assert_eq!((mdi.mlr, mdi.mlr_max, mdi.lost_total), (0.0, 7.0, 7));
         let before = mdi.df_ms;
-        mdi.lose(9);
+        mdi.lose(9, 0);
         mdi.close(Mono::from_micros(9_000_000), None);
         assert_eq!((mdi.mlr, mdi.df_ms), (1.5, before), "six seconds have a loss rate and no delay factor");
-        mdi.lose(7);
+        mdi.lose(7, 0);
         mdi.regain(7);
         mdi.close(Mono::from_micros(10_000_000), None);
         assert_eq!((mdi.mlr, mdi.lost_total), (0.0, 16));

@@ -1,12 +1,13 @@
-//! A transport stream under watch: the indicators of ETSI TR 101 290, rates, clocks, the media delivery index, services.
+//! A transport stream under watch: the indicators of ETSI TR 101 290, rates, clocks, the media delivery index,
+//! services.
 //!
 //! [`Monitor`] is a machine like the protocol sessions: datagrams or packets come in with their arrival times, a
 //! [`Report`] goes out. It has no socket and no clock, allocates when a PID or a table comes that was not there before
 //! and never for a packet, and holds at most 8 MiB whatever comes (attacks T1 and T2). It is for anything that reads or
 //! writes a transport stream: a file, a capture, a live input behind its reordering, a multicast output.
 //!
-//! What is judged by time is judged by the arrival times that it is given. A PCR interval is judged by the PCRs, because
-//! a receiver's clock runs by them and the network's jitter has figures of its own; PCR accuracy by packets.
+//! What is judged by time is judged by the arrival times that it is given. A PCR interval is judged by the PCRs,
+//! because a receiver's clock runs by them and the network's jitter has figures of its own; PCR accuracy by packets.
 //!
 //! Not here: the T-STD buffers (TR 101 290, 3.3, 3.9, 3.10), and event information beyond its repetition.
 #![forbid(unsafe_code)]
@@ -39,6 +40,7 @@ use crate::wire::ts::cut::Seam;
 use crate::wire::ts::framing::{DatagramSync, Unit};
 use crate::wire::ts::section::{Assembler, OPEN_SECTIONS_MAX, SECTION_BYTES_MAX};
 use crate::wire::ts::{PACKET_BYTES, descriptor::Class, pid};
+use fit::Fit;
 use network::Network;
 use pcr::PcrTrack;
 use pids::Pids;
@@ -53,6 +55,10 @@ pub const SILENCE: Duration = Duration::from_millis(500);
 const PSI_US_MAX: u64 = 500_000;
 /// Longest interval of PTS (2.5), in microseconds.
 const PTS_US_MAX: u64 = 700_000;
+/// A clock whose last PCR came within this time, in microseconds, goes on: twice the longest interval, and what is sent
+/// in bursts. Less than what tables are given, so that those which go with it are missed in time.
+const CLOCK_ALIVE_US: u64 = 350_000;
+const _: () = assert!(CLOCK_ALIVE_US < PSI_US_MAX);
 /// Bits of a packet.
 const PACKET_BITS: u64 = PACKET_BYTES as u64 * 8;
 
@@ -114,7 +120,9 @@ pub struct Monitor {
     scrambled_since: Option<Mono>,
     scrambled_at: Mono,
     cat_told: bool,
-    window: Window,
+    /// What distances of tables are measured by, as of the last look.
+    ruler: Ruler,
+    second: Second,
     next_sweep: Mono,
     next_slow_sweep: Mono,
     network: Option<Network>,
@@ -122,7 +130,7 @@ pub struct Monitor {
 
 /// The second that runs.
 #[derive(Clone, Debug, Default)]
-struct Window {
+struct Second {
     start: Mono,
     packets: u64,
     min_bps: Option<f64>,
@@ -155,7 +163,8 @@ impl Monitor {
             scrambled_since: None,
             scrambled_at: Mono::ZERO,
             cat_told: false,
-            window: Window::default(),
+            ruler: Ruler::None,
+            second: Second::default(),
             next_sweep: Mono::ZERO,
             next_slow_sweep: Mono::ZERO,
             network: None,
@@ -174,9 +183,12 @@ impl Monitor {
         self.pass_time(at);
     }
 
-    /// The stream has ended, and there was no clock in it to take times from: all that came had the same. What time decides
-    /// could not be judged, but each clock that a program map names is missing (2.3.a).
+    /// The stream has ended, and there was no clock in it to take times from: all that came had the same. What time
+    /// decides could not be judged, but each clock that a program map names is missing (2.3.a).
     pub fn handle_end_without_clock(&mut self) {
+        if self.psi.dirty {
+            self.apply_tables(self.last_at);
+        }
         self.miss_clocks(self.last_at);
     }
 
@@ -225,7 +237,7 @@ impl Monitor {
         if self.first_at.is_none() {
             self.first_at = Some(at);
             (self.last_at, self.heard_at) = (at, at);
-            (self.window.start, self.next_sweep) = (at, at + sweep::SWEEP);
+            (self.second.start, self.next_sweep) = (at, at + sweep::SWEEP);
             if let Some(network) = &mut self.network {
                 network.mdi.close(at, None);
             }
@@ -255,6 +267,7 @@ impl Monitor {
         self.repetition.restart();
         for track in &mut self.tracks {
             track.clock.forget();
+            track.fit = Fit::default();
             (track.since, track.absence_told) = (at, false);
         }
         for state in self.pids.iter_mut() {
@@ -264,11 +277,12 @@ impl Monitor {
     }
 
     /// What distances of tables are measured by, now.
-    fn ruler(&self) -> Ruler {
-        match packet_us(&self.tracks) {
+    fn ruler_at(&self, at: Mono) -> Ruler {
+        match packet_us(&self.tracks, at) {
             Some(us) => Ruler::Packets(us),
             None if self.first_at == Some(self.last_at) => Ruler::None,
-            None => Ruler::Arrival,
+            None if self.network.is_some() => Ruler::Arrival,
+            None => Ruler::Clock,
         }
     }
 
@@ -282,11 +296,17 @@ impl Monitor {
 }
 
 /// The clock that the rate of the multiplex is taken from: the one with the most PCRs.
-fn reference(tracks: &[PcrTrack]) -> Option<&PcrTrack> {
-    tracks.iter().max_by_key(|track| track.intervals)
+fn reference<'a>(tracks: impl IntoIterator<Item = &'a PcrTrack>) -> Option<&'a PcrTrack> {
+    tracks.into_iter().max_by_key(|track| track.intervals)
+}
+
+/// The same among those that go on: packets of a clock that has stopped have no length.
+fn live_reference(tracks: &[PcrTrack], at: Mono) -> Option<&PcrTrack> {
+    let is_live = |track: &&PcrTrack| !track.absence_told && at.micros_since(track.since) <= CLOCK_ALIVE_US;
+    reference(tracks.iter().filter(is_live))
 }
 
 /// Microseconds of a packet, where the rate is constant.
-fn packet_us(tracks: &[PcrTrack]) -> Option<f64> {
-    reference(tracks)?.fit.ticks_per_packet().map(|ticks| ticks / 27.0)
+fn packet_us(tracks: &[PcrTrack], at: Mono) -> Option<f64> {
+    live_reference(tracks, at)?.fit.ticks_per_packet().map(|ticks| ticks / 27.0)
 }

@@ -38,9 +38,10 @@ impl Monitor {
         self.last_at = at;
         let number = self.packets;
         self.packets += 1;
-        self.window.packets += 1;
+        self.second.packets += 1;
         if number.is_multiple_of(APPLICATION_PACKETS) {
             self.applications = APPLICATIONS;
+            self.ruler = self.ruler_at(at);
         }
         if !sync_ok {
             self.raise_at(Indicator::SyncByte, at, number, None);
@@ -61,7 +62,8 @@ impl Monitor {
         }
         self.malformed += u64::from(packet.malformed);
         let Some((_, new)) = self.pids.touch(packet.pid, at) else { return };
-        self.psi.dirty |= new;
+        // Before there are tables nothing names it.
+        self.psi.dirty |= new && self.psi.name_something();
         if self.psi.dirty && self.applications > 0 {
             self.applications -= 1;
             self.apply_tables(at);
@@ -70,8 +72,12 @@ impl Monitor {
         state.packets += 1;
         state.window_packets += 1;
         state.last_at = at;
-        if std::mem::take(&mut state.absence_told) || packet.scrambling != 0 {
-            // That it was away has been raised as such, and where it is scrambled there is no PTS to read.
+        if std::mem::take(&mut state.absence_told) {
+            // That it was away has been raised as such; from now on a PTS is due.
+            (state.pts.last_at, state.pts.told) = (state.pts.last_at.map(|_| at), false);
+        }
+        if packet.scrambling != 0 && packet.unit_start {
+            // There may be one, and it cannot be read.
             (state.pts.last_at, state.pts.told) = (None, false);
         }
         let now = Occurrence { packet: number, at, pid: Some(packet.pid) };
@@ -88,7 +94,7 @@ impl Monitor {
                 self.assembler.reset(packet.pid);
                 // Where RTP counts what is lost it counts better.
                 if let Some(network) = self.network.as_mut().filter(|network| network.rtp.packets == 0) {
-                    network.mdi.lose(u64::from(missing));
+                    network.mdi.lose(u64::from(missing), 0);
                 }
                 self.tracks.iter_mut().for_each(|track| track.damaged = true);
             }
@@ -115,7 +121,7 @@ impl Monitor {
         }
         match role {
             Role::Sections if packet.scrambling == 0 => {
-                let ruler = self.ruler();
+                let ruler = self.ruler;
                 let (psi, repetition, tallies) = (&mut self.psi, &mut self.repetition, &mut self.tallies);
                 self.assembler.push(&packet, |section| {
                     repetition.observe(packet.pid, section, now, ruler, tallies);

@@ -35,8 +35,9 @@ pub enum Step {
 
 /// Tells late from stepping.
 ///
-/// TR 101 290 raises 2.3.b for any difference outside 0 to 100 ms, so that a PCR that is merely late raises it with 2.3.a.
-/// Here a difference above 100 ms is a step only if neither the packets nor the time that have passed explain it.
+/// TR 101 290 raises 2.3.b for any difference outside 0 to 100 ms, so that a PCR that is merely late raises it with
+/// 2.3.a. Here a difference above 100 ms is a step only if neither the packets nor the time that have passed explain
+/// it.
 #[derive(Clone, Debug, Default)]
 pub struct PcrClock {
     last: Option<(u64, u64, Option<Mono>)>,

@@ -85,6 +85,11 @@ pub(super) struct Psi {
 }
 
 impl Psi {
+    /// Whether there are tables that may name PIDs.
+    pub fn name_something(&self) -> bool {
+        self.transport_stream_id.is_some() || !self.emm_pids.is_empty()
+    }
+
     /// A whole section, with what raises it.
     pub fn read(
         &mut self,

@@ -178,7 +178,8 @@ pub struct PcrReport {
 pub struct NetworkReport {
     /// How many.
     pub datagrams: u64,
-    /// Bytes of payload and how many have it, most frequent first; at most eight, the rest is added up in `other_sizes`.
+    /// Bytes of payload and how many have it, most frequent first; at most eight, the rest is added up in
+    /// `other_sizes`.
     pub sizes: Vec<(usize, u64)>,
     /// Datagrams of further sizes.
     pub other_sizes: u64,

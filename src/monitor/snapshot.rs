@@ -53,8 +53,8 @@ impl Monitor {
         let track = reference(&self.tracks)?;
         Some(MuxRate {
             mean_bps: track.mux_rate_bps()?.round(),
-            min_bps: self.window.min_bps.map(f64::round),
-            max_bps: self.window.max_bps.map(f64::round),
+            min_bps: self.second.min_bps.map(f64::round),
+            max_bps: self.second.max_bps.map(f64::round),
             constant: track.fit.is_constant(),
         })
     }

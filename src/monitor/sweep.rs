@@ -1,18 +1,18 @@
-//! What only time can tell: absences. And what tables change about PIDs, a bounded number of times a second however often
-//! they change (attack T2).
+//! What only time can tell: absences. And what tables change about PIDs, a bounded number of times a second however
+//! often they change (attack T2).
 
 use super::indicator::{Indicator, Occurrence};
 use super::pcr::PcrTrack;
 use super::pids::{NO_TRACK, PidSet, Pids, Role};
 use super::ruler::Mark;
-use super::{Class, Monitor, PSI_US_MAX, PTS_US_MAX, SILENCE, mdi, packet_us, pid, reference};
+use super::{Class, Monitor, PSI_US_MAX, PTS_US_MAX, SILENCE, live_reference, mdi, packet_us, pid};
 use crate::media::Mono;
 use std::time::Duration;
 
 /// Time between two looks.
 pub(super) const SWEEP: Duration = Duration::from_millis(10);
-/// Times that changed tables and new PIDs are applied at once between two looks; more of them wait for the next. The start
-/// of a stream has some six: two tables and its PIDs.
+/// Times that changed tables and new PIDs are applied at once between two looks; more of them wait for the next. The
+/// start of a stream has some six: two tables and its PIDs.
 pub(super) const APPLICATIONS: u32 = 8;
 /// Packets after which so many are allowed again, whatever the time is: that of a file without a clock stands still. At
 /// 100 Mbit/s this is less often than by time.
@@ -42,8 +42,9 @@ impl Monitor {
         if self.psi.dirty {
             self.apply_tables(at);
         }
+        self.ruler = self.ruler_at(at);
         self.give_up_rtp(at);
-        if at.micros_since(self.window.start) >= mdi::INTERVAL_US {
+        if at.micros_since(self.second.start) >= mdi::INTERVAL_US {
             self.close_window(at);
         }
         if at.since(self.heard_at) > SILENCE && !self.silent {
@@ -59,14 +60,14 @@ impl Monitor {
             self.next_slow_sweep = at + SLOW_SWEEP;
             self.look_for_streams(at);
             self.look_at_pids(at);
-            let (ruler, now) = (self.ruler(), Mark { at, packet: self.packets });
+            let (ruler, now) = (self.ruler, Mark { at, packet: self.packets });
             self.repetition.sweep(now, ruler, &mut self.tallies);
         }
     }
 
     fn look_for_tables(&mut self, at: Mono) {
         let packet = self.packets;
-        let (ruler, now) = (self.ruler(), Mark { at, packet });
+        let (ruler, now) = (self.ruler, Mark { at, packet });
         // Before the first PAT the stream's beginning counts.
         let begin = Mark { at: self.first_at.unwrap_or(at), packet: 0 };
         let since = *self.psi.pat_at.get_or_insert(begin);
@@ -165,7 +166,7 @@ impl Monitor {
 
     /// Ends a second.
     fn close_window(&mut self, at: Mono) {
-        let seconds = at.micros_since(self.window.start) as f64 / 1e6;
+        let seconds = at.micros_since(self.second.start) as f64 / 1e6;
         let bps = |packets: u64| (packets * super::PACKET_BITS) as f64 / seconds;
         // A window that a pause has made long says nothing about rates.
         let whole = seconds < 1.1;
@@ -176,13 +177,13 @@ impl Monitor {
             }
         }
         if whole {
-            let rate = bps(self.window.packets);
-            self.window.min_bps = Some(self.window.min_bps.map_or(rate, |min| min.min(rate)));
-            self.window.max_bps = Some(self.window.max_bps.map_or(rate, |max| max.max(rate)));
+            let rate = bps(self.second.packets);
+            self.second.min_bps = Some(self.second.min_bps.map_or(rate, |min| min.min(rate)));
+            self.second.max_bps = Some(self.second.max_bps.map_or(rate, |max| max.max(rate)));
         }
-        (self.window.start, self.window.packets) = (at, 0);
-        let constant = packet_us(&self.tracks).is_some();
-        let rate_bps = reference(&self.tracks).and_then(PcrTrack::mux_rate_bps).filter(|_| constant);
+        (self.second.start, self.second.packets) = (at, 0);
+        let constant = packet_us(&self.tracks, at).is_some();
+        let rate_bps = live_reference(&self.tracks, at).and_then(PcrTrack::mux_rate_bps).filter(|_| constant);
         if let Some(network) = &mut self.network {
             network.mdi.close(at, rate_bps);
         }
