@@ -3,6 +3,7 @@
 use super::input::Input;
 use super::path::PathReport;
 use super::source::Group;
+use super::spots::{Spot, Spots};
 use super::{Analysis, AnalyzeError, CaptureReport, Kind, Request};
 use crate::media::Mono;
 use crate::monitor::Monitor;
@@ -20,10 +21,6 @@ const FLOWS_SHOWN: usize = 10;
 /// A step back by more is one of the clock, in nanoseconds: records of several queues are out of order by microseconds.
 const STEP_BACK_NS: u64 = 100_000_000;
 
-/// Where in the capturing machine a datagram was seen: interface of the file, device, and whether it was leaving. A
-/// capture on all devices sees what is passed on several times.
-type Spot = (u32, u32, bool);
-
 /// What is one stream: datagrams that one sender sends to one destination, seen at one spot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Flow {
@@ -32,18 +29,18 @@ struct Flow {
 }
 
 pub(super) fn analyze(request: &Request, path: &Path, input: &mut Input) -> Result<Analysis, AnalyzeError> {
-    let (group, mut spot) = match request.group {
-        Some(group) => (group, None),
+    let (group, mut spots) = match request.group {
+        Some(group) => (group, Spots::default()),
         None => {
             let flow = only_flow(request, path, input)?;
-            (flow.group, Some(flow.spot))
+            (flow.group, flow.group.source.map_or_else(Spots::default, |source| Spots::of(source, flow.spot)))
         }
     };
     let mut monitor = Monitor::new(request.options);
     let (mut clock, mut way, mut told) = (Clock::default(), PathReport::default(), CaptureReport::default());
     let (mut cut_datagrams, mut datagrams) = (0, 0u64);
     let ending = each_record(request, input, |record| {
-        if spot.is_none_or(|(interface, ..)| interface == record.interface) {
+        if spots.are_on(record.interface) {
             let now = clock.read(record.time_ns);
             // Time passes whatever was captured; that is how silence is heard.
             while monitor.deadline() <= now {
@@ -58,7 +55,7 @@ pub(super) fn analyze(request: &Request, path: &Path, input: &mut Input) -> Resu
             return;
         }
         let here = (record.interface, datagram.device, datagram.outgoing);
-        if *spot.get_or_insert(here) != here {
+        if spots.is_copy(datagram.source.ip(), here, record.time_ns) {
             told.copies += 1;
             return;
         }
@@ -124,15 +121,21 @@ fn only_flow(request: &Request, path: &Path, input: &mut Input) -> Result<Flow, 
             let destinations = |flow: &Flow| {
                 found.iter().filter(|(other, _)| other.group.destination == flow.group.destination).count()
             };
-            let list: String = (found.iter().take(FLOWS_SHOWN))
-                .map(|(flow, all)| {
-                    // The sender is named where the destination does not say enough.
-                    let source = flow.group.source.filter(|_| destinations(flow) > 1);
-                    format!("\n  --group {}   ({all} datagrams)", Group { source, ..flow.group })
-                })
-                .collect();
-            let what = format!("{}: {} transport streams; say which one:", path.display(), found.len());
-            Err(AnalyzeError::Request(what + &list))
+            let mut list = format!("{}: {} transport streams; say which one:", path.display(), found.len());
+            let mut shared = Vec::new();
+            for (flow, all) in found.iter().take(FLOWS_SHOWN) {
+                // The sender is named where the destination does not say enough.
+                let source = flow.group.source.filter(|_| destinations(flow) > 1);
+                list += &format!("\n  --group {}   ({all} datagrams)", Group { source, ..flow.group });
+                if source.is_some() && !shared.contains(&flow.group.destination) {
+                    shared.push(flow.group.destination);
+                }
+            }
+            // One sender that takes over from another is one stream to a receiver.
+            for destination in shared {
+                list += &format!("\n  --group {destination}   (all senders, as a receiver gets them)");
+            }
+            Err(AnalyzeError::Request(list))
         }
     }
 }
@@ -238,15 +241,18 @@ impl CaptureReport {
     /// Why there may be no stream.
     fn hint(&self) -> Option<&'static str> {
         match (self.unread_frames, self.fragments) {
-            (1.., _) => Some("its link type is not read (Ethernet, raw IP, loopback and Linux cooked are)"),
+            (1.., _) => Some(
+                "frames have a link type that is not read (Ethernet, raw IP, loopback and Linux cooked are), or an interface \
+                 that the file does not name",
+            ),
             (_, 1..) => Some("there are fragments of IP packets, which are not put together"),
             _ => None,
         }
     }
 }
 
-/// Reads all records of a capture. One that is cut off in a record ends there, as when a capture is copied while it runs;
-/// what comes before damage is worth a report too.
+/// Reads all records of a capture. One that is cut off in a record ends there, as when a capture is copied while it
+/// runs; what comes before damage is worth a report too.
 fn each_record(
     request: &Request,
     input: &mut Input,
@@ -271,7 +277,7 @@ fn each_record(
             }
         }
     })?;
-    Ok(Ending { damaged_at, unread: reader.unread() })
+    Ok(Ending { damaged_at: damaged_at.or(reader.damaged_at_end()), unread: reader.unread() })
 }
 
 impl Group {

@@ -1,8 +1,8 @@
 //! `headgate analyze`: the monitor's report about a file, a capture or a live group (docs/analyze.md).
 //!
 //! Here are the clock, the sockets and the files that [`crate::monitor`] does without. A file has no arrival times: its
-//! packets get the times of its PCRs (`timeline.rs`). A capture has those of the network, and a live group those of this
-//! machine.
+//! packets get the times of its PCRs (`timeline.rs`). A capture has those of the network, and a live group those of
+//! this machine.
 #![forbid(unsafe_code)]
 
 mod capture;
@@ -12,6 +12,7 @@ mod live;
 mod path;
 mod progress;
 mod source;
+mod spots;
 mod table;
 mod text;
 mod timeline;
@@ -78,7 +79,8 @@ pub struct Analysis {
 /// What is to be said about a capture itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CaptureReport {
-    /// Datagrams of the stream that were seen on another interface as well, or leaving; left out.
+    /// Datagrams of the stream that were seen elsewhere than their sender's are, on another interface or leaving; left
+    /// out.
     pub copies: u64,
     /// Times that the clock was set back. It goes on from there; how long that took is not known.
     pub clock_steps: u64,

@@ -14,7 +14,7 @@ pub enum Source {
     Live(LiveSource),
 }
 
-/// `udp://` or `rtp://`; both take either, because the first byte of a datagram tells.
+/// `udp://` or `rtp://`; both take either, because datagrams tell by themselves what they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveSource {
     /// As it was written.

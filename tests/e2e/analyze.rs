@@ -212,8 +212,8 @@ fn captures() {
     let network = &found["network"];
     assert_eq!((&network["datagrams"], &network["rtp"]["packets"]), (&46.into(), &46.into()), "{found:#}");
     assert_eq!((&network["rtp"]["lost"], &network["sizes"]), (&0.into(), &serde_json::json!([[1140, 46]])));
-    // ffmpeg sends the first half second at once, so that two SDTs come within a millisecond.
-    assert_eq!(raised(&found), ["3.2"], "{found:#}");
+    // ffmpeg sends the first half second at once: that two SDTs come within a millisecond says nothing.
+    assert_eq!(raised(&found), Vec::<&str>::new(), "{found:#}");
     let (_, named) = report(&["--group", "239.1.1.2:5004", text(&fec)]);
     assert_eq!(named, found);
 

@@ -1,5 +1,5 @@
-//! `headgate analyze` on captures as people take them: on all interfaces, with a clock that is set, cut short, through a
-//! pipe; and on files that come through one.
+//! `headgate analyze` on captures as people take them: on all interfaces, with a clock that is set, cut short, through
+//! a pipe; and on files that come through one.
 
 use crate::analyze::{CLEAN, COULD_NOT_RUN, ERRORS_FOUND, analyze, folder, raised, report, text};
 use crate::stream;
@@ -114,6 +114,32 @@ fn all_interfaces_at_once() {
     }
 }
 
+/// A sender's datagrams come in at another interface from the third second on, and another sender takes over there at
+/// the fourth: nothing of that is a copy.
+#[test]
+fn the_way_changes() {
+    let _shared = share_machine();
+    let folder = folder();
+    let mut pcap = Pcap::new(COOKED_2);
+    for (ns, seven) in sevens(6) {
+        let (device, source) = match ns / (1000 * MS) {
+            0..2 => (2, HOST),
+            2..4 => (3, HOST),
+            _ => (3, [10, 0, 0, 2]),
+        };
+        let head = [8, 0, 0, 0, 0, 0, 0, device, 0, 1, 2, 6, 0, 0, 0, 0, 0, 0, 0, 0];
+        pcap.frame(BEGIN + ns, &[&head[..], &ipv4(source, [239, 0, 0, 1], &seven)].concat());
+    }
+    let (_, found) = report(&["--group", "239.0.0.1:5000", &pcap.write(folder.path(), "way.pcap")]);
+    // What came in the half second until the new way was believed.
+    let half = sevens(1).len() as u64 / 2;
+    let copies = found["capture"]["copies"].as_u64().unwrap();
+    assert!((half - 2..half + 3).contains(&copies), "{copies} of {half}: {found:#}");
+    assert_eq!(found["path"]["senders"].as_array().unwrap().len(), 2, "{found:#}");
+    let length = found["duration_seconds"].as_f64().unwrap();
+    assert!((5.9..6.1).contains(&length), "{length}");
+}
+
 /// Two senders of one group: a receiver that joins without a source gets both, one that names it gets one.
 #[test]
 fn senders_are_told_apart() {
@@ -128,8 +154,12 @@ fn senders_are_told_apart() {
     let path = pcap.write(folder.path(), "senders.pcap");
     let (code, said) = analyze(&[&path]);
     assert_eq!(code, COULD_NOT_RUN, "{said}");
-    for line in ["2 transport streams", "--group 10.0.0.1@239.0.0.1:5000", "--group 10.0.0.2@239.0.0.1:5000"]
-    {
+    for line in [
+        "2 transport streams",
+        "--group 10.0.0.1@239.0.0.1:5000",
+        "--group 10.0.0.2@239.0.0.1:5000",
+        "--group 239.0.0.1:5000   (all senders",
+    ] {
         assert!(said.contains(line), "{line}: {said}");
     }
     let (code, one) = report(&["--group", "10.0.0.2@239.0.0.1:5000", &path]);
@@ -181,13 +211,21 @@ fn a_damaged_capture_is_read_to_the_damage() {
     assert_eq!((code, raised(&found)), (CLEAN, vec![]), "{found:#}");
     assert_eq!(found["capture"]["damaged_at"], whole);
     assert!(analyze(&[&path]).1.contains(&format!("{whole} bytes in, the capture is damaged")));
+    // Statistics that are longer than the file, or a block that nobody knows.
+    for kind in [5u8, 0x77] {
+        let mut file = simple_packets(2);
+        let whole = file.len();
+        file.extend([kind, 0, 0, 0, 0, 0, 0, 0xF0]);
+        file.extend(simple_packets(2));
+        let path = folder.path().join("damaged.pcapng");
+        std::fs::write(&path, file).unwrap();
+        let (_, found) = report(&[text(&path)]);
+        assert_eq!(found["capture"]["damaged_at"], whole, "{kind}");
+    }
 }
 
-/// Simple packets of pcapng have no times.
-#[test]
-fn a_capture_without_times_is_not_clean() {
-    let _shared = share_machine();
-    let folder = folder();
+/// `seconds` of the clean stream in a pcapng file of simple packets.
+fn simple_packets(seconds: u64) -> Vec<u8> {
     let block = |kind: u32, body: &[u8]| {
         let body = [body, &vec![0; body.len().next_multiple_of(4) - body.len()]].concat();
         let length = (body.len() as u32 + 12).to_le_bytes();
@@ -196,10 +234,19 @@ fn a_capture_without_times_is_not_clean() {
     let mut file =
         block(0x0A0D_0D0A, &[0x1A2B_3C4D_u32.to_le_bytes(), [1, 0, 0, 0], [0xFF; 4], [0xFF; 4]].concat());
     file.extend(block(1, &[RAW as u8, 0, 0, 0, 0, 0, 0, 0]));
-    for (_, seven) in sevens(2) {
+    for (_, seven) in sevens(seconds) {
         let frame = ipv4(HOST, [239, 0, 0, 1], &seven);
         file.extend(block(3, &[&(frame.len() as u32).to_le_bytes()[..], &frame].concat()));
     }
+    file
+}
+
+/// Simple packets of pcapng have no times.
+#[test]
+fn a_capture_without_times_is_not_clean() {
+    let _shared = share_machine();
+    let folder = folder();
+    let file = simple_packets(2);
     let path = folder.path().join("simple.pcapng");
     std::fs::write(&path, file).unwrap();
     let (code, found) = report(&[text(&path)]);
@@ -219,7 +266,7 @@ fn what_cannot_be_read_is_said() {
     let mut other = Pcap::new(105);
     other.stream(BEGIN, 1, HOST);
     let (code, said) = analyze(&[&other.write(folder.path(), "radio.pcap")]);
-    assert!(code == COULD_NOT_RUN && said.contains("link type is not read"), "{said}");
+    assert!(code == COULD_NOT_RUN && said.contains("link type that is not read"), "{said}");
     let mut fragments = Pcap::new(RAW);
     for (ns, seven) in sevens(1) {
         let mut packet = ipv4(HOST, [239, 0, 0, 1], &seven);
