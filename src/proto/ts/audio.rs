@@ -90,6 +90,11 @@ impl Audio {
         self.carry.capacity() + self.record.as_ref().map_or(0, Vec::capacity)
     }
 
+    /// The configuration goes out again: the track's number is new.
+    pub fn tell_again(&mut self) {
+        self.record = None;
+    }
+
     /// What comes next does not follow on what was.
     pub fn interrupt(&mut self) {
         self.carry.clear();
@@ -156,7 +161,7 @@ impl Audio {
         }
         if let (Form::Latm, Some(mux)) = (self.form, self.latm.take()) {
             // The first element of `frame` tells its frames again, without what surrounds them.
-            let (mut again, mut samples) = (Some(mux.clone()), 0u64);
+            let (mut again, mut samples) = (Some(mux), 0u64);
             let read = latm::read(frame, &mut again, |mux, frame| {
                 let at = time + (samples * 90_000 / u64::from(mux.sample_rate_hz.max(1))) as i64;
                 samples += u64::from(mux.frame_samples);

@@ -7,7 +7,7 @@
 //! - The first stream of pictures is taken, and every stream of sound that the media model has a codec for; the first of
 //!   these is track 0, the others are tracks of Enhanced RTMP. MPEG audio is layer III or none: FLV has no number for the
 //!   layers below. What is not carried is told once and counted.
-//! - A unit that lost a packet, or is scrambled, is dropped as a whole. What follows a lost picture is told in [`video`].
+//! - A unit that lost a packet, or is scrambled, is dropped as a whole. What follows a lost picture is told in `video`.
 //! - Times are those of the packets, made endless; a frame's is rounded down to a millisecond.
 #![forbid(unsafe_code)]
 
@@ -17,7 +17,7 @@ mod program;
 mod tags;
 mod video;
 
-use crate::media::{Codec, Frame, Kind, Mono};
+use crate::media::{Frame, Kind, Mono};
 use crate::wire::ts::framing::{DatagramSync, Unit};
 use crate::wire::ts::packet::Packet;
 use crate::wire::ts::pes::Unwrap;
@@ -417,7 +417,7 @@ impl Demux {
         let taken = self.streams.iter().filter_map(|stream| stream.number).max();
         let mut next = taken.map_or(0, |number| number.saturating_add(1));
         for stream in &mut self.streams {
-            let Track::Audio(audio) = &stream.track else { continue };
+            let Track::Audio(audio) = &mut stream.track else { continue };
             let counts = match (stream.spec.read, audio.layer_3) {
                 (Some(Read::Audio(Form::Mpeg)), Some(layer_3)) => layer_3,
                 (Some(Read::Audio(Form::Mpeg)), None) if waited => false,
@@ -426,6 +426,7 @@ impl Demux {
             };
             if counts && stream.number.is_none() {
                 stream.number = Some(next);
+                audio.tell_again();
                 next = next.saturating_add(1);
             }
         }

@@ -52,8 +52,7 @@ impl Spec {
 fn read_as(kind: u8, what: &str, descriptors: Descriptors<'_>) -> Option<Read> {
     Some(match (kind, what) {
         (stream_type::H264, _) => Read::Video(Codec::H264),
-        (_, "HEVC") => Read::Video(Codec::Hevc),
-        (stream_type::HEVC, _) => Read::Video(Codec::Hevc),
+        (stream_type::HEVC, _) | (_, "HEVC") => Read::Video(Codec::Hevc),
         (stream_type::AAC_ADTS, _) => Read::Audio(Form::Adts),
         (stream_type::AAC_LATM, _) => Read::Audio(Form::Latm),
         (stream_type::MPEG1_AUDIO | stream_type::MPEG2_AUDIO, _) => Read::Audio(Form::Mpeg),
