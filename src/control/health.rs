@@ -13,10 +13,13 @@ use std::time::Duration;
 /// A core whose loop has not turned for this long is stuck; without work it turns once a second.
 const STUCK: Duration = Duration::from_secs(2);
 
+/// A core that has never turned is still starting for so long: it makes its ring and its buffers, many of them at a time.
+const STARTING: Duration = Duration::from_secs(30);
+
 /// The control thread looks four times a second.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A core's count of turns, as last seen, and when it last grew. A core that has never turned is still starting.
+/// A core's count of turns, as last seen, and when it last grew.
 #[derive(Clone, Copy, Debug)]
 struct Pulse {
     turns: u64,
@@ -36,7 +39,7 @@ impl Pulse {
     }
 
     fn is_stuck(&self, now: Mono) -> bool {
-        self.turns != 0 && now.since(self.grew_at) > STUCK
+        now.since(self.grew_at) > if self.turns == 0 { STARTING } else { STUCK }
     }
 }
 
@@ -196,6 +199,19 @@ mod tests {
         assert_eq!(live(62_850).0, 200, "the question itself looks");
         watch(&health, 63_000..65_000);
         assert_eq!(live(65_000).0, 503);
+    }
+
+    #[test]
+    fn a_core_that_never_turns_is_named_too() {
+        let health = health(&[0, 1]);
+        health.registry.cores[0].metrics.turns.inc();
+        let live = |ms| text(health.live(at(ms), false));
+        for ms in (0..30_000).step_by(250) {
+            health.registry.cores[0].metrics.turns.inc();
+            assert_eq!(live(ms).0, 200, "{ms}");
+        }
+        health.registry.cores[0].metrics.turns.inc();
+        assert_eq!(live(30_001), (503, "[-] core 1: no turn for 30001 ms\nnot ok\n".to_owned()));
     }
 
     #[test]

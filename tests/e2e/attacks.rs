@@ -17,6 +17,7 @@ use crate::support::server::{Config, LIMIT};
 use crate::support::trial::{Counts, MEMORY_BYTES_MAX, Trial};
 use crate::support::{poll_for, share_machine};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How often a row is sent, as a rule.
@@ -81,11 +82,11 @@ impl Row {
         counts
     }
 
-    /// Sends it once, and stays to the end of the connection. Returns its port.
-    fn send(&self, trial: &Trial) -> Result<u16, String> {
+    /// Sends it once, and stays to the end of the connection. Returns its own address.
+    fn send(&self, trial: &Trial) -> Result<SocketAddr, String> {
         let address = if self.stage == Stage::Http { trial.server.http } else { trial.server.rtmp };
         let mut raw = Raw::at(self.stage, address, &own_name());
-        let port = raw.socket().local_addr().map_err(|error| format!("no address: {error}"))?.port();
+        let own = raw.socket().local_addr().map_err(|error| format!("no address: {error}"))?;
         raw.heard.clear();
         raw.write(&self.bytes);
         if self.ends == "client_closed" {
@@ -103,11 +104,11 @@ impl Row {
         if self.stage == Stage::Http && raw.times_heard("HTTP/1.1 ") != 1 {
             return Err(format!("not one answer: {:?}", heard()));
         }
-        Ok(port)
+        Ok(own)
     }
 
     /// Sends it as often as it is to be sent, one after the other, or all at once if each waits until its time is over.
-    fn send_all(&self, trial: &Trial) -> Result<Vec<u16>, String> {
+    fn send_all(&self, trial: &Trial) -> Result<Vec<SocketAddr>, String> {
         let sent: Result<_, String> = match matches!(self.ends, "handshake_timeout" | "not_found") {
             false => (0..self.times).map(|_| self.send(trial)).collect(),
             true => std::thread::scope(|scope| {
@@ -119,10 +120,10 @@ impl Row {
     }
 }
 
-/// The reason that the log has for the end of the connection from `port`.
-fn reason_of(log: &str, port: u16) -> Option<&str> {
+/// The reason that the log has for the end of the connection from `peer`.
+fn reason_of(log: &str, peer: SocketAddr) -> Option<&str> {
     // The line that has the length of the stay as well is written when the connection is gone.
-    let peer = format!(":{port} ");
+    let peer = format!(" peer={peer} ");
     let line = log.lines().rev().find(|line| line.contains(" seconds=") && line.contains(&peer))?;
     line.split_once(" reason=")?.1.split(' ').next()
 }
@@ -133,9 +134,10 @@ fn a_reason_is_that_of_its_connection() {
                T DEBUG session closed conn=1 peer=127.0.0.1:40001 reason=bad_version detail=x\n\
                T DEBUG closed conn=2 peer=127.0.0.1:4000 reason=io_error seconds=0.25\n\
                T DEBUG closed conn=1 peer=127.0.0.1:40001 reason=protocol_error seconds=0.5\n";
-    assert_eq!(reason_of(log, 40001), Some("protocol_error"));
-    assert_eq!(reason_of(log, 4000), Some("io_error"));
-    assert_eq!(reason_of(log, 400), None);
+    let from = |peer: &str| reason_of(log, peer.parse().unwrap());
+    assert_eq!(from("127.0.0.1:40001"), Some("protocol_error"));
+    assert_eq!(from("127.0.0.1:4000"), Some("io_error"));
+    assert_eq!((from("127.0.0.1:400"), from("127.0.0.2:4000")), (None, None));
 }
 
 /// A name that nobody else publishes.
@@ -180,12 +182,12 @@ fn at_once(trial: &Trial, rows: &[&Row]) -> Result<(), String> {
         });
     })?;
     within(more)?;
-    let ports = sent?;
+    let peers = sent?;
     // Rows that have changed their reasons have the same sum.
-    let told = |log: &String| ports.iter().flatten().all(|&port| reason_of(log, port).is_some());
+    let told = |log: &String| peers.iter().flatten().all(|&peer| reason_of(log, peer).is_some());
     let log = poll_for(LIMIT, || trial.server.log(), told);
-    for (row, ports) in rows.iter().zip(&ports) {
-        let ends: Vec<_> = ports.iter().map(|&port| reason_of(&log, port)).collect();
+    for (row, peers) in rows.iter().zip(&peers) {
+        let ends: Vec<_> = peers.iter().map(|&peer| reason_of(&log, peer)).collect();
         if ends.iter().any(|end| *end != Some(row.ends)) {
             return Err(format!("{} {}: ended by {ends:?}, not {}", row.id, row.what, row.ends));
         }

@@ -174,14 +174,20 @@ impl Publisher {
         }
     }
 
-    /// Like [`Publisher::burst_until`], and then waits until a viewer has seen the last picture: who asks for the stream
+    /// Like [`Publisher::burst_until`], and then waits until `viewer` has seen the last picture: who asks for the stream
     /// now finds all of it.
-    pub fn burst_and_see(&mut self, server: &Server, name: &str, number: u32) {
+    pub fn burst_before(&mut self, viewer: &mut FlvPlayer, number: u32) {
         self.burst_until(number);
         let last = (number - 1) * 1000 / self.shape.fps;
-        let mut viewer = FlvPlayer::open(server.http, &format!("/live/{name}.flv"));
         let seen = |tag: Tag| tag.kind == VIDEO && tag.time_ms >= last;
         while !seen(viewer.tag().expect("media")) {}
+    }
+
+    /// The same, before a viewer that leaves again.
+    pub fn burst_and_see(&mut self, server: &Server, name: &str, number: u32) {
+        // It is not answered before there is something to see.
+        self.burst_until(number);
+        self.burst_before(&mut FlvPlayer::open(server.http, &format!("/live/{name}.flv")), number);
     }
 
     /// Sends frames at their rhythm until `done`; the rhythm is the publisher's clock, not a wait of the test.

@@ -3,7 +3,7 @@
 use super::amf::{self, Value};
 use super::rtmp::PATIENCE;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Chunk size before anybody announces another.
@@ -101,7 +101,18 @@ pub struct Raw {
 impl Raw {
     /// Connects.
     pub fn open(address: SocketAddr) -> Raw {
-        let socket = TcpStream::connect(address).expect("connect");
+        Self::on(TcpStream::connect(address).expect("connect"))
+    }
+
+    /// Likewise, from an address of the caller's.
+    fn open_from(own: Ipv4Addr, address: SocketAddr) -> Raw {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((own, 0)).into()).expect("bind");
+        socket.connect(&address.into()).expect("connect");
+        Self::on(socket.into())
+    }
+
+    fn on(socket: TcpStream) -> Raw {
         socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -125,7 +136,12 @@ impl Raw {
 
     /// Connects to the RTMP port and goes as far as `stage`, in the app `open`; a publisher is called `name`.
     pub fn at(stage: Stage, rtmp: SocketAddr, name: &str) -> Raw {
-        let mut raw = Raw::open(rtmp);
+        // Logs tell connections apart by their addresses, and the kernel may give one port to two of them that go to two
+        // ports of the server.
+        let mut raw = match stage {
+            Stage::Http => Raw::open_from(Ipv4Addr::new(127, 0, 0, 2), rtmp),
+            _ => Raw::open(rtmp),
+        };
         if matches!(stage, Stage::Shaken | Stage::Connected | Stage::Publishing) {
             raw.write(&hello());
             raw.read_until(|heard| heard.len() >= ANSWER);

@@ -34,8 +34,10 @@ fn a_process_that_stands_still_for_three_seconds(config: Config) {
         println!("viewers caught up with {STOPPED_FRAMES} frames after {:?}", again.elapsed());
         let skips = trial.server.metrics().sum("headgate_lag_skips_total", &[]);
         assert_eq!(skips, 0.0, "nobody was behind by more than max_lag_ms");
+        counts(&[])
     };
-    trial.expect(&counts(&[]), work).unwrap();
+    // Who asks it for its metrics while it stands still may be let go for asking too slowly.
+    trial.expect_unseen(work).unwrap();
     trial.finish();
 }
 
