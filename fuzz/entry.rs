@@ -4,12 +4,13 @@
 
 use bytes::Bytes;
 use headgate::{
-    config::NAME_BYTES_MAX,
+    config::{Fec, NAME_BYTES_MAX},
     media::{Frame, Kind, Mono, Packet, Tag, TrackTable, tag},
     monitor::{self, Monitor, Options},
     proto::{
         http,
         rtmp::{Event, ServerSession, SessionConfig},
+        rtp_ts::{self, FecEncoder, Receiver, receiver::HEAP_BYTES_MAX},
     },
     wire::{
         aac::AacConfig,
@@ -55,6 +56,7 @@ pub const TARGETS: &[(&str, Entry)] = &[
     ("http_head", http_head),
     ("rtmp_chunk", rtmp_chunk),
     ("rtmp_session", rtmp_session),
+    ("rtp_receiver", rtp_receiver),
     ("tag_inspect", tag_inspect),
     ("track_table", track_table),
     ("ts_demux", ts_demux),
@@ -444,6 +446,66 @@ fn check_section(section: Section<'_>) {
     }
     assert!(named <= bytes.len());
     tables::utc_seconds(section);
+}
+
+/// Datagrams of a stream of RTP packets: behind a byte that chooses how long a loss is waited for and which matrix an encoder
+/// protects what comes with, each is where it came (0 and 1 media of two paths, else repair packets), how long after the one before
+/// (in steps of 100 us), its size in two bytes, and itself.
+pub fn rtp_receiver(data: &[u8]) {
+    let tally = rtp_tally(data);
+    assert!(tally.delivered <= tally.datagrams + tally.repaired);
+}
+
+/// What a receiver has counted at the end of an input of [`rtp_receiver`].
+pub fn rtp_tally(data: &[u8]) -> rtp_ts::Tally {
+    let Some((&choice, mut rest)) = data.split_first() else { return rtp_ts::Tally::default() };
+    let wait = Duration::from_millis([0, 10, 60, 450][usize::from(choice & 3)]);
+    let mut receiver = Receiver::new(rtp_ts::Options { wait, fec: choice & 3 != 0 });
+    let (rows, staggered) = (choice & 4 != 0, choice & 8 != 0);
+    let fec = Fec { columns: choice >> 4, rows: 4 + (choice >> 6), row_packets: rows, staggered };
+    let mut encoder = FecEncoder::new(fec, 1, 2);
+    let (mut now, mut given, mut lost) = (Mono::ZERO, 0, 0);
+    while let Some((&[from, steps, s0, s1], behind)) = rest.split_first_chunk() {
+        let size = usize::from(u16::from_be_bytes([s0, s1])).min(behind.len());
+        let datagram = &behind[..size];
+        rest = &behind[size..];
+        let next = now + Duration::from_micros(u64::from(steps) * 100);
+        while receiver.deadline(now) < next {
+            let due = receiver.deadline(now);
+            assert!(due > now, "what is due was done");
+            now = due;
+            take(&mut receiver, now, &mut given, &mut lost);
+        }
+        now = next;
+        match from {
+            0 | 1 => receiver.push(from.into(), now, datagram),
+            _ => receiver.push_fec(now, datagram),
+        }
+        take(&mut receiver, now, &mut given, &mut lost);
+        let mut repairs = 0;
+        encoder.push(datagram, |_, repair| {
+            assert!(repair.len() <= 1500 + 16);
+            repairs += 1;
+            if choice & 1 == 0 {
+                receiver.push_fec(now, repair);
+            }
+        });
+        assert!(repairs <= 2 && receiver.heap_bytes() <= HEAP_BYTES_MAX);
+        take(&mut receiver, now, &mut given, &mut lost);
+    }
+    take(&mut receiver, now + Duration::from_secs(60), &mut given, &mut lost);
+    let tally = receiver.tally();
+    assert_eq!((tally.delivered, tally.lost + tally.overrun), (given, lost));
+    *tally
+}
+
+/// Takes what is there.
+fn take(receiver: &mut Receiver, now: Mono, given: &mut u64, lost: &mut u64) {
+    while let Some(packet) = receiver.pop(now) {
+        assert!(packet.payload.len() <= 1500 && packet.at <= now);
+        *given += 1;
+        *lost += packet.lost;
+    }
 }
 
 /// A tag body; the first byte is its FLV tag type (8 audio, 9 video, else script).

@@ -254,3 +254,46 @@ for name, packets in {
 write("ts_demux", "rtp", b"\x04\0" + b"".join(bytes([0x80, 33, 0, n, 0, 0, 0, 0, 1, 2, 3, 4]) + TS_PAT[:176] for n in (1, 2, 4, 4, 3)))
 write("ts_demux", "stride-192", b"\x2f\0" + b"".join(bytes(4) + TS_PAT for _ in range(6)))
 write("ts_demux", "stride-204", b"\x2f\0" + b"".join(TS_PAT + bytes(16) for _ in range(6)))
+
+
+def datagrams(capture):
+    """(port, payload) of the UDP datagrams of a little-endian pcap of Ethernet frames."""
+    at = 24
+    while at < len(capture):
+        size = struct.unpack_from("<I", capture, at + 8)[0]
+        packet = capture[at + 16 + 14 : at + 16 + size]
+        udp = packet[(packet[0] & 15) * 4 :]
+        yield int.from_bytes(udp[2:4], "big"), udp[8 : int.from_bytes(udp[4:6], "big")]
+        at += 16 + size
+
+
+def received(choice, items):
+    """(from, steps of 100 us, datagram) as the entry reads them."""
+    return bytes([choice]) + b"".join(bytes([leg, step]) + len(d).to_bytes(2, "big") + d for leg, step, d in items)
+
+
+def short(port, data):
+    """Forty bytes of payload: what is cut from media and from their repair packets are the same bytes, and five lengths of 40 are 40."""
+    return data[:52] if port == 5004 else data[:14] + b"\0\x28" + data[16:68]
+
+
+RTP = [(port, short(port, d)) for port, d in datagrams((VECTORS / "rtp_mp2t_fec_5x5.pcap").read_bytes())]
+RTP_MEDIA = [d for port, d in RTP if port == 5004]
+CAPTURED = [(0 if port == 5004 else 2, 20, d) for port, d in RTP]
+for name, choice, items in (
+    ("capture", 2, CAPTURED),
+    ("losses", 2, [item for n, item in enumerate(CAPTURED) if n not in (3, 9, 10, 21)]),
+    ("a-row-lost", 2, [item for n, item in enumerate(CAPTURED) if not 7 <= n < 13]),
+    ("not-repaired", 2, [(0, 250, d) for n, d in enumerate(RTP_MEDIA) if n not in (4, 9, 14, 19)]),
+    ("two-paths", 1, [
+        (leg, 10, RTP_MEDIA[n - 3 * leg]) for n in range(49) for leg in (0, 1) if 0 <= n - 3 * leg < 46 and n % 3 != leg + 1
+    ]),
+    ("encoded", 0x5E, [(0, 20, d) for n, d in enumerate(RTP_MEDIA * 2)]),
+    ("reordered", 2, [(0, 20, RTP_MEDIA[n ^ 3]) for n in range(40)]),
+    ("again-and-again", 2, [(0, 1, d) for d in RTP_MEDIA[:3] * 40]),
+    ("other-sender", 2, [(0, 20, d[:8] + bytes([n // 10]) + d[9:]) for n, d in enumerate(RTP_MEDIA)]),
+    ("far-away", 2, [(0, 20, d[:2] + (n * 1400 & 0xFFFF).to_bytes(2, "big") + d[4:]) for n, d in enumerate(RTP_MEDIA)]),
+    ("repairs-that-lie", 2, [(2 * (port != 5004), 20, d if port == 5004 else d[:14] + b"\xff\xff" + d[16:])
+        for port, d in RTP if port != 5008 and d != RTP_MEDIA[3]]),
+):
+    write("rtp_receiver", name, received(choice, items))

@@ -3,6 +3,8 @@
 use headgate::config::{Config, ConfigError, Overrides};
 
 const FILE: &str = include_str!("../headgate.toml");
+/// Tables that the file shows in a comment, because there are none by default.
+const OPTIONAL: [&str; 3] = ["apps", "channel", "input"];
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(text, "f.toml")
@@ -24,10 +26,20 @@ fn known_keys(section: &str) -> Vec<String> {
     list.lines().next().unwrap_or_default().split(", ").map(str::to_owned).collect()
 }
 
+/// The header of a table of `section` as it stands in the file.
+fn header(section: &str) -> String {
+    match section {
+        "apps" => "[apps.\"*\"]".to_owned(),
+        "channel" | "input" => format!("[[{section}]]"),
+        _ => format!("[{section}]"),
+    }
+}
+
 /// `# key = value` and `# [section]` lines as live ones.
 fn uncommented() -> String {
     let live = |line: &'static str| match line.strip_prefix("# ") {
-        Some(rest) if rest.starts_with("[apps.\"*\"]\n") || is_assignment(rest) => rest,
+        Some(rest) if OPTIONAL.iter().any(|section| rest == format!("{}\n", header(section))) => rest,
+        Some(rest) if is_assignment(rest) => rest,
         _ => line,
     };
     FILE.split_inclusive('\n').map(live).collect()
@@ -49,8 +61,8 @@ fn every_key_stands_in_the_file() {
     let live = uncommented();
     let mut total = 0;
     for section in known_keys("") {
-        let header = if section == "apps" { "[apps.\"*\"]".to_owned() } else { format!("[{section}]") };
-        let keys = known_keys(if section == "apps" { "[apps.x]" } else { &header });
+        let header = header(&section);
+        let keys = known_keys(&header);
         let body = live.split_once(&format!("\n{header}\n")).unwrap_or_else(|| panic!("no {header}")).1;
         let body = body.split("\n[").next().unwrap();
         let in_file: Vec<&str> = body
@@ -85,6 +97,7 @@ fn the_optional_keys_work_as_shown() {
     let config = parse(&uncommented()).unwrap();
     assert_eq!(config.runtime.cores, Some(vec![0, 1]));
     assert!(config.app("anything").publish_key.is_some() && config.app("anything").play_token.is_some());
+    assert_eq!((config.headend.core, config.channels.len(), config.inputs.len()), (Some(3), 1, 1));
 }
 
 #[test]

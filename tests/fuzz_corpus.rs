@@ -123,6 +123,23 @@ fn seeds_are_what_their_names_say() {
     assert_eq!(session("play"), ["play", "pause", "stop"]);
     assert_eq!(session("bad-name"), ["closed"]);
     assert_eq!(session("aggregate"), ["publish", "frame"]);
+    for (seed, delivered, lost, told) in [
+        ("capture", 46, 0, "repaired: 0,"),
+        ("losses", 46, 0, "repaired: 4,"),
+        ("a-row-lost", 46, 0, "repaired: 5,"),
+        ("not-repaired", 42, 4, "repaired: 0,"),
+        ("two-paths", 46, 0, "merged: 15,"),
+        ("encoded", 46, 0, "repair_packets: 32,"),
+        ("reordered", 37, 0, "late: 3,"),
+        ("again-and-again", 6, 0, "restarts: 1,"),
+        ("other-sender", 42, 0, "restarts: 4,"),
+        ("far-away", 46, 62_955, "late: 0,"),
+        ("repairs-that-lie", 45, 1, "repair_refused: 1,"),
+    ] {
+        let tally = entry::rtp_tally(&read(&format!("rtp_receiver/{seed}")));
+        assert_eq!((tally.delivered, tally.lost + tally.overrun), (delivered, lost), "{seed}: {tally:?}");
+        assert!(format!("{tally:?}").contains(told), "{seed}: {tally:?}");
+    }
     for (seed, streams, raised) in [
         ("tables", 3, vec![]),
         ("ts_opus_head", 1, vec![]),

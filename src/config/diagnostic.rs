@@ -14,6 +14,9 @@ const SECRET_KEYS: [&str; 2] = ["publish_key", "play_token"];
 /// The table below which no value appears: a misspelt key may hold a secret as well.
 const APPS: &str = "apps";
 
+/// Tables that may stand several times; in a path their numbers, from 0, follow them.
+const LISTS: [&str; 2] = ["channel", "input"];
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -38,7 +41,7 @@ pub enum ConfigError {
 /// A value that is well formed and still wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Where the value stands: `["fanout", "flush_ms"]`.
+    /// Where the value stands: `["fanout", "flush_ms"]`, `["channel", "0", "to", "1"]`.
     pub path: Vec<String>,
     /// What is wrong.
     pub message: String,
@@ -46,9 +49,25 @@ pub struct Violation {
     pub hint: String,
 }
 
+impl Violation {
+    /// The place as it is written: `fanout.flush_ms`, `channel[0].to[1]`.
+    pub fn place(&self) -> String {
+        let mut place = String::new();
+        let lists = self.path.first().is_some_and(|table| LISTS.contains(&table.as_str()));
+        for part in &self.path {
+            match lists && part.bytes().all(|b| b.is_ascii_digit()) {
+                true => place += &format!("[{part}]"),
+                false if place.is_empty() => place += part,
+                false => place += &format!(".{part}"),
+            }
+        }
+        place
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}\n  = help: {}", self.path.join("."), self.message, self.hint)
+        write!(f, "{}: {}\n  = help: {}", self.place(), self.message, self.hint)
     }
 }
 

@@ -1,8 +1,11 @@
 //! TOML text -> [`Config`], with every error at its place.
 
 use super::diagnostic::{ConfigError, Diagnostic, Violation, is_below_apps, line_holds_secret};
+use super::headend::{ChannelEntry, InputEntry};
 use super::secret::SecretEntry;
-use super::{App, Config, Fanout, Limits, Listen, Log, Overload, Publish, Runtime, levels, validate};
+use super::{
+    App, Config, Fanout, Headend, Limits, Listen, Log, Overload, Publish, Runtime, headend, levels, validate,
+};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -26,6 +29,9 @@ struct File {
     apps: BTreeMap<String, AppEntry>,
     limits: Limits,
     overload: Overload,
+    headend: Headend,
+    channel: Vec<ChannelEntry>,
+    input: Vec<InputEntry>,
     log: Log,
 }
 
@@ -76,8 +82,11 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 pub(super) fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
     let file: File = toml::from_str(text).map_err(|error| explain(&error, text, origin))?;
     let apps = file.apps.keys().map(|name| (name.clone(), AppEntry::resolve(&file.apps, name))).collect();
-    let File { listen, runtime, fanout, publish, limits, overload, log, .. } = file;
-    let config = Config { listen, runtime, fanout, publish, apps, limits, overload, log };
+    let (channels, inputs) = headend::resolve(&file.headend, &file.channel, &file.input)
+        .map_err(|violation| place(violation, text, origin))?;
+    let File { listen, runtime, fanout, publish, limits, overload, headend, log, .. } = file;
+    let config =
+        Config { listen, runtime, fanout, publish, apps, limits, overload, headend, channels, inputs, log };
     validate::check(&config).map_err(|violation| place(violation, text, origin))?;
     Ok(config)
 }
@@ -85,25 +94,30 @@ pub(super) fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
 /// A violation at the place of its value; at the start of the text if the value is a default.
 fn place(violation: Violation, text: &str, origin: &str) -> ConfigError {
     let span = locate(text, &violation.path).unwrap_or_default();
-    let message = format!("{}: {}", violation.path.join("."), violation.message);
+    let message = format!("{}: {}", violation.place(), violation.message);
     ConfigError::Invalid(Box::new(Diagnostic::new(origin, text, span, message, Some(violation.hint))))
 }
 
 /// Bytes of the deepest value on `path` that stands in `text`.
 fn locate(text: &str, path: &[String]) -> Option<Range<usize>> {
-    let root = DeTable::parse(text).ok()?;
-    let mut table = root.get_ref();
-    let mut span = None;
+    let root = DeValue::Table(DeTable::parse(text).ok()?.into_inner());
+    let (mut value, mut span) = (&root, None);
     for name in path {
-        let Some((key, value)) = table.get_key_value(name.as_str()) else { break };
-        match value.get_ref() {
-            // A table's header is a better place than all of its lines.
-            DeValue::Table(inner) => {
-                span = Some(key.span());
-                table = inner;
-            }
-            _ => return Some(value.span()),
-        }
+        let (key, inner) = match value {
+            DeValue::Table(table) => match table.get_key_value(name.as_str()) {
+                Some((key, inner)) => (key.span(), inner),
+                None => break,
+            },
+            DeValue::Array(list) => match name.parse().ok().and_then(|at: usize| list.get(at)) {
+                Some(inner) => (inner.span(), inner),
+                None => break,
+            },
+            _ => break,
+        };
+        // A table's header is a better place than all of its lines.
+        let is_table = matches!(inner.get_ref(), DeValue::Table(_));
+        span = Some(if is_table { key } else { inner.span() });
+        value = inner.get_ref();
     }
     span
 }
@@ -134,6 +148,10 @@ fn explain(error: &toml::de::Error, text: &str, origin: &str) -> ConfigError {
             let hint = "write [apps.NAME], and below it publish_key = \"...\"";
             ("not a table of an app".to_owned(), Some(hint.to_owned()))
         }
+        _ if raw.starts_with("invalid type: map") && raw.contains("expected a sequence") => (
+            "a list is needed here".to_owned(),
+            Some("write [[channel]] and [[input]] with double brackets, and lists as [\"a\", \"b\"]".to_owned()),
+        ),
         _ if raw.contains("expected struct") || raw.starts_with("invalid type: map") => (
             "a section and a value are mixed up".to_owned(),
             Some("write a section as [limits], on a line of its own and with single brackets, and its keys below".to_owned()),
@@ -182,7 +200,7 @@ fn backquoted(message: &str) -> Vec<&str> {
 }
 
 /// "did you mean", or what there is.
-fn offer(given: &str, known: &[&str]) -> String {
+pub(super) fn offer(given: &str, known: &[&str]) -> String {
     let lower = given.to_ascii_lowercase();
     let alike = |word: &&str| strsim::jaro_winkler(&lower, word);
     let best = known.iter().copied().max_by(|a, b| alike(a).total_cmp(&alike(b)));

@@ -3,6 +3,7 @@
 //! - [`load`] and [`Config::parse`] read a file; unknown keys, wrong types and values out of range are errors that
 //!   name file, line and column and say what to write instead ([`ConfigError`]).
 //! - Command-line flags win over the file: [`Overrides`].
+//! - [`headend`]: channels, inputs, and the plan of their addresses.
 //! - [`Config::warnings`] lists what is valid but probably not meant (open publishing, a public admin port).
 //!
 //! Every key stands with its default and unit in `headgate.toml` at the root of the project; `tests/config.rs` holds
@@ -10,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod diagnostic;
+pub mod headend;
 mod load;
 pub mod name;
 mod network;
@@ -19,6 +21,7 @@ pub mod sign;
 mod validate;
 
 pub use diagnostic::{ConfigError, Diagnostic, Violation};
+pub use headend::{Channel, Destination, Fec, Headend, Input, Origin, Transport};
 pub use load::load;
 pub use name::NAME_BYTES_MAX;
 pub use network::Network;
@@ -52,6 +55,12 @@ pub struct Config {
     pub limits: Limits,
     /// When the process sheds load.
     pub overload: Overload,
+    /// What channels and inputs share.
+    pub headend: Headend,
+    /// Streams that leave as constant-rate transport streams, in the file's order.
+    pub channels: Vec<Channel>,
+    /// Streams that come as transport streams, in the file's order.
+    pub inputs: Vec<Input>,
     /// Log lines.
     pub log: Log,
 }
@@ -368,6 +377,9 @@ impl Config {
             ("publish", self.publish != other.publish),
             ("limits", self.limits != other.limits),
             ("overload", self.overload != other.overload),
+            ("headend", self.headend != other.headend),
+            ("channel", self.channels != other.channels),
+            ("input", self.inputs != other.inputs),
             ("log", self.log != other.log),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
@@ -411,6 +423,7 @@ impl Config {
                  lower `fanout.gop_max_bytes` or `limits.publishers_per_address`"
             ));
         }
+        found.extend(headend::warnings(self));
         found
     }
 }

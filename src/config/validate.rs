@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 /// CPU numbers end here: the kernel's own bound for one machine.
-const CPU_MAX: usize = 8191;
+pub(super) const CPU_MAX: usize = 8191;
 /// Ten minutes: longer timeouts keep the dead alive.
 const TIMEOUT_MAX_MS: u64 = 600_000;
 
@@ -42,6 +42,7 @@ pub(super) fn check(config: &Config) -> Result<(), Violation> {
             format!("use at most {}", config.publish.silence_timeout_ms),
         ));
     }
+    super::headend::check(config)?;
     config.apps.keys().try_for_each(|name| app_name(name))
 }
 

@@ -6,7 +6,7 @@
 //! Two doors, never mixed:
 //! - the **admin** listener (`listen.admin`): `/livez`, `/readyz`, `/startupz`, `/metrics`, `/api/v1/streams`;
 //! - the **media** HTTP port: a core that reads a request it has no medium for hands the connection over with
-//!   [`MediaPages::serve`]; there are `/` and `/api/streams` only.
+//!   [`MediaPages::serve`]; there are `/`, `/api/streams` and `/playlist.m3u` (`.xspf`) only.
 //!
 //! Beside them it keeps watch (`watch`): a few times a second it looks at what is used of the machine and sets the
 //! level of the door.
@@ -19,6 +19,7 @@ mod admin;
 mod connection;
 mod health;
 mod page;
+mod playlist;
 mod summary;
 mod watch;
 
@@ -94,7 +95,8 @@ impl Control {
             let (registry, door, ready) = (&options.registry, &options.door, &options.ready);
             let health = Arc::new(Health::new(registry.clone(), door.clone(), ready.clone(), clock()));
             let watch = Watch::new(&options, health.clone(), clock());
-            let (routes, page) = (admin::routes(&options, health), page::routes(&options));
+            let page = page::routes(&options).merge(playlist::routes(&options));
+            let routes = admin::routes(&options, health);
             runtime.block_on(async {
                 tokio::select! {
                     () = connection::accept(listener, admin_places, routes) => {}

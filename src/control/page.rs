@@ -68,12 +68,12 @@ impl Entry {
 /// clients some send what stands in the URL (ffmpeg, OBS), some decode it first (librtmp, GStreamer), so for names with
 /// signs that URLs escape there is no right RTMP URL. Neither may anything stand there that a shell acts on: names come
 /// from publishers, and URLs are made to be pasted.
-fn plain(path: &str) -> bool {
+pub(super) fn plain(path: &str) -> bool {
     path.chars().all(|c| c.is_alphanumeric() || "/-._~@+=".contains(c))
 }
 
 /// Percent-encodes all but unreserved characters and slashes (RFC 3986 section 2).
-fn encoded(path: &str) -> String {
+pub(super) fn encoded(path: &str) -> String {
     path.bytes().fold(String::with_capacity(path.len()), |mut out, byte| {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
@@ -102,7 +102,7 @@ struct Made {
     page: Bytes,
 }
 
-/// Routes of the media port's pages; nothing of the admin port.
+/// Routes of the media port's page; nothing of the admin port.
 pub(super) fn routes(options: &Options) -> Router {
     let shown = Arc::new(Shown {
         gate: options.gate.clone(),
@@ -171,7 +171,7 @@ impl Shown {
 }
 
 /// `text` as HTML text.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
         match c {
             '&' => out.push_str("&amp;"),

@@ -145,6 +145,52 @@ fn the_media_port_has_the_page_and_nothing_else() {
 }
 
 #[test]
+fn lists_of_channels() {
+    let text = "[apps.live]\nplay_token = \"tok\"\n[[channel]]\nname = \"one\"\nsource = \"live/b</script>\"\nbitrate = 2000000\n\
+                service_name = \"Erstes, \\\"neu\\\"\"\nto = [\"udp://192.0.2.1:5000\", \"udp://eth1@239.255.1.1:5000\"]\n";
+    // A name with signs that nobody can publish.
+    assert!(Config::parse(text, "f").is_err());
+    let text = text.replace("live/b</script>", "live/b");
+    let mut config = Config::parse(&text, "f").unwrap();
+    config.listen.admin = "127.0.0.1:0".parse().unwrap();
+    config.overload.loop_lag_ms = 0;
+    let config = Arc::new(config);
+    let options = Options { gate: Gate::new(config.clone()), config, ..options() };
+    let control = Control::start(options).unwrap();
+    let body = |path: &str| {
+        let answer = page(&control, path, 3);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    };
+    let head = "#EXTM3U\n#EXTINF:-1 tvg-id=\"live/b</script>\" tvg-name=\"b</script>\" group-title=\"live\",b</script>\n";
+    for (path, expected) in [
+        ("/playlist.m3u", format!("{head}http://media.example/live/b%3C/script%3E.ts\n")),
+        ("/playlist.m3u?proto=flv&token=tok", format!("{head}http://media.example/live/b%3C/script%3E.flv?token=tok\n")),
+        ("/playlist.m3u?token=other", format!("{head}http://media.example/live/b%3C/script%3E.ts\n")),
+        // No URL of RTMP may hold this name.
+        ("/playlist.m3u?proto=rtmp", "#EXTM3U\n".to_owned()),
+        (
+            "/playlist.m3u?proto=udp",
+            "#EXTM3U\n#EXTINF:-1 tvg-id=\"one\" tvg-name=\"Erstes; 'neu'\" group-title=\"headgate\",Erstes; 'neu'\n\
+             udp://@239.255.1.1:5000\n"
+                .to_owned(),
+        ),
+    ] {
+        assert_eq!(body(path), expected, "{path}");
+        assert_eq!(body(path), expected, "{path}, again");
+    }
+    let list = body("/playlist.xspf?proto=udp");
+    assert!(list.contains("<title>Erstes, &quot;neu&quot;</title>"), "{list}");
+    assert!(page(&control, "/playlist.m3u", 0).contains("content-type: audio/x-mpegurl; charset=utf-8"));
+    assert!(
+        page(&control, "/playlist.xspf", 0).contains("content-type: application/xspf+xml; charset=utf-8")
+    );
+    assert!(page(&control, "/playlist.m3u?proto=srt", 0).starts_with("HTTP/1.1 400"));
+    assert!(admin(&control, "/playlist.m3u", "localhost").starts_with("HTTP/1.1 404"));
+    control.stop();
+}
+
+#[test]
 fn the_page_follows_a_reload() {
     let gate = Gate::new(Arc::default());
     let (control, _) = start_behind(gate.clone());

@@ -3,4 +3,5 @@
 
 pub mod http;
 pub mod rtmp;
+pub mod rtp_ts;
 pub mod ts;

@@ -7,6 +7,32 @@ pub const MP2T: u8 = 33;
 /// Bytes of the header without sources and extension.
 pub const HEADER_BYTES: usize = 12;
 
+/// The header that senders here write: version 2 without padding, extension and sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RtpHeader {
+    /// Marker; in RFC 2250 the time stamp jumps here.
+    pub marker: bool,
+    /// Payload type, 7 bits.
+    pub payload_type: u8,
+    /// Sequence number.
+    pub sequence: u16,
+    /// Time stamp; 90 kHz for a transport stream.
+    pub timestamp: u32,
+    /// Synchronisation source.
+    pub ssrc: u32,
+}
+
+impl RtpHeader {
+    /// The bytes in front of the payload.
+    pub fn to_bytes(self) -> [u8; HEADER_BYTES] {
+        let [s0, s1] = self.sequence.to_be_bytes();
+        let [t0, t1, t2, t3] = self.timestamp.to_be_bytes();
+        let [r0, r1, r2, r3] = self.ssrc.to_be_bytes();
+        let kind = u8::from(self.marker) << 7 | self.payload_type & 0x7F;
+        [0x80, kind, s0, s1, t0, t1, t2, t3, r0, r1, r2, r3]
+    }
+}
+
 /// One RTP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RtpPacket<'a> {
@@ -64,6 +90,13 @@ mod tests {
     use super::*;
 
     const PLAIN: [u8; 14] = [0x80, 0xA1, 0x12, 0x34, 0, 0, 0, 9, 1, 2, 3, 4, 0x47, 0x1F];
+
+    #[test]
+    fn what_is_written_is_read() {
+        let header =
+            RtpHeader { marker: true, payload_type: MP2T, sequence: 0x1234, timestamp: 9, ssrc: 0x0102_0304 };
+        assert_eq!(header.to_bytes(), PLAIN[..HEADER_BYTES]);
+    }
 
     #[test]
     fn plain_and_with_everything() {
