@@ -144,8 +144,7 @@ mod tests {
         assert_eq!(split(&[7, 7, 0, 0, 1, 5, 0, 0, 0, 0, 0, 1, 6, 0, 0]), [&[5][..], &[6]]);
         assert_eq!(split(&[0, 0, 1, 0, 0, 1, 5]), [&[5][..]], "an empty one");
         assert_eq!(split(&[0, 0, 1, 1, 0, 3, 0, 0, 2, 1]), [&[1, 0, 3, 0, 0, 2, 1][..]]);
-        assert_eq!(split(&[0, 0]), [&[][..]; 0]);
-        assert_eq!(split(&[0, 0, 1]), [&[][..]; 0]);
+        assert!(split(&[0, 0]).is_empty() && split(&[0, 0, 1]).is_empty());
     }
 
     #[test]
