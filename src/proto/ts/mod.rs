@@ -51,6 +51,8 @@ const PICTURE_TICKS_MAX: i64 = 90_000;
 pub struct Tally {
     /// Packets.
     pub packets: u64,
+    /// Packets with payload of the streams that are read.
+    pub media: u64,
     /// Packets that a receiver before us has marked as damaged.
     pub errors: u64,
     /// Packets, headers and parameter sets that contradict themselves.
@@ -308,6 +310,7 @@ impl Demux {
             return;
         }
         if let Some(at) = self.streams.iter().position(|stream| stream.spec.pid == packet.pid) {
+            self.tally.media += 1;
             self.media(now, at, packet);
         } else if self.programs.reads(packet.pid) {
             self.tables(now, packet);
@@ -315,14 +318,16 @@ impl Demux {
     }
 
     fn tables(&mut self, now: Mono, packet: &Packet<'_>) {
-        let (programs, tally, mut apply) = (&mut self.programs, &mut self.tally, None);
-        self.assembler.push(packet, |section| match section.crc_ok() {
-            true => apply = programs.read(now, section).or(apply.take()),
+        let Demux { programs, tally, specs, assembler, .. } = self;
+        let mut apply = None;
+        assembler.push(packet, |section| match section.crc_ok() {
+            true => apply = programs.read(now, section, specs).or(apply.take()),
             false => tally.crc += 1,
         });
-        let Some(specs) = apply else { return };
-        self.missing_at = now + NO_PROGRAM;
-        if specs != self.specs {
+        if programs.is_carried() {
+            self.missing_at = now + NO_PROGRAM;
+        }
+        if let Some(specs) = apply {
             self.apply(now, specs);
         }
     }

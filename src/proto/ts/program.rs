@@ -1,8 +1,8 @@
 //! Which program of a transport stream is taken, and what it consists of (PAT and PMT).
 //!
 //! A number that the configuration gives, or else the first of the PAT whose map names pictures or sound. Its maps are
-//! applied when they say something new, at most ten times a second: one that changes all the time (attack T2) settles on
-//! what stands in it then.
+//! applied when they say something new, ten times in a row and then ten times a second: one that changes all the time
+//! (attack T2) settles on what stands in it then.
 
 use super::audio::Form;
 use crate::media::{Codec, Mono};
@@ -17,8 +17,10 @@ use std::time::Duration;
 const PROGRAMS_MAX: usize = 64;
 /// Elementary streams of a program that are looked at.
 const STREAMS_MAX: usize = 32;
-/// Shortest time between two maps that are applied.
+/// Time between two maps that are applied, in the long run.
 const APPLY_PAUSE: Duration = Duration::from_millis(100);
+/// How far ahead of that they may be: a sender that begins adds its tracks one by one.
+const APPLY_AHEAD: Duration = Duration::from_secs(1);
 /// How long programs in front of one with pictures or sound are waited for.
 const CHOICE: Duration = Duration::from_secs(1);
 /// The first PID that may carry media.
@@ -81,12 +83,13 @@ pub(super) struct Programs {
     candidates: Vec<Candidate>,
     chosen: Option<u16>,
     first_at: Option<Mono>,
-    apply_at: Mono,
+    /// When the maps that were applied would have been, one each [`APPLY_PAUSE`].
+    applied_until: Mono,
 }
 
 impl Programs {
     pub fn new(wanted: u16) -> Programs {
-        Programs { wanted, candidates: Vec::new(), chosen: None, first_at: None, apply_at: Mono::ZERO }
+        Programs { wanted, candidates: Vec::new(), chosen: None, first_at: None, applied_until: Mono::ZERO }
     }
 
     /// The program that is taken.
@@ -104,13 +107,21 @@ impl Programs {
         !self.candidates.is_empty()
     }
 
+    /// Whether there is a program to take, with something to carry.
+    pub fn is_carried(&self) -> bool {
+        let chosen = self.candidates.iter().find(|c| Some(c.number) == self.chosen);
+        let streams = chosen.and_then(|c| c.streams.as_ref());
+        streams.is_some_and(|streams| streams.iter().any(|spec| spec.read.is_some()))
+    }
+
     pub fn heap_bytes(&self) -> usize {
         let streams = |c: &Candidate| c.streams.as_ref().map_or(0, |s| s.capacity() * size_of::<Spec>());
         self.candidates.iter().map(|c| size_of::<Candidate>() + streams(c)).sum()
     }
 
-    /// Reads a section whose CRC fits. Returns what the chosen program consists of, if that is to be applied.
-    pub fn read(&mut self, now: Mono, section: Section<'_>) -> Option<Vec<Spec>> {
+    /// Reads a section whose CRC fits. Returns what the chosen program consists of, if that is another thing than `current`
+    /// and is to be applied.
+    pub fn read(&mut self, now: Mono, section: Section<'_>, current: &[Spec]) -> Option<Vec<Spec>> {
         if !section.is_current() {
             return None;
         }
@@ -119,7 +130,7 @@ impl Programs {
         } else if let Some(pmt) = Pmt::parse(section) {
             self.map(pmt);
         }
-        self.choose(now)
+        self.choose(now, current)
     }
 
     fn pat(&mut self, now: Mono, section: Section<'_>, pat: Pat<'_>) {
@@ -159,7 +170,7 @@ impl Programs {
         candidate.streams = Some(streams);
     }
 
-    fn choose(&mut self, now: Mono) -> Option<Vec<Spec>> {
+    fn choose(&mut self, now: Mono, current: &[Spec]) -> Option<Vec<Spec>> {
         if self.chosen.is_none() {
             let waited = self.first_at.is_some_and(|at| now.since(at) >= CHOICE);
             for candidate in &self.candidates {
@@ -174,11 +185,13 @@ impl Programs {
             }
         }
         let chosen = self.chosen?;
-        if now < self.apply_at {
+        let streams = self.candidates.iter().find(|c| c.number == chosen)?.streams.as_ref()?;
+        let next = self.applied_until.max(now) + APPLY_PAUSE;
+        if streams == current || next > now + APPLY_AHEAD {
             return None;
         }
-        let candidate = self.candidates.iter().find(|c| c.number == chosen)?;
-        self.apply_at = now + APPLY_PAUSE;
-        candidate.streams.clone()
+        let streams = streams.clone();
+        self.applied_until = next;
+        Some(streams)
     }
 }
