@@ -15,6 +15,8 @@ mod audio;
 mod pes;
 mod program;
 mod tags;
+#[cfg(test)]
+mod tests;
 mod video;
 
 use crate::media::{Frame, Kind, Mono};
