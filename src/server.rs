@@ -16,10 +16,12 @@ use crate::fanout::directory::Directory;
 use crate::fanout::flush::{Mode, Rule};
 use crate::fanout::log::Retention;
 use crate::fanout::stream::CoreId;
+use crate::ingest::udp;
 use crate::observe::{self, Registry, banner::Banner};
 use crate::shard::Limits;
 use crate::shard::bells::Bells;
 use crate::shard::core::Shared;
+use crate::shard::links::Links;
 use crate::shard::mailbox::{Command, Mailboxes};
 use crate::shard::runtime::{self, Engine, Start};
 use anyhow::Context;
@@ -89,7 +91,16 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
     let (engine, engine_text) = choose_engine(config.runtime.engine)?;
     let cpus = choose_cpus(config.runtime.cores.as_deref())?;
     let descriptors = runtime::raise_descriptor_limit();
-    let registry = Registry::new(&cpus);
+    let inputs: Vec<udp::Plan> = config
+        .inputs
+        .iter()
+        .map(|input| udp::Plan::new(input, &config.headend, cpus.len() as CoreId))
+        .collect();
+    let links = Arc::new(match inputs.iter().any(udp::Plan::has_interfaces) {
+        true => Links::new().context("cannot ask the kernel for the network interfaces")?,
+        false => Links::of(Vec::new()),
+    });
+    let registry = Registry::with_inputs(&cpus, inputs.iter().map(|plan| plan.slot().clone()).collect());
     let shared = Arc::new(shared(&config, cpus.len(), descriptors, give_back)?);
     let listeners = listen(&config, cpus.len())?;
     let (rtmp, http) = (listeners.rtmp, listeners.http);
@@ -123,6 +134,8 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
         pages: control.pages(),
         handshake: Duration::from_millis(config.limits.handshake_timeout_ms),
         retry_after_s: config.overload.retry_after_s,
+        inputs,
+        links,
     });
 
     let (ended, core_ends) = mpsc::channel();
@@ -157,6 +170,7 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
         admin: control.admin(),
         publish_key: app.publish_key.is_some(),
         play_token: app.play_token.is_some(),
+        inputs: &registry.inputs,
         warnings: &warnings,
     };
     let mut greeting = banner.to_string();
@@ -172,7 +186,11 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
 
     let listening = || ready.store(true, Ordering::Release);
     let reload = || reload(&options, &config, &surroundings);
-    let failed = signals::wait(&core_ends, listening, reload, give_back)?;
+    let beat = || {
+        give_back();
+        look_at_links(&surroundings);
+    };
+    let failed = signals::wait(&core_ends, listening, reload, beat)?;
     tracing::info!("stopping");
     ready.store(false, Ordering::Release);
     if let Some(demo) = demo {
@@ -202,6 +220,19 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
     match failed {
         Some((id, error)) => Err(error).with_context(|| format!("core {id} failed")),
         None => Ok(()),
+    }
+}
+
+/// Lets inputs know of interfaces that came and went.
+fn look_at_links(surroundings: &Surroundings) {
+    let Surroundings { inputs, links, .. } = surroundings;
+    if !inputs.iter().any(udp::Plan::has_interfaces) {
+        return;
+    }
+    match links.look() {
+        Ok(true) => tracing::info!("network interfaces have changed"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(%error, "cannot ask the kernel for the network interfaces"),
     }
 }
 

@@ -1,7 +1,11 @@
 //! What is printed when the process is ready: where to publish, where to watch, what to be careful with.
 
+use super::InputSlot;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
+
+/// Inputs that are listed; more are counted.
+const INPUTS_LISTED: usize = 12;
 
 /// What the banner says. `to_string` renders it, many lines, with a final newline.
 #[derive(Clone, Debug)]
@@ -22,6 +26,8 @@ pub struct Banner<'a> {
     pub publish_key: bool,
     /// Whether playing from the app `live` needs a token.
     pub play_token: bool,
+    /// Streams that come as datagrams.
+    pub inputs: &'a [InputSlot],
     /// What to be careful with, one sentence each.
     pub warnings: &'a [String],
 }
@@ -66,6 +72,14 @@ impl std::fmt::Display for Banner<'_> {
         writeln!(f, "  page     {http}/")?;
         let admin = base_url("http", self.admin);
         writeln!(f, "  admin    {admin}/metrics  /livez  /readyz  /api/v1/streams\n")?;
+        for input in self.inputs.iter().take(INPUTS_LISTED) {
+            writeln!(f, "  input    {} from {}", input.about.stream, input.about.from.join(" "))?;
+        }
+        match self.inputs.len() {
+            0 => {}
+            all if all > INPUTS_LISTED => writeln!(f, "           and {} more\n", all - INPUTS_LISTED)?,
+            _ => writeln!(f)?,
+        }
         writeln!(f, "  {}", ffmpeg_line(&format!("{rtmp}/live/test{key}")))?;
         for (at, warning) in self.warnings.iter().enumerate() {
             let gap = if at == 0 { "\n" } else { "" };
@@ -95,6 +109,9 @@ mod tests {
     fn says_where_and_what_to_mind() {
         let warnings = ["anyone may publish".to_owned()];
         let at = |text: &str| text.parse().unwrap();
+        let from = vec!["udp://eth1@239.2.2.2:5000".to_owned(), "udp://eth2@239.2.2.3:5000".to_owned()];
+        let about = crate::observe::InputAbout { stream: "live/in".to_owned(), from };
+        let inputs = [InputSlot::new(about, &[], &[], &[])];
         let banner = Banner {
             version: "1.2.3",
             engine: "io_uring",
@@ -104,6 +121,7 @@ mod tests {
             admin: at("127.0.0.1:1985"),
             publish_key: true,
             play_token: false,
+            inputs: &inputs,
             warnings: &warnings,
         };
         let text = banner.to_string();
@@ -113,6 +131,7 @@ mod tests {
             "http://localhost:8080/live/STREAM.flv    or STREAM.ts\n",
             "http://localhost:8080/\n",
             "http://127.0.0.1:1985/metrics",
+            "input    live/in from udp://eth1@239.2.2.2:5000 udp://eth2@239.2.2.3:5000\n",
             "warning: anyone may publish",
             "\"rtmp://localhost/live/test?token=KEY\"",
         ] {

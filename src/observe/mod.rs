@@ -6,7 +6,8 @@
 //!   scraper holds the lock.
 //! - [`Registry`] holds all cores' ends and renders the page in Prometheus' text format.
 //!
-//! Labels are the bounded enums of [`labels`]; no name, address or id of a peer is ever a label. Names and units
+//! Labels are the bounded enums of [`labels`]; no name, address or id of a peer is ever a label; inputs are labelled with the names
+//! that the configuration gives them. Names and units
 //! follow Prometheus' conventions; docs/metrics.md explains each family.
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ mod core;
 mod door;
 mod families;
 mod histogram;
+mod input;
 pub mod labels;
 mod lag;
 pub mod log;
@@ -27,9 +29,10 @@ pub use cells::{Counter, Gauge, Ratio};
 pub use core::CoreMetrics;
 pub use door::DoorMetrics;
 pub use histogram::{CoreHistograms, SharedHistograms};
+pub use input::{InputAbout, InputMetrics, InputSlot, Named, OriginMetrics};
 pub use labels::{
-    CopyStage, DisconnectReason, DropReason, FrameKind, PerProtocol, PerShedCause, Protocol, RefuseReason,
-    ShedCause, Stage,
+    CopyStage, DatagramRefusal, DisconnectReason, DropReason, FrameKind, PerProtocol, PerShedCause, Protocol,
+    RefuseReason, ShedCause, Stage, SwitchReason,
 };
 pub use lag::LoopLag;
 pub use memory::MemoryBound;

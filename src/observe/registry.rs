@@ -5,6 +5,7 @@ use super::core::CoreMetrics;
 use super::door::DoorMetrics;
 use super::families::{Families, Sample};
 use super::histogram::{Set, SharedHistograms};
+use super::input::{self, InputSlot};
 use super::labels::{CopyStage, DisconnectReason, DropReason, FrameKind, Protocol, RefuseReason, Stage};
 use super::process;
 use prometheus::TextEncoder;
@@ -27,6 +28,8 @@ pub struct Registry {
     pub cores: Vec<CoreSlot>,
     /// Admission and overload; the control thread writes it.
     pub door: DoorMetrics,
+    /// Every input, in the configuration's order.
+    pub inputs: Vec<InputSlot>,
     /// CPU numbers behind the positions, as label text.
     names: Vec<String>,
     started: SystemTime,
@@ -35,9 +38,15 @@ pub struct Registry {
 impl Registry {
     /// A registry for these CPUs, one slot each; the CPU number becomes the label `core`.
     pub fn new(cpus: &[usize]) -> Arc<Self> {
+        Self::with_inputs(cpus, Vec::new())
+    }
+
+    /// The same, with inputs.
+    pub fn with_inputs(cpus: &[usize], inputs: Vec<InputSlot>) -> Arc<Self> {
         Arc::new(Self {
             cores: cpus.iter().map(|_| CoreSlot::default()).collect(),
             door: DoorMetrics::default(),
+            inputs,
             names: cpus.iter().map(usize::to_string).collect(),
             started: SystemTime::now(),
         })
@@ -71,6 +80,7 @@ impl Registry {
         self.traffic(&mut page);
         self.connections(&mut page);
         self.door.collect(&mut page);
+        input::collect(&mut page, &self.inputs);
         self.machine(&mut page);
         self.latency(&mut page);
         page.counter(
