@@ -130,6 +130,7 @@ fn errors_name_place_and_remedy() {
         ("[fanout\nflush = 1\n", "f.toml:1:8:", ""),
         ("[log]\nlevel = \"info\nformat = 1", "f.toml:2:", ""),
         ("[limits]\nexempt = [\"10.0.0.1/8\"]\n", "f.toml:2:10:", "`10.0.0.0/8`"),
+        ("[limits]\nexempt = \"10.0.0.0/8\"\n", "f.toml:2:10:", "stands in brackets"),
         ("[limits]\nexempt = [\"office\"]\n", "f.toml:2:10:", "\"2001:db8::/32\""),
         ("[limits]\nviewers_per_address = 0\n", "f.toml:2:23:", "use 1 to 1000000"),
         ("[overload]\negress_max_bits_per_s = 10\n", "f.toml:2:25:", "use 0, or 1000 to"),

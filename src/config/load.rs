@@ -226,6 +226,9 @@ fn hint_for(message: &str) -> Option<String> {
         }
         m if m.contains("socket address") => "write address and port: \"0.0.0.0:1935\", \"[::]:1935\"",
         m if m.starts_with("duplicate key") => "each key and each [section] may stand once",
+        m if m.contains("expected a sequence") => {
+            "a list stands in brackets, also one of a single value: [\"10.0.0.0/8\"], [0]"
+        }
         m if m.contains("expected a boolean") => "write true or false, without quotes",
         m if m.contains("expected u") || m.contains("expected usize") => {
             "write a plain number such as 40, without quotes or unit"

@@ -202,11 +202,11 @@ impl Default for Fanout {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Publish {
-    /// Milliseconds without a frame after which a publisher is closed.
+    /// Milliseconds without a picture or a sound after which a publisher is closed.
     pub silence_timeout_ms: u64,
     /// Milliseconds a stream and its subscribers wait for a publisher that has gone.
     pub republish_grace_ms: u64,
-    /// Milliseconds without a frame after which another publisher may take the name.
+    /// Milliseconds without a picture or a sound after which another publisher may take the name.
     pub takeover_after_ms: u64,
 }
 

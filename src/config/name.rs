@@ -21,8 +21,14 @@ const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 /// Why a name is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// There is no app, no stream name, or an empty level in between.
-    #[error("app and stream name must not be empty")]
+    /// There is no app.
+    #[error("there is no app; streams are called APP/STREAM")]
+    NoApp,
+    /// There is an app, and nothing behind it.
+    #[error("there is no stream name behind the app; streams are called APP/STREAM")]
+    NoStream,
+    /// A level has nothing in it.
+    #[error("app or stream name is empty, or has an empty level")]
     Empty,
     /// Above [`NAME_BYTES_MAX`] or [`QUERY_BYTES_MAX`].
     #[error("app, stream name or query is too long")]

@@ -26,6 +26,11 @@ use tokio::task::AbortHandle;
 const QUEUE_MAX: usize = 64;
 /// Open connections of the media port: each costs up to `HEAD_MAX_BYTES` and a response; more are closed.
 const PAGES_MAX: usize = 256;
+/// Of these one address has at most this part, so that it takes several to fill them, ...
+const PAGES_PER_ADDRESS_PART: usize = 4;
+/// ... and no fewer and no more than so many: a browser asks for two things at once, and a page takes each of an address's
+/// people some milliseconds a second.
+const PAGES_PER_ADDRESS: std::ops::RangeInclusive<usize> = 2..=8;
 /// Open connections of the admin port: scrapers and people.
 const ADMIN_MAX: usize = 64;
 /// Each of both gets this part of the descriptors that connections leave to the rest of the process, if that is less.
@@ -48,6 +53,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct MediaPages {
     queue: mpsc::Sender<HandedOver>,
     places: Arc<Semaphore>,
+    per_address: u32,
 }
 
 /// A connection, what was already read from it, and what it holds.
@@ -63,10 +69,17 @@ pub(super) fn places(descriptors_kept: u64) -> (usize, usize) {
     (part.clamp(PLACES_MIN, PAGES_MAX), part.clamp(PLACES_MIN, ADMIN_MAX))
 }
 
+/// Pages that one address may read at once, of `places` in all.
+pub(super) fn pages_per_address(places: usize) -> u32 {
+    let part = places / PAGES_PER_ADDRESS_PART;
+    part.clamp(*PAGES_PER_ADDRESS.start(), *PAGES_PER_ADDRESS.end()) as u32
+}
+
 impl MediaPages {
     pub(super) fn new(places: usize) -> (Self, mpsc::Receiver<HandedOver>) {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        (Self { queue: sender, places: Arc::new(Semaphore::new(places)) }, receiver)
+        let per_address = pages_per_address(places);
+        (Self { queue: sender, places: Arc::new(Semaphore::new(places)), per_address }, receiver)
     }
 
     /// One that nobody serves.
@@ -87,7 +100,7 @@ impl MediaPages {
         already_read: Vec<u8>,
         mut visit: Visit,
     ) -> Result<(), RefuseReason> {
-        visit.page()?;
+        visit.page(self.per_address)?;
         let place = self.places.clone().try_acquire_owned().map_err(|_| RefuseReason::Pages)?;
         let handed_over = HandedOver(stream, already_read, (place, visit));
         self.queue.try_send(handed_over).map_err(|_| RefuseReason::Pages)
@@ -230,6 +243,13 @@ mod tests {
             [(64, (8, 8)), (102, (12, 12)), (1000, (125, 64)), (1 << 20, (256, 64)), (0, (4, 4))]
         {
             assert_eq!(places(kept), expected, "{kept}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_its_part_of_the_places() {
+        for (places, part) in [(4, 2), (8, 2), (12, 3), (31, 7), (32, 8), (PAGES_MAX, 8)] {
+            assert_eq!(pages_per_address(places), part, "{places}");
         }
     }
 }

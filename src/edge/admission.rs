@@ -28,8 +28,6 @@ const FRESH_ADDRESSES: u32 = 32;
 const FRESH_PER_ADDRESS_MIN: u32 = 4;
 /// How long it takes to let in those who waited while the door was shut.
 const HURRY: Duration = Duration::from_secs(1);
-/// Pages that an address reads at once, which takes each of its people some milliseconds a second.
-pub const PAGES_PER_ADDRESS: u32 = 8;
 
 /// What all cores and the control thread share.
 #[derive(Debug)]
@@ -126,6 +124,12 @@ impl Admission {
         self.budget.viewers_part()
     }
 
+    /// How many may neither publish nor play.
+    #[cfg(test)]
+    pub fn fresh_max(&self) -> u32 {
+        self.budget.fresh_max()
+    }
+
     /// Connections that count for an address.
     #[cfg(test)]
     pub fn counted(&self) -> u64 {
@@ -216,13 +220,13 @@ impl Visit {
         Ok(())
     }
 
-    /// It wants a page, for which it leaves its core.
+    /// It wants a page, for which it leaves its core. Its address may read `max` at once.
     ///
     /// # Errors
     /// `Pages`; it then stays what it was.
-    pub fn page(&mut self) -> Result<(), RefuseReason> {
+    pub fn page(&mut self, max: u32) -> Result<(), RefuseReason> {
         let old = self.role;
-        if !self.count_as(Role::Page, PAGES_PER_ADDRESS) {
+        if !self.count_as(Role::Page, max) {
             return Err(RefuseReason::Pages);
         }
         self.change_budget(old);
@@ -454,9 +458,9 @@ mod tests {
         let door = Admission::new(&limits(), 1000);
         let read = |n: u8| {
             let mut visit = door.enter(NOW, IpAddr::from([192, 0, 2, n])).unwrap();
-            visit.page().map(|()| visit)
+            visit.page(3).map(|()| visit)
         };
-        let mut pages: Vec<Visit> = (0..PAGES_PER_ADDRESS).map(|_| read(1).unwrap()).collect();
+        let mut pages: Vec<Visit> = (0..3).map(|_| read(1).unwrap()).collect();
         assert_eq!(read(1).err(), Some(RefuseReason::Pages));
         assert!(read(2).is_ok());
         assert_eq!(counts(&door), [0; 3], "a page is not a silent connection");

@@ -59,6 +59,14 @@ pub fn request(
         refuse(head, 403, None, "a play token is needed: ?token=...", reason, io);
         return Err(reason);
     }
+    let (key, first) = match wanted(format(medium), app, &head.query, gate) {
+        Ok(wanted) => wanted,
+        Err(told) => {
+            let reason = DisconnectReason::ProtocolError;
+            refuse(head, 400, None, &told, reason, io);
+            return Err(reason);
+        }
+    };
     match head.method {
         Method::Get => {
             if let Err(reason) = visit.play() {
@@ -69,7 +77,6 @@ pub fn request(
                 refuse(head, status, Some(terms.retry_after_s), hint, reason, io);
                 return Err(reason);
             }
-            let (key, first) = wanted(format(medium), app, &head.query, gate);
             io.ask(Request::Play { name, key, first });
         }
         Method::Head if terms.directory.find(&name).is_some() => {

@@ -11,18 +11,79 @@ pub mod rtmp;
 use crate::edge::auth::{Gate, parameter};
 use crate::fanout::log::{Format, LogKey, Variant};
 
-/// The log that a query asks for, and the one to begin with: `?eflv=strip`, `?join=live`.
-pub fn wanted(format: Format, app: &str, query: &str, gate: &Gate) -> (LogKey, Option<LogKey>) {
-    let strip = match parameter(query, "eflv").as_deref() {
-        // Nothing of what is stripped is ever in a transport stream: it would be the same log twice.
-        _ if format == Format::Ts => false,
-        Some(b"strip") => true,
-        Some(_) => false,
-        None => gate.strips(app),
-    };
+/// What `?join=` may be: where to begin.
+const JOINS: (&str, [&str; 2]) = ("join", ["keyframe", "live"]);
+/// What `?eflv=` may be: whether what some players reject stays in.
+const EFLVS: (&str, [&str; 2]) = ("eflv", ["keep", "strip"]);
+
+/// Which of its two values an option has, and nothing if it is not there.
+///
+/// # Errors
+/// It has another: what it may be, for people.
+fn choice(query: &str, (name, [first, second]): (&str, [&str; 2])) -> Result<Option<usize>, String> {
+    let Some(given) = parameter(query, name) else { return Ok(None) };
+    match [first, second].iter().position(|value| value.as_bytes() == given) {
+        Some(at) => Ok(Some(at)),
+        None => Err(format!("{name} may be `{first}` or `{second}`")),
+    }
+}
+
+/// The log that a query asks for, and the one to begin with: `?eflv=strip`, `?join=live`. What else stands in it is not
+/// looked at.
+///
+/// # Errors
+/// An option has a value that it cannot have: what it may be, for people.
+pub fn wanted(
+    format: Format,
+    app: &str,
+    query: &str,
+    gate: &Gate,
+) -> Result<(LogKey, Option<LogKey>), String> {
+    let strip = choice(query, EFLVS)?.map_or_else(|| gate.strips(app), |at| at == 1);
+    let live = choice(query, JOINS)? == Some(1);
+    // Nothing of what is stripped is ever in a transport stream: it would be the same log twice.
+    let strip = strip && format != Format::Ts;
     let key = LogKey { format, variant: Variant { strip, ..Variant::FULL } };
     // Sound at once, pictures from the next keyframe.
     let sound = LogKey { variant: Variant { video: false, ..key.variant }, ..key };
-    let live = parameter(query, "join").as_deref() == Some(b"live");
-    (key, live.then_some(sound))
+    Ok((key, live.then_some(sound)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use std::sync::Arc;
+
+    #[test]
+    fn options_have_the_values_that_they_may_have() {
+        let text = "[apps.stripped]\neflv_strip = true\n";
+        let gate = Gate::new(Arc::new(Config::parse(text, "test").unwrap()));
+        // (app, query, whether it strips, whether it begins live)
+        for (app, query, strip, live) in [
+            ("live", "", false, false),
+            ("live", "token=a&other=b", false, false),
+            ("live", "join=keyframe&eflv=keep", false, false),
+            ("live", "join=live&eflv=strip", true, true),
+            ("live", "join=l%69ve", false, true),
+            ("stripped", "", true, false),
+            ("stripped", "eflv=keep", false, false),
+        ] {
+            let (key, first) = wanted(Format::Flv, app, query, &gate).unwrap();
+            assert_eq!((key.variant.strip, first.is_some()), (strip, live), "{app}?{query}");
+            assert!(first.is_none_or(|first| !first.variant.video && first.variant.strip == strip));
+            let (key, _) = wanted(Format::Ts, app, query, &gate).unwrap();
+            assert!(!key.variant.strip, "{app}?{query}");
+        }
+        for (query, told) in [
+            ("join=foo", "join may be `keyframe` or `live`"),
+            ("join=", "join may be `keyframe` or `live`"),
+            ("join=Live", "join may be `keyframe` or `live`"),
+            ("join=live&eflv=1", "eflv may be `keep` or `strip`"),
+        ] {
+            for format in [Format::Flv, Format::Rtmp, Format::Ts] {
+                assert_eq!(wanted(format, "live", query, &gate).unwrap_err(), told, "{query}");
+            }
+        }
+    }
 }

@@ -65,12 +65,18 @@ impl Player {
             session.reject_play(now, PlayRefusal::Unauthorized);
             return Err(DisconnectReason::Unauthorized);
         }
+        let (mut key, first) = match wanted(Format::Rtmp, &request.app, &request.query, gate) {
+            Ok(wanted) => wanted,
+            Err(told) => {
+                session.reject_play(now, PlayRefusal::Option(told));
+                return Err(DisconnectReason::ProtocolError);
+            }
+        };
         if let Err(reason) = visit.play() {
             session.reject_play(now, PlayRefusal::Busy);
             return Err(reason);
         }
         let name = StreamName::new(&request.app, &request.stream);
-        let (mut key, first) = wanted(Format::Rtmp, &request.app, &request.query, gate);
         if receive.anything() {
             (key.variant.audio, key.variant.video) = (receive.audio, receive.video);
         }

@@ -5,7 +5,7 @@ use super::stream::CoreId;
 use crate::media::Mono;
 use crate::media::config_set::ConfigSet;
 use crate::observe::Protocol;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -49,19 +49,17 @@ impl std::fmt::Display for StreamName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u64);
 
-/// What status pages show of a stream. Counters are written by the home core with plain stores, except `viewers` and `readers`.
+/// What status pages show of a stream. Counters are written by the home core with plain stores, except `viewers`.
 #[derive(Debug, Default)]
 pub struct StreamStats {
     /// Media bytes received.
     pub bytes_in: AtomicU64,
     /// Frames received.
     pub frames_in: AtomicU64,
-    /// Time of the last frame, in microseconds of the monotonic clock.
-    pub last_frame_us: AtomicU64,
+    /// When the last frame with something to see or hear came, in microseconds of the monotonic clock.
+    pub last_media_us: AtomicU64,
     /// Keyframes received.
     pub keyframes: AtomicU64,
-    /// Logs that cores read or have asked for, each with at least one subscriber.
-    pub readers: AtomicI64,
     /// Subscribers, by [`Protocol::index`].
     pub viewers: [AtomicI64; Protocol::COUNT],
     config: Mutex<Option<Arc<ConfigSet>>>,
@@ -94,14 +92,19 @@ struct Place {
     epoch: u32,
     /// When its publisher left; `None` while there is one.
     left_at: Option<Mono>,
+    /// Logs that cores read or have asked for, each with at least one subscriber.
+    readers: u32,
     since: Mono,
     stats: Arc<StreamStats>,
 }
 
+/// Who left first goes first.
+type Order = (Mono, StreamId);
+
 impl Place {
-    /// Nobody publishes it, and nobody waits for its publisher to come back.
-    fn is_deserted(&self) -> bool {
-        self.left_at.is_some() && self.stats.readers.load(Ordering::Relaxed) <= 0
+    /// Its place in line if it may make room: nobody publishes it, and nobody waits for its publisher to come back.
+    fn deserted(&self) -> Option<Order> {
+        self.left_at.filter(|_| self.readers == 0).map(|left_at| (left_at, self.id))
     }
 }
 
@@ -145,6 +148,8 @@ pub struct Listed {
 #[derive(Debug, Default)]
 struct Inner {
     streams: HashMap<StreamName, Place>,
+    /// Those that are [`Place::deserted`]: a crowd of publishers at the limit must not make each claim look at all.
+    deserted: BTreeMap<Order, StreamName>,
     next_id: u64,
     free_logs: Vec<LogId>,
     next_log: u32,
@@ -153,10 +158,31 @@ struct Inner {
 impl Inner {
     /// Takes out the stream that misses its publisher for longest, of those that nobody watches.
     fn displace(&mut self) -> Option<Place> {
-        let deserted = self.streams.iter().filter(|(_, place)| place.is_deserted());
-        let (name, _) = deserted.min_by_key(|(_, place)| (place.left_at, place.id))?;
-        let name = name.clone();
+        let (_, name) = self.deserted.pop_first()?;
         self.streams.remove(&name)
+    }
+
+    /// Does something with the place of `name`, and puts it in line or takes it out.
+    fn change<T>(&mut self, name: &StreamName, change: impl FnOnce(&mut Place) -> T) -> Option<T> {
+        let place = self.streams.get_mut(name)?;
+        let before = place.deserted();
+        let done = change(place);
+        let after = place.deserted();
+        if before != after {
+            if let Some(order) = before {
+                self.deserted.remove(&order);
+            }
+            if let Some(order) = after {
+                self.deserted.insert(order, name.clone());
+            }
+        }
+        Some(done)
+    }
+
+    fn remove(&mut self, name: &StreamName) {
+        if let Some(order) = self.streams.remove(name).and_then(|place| place.deserted()) {
+            self.deserted.remove(&order);
+        }
     }
 }
 
@@ -177,8 +203,8 @@ impl Directory {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims `name` for a publisher on `core`. A publisher that is connected there loses the name if its last frame
-    /// is older than `takeover_after`. If there are all the streams there may be, the one whose publisher left first
+    /// Claims `name` for a publisher on `core`. A publisher that is connected there loses the name if its last picture
+    /// or sound is older than `takeover_after`. If there are all the streams there may be, the one whose publisher left first
     /// makes room, of those without viewers: names that are published and left cannot keep publishers out.
     ///
     /// # Errors
@@ -192,17 +218,20 @@ impl Directory {
     ) -> Result<Claim, Refused> {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        if let Some(place) = inner.streams.get_mut(name) {
-            let last = Mono::from_micros(place.stats.last_frame_us.load(Ordering::Relaxed));
+        let again = inner.change(name, |place| {
+            let last = Mono::from_micros(place.stats.last_media_us.load(Ordering::Relaxed));
             if place.left_at.is_none() && now.since(last) < takeover_after {
                 return Err(Refused::NameTaken);
             }
             let from = place.home;
             (place.home, place.left_at) = (core, None);
             place.epoch += 1;
-            place.stats.last_frame_us.store(now.as_micros(), Ordering::Relaxed);
+            place.stats.last_media_us.store(now.as_micros(), Ordering::Relaxed);
             let stats = place.stats.clone();
-            return Ok(Claim { id: place.id, epoch: place.epoch, from: Some(from), stats, displaced: None });
+            Ok(Claim { id: place.id, epoch: place.epoch, from: Some(from), stats, displaced: None })
+        });
+        if let Some(again) = again {
+            return again;
         }
         let mut displaced = None;
         if inner.streams.len() >= self.streams_max {
@@ -212,21 +241,23 @@ impl Directory {
         inner.next_id += 1;
         let id = StreamId(inner.next_id);
         let stats = Arc::new(StreamStats::default());
-        stats.last_frame_us.store(now.as_micros(), Ordering::Relaxed);
-        let place = Place { id, home: core, epoch: 1, left_at: None, since: now, stats: stats.clone() };
+        stats.last_media_us.store(now.as_micros(), Ordering::Relaxed);
+        let place =
+            Place { id, home: core, epoch: 1, left_at: None, readers: 0, since: now, stats: stats.clone() };
         inner.streams.insert(name.clone(), place);
         Ok(Claim { id, epoch: 1, from: None, stats, displaced })
     }
 
     /// The publisher `epoch` of `name` is gone; its grace begins. False if another one has the name already.
     pub fn unpublish(&self, now: Mono, name: &StreamName, id: StreamId, epoch: u32) -> bool {
-        match self.lock().streams.get_mut(name) {
-            Some(place) if place.id == id && place.epoch == epoch => {
+        let left = self.lock().change(name, |place| {
+            let owner = place.id == id && place.epoch == epoch;
+            if owner {
                 place.left_at = Some(now);
-                true
             }
-            _ => false,
-        }
+            owner
+        });
+        left.unwrap_or(false)
     }
 
     /// Ends stream `id` if nobody has claimed it since publisher `epoch` left. One that made room is over already.
@@ -236,12 +267,30 @@ impl Directory {
             Some(place) if place.id == id => {
                 let over = place.epoch == epoch && place.left_at.is_some();
                 if over {
-                    inner.streams.remove(name);
+                    inner.remove(name);
                 }
                 over
             }
             _ => true,
         }
+    }
+
+    /// As [`Directory::find`], for a core that is going to read a log of the stream: until [`Directory::unwatch`] it
+    /// makes no room for another.
+    pub fn watch(&self, name: &StreamName) -> Option<(StreamId, CoreId, Arc<StreamStats>)> {
+        self.lock().change(name, |place| {
+            place.readers += 1;
+            (place.id, place.home, place.stats.clone())
+        })
+    }
+
+    /// A core no longer reads a log of stream `id`, which may be over, and its name another's.
+    pub fn unwatch(&self, name: &StreamName, id: StreamId) {
+        self.lock().change(name, |place| {
+            if place.id == id {
+                place.readers = place.readers.saturating_sub(1);
+            }
+        });
     }
 
     /// The stream of that name and the core that has it, or will have it in a moment.
@@ -379,7 +428,7 @@ mod tests {
         let [kept, watched, left, late, later] = &names;
         let claim = |name, ms| directory.claim(name, 0, at(ms), TWO_S);
         let [_, second, third] = [kept, watched, left].map(|name| claim(name, 0).unwrap());
-        second.stats.readers.store(1, Ordering::Relaxed);
+        assert_eq!(directory.watch(watched).map(|(id, ..)| id), Some(second.id));
         assert!(directory.unpublish(at(1), watched, second.id, second.epoch));
         assert_eq!(
             claim(late, 2).unwrap_err(),
@@ -398,9 +447,45 @@ mod tests {
         assert!(directory.end(left, third.id, third.epoch));
         assert_eq!(directory.find(left).map(|(id, _, _)| id), Some(again.id));
         // Who left first goes first.
-        second.stats.readers.store(0, Ordering::Relaxed);
+        directory.unwatch(watched, second.id);
         assert!(directory.unpublish(at(7), left, again.id, again.epoch));
         assert_eq!(claim(later, 8).unwrap().displaced, Some((second.id, 0)));
+    }
+
+    /// The line against what a look at all streams would say, over any order of coming, going, watching and ending.
+    #[test]
+    fn room_is_made_in_the_order_of_leaving() {
+        let directory = Directory::new(40);
+        let mut word = 1u64;
+        let mut dice = |n: u64| {
+            word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (word >> 33) % n
+        };
+        let mut displaced = 0;
+        for step in 0..20_000 {
+            let name = StreamName::new("live", &dice(60).to_string());
+            let known = directory.lock().streams.get(&name).map(|place| (place.id, place.epoch));
+            match (dice(5), known) {
+                (0 | 1, _) => {
+                    let line = directory.lock().streams.values().filter_map(Place::deserted).min();
+                    let full = known.is_none() && directory.lock().streams.len() == 40;
+                    let claim = directory.claim(&name, 0, at(step), TWO_S).ok();
+                    let room = claim.and_then(|claim| claim.displaced).map(|(id, _)| id);
+                    assert_eq!(room, line.map(|(_, id)| id).filter(|_| full), "step {step}");
+                    displaced += u64::from(room.is_some());
+                }
+                (2, Some((id, epoch))) => _ = directory.unpublish(at(step), &name, id, epoch),
+                (3, Some((id, _))) if dice(2) == 0 => directory.unwatch(&name, id),
+                (3, _) => _ = directory.watch(&name),
+                (_, Some((id, epoch))) if dice(9) == 0 => _ = directory.end(&name, id, epoch),
+                _ => {}
+            }
+            let inner = directory.lock();
+            let mut all: Vec<Order> = inner.streams.values().filter_map(Place::deserted).collect();
+            all.sort_unstable();
+            assert!(inner.deserted.keys().eq(&all), "step {step}");
+        }
+        assert!(displaced > 100, "{displaced} made room");
     }
 
     #[test]

@@ -159,8 +159,20 @@ pub enum Feed {
     Join(Option<JoinPoint>),
     /// Segments below this number are evicted.
     Floor(u32),
+    /// The format carries nothing of what the publisher sends now: nothing follows before another join point. None: another
+    /// publisher has come, of whom that is not known.
+    Unfit(Option<Unfit>),
     /// Nothing follows: send what is flushed, say goodbye.
     End,
+}
+
+/// Why nothing follows in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// What the publisher sends that cannot be carried, for people.
+    pub why: &'static str,
+    /// Nothing follows behind this; what stands before it is still to be sent.
+    pub from: Pos,
 }
 
 /// A log as a new reader core finds it.
@@ -197,6 +209,8 @@ pub struct LogWriter {
     join_at: Mono,
     /// Of the entry that is being put.
     seam: Bytes,
+    /// Readers were told so, and no other publisher has come since.
+    unfit: bool,
     news: Vec<Feed>,
     copied_bytes: u64,
 }
@@ -213,6 +227,7 @@ impl LogWriter {
             join: None,
             join_at: Mono::ZERO,
             seam: Bytes::new(),
+            unfit: false,
             news: Vec::new(),
             copied_bytes: 0,
         }
@@ -340,6 +355,19 @@ impl LogWriter {
     fn forget_join(&mut self) {
         self.join = None;
         self.news.push(Feed::Join(None));
+    }
+
+    /// Tells readers that there is nothing for them in what the publisher sends now, and why.
+    pub fn unfit(&mut self, why: &'static str) {
+        self.unfit = true;
+        self.news.push(Feed::Unfit(Some(Unfit { why, from: self.committed() })));
+    }
+
+    /// Another publisher sends from now on.
+    pub fn republish(&mut self) {
+        if std::mem::take(&mut self.unfit) {
+            self.news.push(Feed::Unfit(None));
+        }
     }
 
     /// Ends the log for its readers.

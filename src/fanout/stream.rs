@@ -78,6 +78,8 @@ struct OpenLog {
     reassembled_bytes: u64,
     readers: Vec<CoreId>,
     idle_since: Mono,
+    /// The configuration that was last looked at for something that the format carries.
+    judged: u32,
 }
 
 /// Why a log cannot be had.
@@ -154,6 +156,7 @@ impl Stream {
         self.timeline.republish();
         (self.started, self.video_seen, self.audio_seen, self.joined) = (None, false, false, false);
         (self.last_words, self.last_video) = ((None, None), None);
+        self.logs.iter_mut().for_each(|log| log.writer.republish());
     }
 
     /// Configuration as of now.
@@ -228,6 +231,7 @@ impl Stream {
             }
             log.writer.evict(now, self.keep);
         }
+        self.judge(now, &snapshot);
         self.flush.frame(&self.rule, now, tag.kind == Kind::Video);
         if !self.logs.iter().any(OpenLog::holds_gop) {
             self.gop.push(now, item, self.keep);
@@ -236,6 +240,19 @@ impl Stream {
             return Appended::Dropped(Dropped::TooLarge);
         }
         Appended::Kept { config, mapped, join }
+    }
+
+    /// Tells the readers of a log when the publisher has come back with nothing that its format carries.
+    fn judge(&mut self, now: Mono, config: &ConfigSet) {
+        if !self.settled(now) {
+            return;
+        }
+        for log in self.logs.iter_mut().filter(|log| log.judged != config.epoch) {
+            log.judged = config.epoch;
+            if let Some(why) = packager::refusal(log.key, config) {
+                log.writer.unfit(why);
+            }
+        }
     }
 
     /// Whether pictures flow: one that is older than any GOP may be is no longer waited for.
@@ -308,6 +325,7 @@ impl Stream {
             reassembled_bytes: 0,
             readers: Vec::new(),
             idle_since: now,
+            judged: self.tracks.snapshot().epoch,
         };
         let mut source = match self.logs.iter().find(|l| l.holds_gop()) {
             Some(full) => Gop::from_log(full.key.format, &full.writer, self.keep),

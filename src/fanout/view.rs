@@ -3,7 +3,7 @@
 //! A view is touched by its core only. It keeps an `Arc` of each segment; a send counts in a plain cell
 //! ([`View::pin`]), so it costs no atomic. A segment that is evicted but in flight stays until the count is zero.
 
-use super::log::{Feed, JoinPoint, LogShared, LogSnapshot, Pos};
+use super::log::{Feed, JoinPoint, LogShared, LogSnapshot, Pos, Unfit};
 use super::segment::{Entry, Segment, flags};
 use crate::media::Mono;
 use std::collections::VecDeque;
@@ -78,6 +78,7 @@ pub struct View {
     join: Option<JoinPoint>,
     limit: Pos,
     head: Mono,
+    unfit: Option<Unfit>,
     ended: bool,
     cached: Option<(Cursor, Step)>,
 }
@@ -94,6 +95,7 @@ impl View {
             join: snapshot.join,
             limit: Pos::default(),
             head: Mono::ZERO,
+            unfit: None,
             ended: false,
             cached: None,
         };
@@ -117,7 +119,10 @@ impl View {
                     self.held.push_back(Held::from(segment));
                 }
             }
-            Feed::Join(join) => self.join = join,
+            Feed::Join(join) => {
+                self.unfit = self.unfit.filter(|_| join.is_none());
+                self.join = join;
+            }
             Feed::Floor(floor) => {
                 for seg in self.floor..floor {
                     self.release(seg);
@@ -126,6 +131,7 @@ impl View {
                 self.cached = None;
                 self.trim();
             }
+            Feed::Unfit(unfit) => self.unfit = unfit,
             Feed::End => self.ended = true,
         }
     }
@@ -148,6 +154,11 @@ impl View {
     /// How far this core may send.
     pub fn limit(&self) -> Pos {
         self.limit
+    }
+
+    /// Why nothing follows behind what is flushed, if that is known: the publisher sends nothing that the format carries.
+    pub fn unfit(&self) -> Option<&'static str> {
+        self.unfit.filter(|unfit| unfit.from <= self.limit).map(|unfit| unfit.why)
     }
 
     /// Whether the writer has ended the log; what is flushed is still to be sent.
@@ -406,6 +417,28 @@ mod tests {
             sends += 1;
         }
         (out, sends)
+    }
+
+    #[test]
+    fn what_stands_before_an_end_is_sent_first() {
+        let mut log = LogWriter::new(LogId(0));
+        let mut view = View::new(log.snapshot());
+        append(&mut log, 0, 10, 1, true);
+        log.unfit("why");
+        log.take_news().into_iter().for_each(|news| view.feed(news));
+        assert_eq!(view.unfit(), None, "an entry is not flushed yet");
+        bring(&mut log, &mut view, 1);
+        assert_eq!(view.unfit(), Some("why"));
+        // Another publisher may send what fits.
+        log.republish();
+        bring(&mut log, &mut view, 2);
+        assert_eq!(view.unfit(), None);
+        log.republish();
+        assert!(!log.has_news(), "told once");
+        log.unfit("why");
+        append(&mut log, 3, 10, 2, true);
+        bring(&mut log, &mut view, 3);
+        assert_eq!(view.unfit(), None, "it does fit");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub fn publish(
 /// The core could not give the name.
 pub fn refused(why: Refused, session: &mut ServerSession, now: Mono) {
     let refusal = match why {
-        Refused::NameTaken => PublishRefusal::BadName,
+        Refused::NameTaken => PublishRefusal::NameTaken,
         Refused::TooManyStreams => PublishRefusal::Unavailable,
     };
     session.reject_publish(now, refusal);

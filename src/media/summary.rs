@@ -156,8 +156,7 @@ impl TrackSummary {
 
 /// The members of an `onMetaData` script tag.
 fn metadata_members(body: &[u8]) -> Option<amf0::Object> {
-    let values = amf0::decode_all(body).ok()?;
-    values.get(1)?.as_object().cloned()
+    amf0::decode_all(body).ok()?.into_iter().nth(1)?.into_object()
 }
 
 #[cfg(test)]

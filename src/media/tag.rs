@@ -135,6 +135,12 @@ impl Tag {
         self.kind == Kind::Video && self.packet == Packet::Frames && self.keyframe && self.default_track
     }
 
+    /// Whether the tag, read from `body`, brings coded pictures or sound: not headers, metadata, commands or nothing.
+    pub fn brings_media(&self, body: &[u8]) -> bool {
+        let coded = self.kind != Kind::Data && self.packet == Packet::Frames;
+        coded && self.tracks(body).any(|track| !track.payload.is_empty())
+    }
+
     /// The tracks inside `body`, which must be the body this tag was read from; in another body the iteration ends
     /// early. A command has none.
     pub fn tracks<'a>(&self, body: &'a [u8]) -> Tracks<'a> {

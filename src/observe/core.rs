@@ -27,6 +27,8 @@ pub struct CoreMetrics {
     pub disconnects: PerProtocol<PerDisconnectReason<Counter>>,
     /// Payload bytes copied.
     pub payload_copied_bytes: PerCopyStage<Counter>,
+    /// RTMP commands with unreadable bytes at their end, taken for what stands before them.
+    pub commands_mended: Counter,
     /// Sequence headers equal to the one before, left out.
     pub config_repeats_dropped: Counter,
     /// Times a track's timestamps jumped and were joined to what went before; a returning publisher's are not counted.

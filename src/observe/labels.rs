@@ -124,6 +124,8 @@ labels! {
     CopyStage in PerCopyStage {
         /// Chunks of a message into one buffer.
         Ingest = "ingest",
+        /// A message out of one that held several.
+        Split = "split",
         /// A frame into one log.
         Append = "append",
     }
@@ -214,9 +216,9 @@ labels! {
         InvalidName = "invalid_name",
         /// A publisher asked for a name that is taken.
         NameTaken = "name_taken",
-        /// The player said that it cannot decode what the stream has.
+        /// The player said that it cannot decode what the stream has, or its format carries none of it (any more).
         UnsupportedCodec = "unsupported_codec",
-        /// A publisher sent nothing for `publish.silence_timeout_ms`.
+        /// A publisher sent no picture and no sound for `publish.silence_timeout_ms`.
         PublisherSilent = "publisher_silent",
         /// A silent publisher was replaced by another.
         Takeover = "takeover",

@@ -15,8 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tracing::Dispatch;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::field::MakeExt;
-use tracing_subscriber::fmt::{MakeWriter, format::debug_fn};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Characters of one foreign text that a line repeats: enough to recognise it, too little to flood a log.
@@ -75,9 +74,7 @@ fn dispatch(level: LevelFilter, queue: &Arc<Queue>) -> Dispatch {
         .log_internal_errors(false);
     match queue.shape() {
         Shape::Json => lines.json().flatten_event(true).into(),
-        Shape::Text { colour } => {
-            lines.with_ansi(colour).fmt_fields(debug_fn(fields::write).delimited(" ")).into()
-        }
+        Shape::Text { colour } => lines.with_ansi(colour).fmt_fields(fields::Fields).into(),
     }
 }
 
@@ -117,27 +114,31 @@ impl Write for &Lines {
     }
 }
 
-/// A name, address or message from outside as it may stand in a log line or an error: what [`is_harmless`] does not
-/// let through escaped, 128 characters at most, and nothing after the first `?`,
-/// where keys and tokens stand.
-pub fn clean(text: &str) -> Cow<'_, str> {
+/// A name, address or message from outside as a field of a log line may show it: 128 characters at most, and nothing after
+/// the first `?`, where keys and tokens stand. Lines escape their fields themselves, once.
+pub fn shown(text: &str) -> Cow<'_, str> {
     let end = text.find('?').unwrap_or(text.len());
     let (plain, query) = (&text[..end], end < text.len());
-    if !query && plain.len() <= SHOWN_CHARS && plain.chars().all(is_harmless) {
-        return Cow::Borrowed(text);
+    let cut = plain.char_indices().nth(SHOWN_CHARS).map(|(at, _)| at);
+    match (cut, query) {
+        (None, false) => Cow::Borrowed(text),
+        (None, true) => Cow::Owned(format!("{plain}?…")),
+        (Some(at), query) => Cow::Owned(format!("{}{}…", &plain[..at], if query { "?" } else { "" })),
     }
-    let mut out = String::with_capacity(plain.len().min(4 * SHOWN_CHARS));
-    for c in plain.chars().take(SHOWN_CHARS) {
+}
+
+/// The same for an error that is printed as it stands: what [`is_harmless`] does not let through is escaped.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    let shown = shown(text);
+    if shown.chars().all(is_harmless) {
+        return shown;
+    }
+    let mut out = String::with_capacity(2 * shown.len());
+    for c in shown.chars() {
         match is_harmless(c) {
             true => out.push(c),
             false => out.extend(c.escape_default()),
         }
-    }
-    if query {
-        out.push('?');
-    }
-    if query || plain.chars().nth(SHOWN_CHARS).is_some() {
-        out.push('…');
     }
     Cow::Owned(out)
 }
@@ -190,7 +191,7 @@ mod tests {
         ];
         for said in &said {
             let log = || {
-                tracing::warn!(conn = 7, shown = %said, text = said, debug = ?said, clean = %clean(said), "said");
+                tracing::warn!(conn = 7, shown = %said, text = said, debug = ?said, short = %shown(said), "said");
             };
             for colour in [false, true] {
                 let line = lines(Shape::Text { colour }, log);
@@ -216,7 +217,7 @@ mod tests {
                 Some(_) => assert!(said.len() > 1000),
                 None => {
                     assert_eq!((&object["shown"], &object["level"]), (&said.as_str().into(), &"WARN".into()));
-                    assert_eq!(object["clean"], clean(said).as_ref());
+                    assert_eq!(object["short"], shown(said).as_ref());
                 }
             }
         }
@@ -250,6 +251,26 @@ mod tests {
         );
         let coloured = lines(Shape::Text { colour: true }, log);
         assert!(coloured.contains("\u{1b}[3mpeer\u{1b}[0m\u{1b}[2m=\u{1b}[0m127.0.0.1:1 "), "{coloured:?}");
+    }
+
+    /// One escape of what acts on a terminal, and quotes only where they are needed, whatever the type of a value.
+    #[test]
+    fn x7_a_value_has_one_form() {
+        for (name, form) in [
+            ("live/a", "live/a"),
+            ("live/a b", "\"live/a b\""),
+            ("live/\u{202e}b", "\"live/\\u{202e}b\""),
+            ("live/\u{1b}[31m", "\"live/\\u{1b}[31m\""),
+            ("live/a\"b", "\"live/a\\\"b\""),
+            ("live/a?token=secret", "live/a?…"),
+        ] {
+            let log = || {
+                let owned = shown(name).into_owned();
+                tracing::info!(a = %shown(name), b = owned.as_str(), c = Some(owned.clone()), "m");
+            };
+            let line = lines(Shape::Text { colour: false }, log);
+            assert!(line.ends_with(&format!("m a={form} b={form} c={form}\n")), "{line}");
+        }
     }
 
     #[test]

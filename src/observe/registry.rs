@@ -128,7 +128,7 @@ impl Registry {
         );
         page.counters(
             "headgate_payload_copied_bytes_total",
-            "Payload bytes copied: out of the socket's chunks, into each log.",
+            "Payload bytes copied: out of the socket's chunks, out of aggregates, into each log.",
             CopyStage::ALL
                 .map(|s| (vec![("stage", s.as_str())], self.total(|m| &m.payload_copied_bytes[s]) as f64)),
         );
@@ -195,6 +195,11 @@ impl Registry {
             "Connections closed before they were served.",
             RefuseReason::ALL
                 .map(|r| (vec![("reason", r.as_str())], self.total(|m| &m.connections_refused[r]) as f64)),
+        );
+        page.counter(
+            "headgate_rtmp_commands_mended_total",
+            "RTMP commands with unreadable bytes at their end, taken for what stands before them.",
+            self.total(|m| &m.commands_mended),
         );
         page.counters(
             "headgate_lag_skips_total",

@@ -12,7 +12,7 @@ use crate::fanout::directory::StreamName;
 use crate::fanout::log::{Format, LogKey};
 use crate::ingest::udp;
 use crate::media::Mono;
-use crate::observe::log::{Limiters, clean};
+use crate::observe::log::{Limiters, shown};
 use crate::observe::{DisconnectReason, Protocol, RefuseReason};
 use crate::proto::http::{self, HeadReader, HttpError, Route};
 use crate::shard::engine::Datagram;
@@ -20,7 +20,6 @@ use crate::shard::links::Links;
 use crate::shard::{Answer, App, Io, PlayRefused, Preface, Request, Shedding, connection_bytes};
 use bytes::Bytes;
 use rtmp::Rtmp;
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -120,7 +119,7 @@ impl Gateway {
     }
 
     /// Logs that `guest` was turned away.
-    fn note(&self, now: Mono, guest: &Guest, what: &str, name: impl Display, reason: DisconnectReason) {
+    fn note(&self, now: Mono, guest: &Guest, what: &str, name: &str, reason: DisconnectReason) {
         refusals::request(&self.surroundings.limiters, now, guest, what, name, reason);
     }
 
@@ -136,7 +135,7 @@ impl Gateway {
                     let (visit, asked) = (&mut guest.visit, (medium, app, stream));
                     if let Err(reason) = http_live::request(&request, asked, &terms, visit, io) {
                         let name = format!("{app}/{stream}");
-                        self.note(now, guest, "play", clean(&name), reason);
+                        self.note(now, guest, "play", &shown(&name), reason);
                     }
                     *speech = Speech::HttpDone(http_live::protocol(medium));
                 }
@@ -339,6 +338,10 @@ impl App for Gateway {
         served.inspect_err(|reason| self.turned_away(now, address, *reason))
     }
 
+    fn let_go(&mut self, now: Mono, name: &StreamName, why: &'static str) {
+        refusals::let_go(&self.surroundings.limiters, now, name, why);
+    }
+
     fn stream_ended(&mut self, now: Mono, name: &StreamName, displaced: bool) {
         refusals::ended(&self.surroundings.limiters, now, name, displaced);
     }
@@ -348,7 +351,7 @@ impl App for Gateway {
         let seconds = now.since(peer.since).as_millis() as f64 / 1000.0;
         match &peer.speech {
             Speech::Rtmp(rtmp) if rtmp.published => {
-                let stream = rtmp.publishing.as_ref().map(|n| clean(&n.to_string()).into_owned());
+                let stream = rtmp.publishing.as_ref().map(|n| shown(&n.to_string()).into_owned());
                 tracing::info!(conn = peer.guest.id, peer = %peer.guest.address, stream, %reason, seconds, "publisher closed");
             }
             _ => {

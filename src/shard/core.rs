@@ -15,13 +15,13 @@ use super::readers::Readers;
 use super::shed::Shedding;
 use super::silent::Silent;
 use super::timers::{Timer, Timers};
-use super::{App, Io, Limits, Request};
+use super::{App, Counted, Io, Limits, Request};
 use crate::fanout::directory::Directory;
 use crate::fanout::flush::Rule;
 use crate::fanout::log::{LogId, Retention};
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
-use crate::observe::{CoreHistograms, CoreSlot, DisconnectReason};
+use crate::observe::{CopyStage, CoreHistograms, CoreSlot, DisconnectReason};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -329,6 +329,12 @@ impl<B: Backend, A: App> Core<B, A> {
                     self.leave(key);
                     self.falls_silent(key);
                 }
+                Request::Count(what, count) => match what {
+                    Counted::CommandsMended => self.observed.metrics.commands_mended.add(count),
+                    Counted::SplitBytes => {
+                        self.observed.metrics.payload_copied_bytes[CopyStage::Split].add(count);
+                    }
+                },
                 Request::Close(reason) => self.finish(now, key, reason),
                 Request::Listen { number, socket } => self.listen(now, key, number, socket),
                 Request::Hush(number) => self.hush(now, key, number),
@@ -404,8 +410,7 @@ impl<B: Backend, A: App> Core<B, A> {
                 self.close_listeners();
                 self.draining = Some(now + DRAIN);
                 for key in self.conns.keys() {
-                    self.say_goodbye(key);
-                    self.finish(now, key, DisconnectReason::Shutdown);
+                    self.dismiss(now, key);
                 }
             }
         }

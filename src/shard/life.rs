@@ -11,6 +11,9 @@ use std::time::Duration;
 
 /// How long a closed side waits for the peer's end of stream.
 const LINGER: Duration = Duration::from_secs(2);
+/// The same while the process ends: the kernel has the last words and delivers them, with or without a process; this is for
+/// peers that talk on, whose words would make the close a reset.
+const LINGER_AT_DRAIN: Duration = Duration::from_millis(500);
 
 impl<B: Backend, A: App> Core<B, A> {
     /// Makes sure that the timer queue has an entry for the connection's next deadline.
@@ -102,6 +105,26 @@ impl<B: Backend, A: App> Core<B, A> {
         self.step(now, key);
     }
 
+    /// Ends a connection because the process ends. Viewers, and whoever is being told something, get what waits for them
+    /// and may hang up. To all others (a publisher does not read, somebody who has asked for nothing has nothing to read)
+    /// a close says it all: lingering would only hold up the end until they stop sending.
+    pub(super) fn dismiss(&mut self, now: Mono, key: Key) {
+        self.say_goodbye(key);
+        let Some(slot) = self.conns.get(key) else { return };
+        let Some(cold) = &mut slot.cold else { return };
+        let told = slot.hot.flight != Flight::No || !cold.out.is_empty();
+        let reads = told || matches!(cold.role, Role::Player { .. });
+        match slot.hot.state {
+            State::Open if reads => self.finish(now, key, DisconnectReason::Shutdown),
+            State::Open => self.close(now, key, DisconnectReason::Shutdown),
+            State::Lingering => {
+                cold.linger_until = cold.linger_until.min(now + LINGER_AT_DRAIN);
+                self.arm(key);
+            }
+            State::Finishing | State::Closing | State::Free => {}
+        }
+    }
+
     /// Ends a connection at once. A resident stays, and loses its stream.
     pub(super) fn close(&mut self, now: Mono, key: Key, reason: DisconnectReason) {
         if self.depose(now, key, reason) {
@@ -132,7 +155,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(slot) = self.conns.get(key) else { return };
         slot.hot.state = State::Lingering;
         if let Some(cold) = &mut slot.cold {
-            cold.linger_until = now + LINGER;
+            cold.linger_until = now + if self.draining.is_some() { LINGER_AT_DRAIN } else { LINGER };
         }
         self.backend.end_writes(key.slot);
         self.receive(key);

@@ -74,6 +74,8 @@ pub enum Request {
     Pause(bool),
     /// Stop being a subscriber; the connection stays.
     StopPlaying,
+    /// Something that only the protocol sees was done so often.
+    Count(Counted, u64),
     /// Send what is waiting, then close.
     Close(DisconnectReason),
     /// Receive datagrams from this socket, as number `number` of the resident that asks. Answered with
@@ -88,6 +90,15 @@ pub enum Request {
     Hush(u32),
     /// Leave this core: the socket and what was read go to [`App::detached`]. Only before any other role.
     Detach(Bytes),
+}
+
+/// What a core counts for the protocols on top of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Commands of RTMP with unreadable bytes at their end.
+    CommandsMended,
+    /// Bytes copied out of messages that hold several.
+    SplitBytes,
 }
 
 /// What a core tells a connection.
@@ -223,6 +234,8 @@ pub trait App: 'static {
         socket: OwnedFd,
         read: Bytes,
     ) -> Result<(), RefuseReason>;
+    /// Viewers of a stream on this core are let go, because its publisher sends nothing any more that their format carries.
+    fn let_go(&mut self, now: Mono, name: &StreamName, why: &'static str);
     /// A stream has ended: its publisher did not come back in time, or it made room for another one.
     fn stream_ended(&mut self, now: Mono, name: &StreamName, displaced: bool);
     /// The connection is gone.
@@ -243,7 +256,7 @@ pub struct Limits {
     pub stall: Duration,
     /// A player waits this long for its stream.
     pub play_wait: Duration,
-    /// A publisher that sends no frame for this long is closed.
+    /// A publisher that sends no picture and no sound for this long is closed.
     pub silence: Duration,
     /// A stream without publisher lives this long.
     pub grace: Duration,

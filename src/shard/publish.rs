@@ -163,15 +163,20 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(cold) = &mut slot.cold else { return };
         let protocol = cold.protocol;
         let Role::Publisher { stream, epoch, silent_at, .. } = &mut cold.role else { return };
-        *silent_at = now + silence;
+        let tag = tag::inspect(frame.kind, &frame.body).ok();
+        let media = tag.is_some_and(|tag| tag.brings_media(&frame.body));
+        // Who sends headers and what cannot be read, and nothing to see or hear, is as good as silent.
+        if media {
+            *silent_at = now + silence;
+        }
         let (id, epoch) = (*stream, *epoch);
         let metrics = &self.observed.metrics;
         metrics.frames[frame_kind(frame.kind)].inc();
         metrics.payload_copied_bytes[CopyStage::Ingest].add(frame.body.len() as u64);
         if let Some(awaited) = self.homes.awaited.get_mut(&id).filter(|a| a.epoch == epoch) {
             // What is dropped here is dropped to the next keyframe; configuration stays.
-            let join = tag::inspect(frame.kind, &frame.body).is_ok_and(|t| t.is_join_video());
-            let config = tag::inspect(frame.kind, &frame.body).is_ok_and(|t| t.packet == Packet::Config);
+            let join = tag.is_some_and(|tag| tag.is_join_video());
+            let config = tag.is_some_and(|tag| tag.packet == Packet::Config);
             awaited.broken &= !join;
             let full = awaited.bytes + frame.body.len() > TRANSIT_BYTES_MAX;
             if full || (awaited.broken && !config) {
@@ -189,17 +194,20 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         let complete_at = frame.complete_at;
         self.histograms.record_us(Stage::Ingest, protocol, complete_at.micros_since(frame.first_byte_at));
-        self.append(now, id, frame);
+        self.append(now, id, frame, media);
         self.histograms.record_us(Stage::Append, protocol, self.backend.now().micros_since(complete_at));
     }
 
-    fn append(&mut self, now: Mono, id: StreamId, frame: Frame) {
+    /// `media` is whether the frame has something to see or hear.
+    fn append(&mut self, now: Mono, id: StreamId, frame: Frame, media: bool) {
         let Some(home) = self.homes.homes.get_mut(&id) else { return };
         let metrics = &self.observed.metrics;
         let stats = &home.hosted.stats;
         StreamStats::add(&stats.bytes_in, frame.body.len() as u64);
         StreamStats::add(&stats.frames_in, 1);
-        stats.last_frame_us.store(now.as_micros(), Ordering::Relaxed);
+        if media {
+            stats.last_media_us.store(now.as_micros(), Ordering::Relaxed);
+        }
         let video = frame.kind == Kind::Video;
         match home.hosted.stream.append(now, frame) {
             Appended::Kept { config, mapped, join } => {
@@ -432,9 +440,11 @@ impl<B: Backend, A: App> Core<B, A> {
         let publisher = awaited.publisher;
         let home = Home { hosted, publisher, look_at: now, armed_at: Mono::NEVER };
         self.homes.homes.insert(id, home);
-        tracing::info!(stream = %name, core = self.id, "stream moved to its publisher's core");
+        tracing::info!(stream = name.to_string(), core = self.id, "stream moved to its publisher's core");
         for frame in awaited.frames {
-            self.append(now, id, frame);
+            let tag = tag::inspect(frame.kind, &frame.body);
+            let media = tag.is_ok_and(|tag| tag.brings_media(&frame.body));
+            self.append(now, id, frame, media);
         }
         for (log, reader) in awaited.unsubscribes {
             self.unsubscribed(now, id, log, reader);

@@ -9,7 +9,6 @@ use crate::media::config_set::ConfigSet;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Subscribers of one phase, and how many of them this sweep still has to visit.
 #[derive(Debug, Default)]
@@ -49,7 +48,21 @@ pub(super) struct Reader {
     pub goodbye: Option<Bytes>,
 }
 
+/// Who waits for a log.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// See [`Reader::joiners`].
+    pub joiners: Vec<Key>,
+    /// See [`Reader::changers`].
+    pub changers: Vec<Key>,
+}
+
 impl Reader {
+    /// Takes those who wait for it off its lists.
+    pub fn take_waiting(&mut self) -> Waiting {
+        Waiting { joiners: std::mem::take(&mut self.joiners), changers: std::mem::take(&mut self.changers) }
+    }
+
     /// Whoever reads it is visited by the next sweep.
     pub fn all_have_a_turn(&mut self) {
         self.phases.iter_mut().for_each(|phase| phase.todo = phase.members.len());
@@ -151,7 +164,6 @@ impl Readers {
     /// Adds a reader; its number.
     pub fn insert(&mut self, reader: Reader) -> u32 {
         let name = (reader.name.clone(), reader.key);
-        reader.stats.readers.fetch_add(1, Ordering::Relaxed);
         let at = match self.free.pop() {
             Some(at) => at,
             None => {
@@ -180,11 +192,11 @@ impl Readers {
         }
     }
 
-    /// Drops reader `at`.
-    pub fn remove(&mut self, at: u32) {
+    /// Drops reader `at`. Returns what it read, which the directory is to be told.
+    #[must_use]
+    pub fn remove(&mut self, at: u32) -> Option<(StreamName, StreamId)> {
         self.forget_name(at);
-        let Some(reader) = self.list.get_mut(at as usize).and_then(Option::take) else { return };
-        reader.stats.readers.fetch_sub(1, Ordering::Relaxed);
+        let reader = self.list.get_mut(at as usize).and_then(Option::take)?;
         // The id may serve another log by now.
         if let Some(view) = reader.view
             && self.by_log.get(&view.shared().id) == Some(&at)
@@ -194,6 +206,7 @@ impl Readers {
         self.queue.retain(|queued| *queued != at);
         self.crowds.retain(|crowd| *crowd != at);
         self.free.push(at);
+        Some((reader.name, reader.stream))
     }
 
     /// Whether connections wait for a sweep.

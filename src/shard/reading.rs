@@ -5,7 +5,7 @@ use super::conn::{Flight, Role, State, hot};
 use super::core::Core;
 use super::engine::{Backend, Key};
 use super::mailbox::{Command, NotOpened};
-use super::readers::{Phase, Reader};
+use super::readers::{Phase, Reader, Waiting};
 use super::{App, PlayRefused, Preface};
 use crate::fanout::directory::{StreamId, StreamName};
 use crate::fanout::log::{Feed, JoinPoint, LogId, LogKey, LogSnapshot};
@@ -25,7 +25,7 @@ const PIN_SWEEP: Duration = Duration::from_secs(1);
 impl<B: Backend, A: App> Core<B, A> {
     /// A reader without a view. `None` if there is no such stream.
     pub(super) fn new_reader(&mut self, now: Mono, name: &StreamName, key: LogKey) -> Option<u32> {
-        let (stream, home, stats) = self.shared.directory.find(name)?;
+        let (stream, home, stats) = self.shared.directory.watch(name)?;
         let phases = (0..self.shared.rule.phases()).map(|_| Phase::default()).collect();
         Some(self.readers.insert(Reader {
             name: name.clone(),
@@ -67,13 +67,13 @@ impl<B: Backend, A: App> Core<B, A> {
         if reader.view.is_some() {
             return;
         }
-        let joiners = std::mem::take(&mut reader.joiners);
-        let changers = std::mem::take(&mut reader.changers);
-        self.readers.remove(at);
+        let waiting = reader.take_waiting();
+        self.drop_reader(at);
         let why = match why {
             NotOpened::Refused(NoLog::TooMany) => PlayRefused::TooManyVariants,
             NotOpened::Refused(NoLog::Codecs(why)) => PlayRefused::Codecs(why),
             NotOpened::Gone => {
+                let Waiting { joiners, changers } = waiting;
                 for conn in changers {
                     self.forget_change(conn);
                     if let Some(Role::Player { target, .. }) = self.role(conn) {
@@ -85,11 +85,20 @@ impl<B: Backend, A: App> Core<B, A> {
                 return;
             }
         };
+        self.deny(now, &name, waiting, why);
+    }
+
+    /// Those who wait for a log do not get it.
+    fn deny(&mut self, now: Mono, name: &StreamName, waiting: Waiting, why: PlayRefused) {
+        let Waiting { joiners, changers } = waiting;
         for conn in changers {
             self.forget_change(conn);
             // Refused the log to begin with too, it would wait for nothing.
-            if self.waits_for_nothing(conn, &name) {
+            if self.waits_for_nothing(conn, name) {
                 self.refuse(now, conn, why);
+            } else {
+                // The log that it reads may have nothing more for it either: nobody rings for that.
+                self.step_later(conn);
             }
         }
         for conn in joiners {
@@ -102,6 +111,17 @@ impl<B: Backend, A: App> Core<B, A> {
         }
     }
 
+    /// The publisher sends nothing that the format of reader `at` carries: who waits for it is refused, who reads it has a turn
+    /// to send what is left and [goes](Core::leave_unfit).
+    fn let_go(&mut self, now: Mono, at: u32, why: &'static str) {
+        let Some(reader) = self.readers.get(at) else { return };
+        let (name, waiting) = (reader.name.clone(), reader.take_waiting());
+        reader.expected = reader.expected.saturating_sub(waiting.changers.len() as u32);
+        reader.all_have_a_turn();
+        self.enqueue(at);
+        self.deny(now, &name, waiting, PlayRefused::Codecs(why));
+    }
+
     /// Whether a player has nothing, and nothing to come.
     fn waits_for_nothing(&mut self, conn: Key, name: &StreamName) -> bool {
         let joined = self.conns.get(conn).is_none_or(|slot| slot.hot.is(hot::JOINED));
@@ -109,7 +129,10 @@ impl<B: Backend, A: App> Core<B, A> {
             Some(Role::Player { key, .. }) => *key,
             _ => return false,
         };
-        !joined && self.readers.find(name, key).is_none()
+        // A reader that others still hold may have refused it before.
+        let at = self.readers.find(name, key);
+        let view = at.and_then(|at| self.readers.get(at)).map(|reader| reader.view.as_ref());
+        !joined && view.is_none_or(|view| view.is_some_and(|view| view.unfit().is_some()))
     }
 
     /// A name has its first publisher.
@@ -126,8 +149,14 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(reader) = self.readers.get(at).filter(|r| r.stream == stream) else { return };
         let Some(view) = &mut reader.view else { return };
         let mut ended = false;
+        let watched = reader.phases.iter().any(|phase| !phase.members.is_empty());
         for piece in news {
             ended |= matches!(piece, Feed::End);
+            if let Feed::Unfit(Some(unfit)) = &piece
+                && watched
+            {
+                self.app.let_go(now, &reader.name, unfit.why);
+            }
             if let Feed::Join(Some(join)) = &piece {
                 reader.newest = Some(join.config.clone());
             }
@@ -205,6 +234,9 @@ impl<B: Backend, A: App> Core<B, A> {
     pub(super) fn settle(&mut self, now: Mono, at: u32) {
         let Some(reader) = self.readers.get(at) else { return };
         let Some(view) = &reader.view else { return };
+        if let Some(why) = view.unfit() {
+            return self.let_go(now, at, why);
+        }
         if reader.joiners.is_empty() && reader.changers.is_empty() {
             return;
         }
@@ -260,6 +292,12 @@ impl<B: Backend, A: App> Core<B, A> {
         reader.goodbye.get_or_insert_with(|| app.goodbye(name, key)).clone()
     }
 
+    fn drop_reader(&mut self, at: u32) {
+        if let Some((name, stream)) = self.readers.remove(at) {
+            self.shared.directory.unwatch(&name, stream);
+        }
+    }
+
     /// Drops a reader that nobody uses.
     pub(super) fn abandon(&mut self, at: u32) {
         let own = self.id;
@@ -275,7 +313,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let ended = view.ended();
         // The stream may have moved since.
         let home = self.shared.directory.find(&reader.name).filter(|f| f.0 == stream).map_or(home, |f| f.1);
-        self.readers.remove(at);
+        self.drop_reader(at);
         if ended {
             return;
         }

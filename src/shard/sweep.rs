@@ -2,7 +2,7 @@
 
 use super::App;
 use super::change::{CHANGE_WAIT, Leaving};
-use super::conn::{Flight, State, hot};
+use super::conn::{Flight, Role, State, hot};
 use super::core::{BATCH_US, Core};
 use super::engine::{Backend, Key};
 use super::planted::{Bug, is_planted};
@@ -88,8 +88,12 @@ impl<B: Backend, A: App> Core<B, A> {
             let (at, cursor) = (slot.hot.reader, slot.hot.cursor);
             let (paused, resume) = (slot.hot.is(hot::PAUSED), slot.hot.is(hot::RESUME));
             let Some(view) = self.readers.get(at).and_then(|r| r.view.as_mut()) else { return Did::Nothing };
+            let unfit = view.unfit().is_some();
+            if paused && !view.ended() {
+                return if unfit { self.leave_unfit(now, key) } else { Did::Nothing };
+            }
             if paused {
-                return if view.ended() { self.end_subscription(now, key) } else { Did::Nothing };
+                return self.end_subscription(now, key);
             }
             // After a pause the newest join point is the place to go on, however short the pause was.
             let step =
@@ -109,6 +113,7 @@ impl<B: Backend, A: App> Core<B, A> {
                     return self.end_subscription(now, key);
                 }
                 Step::Idle if view.ended() => return self.end_subscription(now, key),
+                Step::Idle | Step::Wait if unfit => return self.leave_unfit(now, key),
                 Step::Idle | Step::Wait => return Did::Nothing,
             }
         }
@@ -145,6 +150,15 @@ impl<B: Backend, A: App> Core<B, A> {
         self.say_goodbye(key);
         self.finish(now, key, DisconnectReason::StreamEnded);
         // A goodbye, or the end of our direction: a system call either way.
+        Did::Sent(0)
+    }
+
+    /// Everything is sent of a log that has nothing more for anybody. Who is about to change to another may find it there.
+    fn leave_unfit(&mut self, now: Mono, key: Key) -> Did {
+        if !matches!(self.role(key), Some(Role::Player { next: None, .. })) {
+            return Did::Nothing;
+        }
+        self.finish(now, key, DisconnectReason::UnsupportedCodec);
         Did::Sent(0)
     }
 
@@ -306,8 +320,9 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         let (at, cursor) = (slot.hot.reader, slot.hot.cursor);
         let Some(view) = self.readers.get(at).and_then(|r| r.view.as_ref()) else { return true };
-        // Nothing will ring for what is left of an ended log.
-        !view.ended() && (phases > 1 || view.drained(cursor))
+        // Nothing will ring for what is left of a log that goes on no more.
+        let over = view.ended() || view.unfit().is_some();
+        !over && (phases > 1 || view.drained(cursor))
     }
 
     fn observe_send(&mut self, now: Mono, protocol: Protocol, sent_at: Mono, oldest: Mono, at: u32) {

@@ -93,6 +93,14 @@ impl Value {
         }
     }
 
+    /// The same, taken out of the value.
+    pub fn into_object(self) -> Option<Object> {
+        match self {
+            Value::Object(o) | Value::EcmaArray(o) | Value::TypedObject { object: o, .. } => Some(o),
+            _ => None,
+        }
+    }
+
     /// Appends the AMF0 form of this value.
     pub fn encode(&self, out: &mut Vec<u8>) {
         encode::value(self, out);

@@ -2,7 +2,7 @@
 
 use crate::support::amf::Value;
 use crate::support::checker::{Class, VIDEO, parts};
-use crate::support::http::request;
+use crate::support::http::{get, request};
 use crate::support::publisher::{Publisher, Raise, Shape};
 use crate::support::rtmp::Client;
 use crate::support::server::{Config, LIMIT, Server};
@@ -99,6 +99,32 @@ fn a_player_that_cannot_decode_the_stream_is_told() {
         assert_eq!(outcome.is_ok(), plays, "{codec}: {outcome:?}");
         assert!(plays || outcome.unwrap_err().code.starts_with("NetStream."), "a clear status");
     }
+    server.stop();
+}
+
+/// A player that mistypes an option hears what there is, rather than waiting for what it did not get.
+#[test]
+fn options_that_there_are_not() {
+    let _shared = share_machine();
+    let server = Server::start();
+    let mut publisher = Publisher::start(&server, "options", Shape::default());
+    publisher.burst_until(5);
+    for (query, told) in [("join=foo", "`keyframe` or `live`"), ("eflv=yes", "`keep` or `strip`")] {
+        let mut client = Client::connect(server.rtmp, "live", &[]);
+        let refused = client.play(&format!("options?{query}")).unwrap_err();
+        assert_eq!(refused.code, "NetStream.Play.Failed");
+        assert!(refused.description.contains(told), "{refused:?}");
+        for medium in ["flv", "ts"] {
+            let (status, text) = get(server.http, &format!("/live/options.{medium}?{query}"));
+            assert_eq!(status, 400, "{medium} {query}");
+            assert!(text.contains(told), "{medium} {query}: {text}");
+        }
+    }
+    server.await_metrics("six refusals", |metrics| {
+        metrics.sum("headgate_disconnects_total", &["reason=\"protocol_error\""]) == 6.0
+    });
+    let mut client = Client::connect(server.rtmp, "live", &[]);
+    client.play("options?join=keyframe&eflv=keep&anything=else").unwrap();
     server.stop();
 }
 

@@ -19,12 +19,15 @@ use crate::support::{poll_for, share_machine};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// How often a row is sent, as a rule.
 const TIMES: u64 = 4;
 /// `fanout.play_wait_ms`, and `limits.handshake_timeout_ms` where a row waits for it: long enough for good manners, the
 /// control's among them, on a machine that is busy.
 const MANNERS_MS: &str = "5000";
+/// How often a row is sent that is sent on and on.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// One attack.
 struct Row {
@@ -43,6 +46,8 @@ struct Row {
     answer: &'static str,
     /// How often it is sent.
     times: u64,
+    /// It is sent over and over until the connection is closed for it.
+    on_and_on: bool,
 }
 
 impl Row {
@@ -53,7 +58,8 @@ impl Row {
         ends: &'static str,
         bytes: impl Into<Vec<u8>>,
     ) -> Row {
-        Row { id, what, stage, bytes: bytes.into(), ends, dropped: &[], answer: "", times: TIMES }
+        let bytes = bytes.into();
+        Row { id, what, stage, bytes, ends, dropped: &[], answer: "", times: TIMES, on_and_on: false }
     }
 
     /// One that is not closed for what it sends: a command behind it is answered.
@@ -64,6 +70,10 @@ impl Row {
 
     fn dropping(self, dropped: &'static [(&'static str, u64)]) -> Row {
         Row { dropped, ..self }
+    }
+
+    fn on_and_on(self) -> Row {
+        Row { on_and_on: true, ..self }
     }
 
     fn times(self, times: u64) -> Row {
@@ -93,8 +103,16 @@ impl Row {
             raw.waits_for(self.answer);
             raw.end();
         }
-        if !raw.read_to_end() {
-            return Err("the connection stays open".to_owned());
+        let deadline = Instant::now() + LIMIT;
+        if self.on_and_on {
+            let between = raw.socket().set_read_timeout(Some(AGAIN_AFTER));
+            between.map_err(|error| format!("no timeout: {error}"))?;
+        }
+        while !raw.read_to_end() {
+            if !self.on_and_on || Instant::now() > deadline {
+                return Err("the connection stays open".to_owned());
+            }
+            raw.write(&self.bytes);
         }
         let heard = || String::from_utf8_lossy(&raw.heard);
         if !raw.has_heard(self.answer) {
@@ -109,7 +127,8 @@ impl Row {
 
     /// Sends it as often as it is to be sent, one after the other, or all at once if each waits until its time is over.
     fn send_all(&self, trial: &Trial) -> Result<Vec<SocketAddr>, String> {
-        let sent: Result<_, String> = match matches!(self.ends, "handshake_timeout" | "not_found") {
+        let waits = matches!(self.ends, "handshake_timeout" | "not_found" | "publisher_silent");
+        let sent: Result<_, String> = match waits {
             false => (0..self.times).map(|_| self.send(trial)).collect(),
             true => std::thread::scope(|scope| {
                 let sent: Vec<_> = (0..self.times).map(|_| scope.spawn(|| self.send(trial))).collect();

@@ -37,10 +37,14 @@ impl Message {
         if self.kind != 20 {
             return None;
         }
+        Some((self.info("code")?, self.info("level").unwrap_or_default()))
+    }
+
+    /// A text of the object that has the `code`.
+    pub fn info(&self, key: &str) -> Option<String> {
         let values = self.values();
         let info = values.iter().rev().find(|value| value.get("code").is_some())?;
-        let text = |key| info.get(key).and_then(Value::as_text).unwrap_or_default().to_owned();
-        Some((text("code"), text("level")))
+        Some(info.get(key).and_then(Value::as_text).unwrap_or_default().to_owned())
     }
 
     /// The message as a tag, if it is media or script data.
@@ -173,6 +177,8 @@ impl ChunkReader {
 pub struct Refused {
     /// Status code, or `closed` when the connection just ended.
     pub code: String,
+    /// What it says to people.
+    pub description: String,
 }
 
 /// A connection to an RTMP server.
@@ -302,10 +308,15 @@ impl Client {
             match self.receive() {
                 Ok(Some(message)) => match message.status() {
                     Some((code, _)) if wanted(&code) => return Ok(code),
-                    Some((code, level)) if level == "error" => return Err(Refused { code }),
+                    Some((code, level)) if level == "error" => {
+                        let description = message.info("description").unwrap_or_default();
+                        return Err(Refused { code, description });
+                    }
                     _ => {}
                 },
-                Ok(None) => return Err(Refused { code: "closed".to_owned() }),
+                Ok(None) => {
+                    return Err(Refused { code: "closed".to_owned(), description: String::new() });
+                }
                 Err(error) => panic!("waiting for a status: {error}"),
             }
         }

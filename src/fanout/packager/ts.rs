@@ -160,8 +160,11 @@ fn write_unit(
         && writer.is_whole()
 }
 
-/// Why nothing of a stream can be carried; `None` if something can, or if it is not known yet what there is.
+/// Why nothing of a stream can be carried; `None` if something can, or if it is not known yet what there is. A part of which
+/// nothing is known has what the whole has.
 pub fn refusal(config: &ConfigSet, variant: Variant) -> Option<&'static str> {
+    let known = config.tracks().any(|track| program::wants(variant, track.kind));
+    let variant = if known { variant } else { Variant::FULL };
     let mut why = None;
     for track in config.tracks().filter(|track| program::wants(variant, track.kind)) {
         match Track::new(&track) {

@@ -361,3 +361,37 @@ fn a_format_that_carries_nothing_of_a_stream_is_refused() {
     assert!(stream.subscribe(MS(0), FLV, 0, || Some(LogId(1))).is_ok());
     assert_eq!(stream.subscribe(MS(0), RTMP, 0, || None).unwrap_err(), NoLog::TooMany);
 }
+
+/// A publisher may come back with other codecs; who reads a format that carries none of them must not wait for ever.
+#[test]
+fn readers_hear_when_a_publisher_comes_back_with_nothing_for_them() {
+    let ts = LogKey { format: Format::Ts, variant: Variant::FULL };
+    for (key, with_sound, unfit) in [(ts, false, true), (ts, true, false), (FLV, false, false)] {
+        let mut stream = stream();
+        publish(&mut stream, 0, 3);
+        let mut view = open(&mut stream, MS(600), key, 1);
+        let mut come_back = |stream: &mut Stream, from: u64, until: u64| {
+            for ms in (from..until).step_by(40) {
+                stream.append(MS(ms), frame(Kind::Video, ms, b"\x91vp09\x82\x49\x83"));
+                if with_sound {
+                    stream.append(MS(ms), sound(ms));
+                }
+            }
+            deliver(stream, MS(until), 1, &mut view);
+            view.unfit().is_some()
+        };
+        stream.republish();
+        stream.append(MS(1000), frame(Kind::Video, 1000, b"\x90vp09\x01\0\0\0\0\x0b\x82\x02\x02\0\0\0"));
+        if with_sound {
+            stream.append(MS(1000), frame(Kind::Audio, 1000, AAC_HEADER));
+        }
+        assert!(!come_back(&mut stream, 1000, 2000), "sound may still come");
+        assert_eq!(come_back(&mut stream, 2000, 2200), unfit, "{key:?} {with_sound}");
+        stream.republish();
+        stream.append(MS(3000), frame(Kind::Video, 3000, AVC_HEADER));
+        for ms in [3000, 3040] {
+            stream.append(MS(ms), frame(Kind::Video, ms, &[0x17, 1, 0, 0, 0, 0, 0, 0, 2, 0x65, 0xaa]));
+        }
+        assert!(!come_back(&mut stream, 3080, 3080), "something fits again");
+    }
+}

@@ -61,6 +61,8 @@ pub struct Limiters {
     pub closed: PerDisconnectReason<Limiter>,
     /// Publishers' sessions that ended with an error of theirs.
     pub broken: Limiter,
+    /// Viewers for whom their publisher has nothing any more.
+    pub let_go: Limiter,
     /// Streams that ended.
     pub ended: Limiter,
 }
@@ -76,8 +78,11 @@ impl Limiters {
             .closed
             .iter()
             .map(|(reason, limiter)| ("request refused", DisconnectReason::as_str(reason), limiter));
-        let others =
-            [("publisher's session closed", "error", &self.broken), ("stream ended", "over", &self.ended)];
+        let others = [
+            ("publisher's session closed", "error", &self.broken),
+            ("viewers let go", "unsupported_codec", &self.let_go),
+            ("stream ended", "over", &self.ended),
+        ];
         let all = refused.chain(closed).chain(others);
         all.filter_map(move |(what, reason, limiter)| Some((what, reason, limiter.overdue(now)?)))
     }

@@ -46,20 +46,25 @@ impl<'a> Route<'a> {
     /// The route of a decoded `path` (see [`RequestHead::path`](super::RequestHead)) and its `query`.
     pub(super) fn of(path: &'a str, query: &'a str) -> Route<'a> {
         let live = |(medium, app, stream)| Route::Live { medium, app, stream, query };
-        live_stream(path).map_or(Route::Page, live)
+        live_stream(path).and_then(Result::ok).map_or(Route::Page, live)
     }
 }
 
 /// Holds the names in a path that asks for a live stream to the rule that also holds for publishers.
 pub(super) fn check(path: &str) -> Result<(), NameError> {
-    live_stream(path).map_or(Ok(()), |(_, app, stream)| check_app(app).and(check_stream(stream)))
+    let Some(asked) = live_stream(path) else { return Ok(()) };
+    asked.and_then(|(_, app, stream)| check_app(app).and(check_stream(stream)))
 }
 
-/// Medium, app and stream of a path that asks for a live stream.
-fn live_stream(path: &str) -> Option<(Medium, &str, &str)> {
-    let (app, file) = path.strip_prefix('/')?.rsplit_once('/')?;
+/// Medium, app and stream of a path that asks for a live stream, or what it lacks; `None` if it asks for no medium.
+fn live_stream(path: &str) -> Option<Result<(Medium, &str, &str), NameError>> {
+    let path = path.strip_prefix('/')?;
+    let (app, file) = path.rsplit_once('/').unwrap_or(("", path));
     let (medium, stream) =
         Medium::ALL.into_iter().find_map(|medium| Some((medium, file.strip_suffix(medium.suffix())?)))?;
-    let whole = !stream.is_empty() && app.split('/').all(|level| !level.is_empty());
-    whole.then_some((medium, app, stream))
+    Some(match (app, stream) {
+        ("", _) => Err(NameError::NoApp),
+        (_, "") => Err(NameError::NoStream),
+        _ => Ok((medium, app, stream)),
+    })
 }

@@ -10,9 +10,9 @@ use super::name::{NameError, StreamName};
 use super::session::{Connected, Phase, ServerSession, ms};
 use super::status::{self, Level};
 use crate::media::Mono;
-use crate::observe::log::clean;
+use crate::observe::log::shown;
 use crate::wire::amf::Bounds;
-use crate::wire::amf0::{self, Value};
+use crate::wire::amf0::{self, AmfError, AmfErrorKind, Value};
 use crate::wire::rtmp::{STREAM_ID, csid, type_id};
 use std::time::Duration;
 
@@ -20,6 +20,10 @@ use std::time::Duration;
 const SERVER_VERSION: &str = "FMS/3,5,7,7009";
 /// Characters of the client's self-description that are kept.
 const CLIENT_CHARS_MAX: usize = 64;
+/// Values that every command has: name, transaction, object.
+const VALUES_NEEDED: usize = 3;
+/// Commands that mean something else without their first argument: an app of two levels is a stream by itself.
+const SAYS_WHAT: [&str; 6] = ["publish", "play", "pause", "pauseRaw", "receiveAudio", "receiveVideo"];
 /// Times that one connection may publish in [`PUBLISHES_WINDOW`], a count. Operators stop and start an encoder a few
 /// times, or once a day for months; a loop must not escape what is counted for each connection.
 pub(super) const PUBLISHES_MAX: u8 = 16;
@@ -29,10 +33,11 @@ pub(super) const PUBLISHES_WINDOW: Duration = Duration::from_secs(3600);
 impl ServerSession {
     /// One command: AMF0 values, the first its name, the second its transaction.
     pub(super) fn command(&mut self, now: Mono, body: &[u8]) {
-        let values = match amf0::decode_within(body, Bounds::COMMAND) {
-            Ok(values) => values,
+        let (values, whole) = match read_values(body) {
+            Ok(read) => read,
             Err(error) => return self.close_with(CloseReason::MessageSyntax, error),
         };
+        self.tally.commands_mended += u64::from(!whole);
         let mut values = values.into_iter();
         let Some(Value::String(name)) = values.next() else {
             return self.close_with(CloseReason::MessageSyntax, "command without a name");
@@ -41,6 +46,9 @@ impl ServerSession {
         // the command object, then arguments
         let values: Vec<Value> = values.collect();
         let argument = |index: usize| values.get(index + 1);
+        if !whole && SAYS_WHAT.contains(&name.as_str()) && argument(0).is_none() {
+            return self.close_with(CloseReason::MessageSyntax, "a command whose argument cannot be read");
+        }
         if matches!(self.phase, Phase::Connect) {
             match name.as_str() {
                 "connect" => self.connect(now, transaction, values.first()),
@@ -139,7 +147,8 @@ impl ServerSession {
                 self.status(Level::Error, "NetStream.Publish.BadName", text);
             }
             Request::Invalid { error, shown } => {
-                self.status(Level::Error, "NetStream.Publish.BadName", &error.to_string());
+                let text = format!("The stream name is not allowed: {error}.");
+                self.status(Level::Error, "NetStream.Publish.BadName", &text);
                 self.close_with(CloseReason::InvalidName, format_args!("{error}: {shown}"));
             }
         }
@@ -196,7 +205,7 @@ impl ServerSession {
                 _ => Request::Second,
             },
             Err(error) => {
-                let shown = format!("{}/{}", clean(&connected.app), clean(name));
+                let shown = format!("{}/{}", shown(&connected.app), shown(name));
                 Request::Invalid { error, shown }
             }
         }
@@ -283,6 +292,26 @@ impl ServerSession {
     }
 }
 
+/// The values of a command, and whether they are all: encoders in the wild leave a stray object end, filling or half a
+/// value behind what a command needs, and players of theirs never minded. What contradicts itself or costs too much is not
+/// forgiven, wherever it stands.
+fn read_values(body: &[u8]) -> Result<(Vec<Value>, bool), AmfError> {
+    let mut decoder = amf0::Decoder::new(body, Bounds::COMMAND);
+    let mut values = Vec::new();
+    loop {
+        match decoder.next_value() {
+            Ok(Some(value)) => values.push(value),
+            Ok(None) => return Ok((values, true)),
+            Err(AmfError { kind: AmfErrorKind::Truncated | AmfErrorKind::UnknownMarker(_), .. })
+                if values.len() >= VALUES_NEEDED =>
+            {
+                return Ok((values, false));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// What became of a publish or play.
 enum Request {
     Valid(StreamName, Box<Connected>),
@@ -292,7 +321,7 @@ enum Request {
     Exhausted,
     Invalid {
         error: NameError,
-        /// App and name as they may stand in a log line.
+        /// App and name, cut short and without what may be a secret; whatever else they hold.
         shown: String,
     },
 }

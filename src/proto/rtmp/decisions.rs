@@ -27,10 +27,10 @@ impl ServerSession {
             return;
         }
         let (reason, code, text) = match refusal {
-            PublishRefusal::BadName => (
-                CloseReason::PublishBadName,
+            PublishRefusal::NameTaken => (
+                CloseReason::PublishNameTaken,
                 "NetStream.Publish.BadName",
-                "The stream name is taken or not allowed.",
+                "The stream name is taken: somebody is publishing under it.",
             ),
             PublishRefusal::Unauthorized => (
                 CloseReason::PublishUnauthorized,
@@ -64,7 +64,8 @@ impl ServerSession {
         if !matches!(self.phase, Phase::DecidingPlay) {
             return;
         }
-        let (reason, code, text) = match refusal {
+        let (reason, code, text) = match &refusal {
+            PlayRefusal::Option(told) => (CloseReason::PlayOption, "NetStream.Play.Failed", told.as_str()),
             PlayRefusal::StreamNotFound => {
                 (CloseReason::PlayNotFound, "NetStream.Play.StreamNotFound", "The stream is not published.")
             }

@@ -76,6 +76,15 @@ impl fmt::Debug for PlayRequest {
     }
 }
 
+/// What a session did since it was last asked that nobody else can count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Commands with bytes at their end that cannot be read; what stands before them holds.
+    pub commands_mended: u64,
+    /// Bytes of messages that were copied out of aggregates, a second time.
+    pub split_bytes: u64,
+}
+
 /// How a peer ended its own stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopCause {
@@ -90,8 +99,8 @@ pub enum StopCause {
 /// Why a publisher is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishRefusal {
-    /// The name is taken, or not allowed.
-    BadName,
+    /// Somebody publishes under the name. (That it is not allowed the session sees, and says itself.)
+    NameTaken,
     /// Wrong or missing key.
     Unauthorized,
     /// A limit of ours, or shutting down.
@@ -99,8 +108,10 @@ pub enum PublishRefusal {
 }
 
 /// Why a player is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlayRefusal {
+    /// It asked for what there is not behind the stream's name; what there is, for people.
+    Option(String),
     /// Nobody publishes the stream.
     StreamNotFound,
     /// Wrong or missing token.
@@ -155,8 +166,8 @@ pub enum CloseReason {
     InputOverflow,
     /// The peer asks faster than it reads the answers.
     OutputOverflow,
-    /// [`PublishRefusal::BadName`].
-    PublishBadName,
+    /// [`PublishRefusal::NameTaken`].
+    PublishNameTaken,
     /// [`PublishRefusal::Unauthorized`].
     PublishUnauthorized,
     /// [`PublishRefusal::Unavailable`].
@@ -169,13 +180,15 @@ pub enum CloseReason {
     PlayUnsupportedCodec,
     /// [`PlayRefusal::Busy`].
     PlayBusy,
+    /// [`PlayRefusal::Option`].
+    PlayOption,
     /// The peer ended its stream and did not hang up by itself.
     ClientDone,
 }
 
 impl CloseReason {
     /// All reasons, for tables and metrics.
-    pub const ALL: [CloseReason; 22] = [
+    pub const ALL: [CloseReason; 23] = [
         CloseReason::NotRtmp,
         CloseReason::RtmpeUnsupported,
         CloseReason::ChunkSyntax,
@@ -190,13 +203,14 @@ impl CloseReason {
         CloseReason::TooMuchOutstanding,
         CloseReason::InputOverflow,
         CloseReason::OutputOverflow,
-        CloseReason::PublishBadName,
+        CloseReason::PublishNameTaken,
         CloseReason::PublishUnauthorized,
         CloseReason::PublishUnavailable,
         CloseReason::PlayNotFound,
         CloseReason::PlayUnauthorized,
         CloseReason::PlayUnsupportedCodec,
         CloseReason::PlayBusy,
+        CloseReason::PlayOption,
         CloseReason::ClientDone,
     ];
 
@@ -227,13 +241,14 @@ impl CloseReason {
             CloseReason::TooMuchOutstanding => ("too_much_outstanding", Limit),
             CloseReason::InputOverflow => ("input_overflow", Limit),
             CloseReason::OutputOverflow => ("output_overflow", Limit),
-            CloseReason::PublishBadName => ("publish_bad_name", Refused),
+            CloseReason::PublishNameTaken => ("publish_name_taken", Refused),
             CloseReason::PublishUnauthorized => ("publish_unauthorized", Refused),
             CloseReason::PublishUnavailable => ("publish_unavailable", Refused),
             CloseReason::PlayNotFound => ("play_not_found", Refused),
             CloseReason::PlayUnauthorized => ("play_unauthorized", Refused),
             CloseReason::PlayUnsupportedCodec => ("play_unsupported_codec", Refused),
             CloseReason::PlayBusy => ("play_busy", Refused),
+            CloseReason::PlayOption => ("play_option", Protocol),
             CloseReason::ClientDone => ("client_done", Nobody),
         }
     }

@@ -48,6 +48,7 @@ impl ServerSession {
             return self.count_dropped(); // its items would be copied for nothing
         }
         for item in AggregateItems::new(message.payload.clone(), message.timestamp_ms) {
+            self.tally.split_bytes += item.as_ref().map_or(0, |item| item.payload.len() as u64);
             match item {
                 Ok(item) => match item.type_id {
                     type_id::AUDIO | type_id::VIDEO | type_id::DATA_AMF0 | type_id::DATA_AMF3 => {

@@ -18,6 +18,6 @@ pub mod status;
 
 pub use capabilities::{FourCcMask, PlayerCapabilities};
 pub use event::{
-    CloseReason, Event, Fault, PlayRefusal, PlayRequest, PublishRefusal, PublishRequest, StopCause,
+    CloseReason, Event, Fault, PlayRefusal, PlayRequest, PublishRefusal, PublishRequest, StopCause, Tally,
 };
 pub use session::{ServerSession, SessionConfig};

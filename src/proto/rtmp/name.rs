@@ -29,7 +29,8 @@ impl StreamName {
         let (name_path, name_query) = name.split_once('?').unwrap_or((name, ""));
         let parts = [app_path, name_path].map(|part| part.trim_matches('/'));
         let path = parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("/");
-        let (app, stream) = path.rsplit_once('/').ok_or(NameError::Empty)?;
+        let missing = if parts[0].is_empty() { NameError::NoApp } else { NameError::NoStream };
+        let (app, stream) = path.rsplit_once('/').ok_or(missing)?;
         check_app(app)?;
         check_stream(stream)?;
         let queries = [app_query, name_query].map(|query| query.trim_matches('&'));
@@ -75,9 +76,10 @@ mod tests {
     fn bad_names_are_refused() {
         let long = "x".repeat(NAME_BYTES_MAX + 1);
         let rows = [
-            ("", "", NameError::Empty),
-            ("live", "", NameError::Empty),
-            ("", "cam", NameError::Empty),
+            ("", "", NameError::NoApp),
+            ("live", "", NameError::NoStream),
+            ("/live/", "/?token=a", NameError::NoStream),
+            ("", "cam", NameError::NoApp),
             ("live//room", "cam", NameError::Empty),
             ("live", "a//b", NameError::Empty),
             ("live", "..", NameError::Forbidden),

@@ -2,7 +2,7 @@
 //! `commands`, what becomes of media in `media_messages`, the application's verbs in `decisions`.
 
 use super::capabilities::PlayerCapabilities;
-use super::event::{CloseReason, Event};
+use super::event::{CloseReason, Event, Tally};
 use super::status::{self, Level};
 use crate::media::Mono;
 use crate::wire::rtmp::chunk::{ChunkError, ChunkReader, Message};
@@ -101,6 +101,7 @@ pub struct ServerSession {
     ack_window_bytes: u32,
     announced_window_bytes: u32,
     dropped_messages: u64,
+    pub(super) tally: Tally,
     detail: Option<Box<str>>,
     /// The peer connected with object encoding 3 and gets its replies in messages of type 17.
     pub(super) replies_in_amf3: bool,
@@ -125,6 +126,7 @@ impl ServerSession {
             ack_window_bytes: config.window_ack_bytes,
             announced_window_bytes: config.window_ack_bytes,
             dropped_messages: 0,
+            tally: Tally::default(),
             detail: None,
             replies_in_amf3: false,
             reconnects: false,
@@ -225,7 +227,13 @@ impl ServerSession {
         self.dropped_messages
     }
 
-    /// What exactly was wrong, for the log, if a closed session knows more than its reason.
+    /// Takes what is to be counted.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// What exactly was wrong, if a closed session knows more than its reason. Short, but a name in it is as the peer sent
+    /// it: for a log that escapes.
     pub fn close_detail(&self) -> Option<&str> {
         self.detail.as_deref()
     }

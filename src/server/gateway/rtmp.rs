@@ -7,11 +7,11 @@ use crate::fanout::directory::{Refused, StreamName};
 use crate::ingest;
 use crate::media::Mono;
 use crate::observe::DisconnectReason;
-use crate::observe::log::clean;
+use crate::observe::log::shown;
 use crate::proto::rtmp::{
-    CloseReason, Event, Fault, PlayRequest, PublishRequest, ServerSession, SessionConfig,
+    CloseReason, Event, Fault, PlayRequest, PublishRequest, ServerSession, SessionConfig, Tally,
 };
-use crate::shard::{Answer, Io, PlayRefused, Request};
+use crate::shard::{Answer, Counted, Io, PlayRefused, Request};
 use std::time::Duration;
 
 /// By how much silence may last longer than a stall.
@@ -95,6 +95,13 @@ impl Rtmp {
                 Event::Closed(reason) => self.closed(reason, gateway, guest, now, io),
             }
         }
+        let Tally { commands_mended, split_bytes } = self.session.take_tally();
+        for (what, count) in [(Counted::CommandsMended, commands_mended), (Counted::SplitBytes, split_bytes)]
+        {
+            if count > 0 {
+                io.ask(Request::Count(what, count));
+            }
+        }
         self.session.take_output(&mut io.out);
     }
 
@@ -107,32 +114,32 @@ impl Rtmp {
         io: &mut Io,
     ) {
         let (gate, directory) = (&gateway.surroundings.gate, &gateway.shared.directory);
-        let (app, stream, client) = (clean(&request.app), clean(&request.stream), clean(&request.client));
+        let (asked, client) = (format!("{}/{}", request.app, request.stream), shown(&request.client));
         let (visit, session) = (&mut guest.visit, &mut self.session);
         match ingest::rtmp::publish(request, gate, directory, visit, session, now, io) {
             Ok(name) => {
                 self.publishing = Some(name);
-                tracing::debug!(conn = guest.id, peer = %guest.address, %app, %stream, %client, "publish asked for");
+                tracing::debug!(conn = guest.id, peer = %guest.address, stream = &*shown(&asked), client = &*client, "publish asked for");
                 self.client = (!self.published).then(|| client.into());
             }
             Err(reason) => {
                 self.refused = Some(reason);
-                gateway.note(now, guest, "publish", format_args!("{app}/{stream}"), reason);
+                gateway.note(now, guest, "publish", &shown(&asked), reason);
             }
         }
     }
 
     fn play(&mut self, request: PlayRequest, gateway: &Gateway, guest: &mut Guest, now: Mono, io: &mut Io) {
-        let (app, stream) = (clean(&request.app).into_owned(), clean(&request.stream).into_owned());
+        let asked = format!("{}/{}", request.app, request.stream);
         let (gate, visit, session) = (&gateway.surroundings.gate, &mut guest.visit, &mut self.session);
         match Player::play(request, self.receive, gate, visit, session, now, io) {
             Ok(player) => {
                 self.player = Some(player);
-                tracing::debug!(conn = guest.id, peer = %guest.address, app, stream, "play");
+                tracing::debug!(conn = guest.id, peer = %guest.address, stream = &*shown(&asked), "play");
             }
             Err(reason) => {
                 self.refused = Some(reason);
-                gateway.note(now, guest, "play", format_args!("{app}/{stream}"), reason);
+                gateway.note(now, guest, "play", &shown(&asked), reason);
             }
         }
     }
@@ -144,7 +151,7 @@ impl Rtmp {
     }
 
     fn closed(&self, reason: CloseReason, gateway: &Gateway, guest: &Guest, now: Mono, io: &mut Io) {
-        let detail = self.session.close_detail().map(clean).unwrap_or_default();
+        let detail = self.session.close_detail().unwrap_or_default();
         let (conn, address, failed) = (guest.id, guest.address, reason.fault() != Fault::Nobody);
         // Anyone can cause any number of strangers' errors; refused keys and names were logged before.
         let line = match self.publishing.is_some() && failed {
@@ -153,9 +160,9 @@ impl Rtmp {
         };
         if let Some(suppressed) = line {
             let suppressed = (suppressed > 0).then_some(suppressed);
-            tracing::warn!(conn, peer = %address, reason = reason.as_str(), %detail, suppressed, "publisher's session closed");
+            tracing::warn!(conn, peer = %address, reason = reason.as_str(), detail, suppressed, "publisher's session closed");
         } else {
-            tracing::debug!(conn, peer = %address, reason = reason.as_str(), %detail, "session closed");
+            tracing::debug!(conn, peer = %address, reason = reason.as_str(), detail, "session closed");
         }
         io.ask(Request::Close(self.refused.unwrap_or_else(|| disconnect_reason(reason))));
     }
@@ -175,7 +182,7 @@ impl Rtmp {
                 if let Some(name) = self.publishing.as_ref().filter(|_| !self.published) {
                     self.published = true;
                     let name = name.to_string();
-                    tracing::info!(conn = guest.id, peer = %guest.address, stream = %clean(&name), client, "publish");
+                    tracing::info!(conn = guest.id, peer = %guest.address, stream = &*shown(&name), client, "publish");
                 }
                 self.session.accept_publish(now);
             }
@@ -185,7 +192,7 @@ impl Rtmp {
                     Refused::NameTaken => DisconnectReason::NameTaken,
                     Refused::TooManyStreams => DisconnectReason::Limit,
                 };
-                gateway.note(now, guest, "publish", clean(&name), reason);
+                gateway.note(now, guest, "publish", &shown(&name), reason);
                 ingest::rtmp::refused(why, &mut self.session, now);
             }
             Answer::Playing => {
@@ -199,7 +206,7 @@ impl Rtmp {
                 if why == PlayRefused::CoreFull {
                     let name = self.player.as_ref().map(|player| player.name.to_string()).unwrap_or_default();
                     self.refused = Some(DisconnectReason::Budget);
-                    gateway.note(now, guest, "play", clean(&name), DisconnectReason::Budget);
+                    gateway.note(now, guest, "play", &shown(&name), DisconnectReason::Budget);
                 }
                 egress::rtmp::refused(why, &mut self.session, now);
             }
@@ -214,7 +221,7 @@ fn disconnect_reason(reason: CloseReason) -> DisconnectReason {
     match reason {
         R::HandshakeTimeout | R::RequestTimeout => DisconnectReason::HandshakeTimeout,
         R::Silent => DisconnectReason::IdleTimeout,
-        R::PublishBadName => DisconnectReason::NameTaken,
+        R::PublishNameTaken => DisconnectReason::NameTaken,
         R::PublishUnauthorized | R::PlayUnauthorized => DisconnectReason::Unauthorized,
         R::PlayNotFound => DisconnectReason::NotFound,
         R::InvalidName => DisconnectReason::InvalidName,
@@ -261,8 +268,9 @@ mod tests {
                 | R::RtmpeUnsupported
                 | R::ChunkSyntax
                 | R::MessageSyntax
-                | R::CommandBeforeConnect => D::ProtocolError,
-                R::PublishBadName => D::NameTaken,
+                | R::CommandBeforeConnect
+                | R::PlayOption => D::ProtocolError,
+                R::PublishNameTaken => D::NameTaken,
                 R::PublishUnauthorized | R::PlayUnauthorized => D::Unauthorized,
                 R::PlayNotFound => D::NotFound,
                 R::PlayUnsupportedCodec => D::UnsupportedCodec,

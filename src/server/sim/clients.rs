@@ -1,5 +1,6 @@
 //! Encoders and viewers of the simulation, and what a viewer holds its stream to.
 
+use super::ts::TsAudit;
 use crate::shard::engine::sim::{Rng, World};
 use crate::wire::amf0::{Object, Value};
 use crate::wire::flv::{FlvItem, FlvReader};
@@ -13,16 +14,25 @@ const C0_C1: usize = 1 + 1536;
 const HELLO: usize = 1 + 2 * 1536;
 /// Chunk size of simulated clients.
 const CHUNK: u32 = 4096;
+/// Bytes in front of a picture's own: the tag's head, the length of its NAL unit, that unit's head.
+const PICTURE_HEAD: usize = 5 + 4 + 1;
 /// Between two pictures, and two sounds.
 const PICTURE_US: u64 = 40_000;
 const SOUND_US: u64 = 21_333;
 
-const AVC_CONFIG: [u8; 46] = [
+pub(super) const AVC_CONFIG: [u8; 46] = [
     0x17, 0, 0, 0, 0, 1, 0x64, 0, 0x0c, 0xff, 0xe1, 0, 0x1a, 0x67, 0x64, 0, 0x0c, 0xac, 0xd9, 0x41, 0x41,
     0x9f, 0x9f, 1, 0x10, 0, 0, 3, 0, 0x10, 0, 0, 3, 3, 0x20, 0xf1, 0x42, 0x99, 0x60, 1, 0, 4, 0x68, 0xef,
     0x8f, 0xcb,
 ];
-const AAC_CONFIG: [u8; 4] = [0xaf, 0, 0x11, 0x90];
+pub(super) const AAC_CONFIG: [u8; 4] = [0xaf, 0, 0x11, 0x90];
+
+/// What stands in front of a picture of `len` bytes in all, a keyframe or not.
+fn picture_head(key: bool, len: usize) -> [u8; PICTURE_HEAD] {
+    let [a, b, c, d] = ((len - 9) as u32).to_be_bytes();
+    let (frame, unit) = if key { (0x17, 0x65) } else { (0x27, 0x41) };
+    [frame, 1, 0, 0, 0, a, b, c, d, unit]
+}
 
 /// The body of a frame says whose it is: the publisher's number, the frame's, and filling that follows from both.
 fn body(head: &[u8], publisher: u16, number: u32, len: usize) -> Vec<u8> {
@@ -43,7 +53,14 @@ fn command(name: &str, id: f64, arguments: &[Value]) -> Vec<u8> {
     out
 }
 
-fn message(out: &mut Vec<u8>, csid: u8, kind: u8, stream_id: u32, timestamp_ms: u32, payload: &[u8]) {
+pub(super) fn message(
+    out: &mut Vec<u8>,
+    csid: u8,
+    kind: u8,
+    stream_id: u32,
+    timestamp_ms: u32,
+    payload: &[u8],
+) {
     let length = payload.len() as u32;
     let header = MessageHeader { csid, timestamp_ms, length, type_id: kind, stream_id };
     write_message(out, &header, payload, CHUNK);
@@ -64,6 +81,14 @@ fn hello() -> Vec<u8> {
         0,
         &command("createStream", 2.0, &[Value::Null]),
     );
+    out
+}
+
+/// The same, and publish.
+pub(super) fn publish(name: &str) -> Vec<u8> {
+    let mut out = hello();
+    let publish = command("publish", 3.0, &[Value::Null, name.into(), "live".into()]);
+    message(&mut out, csid::STREAM, type_id::COMMAND_AMF0, 1, 0, &publish);
     out
 }
 
@@ -125,9 +150,7 @@ impl Publisher {
 
     /// Says hello.
     pub fn begin(&self, world: &mut World) {
-        let mut out = hello();
-        let publish = [Value::Null, self.name.as_str().into(), "live".into()];
-        message(&mut out, csid::STREAM, type_id::COMMAND_AMF0, 1, 0, &command("publish", 3.0, &publish));
+        let mut out = publish(&self.name);
         message(&mut out, csid::VIDEO, type_id::VIDEO, 1, self.base_ms, &AVC_CONFIG);
         message(&mut out, csid::AUDIO, type_id::AUDIO, 1, self.base_ms, &AAC_CONFIG);
         world.pipes[self.pipe].to_server.extend(out);
@@ -163,8 +186,7 @@ impl Publisher {
             if picture <= sound {
                 let key = self.pictures.is_multiple_of(self.gop);
                 let len = if key { self.key_bytes } else { self.inter_bytes };
-                let head = [if key { 0x17 } else { 0x27 }, 1, 0, 0, 0];
-                let body = body(&head, self.number, self.pictures, len);
+                let body = body(&picture_head(key, len), self.number, self.pictures, len);
                 message(&mut out, csid::VIDEO, type_id::VIDEO, 1, time(picture), &body);
                 self.pictures += 1;
             } else {
@@ -222,16 +244,23 @@ pub enum Whim {
 
 #[derive(Debug)]
 enum Reader {
-    /// What is left of the head is not read as FLV.
-    Flv {
+    Http {
+        /// What is left of it is not read as the body.
         head: Vec<u8>,
         in_body: bool,
-        flv: FlvReader,
+        body: Body,
     },
     Rtmp {
         hello_left: usize,
         chunks: ChunkReader,
     },
+}
+
+/// What an HTTP response brings.
+#[derive(Debug)]
+enum Body {
+    Flv(FlvReader),
+    Ts(TsAudit),
 }
 
 /// A viewer.
@@ -271,7 +300,7 @@ impl Viewer {
             chunks.set_limits(Limits::PUBLISHER);
             Reader::Rtmp { hello_left: HELLO, chunks }
         } else {
-            Reader::Flv { head: Vec::new(), in_body: false, flv: FlvReader::new() }
+            Reader::Http { head: Vec::new(), in_body: false, body: Body::Flv(FlvReader::new()) }
         };
         Viewer {
             name: name.to_owned(),
@@ -282,6 +311,22 @@ impl Viewer {
             whims: Vec::new(),
             reader,
             next_at: from_us,
+        }
+    }
+
+    /// Lets it watch HTTP-TS, if it watches HTTP-FLV.
+    pub fn over_ts(mut self) -> Viewer {
+        if let Reader::Http { body, .. } = &mut self.reader {
+            *body = Body::Ts(TsAudit::default());
+        }
+        self
+    }
+
+    /// Packets of a transport stream that it got.
+    pub fn packets(&self) -> u64 {
+        match &self.reader {
+            Reader::Http { body: Body::Ts(ts), .. } => ts.packets,
+            _ => 0,
         }
     }
 
@@ -300,15 +345,16 @@ impl Viewer {
 
     /// Where it connects, see [`super::super::gateway::LISTENERS`].
     pub fn listener(&self) -> usize {
-        usize::from(matches!(self.reader, Reader::Flv { .. }))
+        usize::from(matches!(self.reader, Reader::Http { .. }))
     }
 
     /// Asks for the stream.
     pub fn begin(&self, world: &mut World) {
         let bytes = match &self.reader {
-            Reader::Flv { .. } => {
+            Reader::Http { body, .. } => {
                 let query = if self.whims.is_empty() { "" } else { "?join=live" };
-                format!("GET /live/{}.flv{query} HTTP/1.1\r\nHost: sim\r\n\r\n", self.name).into_bytes()
+                let medium = if matches!(body, Body::Ts(_)) { "ts" } else { "flv" };
+                format!("GET /live/{}.{medium}{query} HTTP/1.1\r\nHost: sim\r\n\r\n", self.name).into_bytes()
             }
             Reader::Rtmp { .. } => {
                 let mut out = hello();
@@ -350,17 +396,24 @@ impl Viewer {
         };
         let bytes: Vec<u8> = pipe.to_client.drain(..len).collect();
         let stays_silent = matches!(self.pace, Pace::Stalls(from) if now_us >= from);
+        let to_the_end = pipe.server_ended && pipe.to_client.is_empty();
         if (pipe.server_ended || pipe.closed) && (pipe.to_client.is_empty() || stays_silent) {
             pipe.client_ended = true;
             self.over = true;
         }
-        self.read(&bytes)
+        self.read(&bytes)?;
+        match &self.reader {
+            Reader::Http { body: Body::Ts(ts), .. } if to_the_end && !ts.is_whole() => {
+                Err("the response ends within a packet".to_owned())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn read(&mut self, mut bytes: &[u8]) -> Result<(), String> {
         let audit = &mut self.audit;
         match &mut self.reader {
-            Reader::Flv { head, in_body, flv } => {
+            Reader::Http { head, in_body, body } => {
                 head.extend(bytes);
                 if !*in_body {
                     let Some(end) = head.windows(4).position(|w| w == b"\r\n\r\n") else { return Ok(()) };
@@ -373,6 +426,14 @@ impl Viewer {
                 if audit.refused {
                     return Ok(());
                 }
+                let flv = match body {
+                    Body::Flv(flv) => flv,
+                    Body::Ts(ts) => {
+                        ts.read(&std::mem::take(head))?;
+                        audit.skips = if audit.fickle { 0 } else { ts.jumps };
+                        return Ok(());
+                    }
+                };
                 flv.push(head);
                 head.clear();
                 while let Some(item) = flv.next_item().map_err(|e| e.to_string())? {
@@ -422,7 +483,7 @@ pub struct Audit {
 impl Audit {
     fn tag(&mut self, kind: u8, time_ms: u32, bytes: &[u8]) -> Result<(), String> {
         let (at, head) = match kind {
-            type_id::VIDEO => (0, 5),
+            type_id::VIDEO => (0, PICTURE_HEAD),
             type_id::AUDIO => (1, 2),
             _ => return Ok(()),
         };

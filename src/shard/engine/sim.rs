@@ -118,6 +118,8 @@ pub(crate) struct Sim {
     free: Vec<u16>,
     /// By listener: whether it is watched, and connections that wait.
     listeners: [(bool, VecDeque<(OwnedFd, SocketAddr)>); LISTENERS],
+    /// Accepted, and not attached: what is left of these behind a turn was refused, and its socket dropped.
+    accepted: Vec<usize>,
     bell: OwnedFd,
 }
 
@@ -130,6 +132,7 @@ impl Sim {
             buffers: vec![Vec::new(); usize::from(BUFFERS)],
             free: (0..BUFFERS).collect(),
             listeners: Default::default(),
+            accepted: Vec::new(),
             bell,
         }
     }
@@ -257,6 +260,7 @@ impl Backend for Sim {
     fn attach(&mut self, slot: u32, socket: OwnedFd) -> io::Result<()> {
         let pipe = self.world.borrow().by_fd.get(&socket.as_raw_fd()).copied();
         let pipe = pipe.ok_or(io::ErrorKind::NotFound)?;
+        self.accepted.retain(|accepted| *accepted != pipe);
         let at = slot as usize;
         if self.slots.len() <= at {
             self.slots.resize_with(at + 1, || None);
@@ -314,7 +318,9 @@ impl Backend for Sim {
         if !waiting.is_empty() && self.world.borrow_mut().rng.chance(10) {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
-        waiting.pop_front().ok_or_else(|| io::ErrorKind::WouldBlock.into())
+        let (socket, address) = waiting.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
+        self.accepted.extend(self.world.borrow().by_fd.get(&socket.as_raw_fd()));
+        Ok((socket, address))
     }
 
     fn close_listener(&mut self, _listener: usize) {}
@@ -330,6 +336,7 @@ impl Backend for Sim {
     fn collect(&mut self) -> io::Result<()> {
         let mut world = self.world.borrow_mut();
         let World { rng, pipes, .. } = &mut *world;
+        self.accepted.drain(..).for_each(|refused| pipes[refused].closed = true);
         let mut came = Vec::new();
         for (listener, (watched, waiting)) in self.listeners.iter_mut().enumerate() {
             if *watched && !waiting.is_empty() {

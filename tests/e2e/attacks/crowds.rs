@@ -115,7 +115,9 @@ fn r10_rivals_and_players_of_nothing(config: Config) {
         let name = format!("control?token={SECRET}");
         for _ in 0..CROWD {
             let rival = Client::connect(trial.server.rtmp, "live", &[]).publish(&name);
-            assert_eq!(rival.expect_err("the name is taken").code, "NetStream.Publish.BadName");
+            let refused = rival.expect_err("the name is taken");
+            assert_eq!(refused.code, "NetStream.Publish.BadName");
+            assert!(refused.description.contains("is taken"), "{refused:?}");
         }
         let mut crowd = Vec::new();
         for n in 0..CROWD {

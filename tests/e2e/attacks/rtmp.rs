@@ -181,6 +181,22 @@ fn r8_media_that_makes_no_sense() {
     send_all_to_both(|config| config, &rows);
 }
 
+/// A name is for what can be seen or heard; what is sent here drops no frame, so that each count is exact.
+#[test]
+fn r8_publishers_of_nothing() {
+    let header = message(6, VIDEO, 1, 0, AVC[0]);
+    let metadata = message(6, 18, 1, 0, &amf::encode(&[Value::text("onMetaData"), Value::Object(vec![])]));
+    let unknown = message(6, 19, 1, 0, b"x");
+    let row = |what, bytes| Row::new("R8", what, Publishing, "publisher_silent", bytes).on_and_on();
+    let rows = [
+        row("the same header over and over", [header.clone(), header].concat()),
+        row("the same metadata over and over", [metadata.clone(), metadata].concat()),
+        row("messages of no known type", unknown),
+        row("a track without a picture over and over", message(6, VIDEO, 1, 0, b"\x96\x01av01\x00")),
+    ];
+    send_all_to_both(|config| config.set("publish.silence_timeout_ms", MANNERS_MS), &rows);
+}
+
 #[test]
 fn r9_enhanced_headers() {
     let video = |body: &[u8]| message(6, VIDEO, 1, 0, body);

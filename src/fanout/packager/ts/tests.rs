@@ -329,6 +329,7 @@ fn what_cannot_be_carried_is_left_out_or_refused() {
         refusal(&[(Kind::Video, AVC.to_vec()), flac.clone()], sound).is_some_and(|why| why.contains("FLAC"))
     );
     assert_eq!(refusal(&[(Kind::Video, AVC.to_vec())], sound), None, "there may be sound later");
+    assert!(refusal(std::slice::from_ref(&vp9), sound).is_some(), "the whole is refused, so is a part");
     // Pictures that are left out do not keep the sound from being joined.
     let mut bench = Bench::new(full);
     bench.config(vp9.0, &vp9.1);

@@ -197,18 +197,23 @@ fn routes() {
         ("/live/cam.ts", ts("live", "cam")),
         ("/live/cam.flv.ts", ts("live", "cam.flv")),
         ("/live/cam.ts.flv", flv("live", "cam.ts")),
-        ("/live/.ts", Route::Page),
-        ("/cam.ts", Route::Page),
         ("/", Route::Page),
-        ("/cam.flv", Route::Page),
-        ("/live/.flv", Route::Page),
-        ("//cam.flv", Route::Page),
-        ("/a//cam.flv", Route::Page),
         ("/live/cam.FLV", Route::Page),
         ("/live/cam", Route::Page),
         ("/live/cam.flv/", Route::Page),
     ] {
         assert_eq!(get(target).unwrap().route(), route, "{target}");
+    }
+    for (target, lacks) in [
+        ("/live/.ts", NameError::NoStream),
+        ("/live/.flv?token=a", NameError::NoStream),
+        ("/cam.ts", NameError::NoApp),
+        ("/cam.flv", NameError::NoApp),
+        ("/.flv", NameError::NoApp),
+        ("//cam.flv", NameError::NoApp),
+        ("/a//cam.flv", NameError::Empty),
+    ] {
+        assert_eq!(get(target), Err(HttpError::Name(lacks)), "{target}");
     }
 }
 

@@ -262,3 +262,53 @@ fn one_stream_at_a_time() {
     }
     assert_eq!((player.replies(), player.events()), (refused.map(str::to_owned).to_vec(), vec![]));
 }
+
+#[test]
+fn what_is_copied_out_of_an_aggregate_is_told() {
+    let mut rig = Rig::publishing();
+    let tag = |body: &[u8]| [&[8, 0, 0, body.len() as u8, 0, 0, 0, 0, 0, 0, 0][..], body, &[0; 4]].concat();
+    rig.message(type_id::AUDIO, 5, b"\xaf\x01abc");
+    assert_eq!(rig.session.take_tally().split_bytes, 0, "a message of its own is copied once");
+    rig.message(type_id::AGGREGATE, 5, &[tag(b"\xaf\x01abc"), tag(b"\xaf\x01d")].concat());
+    assert_eq!(rig.events().len(), 3);
+    assert_eq!(rig.session.take_tally().split_bytes, 5 + 3);
+}
+
+/// Some encoders leave something behind a command; it is no reason to close a publisher in the middle of a stream.
+#[test]
+fn what_is_left_behind_a_command_is_left_out() {
+    let rows: [(&[u8], u64); 5] = [
+        (b"", 0),
+        // A stray object end, filling, what no specification knows, half a value.
+        (b"\0\0\x09", 1),
+        (&[0; 7], 1),
+        (&[0xff; 4], 1),
+        (b"\x02\0\x05liv", 1),
+    ];
+    for (tail, mended) in rows {
+        let mut rig = Rig::connected(&[]);
+        assert_eq!(rig.session.take_tally().commands_mended, 0);
+        let body = [&command("publish", 5.0, &[Value::Null, "cam".into(), "live".into()])[..], tail].concat();
+        rig.message(type_id::COMMAND_AMF0, 0, &body);
+        assert_eq!(rig.events(), ["Publish(PublishRequest(live/cam by \"test\"))"], "{tail:02x?}");
+        assert_eq!(rig.session.take_tally().commands_mended, mended, "{tail:02x?}");
+        assert_eq!(rig.session.take_tally().commands_mended, 0, "told once");
+        rig.session.accept_publish(rig.now);
+        rig.replies();
+        let body = [&command("FCUnpublish", 7.0, &[Value::Null])[..], tail].concat();
+        rig.message(type_id::COMMAND_AMF0, 0, &body);
+        assert_eq!(rig.events(), ["Unpublish(FcUnpublish)"]);
+    }
+    // What cannot be read where a command says what it wants is: the app alone may be the name of another stream.
+    for (name, half) in [("publish", &b"\x02\0\x05liv"[..]), ("pause", b"\x01"), ("receiveVideo", b"\x01")] {
+        let mut rig = Rig::connected(&[]);
+        let body = [&command(name, 5.0, &[Value::Null])[..], half].concat();
+        rig.message(type_id::COMMAND_AMF0, 0, &body);
+        assert_eq!(rig.events(), ["Closed(MessageSyntax)"], "{name}");
+    }
+    // What costs too much is not forgiven either: rows R4.
+    let mut rig = Rig::connected(&[]);
+    let publish = command("publish", 5.0, &[Value::Null, "cam".into()]);
+    rig.message(type_id::COMMAND_AMF0, 0, &[publish, b"\x03\0\x01a".repeat(100)].concat());
+    assert_eq!(rig.events(), ["Closed(MessageSyntax)"]);
+}

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn refusals_have_a_status_and_a_reason() {
     let publish = [
-        (PublishRefusal::BadName, "NetStream.Publish.BadName", "Closed(PublishBadName)"),
+        (PublishRefusal::NameTaken, "NetStream.Publish.BadName", "Closed(PublishNameTaken)"),
         (PublishRefusal::Unauthorized, "NetStream.Publish.Denied", "Closed(PublishUnauthorized)"),
         (PublishRefusal::Unavailable, "NetStream.Publish.Failed", "Closed(PublishUnavailable)"),
     ];
@@ -30,6 +30,7 @@ fn refusals_have_a_status_and_a_reason() {
             "Closed(PlayUnsupportedCodec)",
         ),
         (PlayRefusal::Busy, "NetStream.Play.Failed", "Closed(PlayBusy)"),
+        (PlayRefusal::Option("join may be".to_owned()), "NetStream.Play.Failed", "Closed(PlayOption)"),
     ];
     for (refusal, code, closed) in play {
         let mut rig = Rig::connected(&[]);
@@ -78,5 +79,27 @@ fn what_breaks_the_protocol_closes_with_a_reason() {
         let mut rig = Rig { session, reader: ChunkReader::new(), now: Mono::ZERO };
         rig.bytes(&[first]);
         assert_eq!(rig.events(), [want]);
+    }
+}
+
+/// One code says that a name is not to be had; whoever looks at an encoder's screen must know what to do about it.
+#[test]
+fn a_name_that_is_taken_and_one_that_is_not_allowed_are_told_apart() {
+    let told = |name: &str, refusal: Option<PublishRefusal>| {
+        let mut rig = Rig::connected(&[]);
+        rig.replies();
+        rig.command("publish", 5.0, &[Value::Null, name.into()]);
+        refusal.into_iter().for_each(|refusal| rig.session.reject_publish(rig.now, refusal));
+        let answer = rig.messages().pop().expect("an answer");
+        let values = decode_all(&answer.payload).expect("valid");
+        let status = values[3].as_object().expect("a status");
+        let text = |key| status.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        assert_eq!(text("code"), "NetStream.Publish.BadName");
+        text("description")
+    };
+    assert!(told("cam", Some(PublishRefusal::NameTaken)).contains("is taken"));
+    for (name, why) in [("a#b", "`#`"), ("", "no stream name"), ("a/../b", "a level `.` or `..`")] {
+        let told = told(name, None);
+        assert!(told.contains("not allowed") && told.contains(why), "{name}: {told}");
     }
 }
