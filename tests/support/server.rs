@@ -17,6 +17,7 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub struct Config {
     sections: BTreeMap<String, BTreeMap<String, String>>,
+    tables: String,
     arguments: Vec<String>,
     restriction: Option<Restriction>,
     wrapper: Vec<String>,
@@ -42,6 +43,7 @@ impl Config {
     pub fn new() -> Config {
         let config = Config {
             sections: BTreeMap::new(),
+            tables: String::new(),
             arguments: Vec::new(),
             restriction: None,
             wrapper: Vec::new(),
@@ -63,6 +65,12 @@ impl Config {
     pub fn set(mut self, path: &str, value: &str) -> Config {
         let (section, key) = path.rsplit_once('.').expect("section.key");
         self.sections.entry(section.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Adds a table of which there may be many, as it stands in the file.
+    pub fn table(mut self, text: &str) -> Config {
+        self.tables = self.tables + text + "\n";
         self
     }
 
@@ -105,7 +113,7 @@ impl Config {
             let lines: String = keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
             format!("[{name}]\n{lines}")
         };
-        self.sections.iter().map(section).collect()
+        self.sections.iter().map(section).collect::<String>() + &self.tables
     }
 
     /// Starts the process without waiting for it to be ready. The folder holds the file.
