@@ -23,6 +23,7 @@ mod faults;
 mod flush_rules;
 mod gstreamer;
 mod http_ts;
+mod inputs;
 mod librtmp;
 mod observe;
 mod players;

@@ -75,7 +75,8 @@ impl Ear {
             && let Some(found) = interface
         {
             let is_up = found.is_some_and(|found| found.is_up() && found.has_carrier());
-            let came_back = is_up && !std::mem::replace(up, is_up);
+            let was_up = std::mem::replace(up, is_up);
+            let came_back = is_up && !was_up;
             if found.map(|found| found.index) == *index && !came_back {
                 return;
             }

@@ -161,6 +161,7 @@ impl Input {
             Use::Repair => Turn::No,
             Use::Media => match origin.hear(now, &datagram, &self.config.stream) {
                 Heard::Packets => path.packets(now, datagram.payload),
+                Heard::Stitched => path.packets(now, origin.stitched()),
                 Heard::Rtp => path.rtp(leg, now, datagram.payload),
                 Heard::Nothing => Turn::No,
             },
@@ -351,8 +352,10 @@ impl Input {
             Event::NoProgram { announced } => {
                 self.slot.metrics.no_program.inc();
                 if missing.is_some_and(|missing| !std::mem::replace(missing, true)) {
+                    let silent = self.paths.get(at).is_none_or(|path| path.demux().tally().packets == 0);
                     let (program, why) = (self.config.program, match announced {
                         true => "its map is missing or names nothing that can be carried",
+                        false if silent => "no packet came yet",
                         false => "no table names it",
                     });
                     tracing::warn!(stream, %origin, program, why, "input: no program to take");

@@ -3,6 +3,9 @@
 //! The first who sends is listened to, until nothing of it came for `failover_ms`: two senders on one group, which happens
 //! when somebody starts a spare encoder, would otherwise tear the stream apart. Its monitor sees what it sends before
 //! anything is put in order, repaired or left out.
+//!
+//! Some senders cut packets in two where a datagram is full (ffmpeg without `pkt_size=1316`). The end of one datagram is kept
+//! for the begin of the next, where a sync byte in the right place shows that it goes on there.
 
 use crate::config;
 use crate::media::Mono;
@@ -11,7 +14,7 @@ use crate::observe::{DatagramRefusal, OriginMetrics};
 use crate::proto::{rtp_ts, ts};
 use crate::shard::engine::Datagram;
 use crate::wire::rtp::RtpPacket;
-use crate::wire::ts::SYNC_BYTE;
+use crate::wire::ts::{PACKET_BYTES, SYNC_BYTE};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +24,8 @@ use std::time::Duration;
 pub(super) enum Heard {
     /// Packets.
     Packets,
+    /// Packets that were put together from this datagram and the one before: [`Origin::stitched`].
+    Stitched,
     /// RTP around packets.
     Rtp,
     /// Nothing for us; it is counted.
@@ -42,6 +47,11 @@ pub(super) struct Origin {
     sender: Option<Sender>,
     /// Of the sender that is listened to, it was said that there is another one.
     told: bool,
+    /// Whole packets of the datagram at hand, if it had to be put together; and the begin of the next packet.
+    stitched: Vec<u8>,
+    rest: Vec<u8>,
+    /// It was said that packets are cut in two.
+    told_of_cuts: bool,
     monitor: Monitor,
     /// What the page has of this monitor.
     raised: [u64; Indicator::ALL.len()],
@@ -61,6 +71,9 @@ impl Origin {
             failover,
             sender: None,
             told: false,
+            stitched: Vec::new(),
+            rest: Vec::new(),
+            told_of_cuts: false,
             monitor: Monitor::new(Options::default()),
             raised: [0; Indicator::ALL.len()],
             rtp: [0; RTP_FATES.len()],
@@ -81,6 +94,14 @@ impl Origin {
             self.metrics.refused[DatagramRefusal::OtherSender].inc();
             return Heard::Nothing;
         }
+        if self.stitch(datagram.payload) {
+            if !std::mem::replace(&mut self.told_of_cuts, true) {
+                let origin = &self.from;
+                tracing::warn!(stream, %origin, "input: its datagrams cut packets in two, so that one lost datagram is two; with ffmpeg add pkt_size=1316");
+            }
+            self.monitor.handle_datagram(now, &self.stitched);
+            return Heard::Stitched;
+        }
         self.monitor.handle_datagram(now, datagram.payload);
         match datagram.payload.first() {
             Some(&SYNC_BYTE) => Heard::Packets,
@@ -90,6 +111,39 @@ impl Origin {
                 Heard::Nothing
             }
         }
+    }
+
+    /// The packets of [`Heard::Stitched`].
+    pub fn stitched(&self) -> &[u8] {
+        &self.stitched
+    }
+
+    /// Whether `payload` goes on with what the datagram before it has left, or leaves something to the next one.
+    fn stitch(&mut self, payload: &[u8]) -> bool {
+        let missing = PACKET_BYTES - self.rest.len().min(PACKET_BYTES);
+        let goes_on = !self.rest.is_empty()
+            && payload.len() >= missing
+            && payload.get(missing).is_none_or(|byte| *byte == SYNC_BYTE);
+        let whole = payload.len().is_multiple_of(PACKET_BYTES);
+        // A datagram that is longer by what is no packet (its begin is no sync byte) has room behind its packets.
+        let last = payload.get(payload.len() - payload.len() % PACKET_BYTES);
+        let leaves = !whole && payload.first() == Some(&SYNC_BYTE) && last == Some(&SYNC_BYTE);
+        if !goes_on && !leaves {
+            self.rest.clear();
+            return false;
+        }
+        self.stitched.clear();
+        if goes_on {
+            self.stitched.append(&mut self.rest);
+        }
+        self.rest.clear();
+        self.stitched.extend_from_slice(payload);
+        let end = self.stitched.len() - self.stitched.len() % PACKET_BYTES;
+        self.rest.extend(self.stitched.drain(end..));
+        if self.rest.first() != Some(&SYNC_BYTE) {
+            self.rest.clear();
+        }
+        true
     }
 
     /// A repair packet came; false if it is not to be looked at.
@@ -135,6 +189,8 @@ impl Origin {
             tracing::info!(stream, %origin, before = %before.address, now = %from, "input: another sender");
             // What one sender did says nothing of the next one.
             self.publish_indicators();
+            self.rest.clear();
+            self.told_of_cuts = false;
             self.monitor = Monitor::new(Options::default());
             self.raised = [0; Indicator::ALL.len()];
         }
@@ -154,7 +210,7 @@ impl Origin {
     }
 
     pub fn heap_bytes(&self) -> usize {
-        self.monitor.heap_bytes()
+        self.monitor.heap_bytes() + self.stitched.capacity() + self.rest.capacity()
     }
 
     /// Brings the page up to date, once a second.

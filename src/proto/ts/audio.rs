@@ -90,6 +90,13 @@ impl Audio {
         self.carry.capacity() + self.record.as_ref().map_or(0, Vec::capacity)
     }
 
+    /// Looks for the layer of MPEG audio in what is about to be read.
+    pub fn foresee(&mut self, payload: &[u8]) {
+        if self.form == Form::Mpeg && self.layer_3.is_none() {
+            self.layer_3 = MpegAudioHeader::parse(payload).map(|header| header.layer == 3);
+        }
+    }
+
     /// The configuration goes out again: the track's number is new.
     pub fn tell_again(&mut self) {
         self.record = None;

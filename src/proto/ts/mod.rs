@@ -385,6 +385,11 @@ impl Demux {
 
     /// Reads the unit of stream `at` that is whole.
     fn unit(&mut self, now: Mono, at: usize) {
+        if let Some(Stream { pes, track: Track::Audio(audio), .. }) = self.streams.get_mut(at)
+            && let Some(payload) = pes.peek()
+        {
+            audio.foresee(payload);
+        }
         self.give_numbers(now);
         let Some(stream) = self.streams.get_mut(at) else { return };
         let Some(unit) = stream.pes.take(&mut self.tally) else { return };

@@ -149,6 +149,12 @@ impl Reassembly {
         (length > 0).then_some(LENGTH_END + length)
     }
 
+    /// The elementary stream's bytes in the unit that is whole.
+    pub fn peek(&self) -> Option<&[u8]> {
+        let header = PesHeader::parse(&self.bytes).filter(|_| self.state == State::Whole)?;
+        self.bytes.get(header.header_bytes..)
+    }
+
     /// The unit that is whole, to be read before the next packet is pushed.
     pub fn take(&mut self, tally: &mut Tally) -> Option<Unit<'_>> {
         if std::mem::take(&mut self.state) != State::Whole {
