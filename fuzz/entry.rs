@@ -434,7 +434,7 @@ pub fn ts_program(data: &[u8]) -> (Vec<Frame>, Tally) {
         demux.handle_datagram(now, datagram);
         demux.handle_timeout(now);
         if flags & 2 != 0 && n % 5 == 4 {
-            demux.pause(now);
+            demux.interrupt(now);
         }
         assert!(demux.heap_bytes() <= 2 * PICTURE_BYTES_MAX + (4 << 20));
         assert!(demux.configs().count() <= 9);

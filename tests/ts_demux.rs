@@ -23,7 +23,7 @@ fn demux(stream: &[u8], bytes_each: usize) -> (Vec<Event>, Vec<(Role, Frame)>, T
     for (at, datagram) in (0..).zip(stream.chunks(bytes_each)) {
         demux.handle_datagram(Mono::from_micros(at * 1000), datagram);
     }
-    demux.pause(Mono::from_micros(10_000_000));
+    demux.flush(Mono::from_micros(10_000_000));
     while let Some(output) = demux.poll_output() {
         match output {
             Output::Event(event) => events.push(event),

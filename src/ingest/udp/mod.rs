@@ -159,12 +159,18 @@ impl Input {
         let turn = match used_for {
             Use::Repair if origin.hear_repair(&datagram) => path.repair(now, datagram.payload),
             Use::Repair => Turn::No,
-            Use::Media => match origin.hear(now, &datagram, &self.config.stream) {
-                Heard::Packets => path.packets(now, datagram.payload),
-                Heard::Stitched => path.packets(now, origin.stitched()),
-                Heard::Rtp => path.rtp(leg, now, datagram.payload),
-                Heard::Nothing => Turn::No,
-            },
+            Use::Media => {
+                let heard = origin.hear(now, &datagram, &self.config.stream);
+                if origin.take_change() && !self.config.merge {
+                    path.interrupt(now);
+                }
+                match heard {
+                    Heard::Packets => path.packets(now, datagram.payload),
+                    Heard::Stitched => path.packets(now, origin.stitched()),
+                    Heard::Rtp => path.rtp(leg, now, datagram.payload),
+                    Heard::Nothing => Turn::No,
+                }
+            }
         };
         self.turned(at, turn);
         self.drain(now, at, io);

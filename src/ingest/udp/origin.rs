@@ -45,6 +45,8 @@ pub(super) struct Origin {
     pub metrics: Arc<OriginMetrics>,
     failover: Duration,
     sender: Option<Sender>,
+    /// The sender is another one since [`Origin::take_change`].
+    changed: bool,
     /// Of the sender that is listened to, it was said that there is another one.
     told: bool,
     /// Whole packets of the datagram at hand, if it had to be put together; and the begin of the next packet.
@@ -70,6 +72,7 @@ impl Origin {
             metrics,
             failover,
             sender: None,
+            changed: false,
             told: false,
             stitched: Vec::new(),
             rest: Vec::new(),
@@ -111,6 +114,11 @@ impl Origin {
                 Heard::Nothing
             }
         }
+    }
+
+    /// Whether what was heard just now comes of another sender than before.
+    pub fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// The packets of [`Heard::Stitched`].
@@ -190,7 +198,7 @@ impl Origin {
             // What one sender did says nothing of the next one.
             self.publish_indicators();
             self.rest.clear();
-            self.told_of_cuts = false;
+            (self.changed, self.told_of_cuts) = (true, false);
             self.monitor = Monitor::new(Options::default());
             self.raised = [0; Indicator::ALL.len()];
         }

@@ -6,6 +6,8 @@ use crate::proto::rtp_ts::{self, Receiver};
 use crate::proto::ts::{self, Demux, Output, Role};
 use std::time::Duration;
 
+/// A unit whose end has not come for this long has none: the sender says how long pictures are by sending the next one.
+const UNIT_WAIT: Duration = Duration::from_millis(500);
 /// Sound alone is a place to begin with when pictures were announced and none came for this long.
 const NO_PICTURES: Duration = Duration::from_secs(4);
 
@@ -20,6 +22,8 @@ pub(super) struct Path {
     /// When the last packet of the program came, and how many there were.
     media_at: Option<Mono>,
     media: u64,
+    /// What waited for its end was ended.
+    flushed: bool,
     alive: bool,
     clean_since: Option<Mono>,
     /// What was wrong so far.
@@ -49,6 +53,7 @@ impl Path {
             failover,
             media_at: None,
             media: 0,
+            flushed: true,
             alive: false,
             clean_since: None,
             faults: 0,
@@ -81,17 +86,26 @@ impl Path {
     pub fn look(&mut self, now: Mono) -> Turn {
         let turn = self.drain(now);
         self.demux.handle_timeout(now);
-        if self.alive && self.media_at.is_some_and(|at| now.since(at) >= self.failover) {
+        let silence = self.media_at.map_or(Duration::ZERO, |at| now.since(at));
+        if silence >= UNIT_WAIT && !std::mem::replace(&mut self.flushed, true) {
+            self.demux.flush(now);
+        }
+        if self.alive && silence >= self.failover {
             (self.alive, self.clean_since, self.sound_since) = (false, None, None);
-            self.demux.pause(now);
             return Turn::Lost;
         }
         turn
     }
 
+    /// Another sender begins.
+    pub fn interrupt(&mut self, now: Mono) {
+        self.demux.interrupt(now);
+    }
+
     /// When [`Path::look`] is due.
     pub fn deadline(&self, now: Mono) -> Mono {
-        let lost_at = self.media_at.filter(|_| self.alive).map_or(Mono::NEVER, |at| at + self.failover);
+        let after = |open: bool, wait| self.media_at.filter(|_| open).map_or(Mono::NEVER, |at| at + wait);
+        let lost_at = after(self.alive, self.failover).min(after(!self.flushed, UNIT_WAIT));
         let packet = self.receiver.as_ref().map_or(Mono::NEVER, |receiver| receiver.deadline(now));
         lost_at.min(packet).min(self.demux.deadline())
     }
@@ -153,7 +167,7 @@ impl Path {
         let came = std::mem::replace(&mut self.media, self.demux.tally().media) != self.media;
         let faulty = std::mem::replace(&mut self.faults, faults) != faults;
         if came {
-            self.media_at = Some(now);
+            (self.media_at, self.flushed) = (Some(now), false);
         }
         if (came && !self.alive) || (faulty && self.alive) {
             self.clean_since = Some(now);

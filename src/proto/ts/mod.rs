@@ -239,14 +239,18 @@ impl Demux {
         self.missing_at
     }
 
-    /// The source has stopped for now: what waits for a packet behind it is complete, and pictures that come later begin
-    /// with a keyframe.
-    pub fn pause(&mut self, now: Mono) {
+    /// Nothing has come for so long that nothing goes on: what waits for a packet behind it is complete.
+    pub fn flush(&mut self, now: Mono) {
         for at in 0..self.streams.len() {
             if self.streams.get_mut(at).is_some_and(|stream| stream.pes.flush() == Did::Whole) {
                 self.unit(now, at);
             }
         }
+    }
+
+    /// The source is another one from here on: what waits is complete, and pictures begin with a keyframe.
+    pub fn interrupt(&mut self, now: Mono) {
+        self.flush(now);
         for stream in &mut self.streams {
             match &mut stream.track {
                 Track::Video(video) => video.wait(),

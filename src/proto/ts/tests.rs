@@ -451,16 +451,18 @@ fn memory_is_bounded() {
 }
 
 #[test]
-fn a_pause_ends_what_waits_and_asks_for_a_keyframe() {
+fn a_flush_ends_what_waits_and_an_interruption_asks_for_a_keyframe() {
     let mut bench = Bench::ready();
     bench.key(0);
     let open =
         [&[0, 0, 1, 0xE0, 0, 0, 0x80, 0x80, 5, 0x21, 0, 1, 0x1C, 0x21][..], &annex_b(&[INTER])].concat();
     bench.unit(PICTURES, false, &open);
     assert_eq!(bench.times().len(), 2);
-    let now = bench.now();
-    bench.demux.pause(now);
+    bench.demux.flush(bench.now());
     assert_eq!(bench.times(), [(Role::Picture, 40, 0)]);
+    bench.pes(PICTURES, 5400, 5400, &annex_b(&[INTER]));
+    assert_eq!(bench.times(), [(Role::Picture, 60, 0)]);
+    bench.demux.interrupt(bench.now());
     bench.pes(PICTURES, 7200, 7200, &annex_b(&[INTER]));
     bench.key(10_800);
     assert_eq!(bench.times(), [(Role::Key, 120, 0)]);
@@ -496,8 +498,7 @@ proptest! {
                 }
             }
         }
-        let now = bench.now();
-        bench.demux.pause(now);
+        bench.demux.interrupt(bench.now());
         prop_assert!(bench.demux.heap_bytes() <= 2 * PICTURE_BYTES_MAX + (2 << 20));
     }
 }

@@ -62,7 +62,7 @@ fn two_paths_lose_nothing_together() {
         let got = played(player);
         over.store(true, Ordering::Relaxed);
         relaying.join().unwrap();
-        compare("the player", &ffmpeg, &file, got);
+        compare("the player", &ffmpeg, &file, got, "rtp");
     });
     let fate = |fate: &str| figure(&server, "rtp_packets_total", &[&format!("fate=\"{fate}\"")]);
     assert_eq!((fate("lost"), fate("late"), fate("foreign")), (0.0, 0.0, 0.0));
@@ -114,7 +114,7 @@ fn what_is_lost_is_repaired() {
         let got = played(player);
         over.store(true, Ordering::Relaxed);
         let lost: u64 = relays.into_iter().map(|relay| relay.join().unwrap()).sum();
-        compare("the player", &ffmpeg, &file, got);
+        compare("the player", &ffmpeg, &file, got, "rtp");
         lost
     });
     let fate = |fate: &str| figure(&server, "rtp_packets_total", &[&format!("fate=\"{fate}\"")]);
