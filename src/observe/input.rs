@@ -104,9 +104,10 @@ pub(super) fn collect(page: &mut Families, inputs: &[InputSlot]) {
         .iter()
         .flat_map(|slot| {
             let stream = slot.about.stream.as_str();
-            slot.origins.iter().zip(ORIGINS).map(move |(origin, number)| {
-                (vec![("input", stream), ("origin", number)], &**origin)
-            })
+            slot.origins
+                .iter()
+                .zip(ORIGINS)
+                .map(move |(origin, number)| (vec![("input", stream), ("origin", number)], &**origin))
         })
         .collect();
     datagrams(page, &places);
@@ -123,7 +124,11 @@ fn state(page: &mut Families, inputs: &[InputSlot]) {
     let each = |value: fn(&InputMetrics) -> f64| {
         inputs.iter().map(move |slot| (vec![("input", slot.about.stream.as_str())], value(&slot.metrics)))
     };
-    page.gauges("headgate_input_on_air", "1 while the input publishes its stream, else 0.", each(|m| m.on_air.get() as f64));
+    page.gauges(
+        "headgate_input_on_air",
+        "1 while the input publishes its stream, else 0.",
+        each(|m| m.on_air.get() as f64),
+    );
     page.gauges(
         "headgate_input_origin",
         "The origin that is published: 0 is the primary, -1 none.",
@@ -191,7 +196,11 @@ fn datagrams<'a>(page: &mut Families, places: &'a [Place<'a>]) {
             (labels, origin.refused[reason].get() as f64)
         })
     });
-    page.counters("headgate_input_datagrams_refused_total", "Datagrams of these that were left out.", refused);
+    page.counters(
+        "headgate_input_datagrams_refused_total",
+        "Datagrams of these that were left out.",
+        refused,
+    );
     page.counters(
         "headgate_input_kernel_drops_total",
         "Datagrams that found no room in the kernel's buffer.",

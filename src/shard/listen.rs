@@ -96,8 +96,11 @@ pub fn listen(what: &Listen) -> Result<Listening, ListenFailed> {
     }
     socket.bind(&address.into()).map_err(at("bind"))?;
     if group {
-        let only_joined =
-            if address.is_ipv4() { socket.set_multicast_all_v4(false) } else { socket.set_multicast_all_v6(false) };
+        let only_joined = if address.is_ipv4() {
+            socket.set_multicast_all_v4(false)
+        } else {
+            socket.set_multicast_all_v6(false)
+        };
         only_joined.map_err(at("keep other groups out"))?;
         join(&socket, address.ip(), interface.unwrap_or(0), source).map_err(at("join"))?;
     }

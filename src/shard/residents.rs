@@ -26,7 +26,10 @@ impl<B: Backend, A: App> Core<B, A> {
         for peer in self.app.residents(now) {
             let protocol = self.app.protocol(&peer);
             let Some(key) = self.conns.insert(Cold::new(peer, Role::None, protocol, now)) else {
-                tracing::error!(core = self.id, "no connection is left for an input: raise limits.connections_per_core");
+                tracing::error!(
+                    core = self.id,
+                    "no connection is left for an input: raise limits.connections_per_core"
+                );
                 return;
             };
             if let Some(slot) = self.conns.get(key) {

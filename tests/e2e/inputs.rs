@@ -111,5 +111,7 @@ fn figure(server: &Server, name: &str, labels: &[&str]) -> f64 {
 /// Waits until a figure of the input is at least `least`.
 fn await_figure(server: &Server, name: &str, labels: &[&str], least: f64) {
     let family = format!("headgate_input_{name}");
-    server.await_metrics(&format!("{family} {labels:?} of {least}"), |metrics| metrics.sum(&family, labels) >= least);
+    server.await_metrics(&format!("{family} {labels:?} of {least}"), |metrics| {
+        metrics.sum(&family, labels) >= least
+    });
 }

@@ -119,7 +119,8 @@ impl Input {
         let origins = config.from.iter().zip(&slot.origins);
         let ears = config.from.iter().enumerate().flat_map(|(at, from)| {
             let fec = [(1, from.column_address()), (2, from.row_address())];
-            let repairs = fec.into_iter().filter(|_| from.fec).map(move |(n, address)| (n, Use::Repair, address));
+            let repairs =
+                fec.into_iter().filter(|_| from.fec).map(move |(n, address)| (n, Use::Repair, address));
             let all = std::iter::once((0, Use::Media, from.address)).chain(repairs);
             all.map(move |(n, used_for, address)| Ear::new(3 * at as u32 + n, at, used_for, address))
         });
@@ -155,7 +156,9 @@ impl Input {
         let Some(ear) = self.ears.iter().find(|ear| ear.number == number) else { return };
         let (origin, used_for) = (ear.origin, ear.used_for);
         let (at, leg) = self.path_of(origin);
-        let (Some(origin), Some(path)) = (self.origins.get_mut(origin), self.paths.get_mut(at)) else { return };
+        let (Some(origin), Some(path)) = (self.origins.get_mut(origin), self.paths.get_mut(at)) else {
+            return;
+        };
         let turn = match used_for {
             Use::Repair if origin.hear_repair(&datagram) => path.repair(now, datagram.payload),
             Use::Repair => Turn::No,
@@ -183,7 +186,8 @@ impl Input {
             Answer::Publishing => {
                 self.refused = false;
                 let at = self.air.current();
-                let origin = at.and_then(|at| self.origins.get(at)).map(|origin| origin.from.place().to_string());
+                let origin =
+                    at.and_then(|at| self.origins.get(at)).map(|origin| origin.from.place().to_string());
                 self.slot.metrics.on_air.set(1);
                 self.slot.metrics.origin.set(at.map_or(-1, |at| at as i64));
                 tracing::info!(stream, origin, "input: on air");
@@ -195,7 +199,9 @@ impl Input {
                 if !std::mem::replace(&mut self.refused, true) {
                     let why = match why {
                         Refused::NameTaken => "another publisher has its name",
-                        Refused::TooManyStreams => "there are as many streams as there may be (limits.streams)",
+                        Refused::TooManyStreams => {
+                            "there are as many streams as there may be (limits.streams)"
+                        }
                     };
                     tracing::warn!(stream, why, "input: not published; trying again every second");
                 }
@@ -287,11 +293,14 @@ impl Input {
     /// Says what has become of a path.
     fn turned(&mut self, at: usize, turn: Turn) {
         let Some(origin) = self.origins.get(at) else { return };
-        let (stream, origin, on_air) = (&self.config.stream, origin.from.place(), self.air.current() == Some(at));
+        let (stream, origin, on_air) =
+            (&self.config.stream, origin.from.place(), self.air.current() == Some(at));
         match turn {
             Turn::No => {}
             Turn::Came => tracing::info!(stream, %origin, "input: its program comes"),
-            Turn::Lost if on_air => tracing::warn!(stream, %origin, "input: nothing comes from the origin on air"),
+            Turn::Lost if on_air => {
+                tracing::warn!(stream, %origin, "input: nothing comes from the origin on air")
+            }
             Turn::Lost => tracing::warn!(stream, %origin, "input: nothing comes from an origin"),
         }
     }
@@ -359,11 +368,14 @@ impl Input {
                 self.slot.metrics.no_program.inc();
                 if missing.is_some_and(|missing| !std::mem::replace(missing, true)) {
                     let silent = self.paths.get(at).is_none_or(|path| path.demux().tally().packets == 0);
-                    let (program, why) = (self.config.program, match announced {
-                        true => "its map is missing or names nothing that can be carried",
-                        false if silent => "no packet came yet",
-                        false => "no table names it",
-                    });
+                    let (program, why) = (
+                        self.config.program,
+                        match announced {
+                            true => "its map is missing or names nothing that can be carried",
+                            false if silent => "no packet came yet",
+                            false => "no table names it",
+                        },
+                    );
                     tracing::warn!(stream, %origin, program, why, "input: no program to take");
                 }
             }

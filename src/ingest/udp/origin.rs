@@ -250,7 +250,16 @@ fn bring(counts: &[u64], before: &mut [u64], page: &crate::observe::Named) {
 
 /// Label values of [`rtp_fates`].
 pub(super) const RTP_FATES: [&str; 11] = [
-    "delivered", "lost", "repaired", "reordered", "merged", "duplicate", "late", "foreign", "malformed", "overrun",
+    "delivered",
+    "lost",
+    "repaired",
+    "reordered",
+    "merged",
+    "duplicate",
+    "late",
+    "foreign",
+    "malformed",
+    "overrun",
     "repair",
 ];
 

@@ -155,6 +155,9 @@ impl Path {
     fn drain(&mut self, now: Mono) -> Turn {
         if let Some(receiver) = &mut self.receiver {
             while let Some(delivery) = receiver.pop(now) {
+                if delivery.restart {
+                    self.demux.interrupt(now);
+                }
                 self.demux.handle_datagram(now, delivery.payload);
             }
         }

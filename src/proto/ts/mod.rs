@@ -251,7 +251,9 @@ impl Demux {
     /// The source is another one from here on: what waits is complete, and pictures begin with a keyframe.
     pub fn interrupt(&mut self, now: Mono) {
         self.flush(now);
+        self.assembler = Assembler::new();
         for stream in &mut self.streams {
+            stream.pes.restart();
             match &mut stream.track {
                 Track::Video(video) => video.wait(),
                 Track::Audio(audio) => audio.interrupt(),

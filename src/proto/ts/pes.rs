@@ -100,6 +100,12 @@ impl Reassembly {
         if self.random_access { Did::LostKey } else { Did::Lost }
     }
 
+    /// What comes next is of another source: its counter says nothing about what came before.
+    pub fn restart(&mut self) {
+        (self.state, self.continuity) = (State::Idle, None);
+        self.bytes.clear();
+    }
+
     /// Reads a packet with payload that [`Reassembly::count`] let pass.
     pub fn push(&mut self, now: Mono, packet: &Packet<'_>, tally: &mut Tally) -> Did {
         if packet.unit_start {

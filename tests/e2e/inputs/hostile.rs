@@ -4,10 +4,12 @@ use super::{await_figure, config, figure, h264_file, port, send_for_ever};
 use crate::support::engine::engine_tests;
 use crate::support::http::FlvPlayer;
 use crate::support::process::static_ffmpeg;
-use crate::support::publisher::{Publisher, Shape};
-use crate::support::server::Config;
+use crate::support::publisher::{Audit, Publisher, Raise, Shape};
+use crate::support::server::{Config, Server};
 use crate::support::share_machine;
 use std::net::UdpSocket;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 engine_tests!(garbage_is_counted_and_the_neighbour_lives);
 
@@ -30,7 +32,23 @@ fn garbage_is_counted_and_the_neighbour_lives(engine: Config) {
     let port = port();
     let url = format!("udp://127.0.0.1:{port}");
     let server = super::with_input(engine, &[&url], "").start();
-    let mut neighbour = Publisher::start(&server, "neighbour", Shape::default());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _raise = Raise(&stop);
+        let http = server.http;
+        let viewer = scope.spawn(move || FlvPlayer::open(http, "/live/neighbour.flv").tags());
+        server.await_subscribers(1);
+        let neighbour = Publisher::start(&server, "neighbour", Shape::default()).run_beside(scope, &stop);
+        disturbed(&server, &ffmpeg, &file, port);
+        stop.store(true, Ordering::Relaxed);
+        let publisher = neighbour.join().unwrap();
+        Audit::of(publisher.shape, &viewer.join().unwrap()).assert_complete(&publisher);
+    });
+    let log = server.stop();
+    assert!(log.contains("somebody else sends to the same address"), "{log}");
+}
+
+fn disturbed(server: &Server, ffmpeg: &Path, file: &Path, port: u16) {
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut state = 0x9e37_79b9_7f4a_7c15;
     let mut disturb = |rounds: u32| {
@@ -48,23 +66,20 @@ fn garbage_is_counted_and_the_neighbour_lives(engine: Config) {
         }
     };
     disturb(400);
-    await_figure(&server, "datagrams_total", &[], 400.0);
-    assert!(figure(&server, "datagrams_refused_total", &["not_ts"]) > 50.0);
-    assert_eq!(figure(&server, "datagrams_refused_total", &["too_long"]), 50.0);
-    await_figure(&server, "indicators_total", &[], 1.0);
-    neighbour.burst_and_see(&server, "neighbour", 50);
+    await_figure(server, "datagrams_total", &[], 400.0);
+    assert!(figure(server, "datagrams_refused_total", &["not_ts"]) > 50.0);
+    assert_eq!(figure(server, "datagrams_refused_total", &["too_long"]), 50.0);
+    await_figure(server, "indicators_total", &[], 1.0);
     // The stranger is who is listened to until it has been quiet for a moment.
-    let _sender = send_for_ever(&ffmpeg, &file, "mpegts", &url);
-    await_figure(&server, "on_air", &[], 1.0);
+    let _sender = send_for_ever(ffmpeg, file, "mpegts", &format!("udp://127.0.0.1:{port}"));
+    await_figure(server, "on_air", &[], 1.0);
     disturb(800);
-    await_figure(&server, "datagrams_refused_total", &["other_sender"], 600.0);
+    await_figure(server, "datagrams_refused_total", &["other_sender"], 600.0);
     let mut player = FlvPlayer::open(server.http, "/live/in.flv");
-    let pictures = std::iter::from_fn(|| player.tag()).filter(|tag| tag.kind == crate::support::checker::VIDEO);
+    let pictures =
+        std::iter::from_fn(|| player.tag()).filter(|tag| tag.kind == crate::support::checker::VIDEO);
     assert_eq!(pictures.take(60).count(), 60);
-    assert_eq!(figure(&server, "ts_faults_total", &["incomplete_unit"]), 0.0);
-    neighbour.burst_and_see(&server, "neighbour", 100);
-    let log = server.stop();
-    assert!(log.contains("somebody else sends to the same address"), "{log}");
+    assert_eq!(figure(server, "ts_faults_total", &["incomplete_unit"]), 0.0);
 }
 
 /// A program that is not there is said and counted, and nothing is published.

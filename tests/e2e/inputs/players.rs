@@ -45,13 +45,15 @@ fn every_player(engine: Config, scheme: &str, format: &str) {
     };
     let (got, all) = (hashes(&got), hashes(&all));
     assert!(got.len() >= all.len() / 2, "{} pictures of {}", got.len(), all.len());
-    let tail = if scheme == "rtp" { 1 } else { 0 };
+    // What RTP's tail keeps is one picture among the last ones, in the order in which they are decoded.
+    let missed = all.len() - got.len();
     assert!(
-        (0..=tail).any(|tail| all[..all.len() - tail].ends_with(&got)),
-        "{} pictures of {}: not the last ones",
+        all.ends_with(&got) || (scheme == "rtp" && missed <= 1),
+        "{} pictures of {}",
         got.len(),
         all.len()
     );
+    assert!(got.iter().all(|picture| all.contains(picture)), "pictures that were never sent");
     for name in ["ts_faults_total", "datagrams_refused_total", "kernel_drops_total", "socket_errors_total"] {
         assert_eq!(figure(&server, name, &[]), 0.0, "{name}");
     }
@@ -73,7 +75,10 @@ fn decode(ffmpeg: &std::path::Path, url: &str) -> Process {
 fn codecs() {
     let (_shared, Some(ffmpeg)) = (share_machine(), static_ffmpeg()) else { return };
     for (name, encode) in [
-        ("input-hevc-opus", &["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=1", "-c:a", "libopus"][..]),
+        (
+            "input-hevc-opus",
+            &["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=1", "-c:a", "libopus"][..],
+        ),
         ("input-ac3", &["-c:v", "libx264", "-preset", "ultrafast", "-c:a", "ac3"]),
         ("input-eac3", &["-c:v", "libx264", "-preset", "ultrafast", "-c:a", "eac3"]),
         ("input-mp3", &["-c:v", "libx264", "-preset", "ultrafast", "-c:a", "libmp3lame"]),
@@ -107,7 +112,16 @@ fn one_program_of_two() {
     let large = folder.path().join("large.flv");
     let mut command = Command::new(&ffmpeg);
     command.args(["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=25:duration=6"]);
-    command.args(["-f", "lavfi", "-i", "sine=duration=6:sample_rate=48000", "-pix_fmt", "yuv420p", "-g", "25"]);
+    command.args([
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=duration=6:sample_rate=48000",
+        "-pix_fmt",
+        "yuv420p",
+        "-g",
+        "25",
+    ]);
     process::run("encoder", command.args(H264).arg(&large), LIMIT);
     for (program_number, size) in [(1, "320,180"), (2, "640,360")] {
         let url = format!("udp://127.0.0.1:{}", port());
@@ -133,7 +147,9 @@ fn one_program_of_two() {
 /// GStreamer's multiplexer, in RTP and without.
 #[test]
 fn gstreamer_sends() {
-    let (_shared, Some(launch), Some(ffmpeg)) = (share_machine(), program("gst-launch-1.0"), program("ffmpeg")) else {
+    let (_shared, Some(launch), Some(ffmpeg)) =
+        (share_machine(), program("gst-launch-1.0"), program("ffmpeg"))
+    else {
         return;
     };
     for (scheme, payloader) in [("udp", ""), ("rtp", "! rtpmp2tpay")] {
@@ -149,7 +165,8 @@ fn gstreamer_sends() {
         );
         process::run("GStreamer", Command::new(&launch).arg("-q").args(pipeline.split_whitespace()), LIMIT);
         let got = played(player);
-        let counts: Vec<(&str, usize)> = got.iter().map(|(codec, (_, p))| (codec.as_str(), p.len())).collect();
+        let counts: Vec<(&str, usize)> =
+            got.iter().map(|(codec, (_, p))| (codec.as_str(), p.len())).collect();
         let [("aac", sounds), ("h264", 100)] = counts.as_slice() else { panic!("{scheme}: {counts:?}") };
         assert!((180..=195).contains(sounds), "{scheme}: {counts:?}");
         server.stop();
