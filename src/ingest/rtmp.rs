@@ -27,7 +27,8 @@ pub fn publish(
     }
     let name = StreamName::new(&request.app, &request.stream);
     if let Err(reason) = visit.publish(directory.find(&name).is_some()) {
-        session.reject_publish(now, PublishRefusal::Unavailable);
+        let why = "Your address publishes as many streams as one may.";
+        session.reject_publish(now, PublishRefusal::Unavailable(why));
         return Err(reason);
     }
     io.ask(Request::Publish(name.clone()));
@@ -38,7 +39,7 @@ pub fn publish(
 pub fn refused(why: Refused, session: &mut ServerSession, now: Mono) {
     let refusal = match why {
         Refused::NameTaken => PublishRefusal::NameTaken,
-        Refused::TooManyStreams => PublishRefusal::Unavailable,
+        Refused::TooManyStreams => PublishRefusal::Unavailable("The server has as many streams as it may."),
     };
     session.reject_publish(now, refusal);
 }

@@ -83,7 +83,9 @@ fn an_address_has_so_many_viewers_and_publishers() {
     poll("room for a viewer", LIMIT, || (watch_from(3, &server, "a").status == 200).then_some(()));
 
     let mut second = rtmp_from(2, &server);
-    assert_eq!(second.publish("b").unwrap_err().code, "NetStream.Publish.Failed");
+    let refused = second.publish("b").unwrap_err();
+    assert_eq!(refused.code, "NetStream.Publish.Failed");
+    assert!(refused.description.contains("Your address"), "{refused:?}");
     await_closed(&server, "address_publishers", 1.0);
     rtmp_from(3, &server).publish("b").expect("a publisher of another address");
     drop(publisher);
@@ -183,7 +185,9 @@ fn names_that_are_left_keep_nobody_out() {
     assert_eq!(server.metrics().sum("headgate_streams_displaced_total", &[]), 12.0);
     server.await_metrics("the displaced to be gone", |m| m.sum("headgate_streams", &[]) == 4.0);
     let full = Client::connect(server.rtmp, "live", &[]).publish("more");
-    assert_eq!(full.unwrap_err().code, "NetStream.Publish.Failed");
+    let refused = full.unwrap_err();
+    assert_eq!(refused.code, "NetStream.Publish.Failed");
+    assert!(refused.description.contains("as many streams"), "{refused:?}");
     let mut watched = Publisher::start(&server, "watched", Shape::default());
     watched.burst_until(5);
     server.stop();

@@ -15,6 +15,7 @@ mod analyze;
 mod answers;
 mod attacks;
 mod busy;
+mod captures;
 mod codecs;
 mod cores;
 mod crowd;

@@ -4,6 +4,7 @@
 //! load to another. Numbers are ratios within one run; absolute ones belong to the machine that is named with them. What the
 //! gates are stands in `table`, `table_extras` and `table_load`; what a run is, in `run`.
 
+mod beside;
 mod extras;
 mod lab;
 mod memory;
@@ -16,7 +17,6 @@ mod run;
 mod samples;
 mod scale;
 mod soak;
-mod stalled_many;
 mod storm;
 mod sweep;
 mod table;
@@ -34,6 +34,7 @@ use sweep::{Cell, Rounds};
 /// Minutes of a soak, and of a thousand stalled readers, unless told otherwise.
 const SOAK_MINUTES: f64 = 30.0;
 const STALLED_MINUTES: f64 = 5.0;
+const SLOW_MINUTES: f64 = 1.0;
 
 /// What to measure. Without a choice: the sweep.
 #[derive(Clone, Debug, clap::Args)]
@@ -71,10 +72,13 @@ pub struct BenchArgs {
     /// On demand: 1000 readers that stop for 5 minutes (--minutes), beside 900 that read; 8 minutes a protocol.
     #[arg(long)]
     stalled_1000: bool,
+    /// On demand: 200 readers at a tenth of the rate for a minute (--minutes), beside 800 that keep up; 4 minutes a protocol.
+    #[arg(long)]
+    slow: bool,
     /// On demand: 30 minutes (--minutes) of viewers and publishers that come and go, and readers that are slow or stop.
     #[arg(long)]
     soak: bool,
-    /// Length of --soak and --stalled-1000 in minutes.
+    /// Length of --soak, --stalled-1000 and --slow in minutes.
     #[arg(long)]
     minutes: Option<f64>,
     /// Only the floor (and nginx): for work on the instrument itself.
@@ -122,13 +126,14 @@ enum Part {
     Scale,
     Sweep,
     Storm,
+    Slow,
     Stalled1000,
     Soak,
 }
 
 impl Part {
     /// Short ones first: an interrupted run keeps what it has.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Nginx,
         Self::Memory,
         Self::Stalled,
@@ -137,13 +142,14 @@ impl Part {
         Self::Scale,
         Self::Sweep,
         Self::Storm,
+        Self::Slow,
         Self::Stalled1000,
         Self::Soak,
     ];
 
     /// Whether it must be asked for by name: what the server bears is measured when that may have changed, and takes long.
     fn is_on_demand(self) -> bool {
-        matches!(self, Self::Storm | Self::Stalled1000 | Self::Soak)
+        matches!(self, Self::Storm | Self::Slow | Self::Stalled1000 | Self::Soak)
     }
 
     /// Its result among [`render::NAMES`].
@@ -156,6 +162,7 @@ impl Part {
             Self::Scale => "scale",
             Self::Sweep => "sweep",
             Self::Storm => "storm",
+            Self::Slow => "slow",
             Self::Stalled1000 => "stalled-1000",
             Self::Soak => "soak",
         }
@@ -183,7 +190,11 @@ impl BenchArgs {
 
     /// Minutes of a part that lasts so long.
     fn minutes(&self, part: Part) -> f64 {
-        self.minutes.unwrap_or(if part == Part::Soak { SOAK_MINUTES } else { STALLED_MINUTES })
+        self.minutes.unwrap_or(match part {
+            Part::Soak => SOAK_MINUTES,
+            Part::Slow => SLOW_MINUTES,
+            _ => STALLED_MINUTES,
+        })
     }
 
     fn parts(&self) -> Vec<Part> {
@@ -196,6 +207,7 @@ impl BenchArgs {
             Part::Scale => self.scale,
             Part::Sweep => false,
             Part::Storm => self.storm,
+            Part::Slow => self.slow,
             Part::Stalled1000 => self.stalled_1000,
             Part::Soak => self.soak,
         };
@@ -213,7 +225,7 @@ impl BenchArgs {
             Part::Nginx => &[FloorUring, Rtmp, Nginx],
             // Both protocols at once.
             Part::IdleStreams | Part::Storm | Part::Soak => &[Rtmp],
-            Part::Stalled1000 | Part::Memory | Part::Stalled | Part::Streams => &[Rtmp, HttpFlv],
+            Part::Slow | Part::Stalled1000 | Part::Memory | Part::Stalled | Part::Streams => &[Rtmp, HttpFlv],
         };
         let mut chosen: Vec<Contender> =
             all.iter().copied().filter(|c| !(self.no_server && c.is_gateway())).collect();
@@ -246,7 +258,7 @@ impl BenchArgs {
             }
             Part::Scale => seconds(&scale::loads(*contender, self.seconds, self.rounds())),
             Part::Storm => storm::planned_seconds(self.storm_seconds),
-            Part::Stalled1000 => stalled_many::planned_seconds(self.minutes(part) * 60.0),
+            Part::Slow | Part::Stalled1000 => beside::planned_seconds(self.minutes(part) * 60.0),
             Part::Soak => soak::planned_seconds(self.minutes(part)),
         };
         contenders.iter().map(each).sum()
@@ -308,7 +320,8 @@ fn measure(args: &BenchArgs, lab: &Lab, part: Part) -> Result<()> {
         Part::IdleStreams => extras::idle_streams(lab, contenders[0], seconds)?,
         Part::Scale => scale::scale(lab, &contenders, seconds, rounds)?,
         Part::Storm => storm::storm(lab, args.storm_seconds)?,
-        Part::Stalled1000 => stalled_many::stalled_many(lab, &contenders, args.minutes(part) * 60.0)?,
+        Part::Slow => beside::slow(lab, &contenders, args.minutes(part) * 60.0)?,
+        Part::Stalled1000 => beside::stalled(lab, &contenders, args.minutes(part) * 60.0)?,
         Part::Soak => soak::soak(lab, args.minutes(part))?,
     };
     store(&rows)?;
@@ -364,6 +377,7 @@ mod tests {
         assert_eq!(parts(&[]), [Part::Sweep]);
         assert_eq!(parts(&["--storm", "--soak"]), [Part::Storm, Part::Soak]);
         assert_eq!(parts(&["--stalled-1000"]), [Part::Stalled1000]);
+        assert_eq!(parts(&["--slow"]), [Part::Slow]);
         assert!(parts(&["--all"]).iter().all(|part| !part.is_on_demand()));
         assert_eq!(parts(&["--all", "--soak"]).last(), Some(&Part::Soak));
     }

@@ -4,8 +4,8 @@
 //! when somebody starts a spare encoder, would otherwise tear the stream apart. Its monitor sees what it sends before
 //! anything is put in order, repaired or left out.
 //!
-//! Some senders cut packets in two where a datagram is full (ffmpeg without `pkt_size=1316`). The end of one datagram is kept
-//! for the begin of the next, where a sync byte in the right place shows that it goes on there.
+//! Some senders cut packets in two where a datagram is full (ffmpeg without `pkt_size=1316`): these are put together here, and
+//! by the monitor for itself.
 
 use crate::config;
 use crate::media::Mono;
@@ -14,6 +14,7 @@ use crate::observe::{DatagramRefusal, OriginMetrics};
 use crate::proto::{rtp_ts, ts};
 use crate::shard::engine::Datagram;
 use crate::wire::rtp::RtpPacket;
+use crate::wire::ts::cut::{self, Seam};
 use crate::wire::ts::{PACKET_BYTES, SYNC_BYTE};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,9 +52,9 @@ pub(super) struct Origin {
     told: bool,
     /// Whole packets of the datagram at hand, if it had to be put together; and the begin of the next packet.
     stitched: Vec<u8>,
-    rest: Vec<u8>,
-    /// It was said that packets are cut in two.
-    told_of_cuts: bool,
+    seam: Seam,
+    /// Its datagrams cut packets in two, and that was said.
+    cuts: bool,
     monitor: Monitor,
     /// What the page has of this monitor.
     raised: [u64; Indicator::ALL.len()],
@@ -75,8 +76,8 @@ impl Origin {
             changed: false,
             told: false,
             stitched: Vec::new(),
-            rest: Vec::new(),
-            told_of_cuts: false,
+            seam: Seam::default(),
+            cuts: false,
             monitor: Monitor::new(Options::default()),
             raised: [0; Indicator::ALL.len()],
             rtp: [0; RTP_FATES.len()],
@@ -97,15 +98,14 @@ impl Origin {
             self.metrics.refused[DatagramRefusal::OtherSender].inc();
             return Heard::Nothing;
         }
+        self.monitor.handle_datagram(now, datagram.payload);
         if self.stitch(datagram.payload) {
-            if !std::mem::replace(&mut self.told_of_cuts, true) {
+            if !std::mem::replace(&mut self.cuts, true) {
                 let origin = &self.from;
                 tracing::warn!(stream, %origin, "input: its datagrams cut packets in two, so that one lost datagram is two; with ffmpeg add pkt_size=1316");
             }
-            self.monitor.handle_datagram(now, &self.stitched);
             return Heard::Stitched;
         }
-        self.monitor.handle_datagram(now, datagram.payload);
         match datagram.payload.first() {
             Some(&SYNC_BYTE) => Heard::Packets,
             _ if RtpPacket::around_ts(datagram.payload).is_some() => Heard::Rtp,
@@ -128,29 +128,26 @@ impl Origin {
 
     /// Whether `payload` goes on with what the datagram before it has left, or leaves something to the next one.
     fn stitch(&mut self, payload: &[u8]) -> bool {
-        let missing = PACKET_BYTES - self.rest.len().min(PACKET_BYTES);
-        let goes_on = !self.rest.is_empty()
-            && payload.len() >= missing
-            && payload.get(missing).is_none_or(|byte| *byte == SYNC_BYTE);
-        let whole = payload.len().is_multiple_of(PACKET_BYTES);
-        // A datagram that is longer by what is no packet (its begin is no sync byte) has room behind its packets.
-        let last = payload.get(payload.len() - payload.len() % PACKET_BYTES);
-        let leaves = !whole && payload.first() == Some(&SYNC_BYTE) && last == Some(&SYNC_BYTE);
-        if !goes_on && !leaves {
-            self.rest.clear();
+        let head = match (self.seam.head(payload), payload.first()) {
+            (Some(head), _) => Some(head),
+            (None, Some(&SYNC_BYTE)) => Some(0),
+            // Behind a lost one.
+            _ => cut::search(payload).filter(|_| self.cuts && RtpPacket::parse(payload).is_none()),
+        };
+        let Some((head, rest)) = head.and_then(|head| payload.split_at_checked(head)) else {
+            self.seam.keep(&[]);
+            return false;
+        };
+        let joined = self.seam.join(head);
+        let (packets, tail) = rest.split_at(rest.len() - rest.len() % PACKET_BYTES);
+        let goes_on = tail.first() == Some(&SYNC_BYTE);
+        self.seam.keep(if goes_on { tail } else { &[] });
+        if head.is_empty() && !goes_on {
             return false;
         }
         self.stitched.clear();
-        if goes_on {
-            self.stitched.append(&mut self.rest);
-        }
-        self.rest.clear();
-        self.stitched.extend_from_slice(payload);
-        let end = self.stitched.len() - self.stitched.len() % PACKET_BYTES;
-        self.rest.extend(self.stitched.drain(end..));
-        if self.rest.first() != Some(&SYNC_BYTE) {
-            self.rest.clear();
-        }
+        self.stitched.extend(joined.iter().flatten());
+        self.stitched.extend_from_slice(packets);
         true
     }
 
@@ -197,8 +194,8 @@ impl Origin {
             tracing::info!(stream, %origin, before = %before.address, now = %from, "input: another sender");
             // What one sender did says nothing of the next one.
             self.publish_indicators();
-            self.rest.clear();
-            (self.changed, self.told_of_cuts) = (true, false);
+            self.seam = Seam::default();
+            (self.changed, self.cuts) = (true, false);
             self.monitor = Monitor::new(Options::default());
             self.raised = [0; Indicator::ALL.len()];
         }
@@ -218,7 +215,7 @@ impl Origin {
     }
 
     pub fn heap_bytes(&self) -> usize {
-        self.monitor.heap_bytes() + self.stitched.capacity() + self.rest.capacity()
+        self.monitor.heap_bytes() + self.stitched.capacity()
     }
 
     /// Brings the page up to date, once a second.

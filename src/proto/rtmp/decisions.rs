@@ -37,11 +37,9 @@ impl ServerSession {
                 "NetStream.Publish.Denied",
                 "Publishing needs a valid key.",
             ),
-            PublishRefusal::Unavailable => (
-                CloseReason::PublishUnavailable,
-                "NetStream.Publish.Failed",
-                "The server takes no publisher now.",
-            ),
+            PublishRefusal::Unavailable(why) => {
+                (CloseReason::PublishUnavailable, "NetStream.Publish.Failed", why)
+            }
         };
         self.status(Level::Error, code, text);
         self.close(reason);

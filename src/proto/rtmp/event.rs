@@ -103,8 +103,8 @@ pub enum PublishRefusal {
     NameTaken,
     /// Wrong or missing key.
     Unauthorized,
-    /// A limit of ours, or shutting down.
-    Unavailable,
+    /// A limit of ours: which, for people.
+    Unavailable(&'static str),
 }
 
 /// Why a player is turned away.

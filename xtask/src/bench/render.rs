@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every result: `NAME.json`, `NAME.md`, and a region of its page.
-pub const NAMES: [&str; 9] =
-    ["sweep", "nginx", "memory", "stalled", "streams", "scale", "storm", "stalled-1000", "soak"];
+pub const NAMES: [&str; 10] =
+    ["sweep", "nginx", "memory", "stalled", "streams", "scale", "storm", "slow", "stalled-1000", "soak"];
 
 /// Where results go unless told otherwise.
 pub fn docs() -> PathBuf {
@@ -18,7 +18,7 @@ pub fn docs() -> PathBuf {
 /// The page whose region holds the table of a result in [`docs`]: how fast it is, or what it bears.
 fn page(name: &str) -> PathBuf {
     let page = match name {
-        "storm" | "stalled-1000" | "soak" => "docs/reliability-load.md",
+        "storm" | "slow" | "stalled-1000" | "soak" => "docs/reliability-load.md",
         _ => "docs/performance.md",
     };
     crate::root().join(page)
@@ -70,6 +70,7 @@ pub fn table(out: &Path, name: &str, conditions: &Value, rows: &[Value]) -> Stri
         "stalled" => table_extras::stalled(rows),
         "streams" => table_extras::streams(rows),
         "storm" => table_load::storm(rows),
+        "slow" => table_load::slow(rows),
         "stalled-1000" => table_load::stalled_many(rows),
         "soak" => table_load::soak(rows),
         _ => {

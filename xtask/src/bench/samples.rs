@@ -7,13 +7,14 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// Metrics that are read beside memory, descriptors and processor time.
-const METRICS: [&str; 6] = [
+const METRICS: [&str; 7] = [
     "headgate_connections",
     "headgate_subscribers",
     "headgate_streams",
     "headgate_connection_memory_bytes",
     "headgate_log_bytes",
     "headgate_pinned_bytes",
+    "headgate_lag_skips_total",
 ];
 /// The three of them that make the gateway's own account of its memory.
 const ACCOUNT: [&str; 3] =
@@ -155,7 +156,7 @@ pub mod tests {
     }
 
     const OWN: &str = "{\"headgate_connections\":9,\"headgate_subscribers\":8,\"headgate_streams\":7,\
-                       \"headgate_connection_memory_bytes\":100,\"headgate_log_bytes\":20,\"headgate_pinned_bytes\":3}";
+                       \"headgate_connection_memory_bytes\":100,\"headgate_log_bytes\":20,\"headgate_pinned_bytes\":3,\"headgate_lag_skips_total\":4}";
 
     #[test]
     fn lines_become_samples_and_a_half_one_waits() {

@@ -118,9 +118,6 @@ pub fn stalled_many(rows: &[Value]) -> String {
          |---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
     );
     for row in rows {
-        let triple = |field: &str, unit: f64, digits| {
-            [0, 1, 2].map(|n| cell(at(row, &format!("/{field}/{n}")).map(|v| v / unit), digits)).join(" / ")
-        };
         let number = |field: &str| row[field].as_f64();
         let _ = writeln!(
             out,
@@ -129,9 +126,9 @@ pub fn stalled_many(rows: &[Value]) -> String {
             row["stalled"],
             row["seconds"],
             row["established_at_the_end"],
-            triple("p99_us", 1e3, 1),
+            triple(row, "p99_us", 1e3, 1),
             cell(number("ratio"), 2),
-            triple("core", 1.0, 2),
+            triple(row, "core", 1.0, 2),
             cell(control_lost(row), 0),
             cell(number("kernel_bytes_mean"), 0),
             cell(number("kernel_bytes_max"), 0),
@@ -143,6 +140,57 @@ pub fn stalled_many(rows: &[Value]) -> String {
         );
     }
     out
+}
+
+/// Slow readers beside healthy ones.
+pub fn slow(rows: &[Value]) -> String {
+    let mut out = String::from(
+        "| server | slow beside healthy, s | slow still there | kbit/s each | skips | p99 ms of the healthy before / beside / after | ratio \
+         | core before / beside / after | lost by healthy ones | resident MB, max | pinned MB, max | gates |\n\
+         |---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
+    );
+    for row in rows {
+        let number = |field: &str| row[field].as_f64();
+        let _ = writeln!(
+            out,
+            "| {} | {} beside {}, {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            text(row, "server"),
+            row["slow"],
+            row["healthy"],
+            row["seconds"],
+            row["stayed"],
+            cell(number("slow_bytes_per_s").map(|bytes| bytes * 8.0 / 1e3), 0),
+            cell(number("lag_skips"), 0),
+            triple(row, "p99_us", 1e3, 1),
+            cell(number("ratio"), 2),
+            triple(row, "core", 1.0, 2),
+            cell(control_lost(row), 0),
+            mb(number("resident_bytes_max")),
+            mb(number("pinned_bytes_max")),
+            verdict(SERVERS.contains(&text(row, "server")).then(|| slow_misses(row)), false),
+        );
+    }
+    out
+}
+
+/// What a row of slow readers misses. They must be there and skipped, or they were not slow.
+fn slow_misses(row: &Value) -> Vec<String> {
+    let number = |field: &str| row[field].as_f64();
+    [
+        (number("ratio").is_some_and(|ratio| ratio <= STALLED_RATIO_MAX), "p99"),
+        (number("stayed").is_some_and(|stayed| Some(stayed) == number("slow")), "slow readers closed"),
+        (number("lag_skips").is_some_and(|skips| skips >= number("slow").unwrap_or(f64::MAX)), "not slow"),
+        (control_lost(row) == Some(0.0), "lost messages"),
+    ]
+    .into_iter()
+    .filter(|(met, _)| !met)
+    .map(|(_, what)| what.to_owned())
+    .collect()
+}
+
+/// Three values of a list in a cell.
+fn triple(row: &Value, field: &str, unit: f64, digits: usize) -> String {
+    [0, 1, 2].map(|n| cell(at(row, &format!("/{field}/{n}")).map(|v| v / unit), digits)).join(" / ")
 }
 
 /// What a row of stalled readers misses.
@@ -324,6 +372,25 @@ mod tests {
         ] {
             assert_eq!(stalled_misses(&changed(&row, place, value)).len(), 1, "{place}");
         }
+    }
+
+    #[test]
+    fn slow_readers_must_be_slow() {
+        let row = json!({
+            "server": "rtmp", "slow": 200, "healthy": 800, "stayed": 200, "ratio": 1.1, "lag_skips": 200.0, "seconds": 60.0,
+            "p99_us": [1.0, 2.0, 3.0], "core": [0.1, 0.2, 0.3], "control": control(),
+        });
+        assert_eq!(slow_misses(&row), Vec::<String>::new());
+        check(&slow(std::slice::from_ref(&row)));
+        for (place, value) in [
+            ("/stayed", json!(199)),
+            ("/ratio", json!(1.101)),
+            ("/lag_skips", json!(199.0)),
+            ("/control/missing", json!(1.0)),
+        ] {
+            assert_eq!(slow_misses(&changed(&row, place, value)).len(), 1, "{place}");
+        }
+        assert_eq!(slow_misses(&json!({})).len(), 4, "what is not there is not met");
     }
 
     #[test]

@@ -7,7 +7,7 @@ fn refusals_have_a_status_and_a_reason() {
     let publish = [
         (PublishRefusal::NameTaken, "NetStream.Publish.BadName", "Closed(PublishNameTaken)"),
         (PublishRefusal::Unauthorized, "NetStream.Publish.Denied", "Closed(PublishUnauthorized)"),
-        (PublishRefusal::Unavailable, "NetStream.Publish.Failed", "Closed(PublishUnavailable)"),
+        (PublishRefusal::Unavailable("full"), "NetStream.Publish.Failed", "Closed(PublishUnavailable)"),
     ];
     for (refusal, code, closed) in publish {
         let mut rig = Rig::connected(&[]);
