@@ -54,7 +54,7 @@ pub(super) struct Origin {
     stitched: Vec<u8>,
     seam: Seam,
     /// Its datagrams cut packets in two, and that was said.
-    cuts: bool,
+    pub cuts: bool,
     monitor: Monitor,
     /// What the page has of this monitor.
     raised: [u64; Indicator::ALL.len()],

@@ -45,8 +45,8 @@ pub(super) struct Spec {
 }
 
 impl Spec {
-    fn of(stream: &tables::Stream<'_>) -> Spec {
-        let (what, class) = classify(stream.stream_type, stream.descriptors);
+    fn of(stream: &tables::Stream<'_>, program: Descriptors<'_>) -> Spec {
+        let (what, class) = classify(stream.stream_type, stream.descriptors, program);
         Spec { pid: stream.pid, read: read_as(stream.stream_type, what, stream.descriptors), what, class }
     }
 }
@@ -161,7 +161,7 @@ impl Programs {
         let Some(candidate) = self.candidates.iter_mut().find(|c| c.number == pmt.program) else { return };
         let mut streams: Vec<Spec> = Vec::new();
         for stream in pmt.streams().take(STREAMS_MAX) {
-            let spec = Spec::of(&stream);
+            let spec = Spec::of(&stream, pmt.descriptors);
             let free = spec.pid >= FIRST_PID && spec.pid != pid::NULL && !taken.contains(&spec.pid);
             if free && streams.iter().all(|other| other.pid != spec.pid) {
                 streams.push(spec);
