@@ -27,6 +27,19 @@ enum State {
     Open { watch: Watch, dropped: u32, index: Option<u32>, up: bool },
 }
 
+/// What is around a socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around<'a> {
+    /// The machine's interfaces, as of the last look at them.
+    pub links: &'a [Interface],
+    /// They have changed since this was asked for last.
+    pub changed: bool,
+    /// What is asked of the kernel as a buffer.
+    pub buffer_bytes: u32,
+    /// The input's stream, for the log.
+    pub stream: &'a str,
+}
+
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Ear {
@@ -58,16 +71,8 @@ impl Ear {
     }
 
     /// Opens what is to be opened; `changed`: something is new about the interfaces.
-    pub fn look(
-        &mut self,
-        now: Mono,
-        links: &[Interface],
-        changed: bool,
-        origin: &Origin,
-        buffer_bytes: u32,
-        stream: &str,
-        io: &mut Io,
-    ) {
+    pub fn look(&mut self, now: Mono, around: Around<'_>, origin: &Origin, io: &mut Io) {
+        let Around { links, changed, buffer_bytes, stream } = around;
         let wanted = origin.from.interface.as_deref();
         let interface = wanted.map(|text| interfaces::find(links, text));
         if let State::Open { index, up, .. } = &mut self.state

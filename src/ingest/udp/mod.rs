@@ -30,7 +30,7 @@ use crate::shard::interfaces::Interface;
 use crate::shard::links::Links;
 use crate::shard::{Answer, Io, Request};
 use air::{Air, Start};
-use ear::{Ear, Use};
+use ear::{Around, Ear, Use};
 use origin::{Heard, Origin};
 use path::{Path, Turn};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -265,10 +265,11 @@ impl Input {
             self.interfaces = self.links.newest();
         }
         self.links_at = now + LINKS;
+        let (links, stream) = (&*self.interfaces, self.config.stream.as_str());
+        let around = Around { links, changed, buffer_bytes: self.buffer_bytes, stream };
         for ear in &mut self.ears {
             if let Some(origin) = self.origins.get(ear.origin) {
-                let (links, stream) = (&self.interfaces, &self.config.stream);
-                ear.look(now, links, changed, origin, self.buffer_bytes, stream, io);
+                ear.look(now, around, origin, io);
             }
         }
     }
