@@ -6,10 +6,11 @@ mod network;
 mod paths;
 mod players;
 
+use crate::support::http::FlvPlayer;
 use crate::support::media::{self, Join, Streams};
 use crate::support::process::Process;
 use crate::support::server::{Config, Server};
-use std::net::UdpSocket;
+use std::net::{TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -27,13 +28,22 @@ fn config(from: &[&str], keys: &str) -> Config {
     with_input(Config::new(), from, keys)
 }
 
+/// Senders on a busy machine pause for longer than an operator would wait, so they may here.
 fn with_input(config: Config, from: &[&str], keys: &str) -> Config {
-    let table = format!("[[input]]\nstream = \"live/in\"\nfrom = {from:?}\n{keys}");
+    let patience = if keys.contains("failover_ms") { "" } else { "failover_ms = 3000" };
+    let table = format!("[[input]]\nstream = \"live/in\"\nfrom = {from:?}\n{patience}\n{keys}");
     config
         // A sender that has ended is missed soon, so that players end.
-        .set("publish.silence_timeout_ms", "1500")
-        .set("publish.takeover_after_ms", "1000")
+        .set("publish.silence_timeout_ms", "5000")
+        .set("publish.takeover_after_ms", "3000")
         .table(&table)
+}
+
+/// A player of the input's stream that fails when nothing comes, and does not hang.
+fn watch(server: &Server) -> FlvPlayer {
+    let socket = TcpStream::connect(server.http).expect("connect");
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    FlvPlayer::on(socket, server.http, "/live/in.flv")
 }
 
 /// Ports of UDP that are free: an even one, and those two and four above it.

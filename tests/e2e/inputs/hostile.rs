@@ -1,6 +1,6 @@
 //! What else comes to a port: anything, from anybody.
 
-use super::{await_figure, config, figure, h264_file, port, send_for_ever};
+use super::{await_figure, config, figure, h264_file, port, send_for_ever, watch};
 use crate::support::engine::engine_tests;
 use crate::support::http::FlvPlayer;
 use crate::support::process::static_ffmpeg;
@@ -75,7 +75,7 @@ fn disturbed(server: &Server, ffmpeg: &Path, file: &Path, port: u16) {
     await_figure(server, "on_air", &[], 1.0);
     disturb(800);
     await_figure(server, "datagrams_refused_total", &["other_sender"], 600.0);
-    let mut player = FlvPlayer::open(server.http, "/live/in.flv");
+    let mut player = watch(server);
     let pictures =
         std::iter::from_fn(|| player.tag()).filter(|tag| tag.kind == crate::support::checker::VIDEO);
     assert_eq!(pictures.take(60).count(), 60);

@@ -1,8 +1,7 @@
 //! Groups, in a network namespace with links of its own.
 
-use super::{await_figure, config, figure, h264_file};
+use super::{await_figure, config, figure, h264_file, watch};
 use crate::support::checker::VIDEO;
-use crate::support::http::FlvPlayer;
 use crate::support::network::Network;
 use crate::support::process::{self, Process, static_ffmpeg};
 use crate::support::publisher::Raise;
@@ -32,7 +31,7 @@ fn send(ffmpeg: &Path, file: &Path, its: IpAddr, format: &str, group: &str) -> P
 }
 
 fn sees_pictures(server: &Server) {
-    let mut player = FlvPlayer::open(server.http, "/live/in.flv");
+    let mut player = watch(server);
     let pictures = std::iter::from_fn(|| player.tag()).filter(|tag| tag.kind == VIDEO);
     assert_eq!(pictures.take(40).count(), 40);
 }
