@@ -11,6 +11,7 @@ use headgate::{
         http,
         rtmp::{Event, ServerSession, SessionConfig},
         rtp_ts::{self, FecEncoder, Receiver, receiver::HEAP_BYTES_MAX},
+        ts::{Demux, Output, PICTURE_BYTES_MAX, Tally},
     },
     wire::{
         aac::AacConfig,
@@ -60,6 +61,7 @@ pub const TARGETS: &[(&str, Entry)] = &[
     ("tag_inspect", tag_inspect),
     ("track_table", track_table),
     ("ts_demux", ts_demux),
+    ("ts_frames", ts_frames),
 ];
 
 /// The most that decoding a body may leave in memory, in bytes, as a multiple of what it was allowed to cost.
@@ -411,6 +413,38 @@ pub fn ts_stream(data: &[u8]) -> Vec<u8> {
         }
     }
     stream
+}
+
+/// A transport stream, laid out as for [`ts_demux`], to the frames of its first program. A source that stops now and then,
+/// which a bit of the second byte says, must not matter to what is held.
+pub fn ts_frames(data: &[u8]) {
+    let (frames, tally) = ts_program(data);
+    assert!(frames.iter().all(|frame| tag::inspect(frame.kind, &frame.body).is_ok()));
+    let bytes: usize = frames.iter().map(|frame| frame.body.len()).sum();
+    // Configuration comes again with each keyframe that changes it; nothing else is told twice.
+    assert!(bytes <= (1 + frames.len()) * data.len() + 64 * frames.len(), "{bytes} bytes: {tally:?}");
+}
+
+/// The frames of an input of [`ts_frames`], and what was counted.
+pub fn ts_program(data: &[u8]) -> (Vec<Frame>, Tally) {
+    let Some(&[piece, flags]) = data.first_chunk() else { return (Vec::new(), Tally::default()) };
+    let (mut demux, mut now, mut frames) = (Demux::new(0, Mono::ZERO), Mono::ZERO, Vec::new());
+    for (n, datagram) in ts_stream(data).chunks(7 * TS_PACKET_BYTES).enumerate() {
+        now = now + Duration::from_micros(u64::from(piece) * 100);
+        demux.handle_datagram(now, datagram);
+        demux.handle_timeout(now);
+        if flags & 2 != 0 && n % 5 == 4 {
+            demux.interrupt(now);
+        }
+        assert!(demux.heap_bytes() <= 2 * PICTURE_BYTES_MAX + (4 << 20));
+        assert!(demux.configs().count() <= 9);
+        while let Some(output) = demux.poll_output() {
+            if let Output::Frame(_, frame) = output {
+                frames.push(frame);
+            }
+        }
+    }
+    (frames, *demux.tally())
 }
 
 /// Reads a section as every table that it may be.

@@ -255,6 +255,46 @@ write("ts_demux", "rtp", b"\x04\0" + b"".join(bytes([0x80, 33, 0, n, 0, 0, 0, 0,
 write("ts_demux", "stride-192", b"\x2f\0" + b"".join(bytes(4) + TS_PAT for _ in range(6)))
 write("ts_demux", "stride-204", b"\x2f\0" + b"".join(TS_PAT + bytes(16) for _ in range(6)))
 
+for path in sorted(VECTORS.glob("ts_*_head.ts")):
+    write("ts_frames", path.stem, b"\x0a\0" + path.read_bytes())
+
+
+def ts_map(*streams):
+    """A map with these stream types and PIDs."""
+    body = b"".join(bytes([kind]) + (0xE000 | pid).to_bytes(2, "big") + b"\xf0\0" for kind, pid in streams)
+    return spread(0x1000, ts_section(2, bytes.fromhex("e100 f000") + body))
+
+
+def ts_unit(pid, stream_id, ticks, payload, length=None, flags=b"\x80"):
+    """One PES packet, stuffed by its adaptation field; the entry counts."""
+    stamp = bytes([0x21 | ticks >> 29 & 14, ticks >> 22 & 255, ticks >> 14 & 254 | 1, ticks >> 7 & 255, ticks << 1 & 254 | 1])
+    length = 8 + len(payload) if length is None else length
+    data = bytes([0, 0, 1, stream_id]) + length.to_bytes(2, "big") + flags + b"\x80\x05" + stamp + payload
+    out = b""
+    for at in range(0, len(data), 184):
+        piece, head = data[at : at + 184], bytes([0x47, (0x40 if at == 0 else 0) | pid >> 8, pid & 0xFF])
+        room = 184 - len(piece)
+        field = b"" if room == 0 else b"\0" if room == 1 else bytes([room - 1, 0]) + b"\xff" * (room - 2)
+        out += head + (b"\x10" if room == 0 else b"\x30") + field + piece
+    return out
+
+
+TS_SPS, TS_PPS, TS_IDR, TS_INTER = (b"\0\0\0\1" + bytes.fromhex(nal) for nal in ("6742c01eda0507c4", "68ce3c80", "65888421a0", "419a246c"))
+TS_KEY = bytes.fromhex("00000001 09f0") + TS_SPS + TS_PPS + TS_IDR
+TS_ADTS = bytes.fromhex("fff14c80021ffc") + b"\1" * 9
+TS_BEGIN = TS_PAT + ts_map((0x1B, 0x100), (0x0F, 0x101)) + ts_unit(0x100, 0xE0, 90000, TS_KEY)
+for name, packets in {
+    "picture-and-sound": TS_BEGIN + ts_unit(0x101, 0xC0, 90000, TS_ADTS * 3) + ts_unit(0x100, 0xE0, 93600, TS_INTER * 2, 0),
+    "sound-across": TS_BEGIN + ts_unit(0x101, 0xC0, 90000, TS_ADTS + TS_ADTS[:9]) + ts_unit(0x101, 0xC0, 92000, TS_ADTS[9:] + b"\xff\xf1" * 5),
+    "maps-change": TS_BEGIN + ts_map((0x24, 0x100), (0x81, 0x101), (0x03, 0x102)) + ts_unit(0x101, 0xBD, 90000, bytes.fromhex("0b77 0000 1440 43e1") + b"\0" * 400),
+    "scrambled": TS_BEGIN + ts_unit(0x100, 0xE0, 93600, TS_KEY, flags=b"\xa0"),
+    "sets-without-end": TS_BEGIN + b"".join(ts_unit(0x100, 0xE0, 90000 + n, TS_SPS[:-1] + bytes([n]) + TS_PPS + TS_IDR) for n in range(20)),
+    "length-lies": TS_BEGIN + ts_unit(0x100, 0xE0, 93600, TS_INTER, 9) + ts_unit(0x100, 0xE0, 97200, TS_INTER, 60000) + ts_unit(0x100, 0xE0, 1, TS_KEY),
+    "fields": TS_BEGIN + ts_unit(0x100, 0xE0, 93600, b"\0\0\1\x41\x9a\x24\x6c\0\0\1\x41\x9a\x24\x6c"),
+    "latm": TS_PAT + ts_map((0x11, 0x101)) + ts_unit(0x101, 0xC0, 90000, bytes.fromhex("56e010 20001190 0f0021104500 0000 56e002 ffff")),
+}.items():
+    write("ts_frames", name, b"\x0a\x03" + packets)
+
 
 def datagrams(capture):
     """(port, payload) of the UDP datagrams of a little-endian pcap of Ethernet frames."""

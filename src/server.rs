@@ -17,10 +17,12 @@ use crate::fanout::directory::Directory;
 use crate::fanout::flush::{Mode, Rule};
 use crate::fanout::log::Retention;
 use crate::fanout::stream::CoreId;
+use crate::ingest::udp;
 use crate::observe::{self, Registry, banner::Banner};
 use crate::shard::Limits;
 use crate::shard::bells::Bells;
 use crate::shard::core::Shared;
+use crate::shard::links::Links;
 use crate::shard::mailbox::{Command, Mailboxes};
 use crate::shard::runtime::{self, Engine, Start};
 use anyhow::Context;
@@ -91,7 +93,17 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
     let (engine, engine_text) = choose_engine(config.runtime.engine)?;
     let cpus = choose_cpus(config.runtime.cores.as_deref())?;
     let descriptors = runtime::raise_descriptor_limit();
-    let registry = Registry::with_channels(&cpus, headend::slots(&config));
+    let inputs: Vec<udp::Plan> = config
+        .inputs
+        .iter()
+        .map(|input| udp::Plan::new(input, &config.headend, cpus.len() as CoreId))
+        .collect();
+    let links = Arc::new(match inputs.iter().any(udp::Plan::has_interfaces) {
+        true => Links::new().context("cannot ask the kernel for the network interfaces")?,
+        false => Links::of(Vec::new()),
+    });
+    let slots = inputs.iter().map(|plan| plan.slot().clone()).collect();
+    let registry = Registry::with_headend(&cpus, headend::slots(&config), slots);
     let mut channels = Channels::open(&config, &registry)?;
     let shared = Arc::new(shared(&config, cpus.len(), descriptors, give_back)?);
     let listeners = listen(&config, cpus.len())?;
@@ -126,6 +138,8 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
         pages: control.pages(),
         handshake: Duration::from_millis(config.limits.handshake_timeout_ms),
         retry_after_s: config.overload.retry_after_s,
+        inputs,
+        links,
     });
 
     let (ended, core_ends) = mpsc::channel();
@@ -163,6 +177,7 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
         publish_key: app.publish_key.is_some(),
         play_token: app.play_token.is_some(),
         channels: &abouts,
+        inputs: &registry.inputs,
         warnings: &warnings,
     };
     let mut greeting = banner.to_string();
@@ -181,6 +196,7 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
     let beat = || {
         give_back();
         channels.beat();
+        look_at_links(&surroundings);
     };
     let failed = signals::wait(&core_ends, listening, reload, beat)?;
     tracing::info!("stopping");
@@ -220,6 +236,19 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
 /// What number `id` is called, where there are `cores` cores and perhaps a pacer behind them.
 fn name_of(id: CoreId, cores: usize) -> String {
     if usize::from(id) < cores { format!("core {id}") } else { "the thread that sends channels".to_owned() }
+}
+
+/// Lets inputs know of interfaces that came and went.
+fn look_at_links(surroundings: &Surroundings) {
+    let Surroundings { inputs, links, .. } = surroundings;
+    if !inputs.iter().any(udp::Plan::has_interfaces) {
+        return;
+    }
+    match links.look() {
+        Ok(true) => tracing::info!("network interfaces have changed"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(%error, "cannot ask the kernel for the network interfaces"),
+    }
 }
 
 /// The engine and what the banner says of it.

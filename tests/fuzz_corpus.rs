@@ -156,6 +156,16 @@ fn seeds_are_what_their_names_say() {
         let found: Vec<_> = report.indicators.iter().filter(|i| i.count > 0).map(|i| i.id).collect();
         assert_eq!(found, raised, "{seed}");
     }
+    for (seed, frames, told) in [
+        ("ts_h264_head", 2, "damaged: 0,"),
+        ("picture-and-sound", 6, "resyncs: 0,"),
+        ("sound-across", 5, "resyncs: 1,"),
+        ("scrambled", 2, "scrambled: 1,"),
+    ] {
+        let (found, tally) = entry::ts_program(&read(&format!("ts_frames/{seed}")));
+        assert_eq!(found.len(), frames, "{seed}: {tally:?}");
+        assert!(format!("{tally:?}").contains(told), "{seed}: {tally:?}");
+    }
     let tables = watched(&read("ts_demux/tables"));
     assert_eq!(tables.services[0].provider.as_deref(), Some("ä€"));
     for (seed, whole) in [("rtmp_ff_extts", true), ("rtmp_gst_rtmp2", true), ("half", false)] {

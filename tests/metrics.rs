@@ -1,6 +1,6 @@
 //! The metrics page against its documentation.
 
-use headgate::observe::{ChannelAbout, ChannelSlot, Registry};
+use headgate::observe::{ChannelAbout, ChannelSlot, InputAbout, InputSlot, Registry};
 use std::collections::BTreeSet;
 
 /// Names of all families on the page.
@@ -11,7 +11,9 @@ fn families(page: &str) -> BTreeSet<&str> {
 #[test]
 fn every_family_is_documented_and_every_documented_one_exists() {
     let channel = ChannelSlot::new(ChannelAbout::default(), &["1.4"]);
-    let page = Registry::with_channels(&[0], vec![channel]).render();
+    let about = InputAbout { stream: "live/one".into(), from: vec!["udp://127.0.0.1:5000".into()] };
+    let input = InputSlot::new(about, &["lost"], &["crc"], &["1.4"]);
+    let page = Registry::with_headend(&[0], vec![channel], vec![input]).render();
     let documented: BTreeSet<&str> = include_str!("../docs/metrics.md")
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next())

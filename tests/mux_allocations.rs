@@ -1,5 +1,8 @@
 //! A packet costs a channel no allocation: only more that waits than ever did, a table that changes, and the time.
 
+#[path = "support/counting.rs"]
+mod counting;
+
 #[path = "support/channel.rs"]
 #[allow(dead_code, reason = "nothing is read here")]
 mod channel;
@@ -8,34 +11,10 @@ mod channel;
 mod stream;
 
 use channel::{Source, Track};
+use counting::allocations;
 use headgate::media::Mono;
 use headgate::mux::{Mux, Service};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The system's allocator, counting.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// The only test of this binary: another one's allocations would be counted too.
 #[test]
 fn packets_cost_no_allocation() {
     let mut source = Source::new(vec![Track::video(2_800_000), Track::audio(0x200, 192_000)], 1);
@@ -43,7 +22,7 @@ fn packets_cost_no_allocation() {
     let mut mux = Mux::new(Service::default(), Mono::ZERO);
     let mut datagram = [0; 1316];
     let mut play = |range: std::ops::Range<usize>| {
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = allocations();
         for entry in &entries[range] {
             let now = Mono::from_micros(entry.at_us);
             mux.feed(now, &entry.bytes);
@@ -51,7 +30,7 @@ fn packets_cost_no_allocation() {
                 mux.write(&mut datagram, 0);
             }
         }
-        ALLOCATIONS.load(Ordering::Relaxed) - before
+        allocations() - before
     };
     assert!(play(0..700) > 0, "the counter counts");
     assert_eq!(play(700..1500), 0);

@@ -157,7 +157,7 @@ fn channels_are_told_of_to_operators_and_to_readers() {
     one.metrics.source_state.set(SourceState::OnAir.index() as i64);
     one.metrics.send_errors[SendError::Unreachable].add(3);
     one.indicators[1].1.inc();
-    let options = Options { registry: Registry::with_channels(&[0], vec![one, two]), ..options() };
+    let options = Options { registry: Registry::with_headend(&[0], vec![one, two], Vec::new()), ..options() };
     let control = Control::start(options).unwrap();
     let value = |answer: String| -> serde_json::Value {
         serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()

@@ -1,12 +1,15 @@
 //! What is printed when the process is ready: where to publish, where to watch, what to be careful with.
 
-use super::ChannelAbout;
+use super::{ChannelAbout, InputSlot};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// Channels that are listed; more are counted.
 const CHANNELS_LISTED: usize = 12;
+
+/// Inputs that are listed; more are counted.
+const INPUTS_LISTED: usize = 12;
 
 /// What the banner says. `to_string` renders it, many lines, with a final newline.
 #[derive(Clone, Debug)]
@@ -29,6 +32,8 @@ pub struct Banner<'a> {
     pub play_token: bool,
     /// Channels that are sent.
     pub channels: &'a [Arc<ChannelAbout>],
+    /// Streams that come as datagrams.
+    pub inputs: &'a [InputSlot],
     /// What to be careful with, one sentence each.
     pub warnings: &'a [String],
 }
@@ -55,6 +60,15 @@ pub fn base_url(scheme: &str, address: SocketAddr) -> String {
     }
 }
 
+/// Ends a list of which `listed` entries stand there, if there is one.
+fn rest(f: &mut std::fmt::Formatter<'_>, all: usize, listed: usize) -> std::fmt::Result {
+    match all {
+        0 => Ok(()),
+        all if all > listed => writeln!(f, "           and {} more\n", all - listed),
+        _ => writeln!(f),
+    }
+}
+
 impl std::fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let cores = self.cores.iter().fold(String::new(), |mut list, core| {
@@ -78,11 +92,11 @@ impl std::fmt::Display for Banner<'_> {
             let ChannelAbout { name, source, to, .. } = &**channel;
             writeln!(f, "  channel  {name}: {source} at {mbit} Mbit/s to {}", to.join(" "))?;
         }
-        match self.channels.len() {
-            0 => {}
-            all if all > CHANNELS_LISTED => writeln!(f, "           and {} more\n", all - CHANNELS_LISTED)?,
-            _ => writeln!(f)?,
+        rest(f, self.channels.len(), CHANNELS_LISTED)?;
+        for input in self.inputs.iter().take(INPUTS_LISTED) {
+            writeln!(f, "  input    {} from {}", input.about.stream, input.about.from.join(" "))?;
         }
+        rest(f, self.inputs.len(), INPUTS_LISTED)?;
         writeln!(f, "  {}", ffmpeg_line(&format!("{rtmp}/live/test{key}")))?;
         for (at, warning) in self.warnings.iter().enumerate() {
             let gap = if at == 0 { "\n" } else { "" };
@@ -115,6 +129,9 @@ mod tests {
         let to = vec!["udp://eth1@239.255.1.1:5000".to_owned()];
         let (name, source) = ("one".to_owned(), "live/one".to_owned());
         let channels = [Arc::new(ChannelAbout { name, source, to, bitrate_bps: 3_500_000 })];
+        let from = vec!["udp://eth1@239.2.2.2:5000".to_owned(), "udp://eth2@239.2.2.3:5000".to_owned()];
+        let about = crate::observe::InputAbout { stream: "live/in".to_owned(), from };
+        let inputs = [InputSlot::new(about, &[], &[], &[])];
         let banner = Banner {
             version: "1.2.3",
             engine: "io_uring",
@@ -125,6 +142,7 @@ mod tests {
             publish_key: true,
             play_token: false,
             channels: &channels,
+            inputs: &inputs,
             warnings: &warnings,
         };
         let text = banner.to_string();
@@ -135,6 +153,7 @@ mod tests {
             "http://localhost:8080/\n",
             "http://127.0.0.1:1985/metrics",
             "channel  one: live/one at 3.5 Mbit/s to udp://eth1@239.255.1.1:5000\n",
+            "input    live/in from udp://eth1@239.2.2.2:5000 udp://eth2@239.2.2.3:5000\n",
             "warning: anyone may publish",
             "\"rtmp://localhost/live/test?token=KEY\"",
         ] {

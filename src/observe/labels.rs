@@ -86,6 +86,8 @@ labels! {
         HttpFlv = "http_flv",
         /// A transport stream as the endless body of an HTTP response.
         HttpTs = "http_ts",
+        /// A transport stream in datagrams.
+        Udp = "udp",
     }
 }
 
@@ -260,6 +262,18 @@ labels! {
 }
 
 labels! {
+    /// Why a datagram of an input was left out.
+    DatagramRefusal in PerDatagramRefusal {
+        /// Somebody else sends to the same address.
+        OtherSender = "other_sender",
+        /// It is neither packets nor RTP around packets.
+        NotTs = "not_ts",
+        /// It was longer than any datagram of media.
+        TooLong = "too_long",
+    }
+}
+
+labels! {
     /// What a channel's source is doing.
     SourceState in PerSourceState {
         /// Nobody publishes it.
@@ -275,6 +289,16 @@ labels! {
     }
 }
 
+labels! {
+    /// Why an input went to another origin.
+    SwitchReason in PerSwitchReason {
+        /// The one on air brought nothing for `failover_ms`.
+        Silence = "silence",
+        /// An earlier one was clean for `revert_after_s`.
+        Revert = "revert",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,11 +309,16 @@ mod tests {
         table[Protocol::HttpFlv] = "changed";
         assert_eq!(
             table.iter().collect::<Vec<_>>(),
-            [(Protocol::Rtmp, &"rtmp"), (Protocol::HttpFlv, &"changed"), (Protocol::HttpTs, &"http_ts")]
+            [
+                (Protocol::Rtmp, &"rtmp"),
+                (Protocol::HttpFlv, &"changed"),
+                (Protocol::HttpTs, &"http_ts"),
+                (Protocol::Udp, &"udp")
+            ]
         );
         assert_eq!(
             serde_json::to_string(&table).unwrap(),
-            r#"{"rtmp":"rtmp","http_flv":"changed","http_ts":"http_ts"}"#
+            r#"{"rtmp":"rtmp","http_flv":"changed","http_ts":"http_ts","udp":"udp"}"#
         );
         for (at, reason) in DisconnectReason::ALL.into_iter().enumerate() {
             assert_eq!(reason.index(), at);

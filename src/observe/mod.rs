@@ -6,8 +6,8 @@
 //!   scraper holds the lock.
 //! - [`Registry`] holds all cores' ends and renders the page in Prometheus' text format.
 //!
-//! Labels are the bounded enums of [`labels`], and the names that the configuration gives to its channels; no name,
-//! address or id of a peer is ever a label. Names and units
+//! Labels are the bounded enums of [`labels`], and the names that the configuration gives to its channels and inputs; no
+//! name, address or id of a peer is ever a label. Names and units
 //! follow Prometheus' conventions; docs/metrics.md explains each family.
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ mod core;
 mod door;
 mod families;
 mod histogram;
+mod input;
 pub mod labels;
 mod lag;
 pub mod log;
@@ -30,9 +31,10 @@ pub use channel::{ChannelAbout, ChannelMetrics, ChannelSlot, PacerSlot, PacerTim
 pub use core::CoreMetrics;
 pub use door::DoorMetrics;
 pub use histogram::{CoreHistograms, SharedHistograms};
+pub use input::{InputAbout, InputMetrics, InputSlot, Named, OriginMetrics};
 pub use labels::{
-    CopyStage, DisconnectReason, DropReason, FrameKind, PerProtocol, PerSendError, PerShedCause, Protocol,
-    RefuseReason, SendError, ShedCause, SourceState, Stage,
+    CopyStage, DatagramRefusal, DisconnectReason, DropReason, FrameKind, PerProtocol, PerSendError,
+    PerShedCause, Protocol, RefuseReason, SendError, ShedCause, SourceState, Stage, SwitchReason,
 };
 pub use lag::LoopLag;
 pub use memory::MemoryBound;

@@ -6,6 +6,7 @@ use super::core::CoreMetrics;
 use super::door::DoorMetrics;
 use super::families::{Families, Sample};
 use super::histogram::{Set, SharedHistograms};
+use super::input::{self, InputSlot};
 use super::labels::{CopyStage, DisconnectReason, DropReason, FrameKind, Protocol, RefuseReason, Stage};
 use super::process;
 use prometheus::TextEncoder;
@@ -32,6 +33,8 @@ pub struct Registry {
     pub pacer: Arc<PacerSlot>,
     /// Every channel, in the configuration's order.
     pub channels: Vec<ChannelSlot>,
+    /// Every input, in the configuration's order.
+    pub inputs: Vec<InputSlot>,
     /// CPU numbers behind the positions, as label text.
     names: Vec<String>,
     started: SystemTime,
@@ -40,16 +43,17 @@ pub struct Registry {
 impl Registry {
     /// A registry for these CPUs, one slot each; the CPU number becomes the label `core`.
     pub fn new(cpus: &[usize]) -> Arc<Self> {
-        Self::with_channels(cpus, Vec::new())
+        Self::with_headend(cpus, Vec::new(), Vec::new())
     }
 
-    /// The same, with channels.
-    pub fn with_channels(cpus: &[usize], channels: Vec<ChannelSlot>) -> Arc<Self> {
+    /// The same, with channels and inputs.
+    pub fn with_headend(cpus: &[usize], channels: Vec<ChannelSlot>, inputs: Vec<InputSlot>) -> Arc<Self> {
         Arc::new(Self {
             cores: cpus.iter().map(|_| CoreSlot::default()).collect(),
             door: DoorMetrics::default(),
             pacer: Arc::default(),
             channels,
+            inputs,
             names: cpus.iter().map(usize::to_string).collect(),
             started: SystemTime::now(),
         })
@@ -84,6 +88,7 @@ impl Registry {
         self.connections(&mut page);
         self.door.collect(&mut page);
         channel::collect(&mut page, &self.pacer, &self.channels);
+        input::collect(&mut page, &self.inputs);
         self.machine(&mut page);
         self.latency(&mut page);
         page.counter(

@@ -4,3 +4,4 @@
 pub mod http;
 pub mod rtmp;
 pub mod rtp_ts;
+pub mod ts;

@@ -10,10 +10,13 @@ use crate::edge::shed::Level;
 use crate::egress::{self, http_flv, http_live, http_ts};
 use crate::fanout::directory::StreamName;
 use crate::fanout::log::{Format, LogKey};
+use crate::ingest::udp;
 use crate::media::Mono;
 use crate::observe::log::{Limiters, shown};
 use crate::observe::{DisconnectReason, Protocol, RefuseReason};
 use crate::proto::http::{self, HeadReader, HttpError, Route};
+use crate::shard::engine::Datagram;
+use crate::shard::links::Links;
 use crate::shard::{Answer, App, Io, PlayRefused, Preface, Request, Shedding, connection_bytes};
 use bytes::Bytes;
 use rtmp::Rtmp;
@@ -40,6 +43,10 @@ pub struct Surroundings {
     pub handshake: Duration,
     /// When a viewer for whom there is no room or no stream may ask again, in seconds.
     pub retry_after_s: u32,
+    /// Streams that come as datagrams, of all cores.
+    pub inputs: Vec<udp::Plan>,
+    /// The machine's interfaces, as far as inputs need them.
+    pub links: Arc<Links>,
 }
 
 /// The [`App`] of a core.
@@ -51,9 +58,20 @@ pub struct Gateway {
     shared: Arc<crate::shard::core::Shared>,
 }
 
+/// Who has a record of a core.
+#[derive(Debug)]
+pub enum Peer {
+    /// A connection.
+    Guest(Connection),
+    /// A stream that comes as datagrams.
+    Input(Box<udp::Input>),
+    /// A socket of one.
+    Socket,
+}
+
 /// One connection.
 #[derive(Debug)]
-pub struct Peer {
+pub struct Connection {
     guest: Guest,
     since: Mono,
     speech: Speech,
@@ -140,6 +158,16 @@ impl Gateway {
     }
 }
 
+impl Connection {
+    fn protocol(&self) -> Protocol {
+        match self.speech {
+            Speech::Rtmp(_) => Protocol::Rtmp,
+            Speech::HttpHead(_) => Protocol::HttpFlv,
+            Speech::HttpDone(protocol) => protocol,
+        }
+    }
+}
+
 impl App for Gateway {
     type Peer = Peer;
 
@@ -154,10 +182,11 @@ impl App for Gateway {
             _ => Speech::HttpHead(Box::default()),
         };
         tracing::debug!(conn = id, peer = %address, "accepted");
-        Ok(Peer { guest: Guest { id, address, visit }, since: now, speech })
+        Ok(Peer::Guest(Connection { guest: Guest { id, address, visit }, since: now, speech }))
     }
 
     fn are_neighbours(&self, peer: &Peer, address: SocketAddr) -> bool {
+        let Peer::Guest(peer) = peer else { return false };
         self.surroundings.door.are_neighbours(peer.guest.address.ip(), address.ip())
     }
 
@@ -176,6 +205,7 @@ impl App for Gateway {
     }
 
     fn input(&mut self, peer: &mut Peer, now: Mono, bytes: &[u8], io: &mut Io) {
+        let Peer::Guest(peer) = peer else { return };
         match &mut peer.speech {
             Speech::Rtmp(rtmp) => {
                 rtmp.session.handle_input(now, bytes);
@@ -185,7 +215,28 @@ impl App for Gateway {
         }
     }
 
+    fn residents(&mut self, now: Mono) -> Vec<Peer> {
+        let Surroundings { inputs, links, .. } = &*self.surroundings;
+        let own = inputs.iter().filter(|plan| plan.core() == self.core);
+        own.map(|plan| Peer::Input(Box::new(udp::Input::new(plan, links.clone(), now)))).collect()
+    }
+
+    fn socket(&self) -> Peer {
+        Peer::Socket
+    }
+
+    fn datagram(&mut self, resident: &mut Peer, now: Mono, number: u32, datagram: Datagram<'_>, io: &mut Io) {
+        if let Peer::Input(input) = resident {
+            input.handle_datagram(now, number, datagram, io);
+        }
+    }
+
     fn answer(&mut self, peer: &mut Peer, now: Mono, answer: Answer, io: &mut Io) {
+        let peer = match peer {
+            Peer::Guest(peer) => peer,
+            Peer::Input(input) => return input.handle_answer(now, &answer),
+            Peer::Socket => return,
+        };
         match &mut peer.speech {
             Speech::Rtmp(rtmp) => rtmp.answer(self, &mut peer.guest, now, answer, io),
             _ => match answer {
@@ -196,15 +247,23 @@ impl App for Gateway {
                     http_live::refused(why, self.surroundings.retry_after_s, io);
                 }
                 Answer::Playing => {
-                    let protocol = self.protocol(peer);
+                    let protocol = peer.protocol();
                     tracing::debug!(conn = peer.guest.id, peer = %peer.guest.address, %protocol, "play")
                 }
-                Answer::Publishing | Answer::PublishRefused(_) => {}
+                Answer::Publishing
+                | Answer::PublishRefused(_)
+                | Answer::Deposed(_)
+                | Answer::SocketFailed { .. } => {}
             },
         }
     }
 
     fn timeout(&mut self, peer: &mut Peer, now: Mono, io: &mut Io) {
+        let peer = match peer {
+            Peer::Guest(peer) => peer,
+            Peer::Input(input) => return input.handle_timeout(now, io),
+            Peer::Socket => return,
+        };
         match &mut peer.speech {
             Speech::Rtmp(rtmp) => {
                 rtmp.session.handle_timeout(now);
@@ -220,6 +279,11 @@ impl App for Gateway {
     }
 
     fn deadline(&self, peer: &Peer) -> Mono {
+        let peer = match peer {
+            Peer::Guest(peer) => peer,
+            Peer::Input(input) => return input.deadline(),
+            Peer::Socket => return Mono::NEVER,
+        };
         match &peer.speech {
             Speech::Rtmp(rtmp) => rtmp.session.deadline(),
             Speech::HttpHead(_) => peer.since + self.surroundings.handshake,
@@ -228,14 +292,18 @@ impl App for Gateway {
     }
 
     fn protocol(&self, peer: &Peer) -> Protocol {
-        match peer.speech {
-            Speech::Rtmp(_) => Protocol::Rtmp,
-            Speech::HttpHead(_) => Protocol::HttpFlv,
-            Speech::HttpDone(protocol) => protocol,
+        match peer {
+            Peer::Guest(peer) => peer.protocol(),
+            Peer::Input(_) | Peer::Socket => Protocol::Udp,
         }
     }
 
     fn heap_bytes(&self, peer: &Peer) -> usize {
+        let peer = match peer {
+            Peer::Guest(peer) => peer,
+            Peer::Input(input) => return size_of::<udp::Input>() + input.heap_bytes(),
+            Peer::Socket => return 0,
+        };
         match &peer.speech {
             Speech::Rtmp(rtmp) => rtmp.heap_bytes(),
             Speech::HttpHead(reader) => size_of::<HeadReader>() + reader.heap_bytes(),
@@ -259,11 +327,13 @@ impl App for Gateway {
     }
 
     fn leaving(&mut self, peer: &mut Peer) {
-        peer.guest.visit.leave();
+        if let Peer::Guest(peer) = peer {
+            peer.guest.visit.leave();
+        }
     }
 
     fn detached(&mut self, peer: Peer, now: Mono, socket: OwnedFd, read: Bytes) -> Result<(), RefuseReason> {
-        let Guest { address, visit, .. } = peer.guest;
+        let Peer::Guest(Connection { guest: Guest { address, visit, .. }, .. }) = peer else { return Ok(()) };
         let served = self.surroundings.pages.serve(socket.into(), read.into(), visit);
         served.inspect_err(|reason| self.turned_away(now, address, *reason))
     }
@@ -277,6 +347,7 @@ impl App for Gateway {
     }
 
     fn closed(&mut self, peer: Peer, now: Mono, reason: DisconnectReason) {
+        let Peer::Guest(peer) = peer else { return };
         let seconds = now.since(peer.since).as_millis() as f64 / 1000.0;
         match &peer.speech {
             Speech::Rtmp(rtmp) if rtmp.published => {

@@ -26,6 +26,7 @@ use crate::observe::{CoreSlot, DisconnectReason, Protocol};
 use crate::shard::core::{Core, Shared};
 use crate::shard::engine::Backend;
 use crate::shard::engine::sim::{LISTENERS, Rng, Sim, World};
+use crate::shard::links::Links;
 use crate::shard::mailbox::Command;
 use crate::shard::planted::{Bug, plant};
 use clients::{End, Pace, Publisher, Viewer};
@@ -121,6 +122,8 @@ impl Run {
             pages: MediaPages::unserved(),
             handshake,
             retry_after_s: 5,
+            inputs: Vec::new(),
+            links: Arc::new(Links::of(Vec::new())),
         });
         let core = |id: usize| {
             let id = id as CoreId;

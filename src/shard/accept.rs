@@ -7,8 +7,7 @@ use super::core::Core;
 use super::engine::Backend;
 use super::timers::Timer;
 use crate::media::Mono;
-use crate::observe::{DisconnectReason, RefuseReason};
-use bytes::Bytes;
+use crate::observe::RefuseReason;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -115,21 +114,7 @@ impl<B: Backend, A: App> Core<B, A> {
         // For who may come in alone: others must not close anybody.
         self.keep_places(now);
         let protocol = self.app.protocol(&peer);
-        let cold = Cold {
-            peer,
-            role: Role::None,
-            protocol,
-            out: Vec::new(),
-            preface: None,
-            sending: Bytes::new(),
-            timer_at: Mono::NEVER,
-            linger_until: Mono::NEVER,
-            reason: DisconnectReason::ClientClosed,
-            inbound_since: now,
-            inbound_bytes: 0,
-            detach: None,
-            silent: 0,
-        };
+        let cold = Cold::new(peer, Role::None, protocol, now);
         let key = self.conns.insert(cold).ok_or(RefuseReason::Limit)?;
         super::runtime::prepare_socket(&socket, &self.shared.limits);
         if let Err(error) = self.backend.attach(key.slot, socket) {

@@ -76,6 +76,8 @@ pub(super) mod hot {
     pub const RESUME: u8 = 1 << 5;
     /// It waits for a turn of its own in the sweep.
     pub const LATER: u8 = 1 << 6;
+    /// It has no socket of its own, and stays until the core ends.
+    pub const RESIDENT: u8 = 1 << 7;
 }
 
 const _: () = assert!(size_of::<Hot>() <= 80);
@@ -90,6 +92,13 @@ pub(super) enum Role {
         name: StreamName,
         epoch: u32,
         silent_at: Mono,
+    },
+    /// No connection, but a socket of a resident.
+    Socket {
+        of: Key,
+        number: u32,
+        /// When to ask for datagrams again after an error.
+        again_at: Mono,
     },
     /// Subscriber; the reader is in the hot record once there is one.
     Player {
@@ -135,11 +144,30 @@ pub(super) struct Cold<P> {
 }
 
 impl<P> Cold<P> {
+    /// Of a connection that has said nothing yet.
+    pub fn new(peer: P, role: Role, protocol: Protocol, now: Mono) -> Cold<P> {
+        Cold {
+            peer,
+            role,
+            protocol,
+            out: Vec::new(),
+            preface: None,
+            sending: Bytes::new(),
+            timer_at: Mono::NEVER,
+            linger_until: Mono::NEVER,
+            reason: DisconnectReason::ClientClosed,
+            inbound_since: now,
+            inbound_bytes: 0,
+            detach: None,
+            silent: 0,
+        }
+    }
+
     /// Bytes that the connection holds beyond its box, the peer's own left out. Prefaces that subscribers share
     /// count for each of them, for the moment until they are sent.
     fn heap_bytes(&self) -> usize {
         let name = match &self.role {
-            Role::None => 0,
+            Role::None | Role::Socket { .. } => 0,
             Role::Publisher { name, .. } | Role::Player { name, .. } => name.heap_bytes(),
         };
         let waiting = [self.preface.as_ref(), self.detach.as_ref(), Some(&self.sending)];
@@ -319,21 +347,8 @@ mod tests {
     use super::*;
 
     fn cold(out: usize) -> Cold<usize> {
-        Cold {
-            peer: out,
-            role: Role::None,
-            protocol: Protocol::Rtmp,
-            out: Vec::with_capacity(out),
-            preface: None,
-            sending: Bytes::new(),
-            timer_at: Mono::NEVER,
-            linger_until: Mono::NEVER,
-            reason: DisconnectReason::ClientClosed,
-            inbound_since: Mono::ZERO,
-            inbound_bytes: 0,
-            detach: None,
-            silent: 0,
-        }
+        let out_bytes = Vec::with_capacity(out);
+        Cold { out: out_bytes, ..Cold::new(out, Role::None, Protocol::Rtmp, Mono::ZERO) }
     }
 
     #[test]

@@ -85,7 +85,9 @@ pub struct Core<B: Backend, A: App> {
     pub(super) accepting: Vec<Accepting>,
     pub(super) silent: Silent,
     starved: Vec<Key>,
-    spare_io: Io,
+    /// Sockets of residents: whose, with which number, and their records.
+    pub(super) sockets: Vec<(Key, u32, Key)>,
+    pub(super) spare_io: Io,
     backend_stats: BackendStats,
     pub(super) draining: Option<Mono>,
     pub(super) shedding: Shedding,
@@ -125,6 +127,7 @@ impl<B: Backend, A: App> Core<B, A> {
             accepting: (0..listeners).map(|_| Accepting::default()).collect(),
             silent: Silent::default(),
             starved: Vec::new(),
+            sockets: Vec::new(),
             spare_io: Io::default(),
             backend_stats: BackendStats::default(),
             draining: None,
@@ -140,6 +143,7 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// Runs until drained.
     pub fn run(mut self) -> io::Result<()> {
+        self.move_in();
         loop {
             let began = self.backend.now();
             let more = self.turn(began)?;
@@ -226,6 +230,10 @@ impl<B: Backend, A: App> Core<B, A> {
             Completion::ReceiveEnded { key, error } => {
                 let Some(slot) = self.conns.get(key) else { return };
                 slot.hot.set(hot::RECEIVING, false);
+                let open = slot.hot.state == State::Open;
+                if open && slot.cold.as_ref().is_some_and(|cold| matches!(cold.role, Role::Socket { .. })) {
+                    return self.socket_stumbled(now, key, error);
+                }
                 match error {
                     _ if slot.hot.state != State::Open => {
                         self.close(now, key, DisconnectReason::ClientClosed)
@@ -253,6 +261,10 @@ impl<B: Backend, A: App> Core<B, A> {
 
     fn input(&mut self, now: Mono, key: Key, buffer: super::engine::Buffer) {
         let mut flooded = false;
+        if let Some(Role::Socket { of, number, .. }) = self.role(key) {
+            let (of, number) = (*of, *number);
+            return self.datagram(now, of, number, buffer);
+        }
         if let Some(slot) = self.conns.get(key)
             && let (State::Open, Some(cold)) = (slot.hot.state, &mut slot.cold)
         {
@@ -321,6 +333,8 @@ impl<B: Backend, A: App> Core<B, A> {
                     }
                 },
                 Request::Close(reason) => self.finish(now, key, reason),
+                Request::Listen { number, socket } => self.listen(now, key, number, socket),
+                Request::Hush(number) => self.hush(now, key, number),
                 Request::Detach(read) => {
                     if let Some(slot) = self.conns.get(key)
                         && let Some(cold) = &mut slot.cold
@@ -360,12 +374,14 @@ impl<B: Backend, A: App> Core<B, A> {
         let Some(slot) = self.conns.get(key) else { return };
         let Some(cold) = &slot.cold else { return };
         let wanted = matches!(slot.hot.state, State::Open | State::Finishing | State::Lingering);
-        if !wanted || slot.hot.is(hot::RECEIVING) || cold.detach.is_some() {
+        let has_socket = !slot.hot.is(hot::RESIDENT);
+        if !wanted || !has_socket || slot.hot.is(hot::RECEIVING) || cold.detach.is_some() {
             return;
         }
         slot.hot.set(hot::RECEIVING, true);
         match cold.role {
             Role::None if slot.hot.state == State::Open => self.backend.receive_once(key),
+            Role::Socket { .. } => self.backend.receive_datagrams(key),
             _ => self.backend.receive_many(key),
         }
     }

@@ -29,6 +29,7 @@ impl<B: Backend, A: App> Core<B, A> {
         match &cold.role {
             Role::Publisher { silent_at, .. } => at = at.min(*silent_at),
             Role::Player { give_up_at, .. } => at = at.min(*give_up_at),
+            Role::Socket { again_at, .. } => at = at.min(*again_at),
             Role::None => {}
         }
         // A connection that is going has its linger time; the stall's, long past, would be due again at once, for ever.
@@ -60,6 +61,7 @@ impl<B: Backend, A: App> Core<B, A> {
                 self.close(now, key, DisconnectReason::PublisherSilent);
             }
             (Role::Player { give_up_at, .. }, State::Open) if now >= *give_up_at => self.give_up(now, key),
+            (Role::Socket { again_at, .. }, State::Open) if now >= *again_at => self.listen_again(key),
             (_, State::Open) if now >= self.app.deadline(&cold.peer) => {
                 self.ask(now, key, |app, peer, io| app.timeout(peer, now, io));
             }
@@ -90,6 +92,10 @@ impl<B: Backend, A: App> Core<B, A> {
             return;
         }
         let Some(cold) = &mut slot.cold else { return };
+        if slot.hot.is(hot::RESIDENT) || matches!(cold.role, Role::Socket { .. }) {
+            // Nobody waits for its last words.
+            return self.close(now, key, reason);
+        }
         cold.reason = reason;
         cold.linger_until = now + LINGER;
         self.app.leaving(&mut cold.peer);
@@ -119,8 +125,11 @@ impl<B: Backend, A: App> Core<B, A> {
         }
     }
 
-    /// Ends a connection at once.
+    /// Ends a connection at once. A resident stays, and loses its stream.
     pub(super) fn close(&mut self, now: Mono, key: Key, reason: DisconnectReason) {
+        if self.depose(now, key, reason) {
+            return;
+        }
         let Some(slot) = self.conns.get(key) else { return };
         if let (State::Open, Some(cold)) = (slot.hot.state, &mut slot.cold) {
             cold.reason = reason;
@@ -164,8 +173,13 @@ impl<B: Backend, A: App> Core<B, A> {
         if detach.is_none() && slot.hot.state != State::Closing {
             return;
         }
+        let resident = slot.hot.is(hot::RESIDENT) || matches!(cold.role, Role::Socket { .. });
         let socket = self.backend.detach(key.slot);
         let Some(cold) = self.conns.remove(key.slot) else { return };
+        if resident {
+            // Neither it nor its sockets are connections.
+            return;
+        }
         self.observed.metrics.connections.dec();
         match (detach, socket) {
             (Some(read), Some(socket)) => match self.app.detached(cold.peer, now, socket, read) {

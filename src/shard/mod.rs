@@ -2,7 +2,7 @@
 //!
 //! [`engine`] moves bytes and knows no stream; [`core`] is the loop that joins it with the fan-out: `publish` has the
 //! streams that live here, `subscribe` who reads which log, `change` how a reader goes to another, `sweep` the sends,
-//! `life` how a connection begins and ends, `shed` what is given
+//! `life` how a connection begins and ends, `residents` those who are there from the start and listen to datagrams, `shed` what is given
 //! up when the machine is at its end. [`bells`] and [`mailbox`] are all that cores share. What a connection says
 //! is the [`App`]'s business: the shard asks it for nothing but the next step.
 //!
@@ -20,6 +20,8 @@ pub mod engine;
 mod following;
 pub mod interfaces;
 mod life;
+pub mod links;
+pub mod listen;
 pub mod mailbox;
 pub mod marks;
 mod outbox;
@@ -28,6 +30,7 @@ pub(crate) mod planted;
 mod publish;
 mod readers;
 mod reading;
+mod residents;
 pub mod runtime;
 mod shed;
 mod silent;
@@ -44,6 +47,7 @@ use crate::media::config_set::ConfigSet;
 use crate::media::{Frame, Mono};
 use crate::observe::{DisconnectReason, Protocol, RefuseReason};
 use bytes::Bytes;
+use engine::Datagram;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -77,6 +81,16 @@ pub enum Request {
     Count(Counted, u64),
     /// Send what is waiting, then close.
     Close(DisconnectReason),
+    /// Receive datagrams from this socket, as number `number` of the resident that asks. Answered with
+    /// [`Answer::SocketFailed`] if that cannot be.
+    Listen {
+        /// What [`App::datagram`] is told with each; one that is in use stays what it is.
+        number: u32,
+        /// It is bound.
+        socket: OwnedFd,
+    },
+    /// Close a resident's socket.
+    Hush(u32),
     /// Leave this core: the socket and what was read go to [`App::detached`]. Only before any other role.
     Detach(Bytes),
 }
@@ -101,6 +115,17 @@ pub enum Answer {
     Playing,
     /// There is nothing to send.
     PlayRefused(PlayRefused),
+    /// A resident has lost its stream, and stays: nothing came of it for too long, or another publisher took it over.
+    Deposed(DisconnectReason),
+    /// A resident's socket failed (an error number), and is tried again; at the moment of [`Request::Listen`], it is closed.
+    SocketFailed {
+        /// Which one.
+        number: u32,
+        /// The system's answer.
+        error: i32,
+        /// It is closed.
+        closed: bool,
+    },
 }
 
 /// Why a subscription did not begin.
@@ -171,6 +196,20 @@ pub trait App: 'static {
     fn shedding(&self) -> Shedding;
     /// Bytes came.
     fn input(&mut self, peer: &mut Self::Peer, now: Mono, bytes: &[u8], io: &mut Io);
+    /// Who lives on this core from its start to its end, without a socket of its own: asked once.
+    fn residents(&mut self, now: Mono) -> Vec<Self::Peer>;
+    /// What stands in the record of a socket that a resident listens to. It is asked for its protocol and size, and told
+    /// nothing.
+    fn socket(&self) -> Self::Peer;
+    /// A datagram came to socket `number` of a resident.
+    fn datagram(
+        &mut self,
+        resident: &mut Self::Peer,
+        now: Mono,
+        number: u32,
+        datagram: Datagram<'_>,
+        io: &mut Io,
+    );
     /// An answer to a request.
     fn answer(&mut self, peer: &mut Self::Peer, now: Mono, answer: Answer, io: &mut Io);
     /// [`App::deadline`] has passed.

@@ -3,7 +3,7 @@
 //! cannot keep it out.
 
 use super::App;
-use super::conn::{Role, State};
+use super::conn::{Role, State, hot};
 use super::core::Core;
 use super::engine::{Backend, Key};
 use crate::media::Mono;
@@ -45,6 +45,9 @@ impl Silent {
 impl<B: Backend, A: App> Core<B, A> {
     /// The connection has come, or neither publishes nor plays any more.
     pub(super) fn falls_silent(&mut self, key: Key) {
+        if self.conns.get(key).is_some_and(|slot| slot.hot.is(hot::RESIDENT)) {
+            return;
+        }
         if self.silent.queue.len() >= self.silent.clean_at {
             let mut queue = std::mem::take(&mut self.silent.queue);
             queue.retain(|(key, number)| self.is_silent(*key, *number));

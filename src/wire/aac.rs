@@ -3,7 +3,7 @@
 use super::bits::BitReader;
 
 /// Sampling frequencies by index (table 1.18); 15 announces 24 bits instead.
-const FREQUENCIES_HZ: [u32; 13] =
+pub const FREQUENCIES_HZ: [u32; 13] =
     [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 
 /// Audio object types.

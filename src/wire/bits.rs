@@ -53,6 +53,11 @@ impl<'a> BitReader<'a> {
         (0..count).try_for_each(|_| self.bit().map(drop))
     }
 
+    /// Bits that are left, emulation prevention bytes included.
+    pub fn left(&self) -> usize {
+        self.bytes.len() * 8 - self.used as usize
+    }
+
     /// Unsigned Exp-Golomb, `ue(v)`; also AV1's `uvlc()`. `None` above 32 bits.
     pub fn ue(&mut self) -> Option<u32> {
         let mut zeros = 0;
@@ -95,7 +100,8 @@ mod tests {
     #[test]
     fn ends_and_emulation_prevention() {
         let mut reader = BitReader::new(&[0xa5]);
-        assert_eq!((reader.bits(8), reader.bit(), reader.bits(0)), (Some(0xa5), None, Some(0)));
+        assert_eq!((reader.bits(3), reader.left()), (Some(5), 5));
+        assert_eq!((reader.bits(5), reader.bit(), reader.bits(0)), (Some(5), None, Some(0)));
         let mut nal = BitReader::of_nal(&[1, 0, 0, 3, 1, 0, 0, 3, 0, 3]);
         assert_eq!((nal.bits(32), nal.bits(32)), (Some(0x0100_0001), Some(0x0000_0003)));
         assert_eq!(BitReader::new(&[0, 0, 3]).bits(24), Some(3), "only NAL units have it");

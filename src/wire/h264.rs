@@ -1,7 +1,10 @@
 //! H.264: decoder configuration record (ISO/IEC 14496-15 section 5.3.3.1) and sequence parameter set (H.264 section
-//! 7.3.2.1.1), as far as profile, level and picture size.
+//! 7.3.2.1.1), as far as profile, level, picture size and what it takes to tell fields apart.
+
+mod units;
 
 use super::bits::BitReader;
+pub use units::{avcc, has_recovery_point, pps_ids, pps_of_slice};
 
 /// `num_ref_frames_in_pic_order_cnt_cycle` at most (section 7.4.2.1.1).
 const REF_FRAMES_IN_CYCLE_MAX: u32 = 255;
@@ -19,6 +22,18 @@ pub struct Sps {
     pub width: u32,
     /// Pixels after cropping.
     pub height: u32,
+    /// `seq_parameter_set_id`, 0 to 31.
+    pub id: u8,
+    /// `chroma_format_idc`, 0 to 3.
+    pub chroma_format: u8,
+    /// Bits of a sample: luma, chroma.
+    pub bit_depths: (u8, u8),
+    /// `separate_colour_plane_flag`.
+    pub separate_planes: bool,
+    /// Bits of `frame_num` in a slice header.
+    pub frame_num_bits: u8,
+    /// `frame_mbs_only_flag`: there are no fields.
+    pub frames_only: bool,
 }
 
 /// The first sequence parameter set NAL unit in an `avcC` record.
@@ -31,7 +46,25 @@ pub fn sps_of_avcc(record: &[u8]) -> Option<&[u8]> {
     rest.get(..usize::from(u16::from_be_bytes(len)))
 }
 
+/// Whether `profile_idc` has chroma format and bit depths of its own, in the parameter set and behind a record's lists.
+fn is_high(profile_idc: u8) -> bool {
+    matches!(profile_idc, 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135)
+}
+
 impl Sps {
+    /// What a slice NAL unit says of its field; `None`: it is a frame, or cannot be read.
+    pub fn field_of(&self, mut slice: BitReader<'_>) -> Option<(u32, bool)> {
+        if self.frames_only {
+            return None;
+        }
+        if self.separate_planes {
+            slice.skip(2)?;
+        }
+        let frame_num = slice.bits(u32::from(self.frame_num_bits))?;
+        let (field, bottom) = (slice.bit()?, slice.bit()?);
+        field.then_some((frame_num, bottom))
+    }
+
     /// Reads a NAL unit of type 7, header byte included.
     pub fn parse(nal: &[u8]) -> Option<Sps> {
         let (header, payload) = nal.split_first()?;
@@ -40,15 +73,14 @@ impl Sps {
         }
         let mut r = BitReader::of_nal(payload);
         let (profile_idc, constraints, level_idc) = (r.bits(8)? as u8, r.bits(8)? as u8, r.bits(8)? as u8);
-        r.ue()?; // seq_parameter_set_id
-        let (mut chroma_format, mut separate_planes) = (1, false);
-        if matches!(profile_idc, 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135) {
+        let id = r.ue().filter(|id| *id < 32)? as u8;
+        let (mut chroma_format, mut separate_planes, mut bit_depths) = (1, false, (8, 8));
+        if is_high(profile_idc) {
             chroma_format = r.ue()?;
             if chroma_format == 3 {
                 separate_planes = r.bit()?;
             }
-            r.ue()?; // bit_depth_luma_minus8
-            r.ue()?; // bit_depth_chroma_minus8
+            bit_depths = (r.ue()?.min(6) as u8 + 8, r.ue()?.min(6) as u8 + 8);
             r.skip(1)?; // qpprime_y_zero_transform_bypass_flag
             if r.bit()? {
                 let lists = if chroma_format == 3 { 12 } else { 8 };
@@ -59,7 +91,7 @@ impl Sps {
                 }
             }
         }
-        r.ue()?; // log2_max_frame_num_minus4
+        let frame_num_bits = r.ue().filter(|bits| *bits <= 12)? as u8 + 4;
         match r.ue()? {
             0 => drop(r.ue()?), // log2_max_pic_order_cnt_lsb_minus4
             1 => {
@@ -95,7 +127,19 @@ impl Sps {
             width = width.checked_sub(left.checked_add(right)?.checked_mul(unit_x)?)?;
             height = height.checked_sub(top.checked_add(bottom)?.checked_mul(unit_y)?)?;
         }
-        Some(Sps { profile_idc, constraints, level_idc, width, height })
+        Some(Sps {
+            profile_idc,
+            constraints,
+            level_idc,
+            width,
+            height,
+            id,
+            chroma_format: chroma_format.min(3) as u8,
+            bit_depths,
+            separate_planes,
+            frame_num_bits,
+            frames_only: frame_mbs_only,
+        })
     }
 
     /// Profile and level as people write them, such as `High 4.1`.
@@ -184,13 +228,14 @@ mod tests {
 
     #[test]
     fn profile_texts() {
+        let any = Sps::parse(&hex("6764000cacd941419f9f011000000300100000030320f1429960")).expect("of x264");
         for (profile_idc, constraints, level_idc, text) in [
             (66, 0x40, 31, "Constrained Baseline 3.1"),
             (66, 0x10, 11, "Baseline 1b"),
             (100, 0x0c, 40, "Constrained High 4.0"),
             (1, 0, 52, "profile 1, level 5.2"),
         ] {
-            assert_eq!(Sps { profile_idc, constraints, level_idc, width: 0, height: 0 }.profile_text(), text);
+            assert_eq!(Sps { profile_idc, constraints, level_idc, ..any }.profile_text(), text);
         }
     }
 

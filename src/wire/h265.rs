@@ -1,7 +1,10 @@
 //! H.265: decoder configuration record (ISO/IEC 14496-15 section 8.3.3.1) and sequence parameter set (H.265 section
 //! 7.3.2.2), as far as profile, level and picture size.
 
+mod record;
+
 use super::bits::BitReader;
+pub use record::{hvcc, set_id};
 
 /// NAL unit type of a sequence parameter set.
 const NAL_SPS: u8 = 33;
@@ -67,37 +70,74 @@ fn find_sps(mut arrays: &[u8], count: u8) -> Option<&[u8]> {
     None
 }
 
-/// Picture size in a sequence parameter set NAL unit with its header of two bytes.
-fn sps_size(nal: &[u8]) -> Option<(u32, u32)> {
-    let mut r = BitReader::of_nal(nal.get(2..)?);
-    r.skip(4)?; // sps_video_parameter_set_id
-    let sub_layers = r.bits(3)?; // sps_max_sub_layers_minus1
-    r.skip(1 + 88 + 8)?; // temporal nesting; general profile, tier and flags; general level
-    if sub_layers > 0 {
-        let mut present = [(false, false); 8];
-        for (layer, flags) in (0..8).zip(&mut present) {
-            // Two bits each; those beyond the sub-layers are reserved.
-            let bits = (r.bit()?, r.bit()?);
-            if layer < sub_layers {
-                *flags = bits;
+/// What a sequence parameter set says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sps {
+    /// `sps_max_sub_layers_minus1`.
+    sub_layers: u8,
+    /// `sps_temporal_id_nesting_flag`.
+    nested: bool,
+    /// Profile space, tier, profile, compatibility and constraint flags, level, as they stand.
+    general: [u8; 12],
+    id: u8,
+    chroma_format: u8,
+    /// Pixels after the conformance window.
+    size: (u32, u32),
+    /// Bits of a sample beyond eight: luma, chroma. 0 where the set ends early.
+    more_bits: (u8, u8),
+}
+
+impl Sps {
+    /// Reads a NAL unit with its header of two bytes.
+    fn parse(nal: &[u8]) -> Option<Sps> {
+        let mut r = BitReader::of_nal(nal.get(2..)?);
+        r.skip(4)?; // sps_video_parameter_set_id
+        let sub_layers = r.bits(3)?; // sps_max_sub_layers_minus1
+        let nested = r.bit()?;
+        let mut general = [0; 12];
+        for byte in &mut general {
+            *byte = r.bits(8)? as u8;
+        }
+        if sub_layers > 0 {
+            let mut present = [(false, false); 8];
+            for (layer, flags) in (0..8).zip(&mut present) {
+                // Two bits each; those beyond the sub-layers are reserved.
+                let bits = (r.bit()?, r.bit()?);
+                if layer < sub_layers {
+                    *flags = bits;
+                }
+            }
+            for (profile, level) in present {
+                r.skip(if profile { 88 } else { 0 } + if level { 8 } else { 0 })?;
             }
         }
-        for (profile, level) in present {
-            r.skip(if profile { 88 } else { 0 } + if level { 8 } else { 0 })?;
+        let id = r.ue().filter(|id| *id < 16)? as u8;
+        let chroma_format = r.ue()?;
+        let separate_planes = chroma_format == 3 && r.bit()?;
+        let (mut width, mut height) = (r.ue()?, r.ue()?);
+        if r.bit()? {
+            let (left, right, top, bottom) = (r.ue()?, r.ue()?, r.ue()?, r.ue()?);
+            let unit_x = if !separate_planes && matches!(chroma_format, 1 | 2) { 2 } else { 1 };
+            let unit_y = if !separate_planes && chroma_format == 1 { 2 } else { 1 };
+            width = width.checked_sub(left.checked_add(right)?.checked_mul(unit_x)?)?;
+            height = height.checked_sub(top.checked_add(bottom)?.checked_mul(unit_y)?)?;
         }
+        let mut more_bits = || r.ue().unwrap_or(0).min(7) as u8;
+        Some(Sps {
+            sub_layers: sub_layers as u8,
+            nested,
+            general,
+            id,
+            chroma_format: chroma_format.min(3) as u8,
+            size: (width, height),
+            more_bits: (more_bits(), more_bits()),
+        })
     }
-    r.ue()?; // sps_seq_parameter_set_id
-    let chroma_format = r.ue()?;
-    let separate_planes = chroma_format == 3 && r.bit()?;
-    let (mut width, mut height) = (r.ue()?, r.ue()?);
-    if r.bit()? {
-        let (left, right, top, bottom) = (r.ue()?, r.ue()?, r.ue()?, r.ue()?);
-        let unit_x = if !separate_planes && matches!(chroma_format, 1 | 2) { 2 } else { 1 };
-        let unit_y = if !separate_planes && chroma_format == 1 { 2 } else { 1 };
-        width = width.checked_sub(left.checked_add(right)?.checked_mul(unit_x)?)?;
-        height = height.checked_sub(top.checked_add(bottom)?.checked_mul(unit_y)?)?;
-    }
-    Some((width, height))
+}
+
+/// Picture size in a sequence parameter set NAL unit with its header of two bytes.
+fn sps_size(nal: &[u8]) -> Option<(u32, u32)> {
+    Some(Sps::parse(nal)?.size)
 }
 
 #[cfg(test)]

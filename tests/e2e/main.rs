@@ -28,6 +28,7 @@ mod flush_rules;
 mod gstreamer;
 mod headend;
 mod http_ts;
+mod inputs;
 mod librtmp;
 mod multiplex;
 mod observe;

@@ -3,7 +3,9 @@
 //! A send or receive is tried at once; what would block is remembered and tried again when epoll says so. Its
 //! completions queue up like the ring's, so the engine cannot tell the difference.
 
-use super::{Backend, BackendStats, Buffer, Completion, Key, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, accept};
+use super::{
+    Backend, BackendStats, Buffer, Completion, Datagram, Key, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, accept,
+};
 use crate::media::Mono;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use std::collections::VecDeque;
@@ -25,6 +27,7 @@ enum Receive {
     No,
     Once,
     Many,
+    Datagrams,
 }
 
 /// A send that is not over. The bytes stay in place by the contract of [`Backend::send`].
@@ -54,6 +57,8 @@ pub struct Epoll {
     /// Slots to try a receive on, in the next [`Backend::submit`].
     receivable: VecDeque<u32>,
     buffers: Vec<Box<[u8]>>,
+    /// Who sent the datagram in each buffer, and whether it was cut.
+    senders: Vec<Option<(SocketAddr, bool)>>,
     free: Vec<u16>,
     collected: VecDeque<Completion>,
     /// A wait has looked already.
@@ -83,6 +88,7 @@ impl Epoll {
             places: Vec::new(),
             receivable: VecDeque::new(),
             buffers: Vec::new(),
+            senders: Vec::new(),
             free: Vec::new(),
             collected: VecDeque::new(),
             looked: false,
@@ -152,6 +158,7 @@ impl Epoll {
                 Some(id) => id,
                 None if self.buffers.len() < usize::from(RECEIVE_BUFFERS) => {
                     self.buffers.push(vec![0; RECEIVE_BUFFER_BYTES].into());
+                    self.senders.push(None);
                     (self.buffers.len() - 1) as u16
                 }
                 None => return self.queue(slot),
@@ -165,6 +172,12 @@ impl Epoll {
                 return self.free.push(id);
             }
             let key = place.key;
+            if place.receive == Receive::Datagrams {
+                if !self.take_datagram(slot, id) {
+                    return self.watch(slot);
+                }
+                continue;
+            }
             match rustix::net::recv(&place.socket, &mut memory[..], rustix::net::RecvFlags::DONTWAIT) {
                 Ok((_, 0)) => {
                     self.free.push(id);
@@ -200,6 +213,42 @@ impl Epoll {
         }
         // More may wait, and epoll, which tells of edges, need not say so again.
         self.queue(slot);
+    }
+
+    /// Takes the next datagram of `slot` into buffer `id`; false if there is none now.
+    fn take_datagram(&mut self, slot: u32, id: u16) -> bool {
+        let at = usize::from(id);
+        let (Some(Some(place)), Some(memory), Some(sender)) =
+            (self.places.get_mut(slot as usize), self.buffers.get_mut(at), self.senders.get_mut(at))
+        else {
+            self.free.push(id);
+            return false;
+        };
+        let (key, most) = (place.key, memory.len());
+        let flags = rustix::net::RecvFlags::DONTWAIT | rustix::net::RecvFlags::TRUNC;
+        match rustix::net::recvfrom(&place.socket, &mut memory[..], flags) {
+            Ok((_, len, from)) => {
+                let from = from.and_then(|from| SocketAddr::try_from(from).ok());
+                *sender = from.map(|mut from| {
+                    from.set_ip(from.ip().to_canonical());
+                    (from, len > most)
+                });
+                let buffer = Buffer { id, len: len.min(most) as u32 };
+                self.collected.push_back(Completion::Received { key, buffer, last: false });
+                true
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
+                self.free.push(id);
+                false
+            }
+            Err(error) => {
+                self.free.push(id);
+                place.receive = Receive::No;
+                let error = Some(error.raw_os_error());
+                self.collected.push_back(Completion::ReceiveEnded { key, error });
+                false
+            }
+        }
     }
 
     /// Looks once, waiting for something to see until `wait` is over, for ever if there is none.
@@ -295,6 +344,10 @@ impl Backend for Epoll {
         self.receive(key, Receive::Many);
     }
 
+    fn receive_datagrams(&mut self, key: Key) {
+        self.receive(key, Receive::Datagrams);
+    }
+
     unsafe fn send(&mut self, key: Key, bytes: *const [u8]) {
         let Some(place) = self.place(key) else { return };
         place.key = key;
@@ -306,6 +359,13 @@ impl Backend for Epoll {
         if let Some(socket) = self.socket(key.slot) {
             // Fails on a socket that is gone already, which is as good.
             let _gone = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+        }
+        if let Some(Some(place)) = self.places.get_mut(key.slot as usize)
+            && place.receive == Receive::Datagrams
+        {
+            // Of a socket without a peer no receive ends by that.
+            place.receive = Receive::No;
+            self.collected.push_back(Completion::ReceiveEnded { key, error: Some(libc::ECANCELED) });
         }
         self.try_send(key.slot);
         self.queue(key.slot);
@@ -361,6 +421,11 @@ impl Backend for Epoll {
 
     fn next(&mut self) -> Option<Completion> {
         self.collected.pop_front()
+    }
+
+    fn datagram(&self, buffer: &Buffer) -> Option<Datagram<'_>> {
+        let (from, cut) = (*self.senders.get(usize::from(buffer.id))?)?;
+        Some(Datagram { from, payload: self.bytes(buffer), cut })
     }
 
     fn bytes(&self, buffer: &Buffer) -> &[u8] {

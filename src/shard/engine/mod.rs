@@ -4,6 +4,7 @@
 //! does (`super::core`) runs against io_uring, epoll or a simulation. Rules of the face:
 //!
 //! - at most one receive and one send are outstanding for a slot; each ends in exactly one last completion;
+//! - datagrams are received whole, each in a buffer of its own, with who sent it; an empty one is one too;
 //! - bytes given to [`Backend::send`] stay in place until its completion has been taken;
 //! - a slot's socket is released only when nothing is outstanding for it.
 
@@ -41,6 +42,17 @@ pub struct Key {
 pub struct Buffer {
     id: u16,
     len: u32,
+}
+
+/// What a buffer of [`Backend::receive_datagrams`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// What is in it; it may be nothing.
+    pub payload: &'a [u8],
+    /// It was longer than a buffer, and the rest is lost.
+    pub cut: bool,
 }
 
 /// What the kernel says.
@@ -124,6 +136,8 @@ pub trait Backend {
     fn receive_once(&mut self, key: Key);
     /// Asks for bytes until told otherwise.
     fn receive_many(&mut self, key: Key);
+    /// Asks for datagrams until told otherwise; [`Backend::datagram`] reads their buffers.
+    fn receive_datagrams(&mut self, key: Key);
     /// Sends all of `bytes`.
     ///
     /// # Safety
@@ -153,6 +167,8 @@ pub trait Backend {
     fn collect(&mut self) -> io::Result<()>;
     /// The next completion that was collected.
     fn next(&mut self) -> Option<Completion>;
+    /// The datagram of a buffer; `None` if the kernel wrote no head in front of it.
+    fn datagram(&self, buffer: &Buffer) -> Option<Datagram<'_>>;
     /// The bytes of a buffer.
     fn bytes(&self, buffer: &Buffer) -> &[u8];
     /// Gives a buffer back.

@@ -4,7 +4,7 @@
 //! that are taken piece by piece, completions in any order, resets. The bytes of a send are read when the "kernel" takes
 //! them, not when they are handed over: what changed or went away meanwhile shows.
 
-use super::{Backend, BackendStats, Buffer, Completion, Key, RECEIVE_BUFFER_BYTES};
+use super::{Backend, BackendStats, Buffer, Completion, Datagram, Key, RECEIVE_BUFFER_BYTES};
 use crate::media::Mono;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -292,6 +292,10 @@ impl Backend for Sim {
         assert!(slot.receive.replace((key, true)).is_none(), "two receives");
     }
 
+    fn receive_datagrams(&mut self, _key: Key) {
+        unreachable!("nobody sends datagrams here");
+    }
+
     unsafe fn send(&mut self, key: Key, bytes: *const [u8]) {
         let slot = self.slot(key.slot).expect("a send of nobody");
         assert!(slot.send.replace((key, bytes, 0)).is_none(), "two sends");
@@ -359,6 +363,10 @@ impl Backend for Sim {
 
     fn next(&mut self) -> Option<Completion> {
         self.collected.pop_front()
+    }
+
+    fn datagram(&self, _buffer: &Buffer) -> Option<Datagram<'_>> {
+        None
     }
 
     fn bytes(&self, buffer: &Buffer) -> &[u8] {

@@ -503,6 +503,66 @@ fn new_epoll(listener: OwnedFd, bell: OwnedFd) -> std::io::Result<Epoll> {
     Epoll::new(vec![listener], bell)
 }
 
+/// Datagrams of any size, none among them: each in a buffer of its own, and the receive goes on or says that it does not.
+fn datagrams_come_whole_with_their_sender<B: Backend>(mut rig: Rig<B>) {
+    for any in ["127.0.0.1:0", "[::1]:0"] {
+        let near = std::net::UdpSocket::bind(any).unwrap();
+        let far = std::net::UdpSocket::bind(any).unwrap();
+        let (to, from) = (near.local_addr().unwrap(), far.local_addr().unwrap());
+        let key = Key { slot: 1, generation: 3 };
+        rig.backend.attach(key.slot, near.into()).unwrap();
+        rig.backend.receive_datagrams(key);
+        rig.backend.submit().unwrap();
+        let bodies = [1316, 0, 1, 1328, 0, 0, RECEIVE_BUFFER_BYTES - 100, 40_000, 188].map(pattern);
+        for body in &bodies {
+            assert_eq!(far.send_to(body, to).unwrap(), body.len());
+        }
+        let give_up = super::clock() + GUARD;
+        let mut got: Vec<(Vec<u8>, bool)> = Vec::new();
+        while got.len() < bodies.len() {
+            assert!(super::clock() < give_up, "{any}: {} datagrams", got.len());
+            rig.backend.wait(give_up).unwrap();
+            rig.backend.submit().unwrap();
+            rig.backend.collect().unwrap();
+            while let Some(completion) = rig.backend.next() {
+                let Completion::Received { key: of, buffer, last } = completion else {
+                    panic!("{any}: {completion:?}");
+                };
+                let datagram = rig.backend.datagram(&buffer).expect("a head");
+                assert_eq!((of, datagram.from), (key, from), "{any}");
+                got.push((datagram.payload.to_vec(), datagram.cut));
+                rig.backend.recycle(buffer);
+                if last {
+                    rig.backend.receive_datagrams(key);
+                }
+            }
+        }
+        for (at, ((payload, cut), body)) in got.iter().zip(&bodies).enumerate() {
+            let whole = body.len() < RECEIVE_BUFFER_BYTES;
+            assert_eq!((payload.len() == body.len(), !cut), (whole, whole), "{any} {at}");
+            assert!(body.starts_with(payload), "{any} {at}");
+        }
+        rig.backend.abort(key);
+        let seen = rig.some("the end");
+        assert!(matches!(seen.as_slice(), [Seen::Ended { error: Some(_), .. }]), "{any}: {seen:?}");
+        assert!(rig.backend.detach(key.slot).is_some());
+    }
+}
+
+/// A datagram socket is connected to nobody, so what ends a connection's receive does not end its.
+fn a_socket_without_a_peer_is_aborted<B: Backend>(mut rig: Rig<B>) {
+    let near = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let key = Key { slot: 1, generation: 3 };
+    rig.backend.attach(key.slot, near.into()).unwrap();
+    rig.backend.receive_datagrams(key);
+    assert!(rig.settle().is_empty());
+    rig.backend.abort(key);
+    let seen = rig.some("the end");
+    assert_eq!(seen, [Seen::Ended { key, error: Some(libc::ECANCELED) }]);
+    assert!(rig.settle().is_empty(), "once");
+    assert!(rig.backend.detach(key.slot).is_some());
+}
+
 /// Runs a case in a thread of its own: a backend that loops for ever must fail, not hang.
 fn run<B: Backend>(
     make: impl FnOnce(OwnedFd, OwnedFd) -> std::io::Result<B> + Send + 'static,
@@ -561,4 +621,6 @@ table!(
     a_wait_ends_at_its_time_and_not_before,
     connections_knock_and_are_taken,
     what_a_turn_leaves_wakes_the_next,
+    datagrams_come_whole_with_their_sender,
+    a_socket_without_a_peer_is_aborted,
 );

@@ -5,19 +5,20 @@
 //!
 //! Unsafe, and why it is sound: (1) the buffer ring and its buffers are mapped for the ring's life and unmapped after
 //! the ring is closed; a buffer's bytes are read only between its completion and its recycling. (2) Submission
-//! entries name memory that outlives them: the bytes of sends, by the caller's contract. (3) On drop everything is
+//! entries name memory that outlives them: the bytes of sends, by the caller's contract, and the message head of
+//! datagrams, which is freed after the ring. (3) On drop everything is
 //! cancelled and reaped; if that does not end, the process aborts: nothing is freed under the kernel.
 
 use super::{
-    Backend, BackendStats, Buffer, Completion, GENERATION_BITS, Key, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
-    accept, clock,
+    Backend, BackendStats, Buffer, Completion, Datagram, GENERATION_BITS, Key, RECEIVE_BUFFER_BYTES,
+    RECEIVE_BUFFERS, accept, clock,
 };
 use crate::media::Mono;
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
+use io_uring::types::{BufRingEntry, CancelBuilder, Fd, Fixed, RecvMsgOut, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -128,6 +129,35 @@ struct Kernel {
     /// First, so that it is closed before its buffers are unmapped.
     ring: IoUring,
     buffers: Buffers,
+    /// What is wanted in front of a datagram: the sender's address.
+    head: libc::msghdr,
+}
+
+/// A head that asks for the sender's address and nothing else.
+fn head() -> libc::msghdr {
+    // SAFETY: a structure of numbers and pointers, for which zero is a value: none.
+    let mut head: libc::msghdr = unsafe { std::mem::zeroed() };
+    head.msg_namelen = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+    head
+}
+
+/// The address in `name`, as the kernel writes it (`struct sockaddr_in`, `sockaddr_in6`); an IPv4 one that came to an
+/// IPv6 socket as such.
+fn address(name: &[u8]) -> Option<SocketAddr> {
+    let family = u16::from_ne_bytes(*name.first_chunk()?);
+    let port = u16::from_be_bytes(*name.get(2..)?.first_chunk()?);
+    match i32::from(family) {
+        libc::AF_INET => Some((Ipv4Addr::from(*name.get(4..)?.first_chunk::<4>()?), port).into()),
+        libc::AF_INET6 => {
+            let ip = Ipv6Addr::from(*name.get(8..)?.first_chunk::<16>()?);
+            let scope = u32::from_ne_bytes(*name.get(24..)?.first_chunk()?);
+            Some(match ip.to_ipv4_mapped() {
+                Some(ip) => (ip, port).into(),
+                None => SocketAddrV6::new(ip, port, 0, scope).into(),
+            })
+        }
+        _ => None,
+    }
 }
 
 /// See the module's description.
@@ -155,7 +185,13 @@ pub fn probe() -> io::Result<()> {
     register(&mut ring, &mut buffers)?;
     let mut probe = io_uring::Probe::new();
     ring.submitter().register_probe(&mut probe)?;
-    let needed = [opcode::Recv::CODE, opcode::Send::CODE, opcode::PollAdd::CODE, opcode::AsyncCancel2::CODE];
+    let needed = [
+        opcode::Recv::CODE,
+        opcode::RecvMsgMulti::CODE,
+        opcode::Send::CODE,
+        opcode::PollAdd::CODE,
+        opcode::AsyncCancel2::CODE,
+    ];
     if !needed.iter().all(|code| probe.is_supported(*code)) {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel's io_uring lacks an operation"));
     }
@@ -206,7 +242,7 @@ impl Uring {
         // Where the kernel can tell (Linux 6.15): a core that waits for viewers is idle, not held up by a disk.
         wait_flags.set(EnterFlags::NO_IOWAIT, ring.params().is_feature_no_iowait());
         let mut uring = Uring {
-            kernel: Some(Box::new(Kernel { ring, buffers })),
+            kernel: Some(Box::new(Kernel { ring, buffers, head: head() })),
             sockets: Vec::new(),
             listeners,
             bell,
@@ -358,6 +394,13 @@ impl Backend for Uring {
         self.push(entry.user_data(user_data(key, kind::RECEIVE)));
     }
 
+    fn receive_datagrams(&mut self, key: Key) {
+        let Some(kernel) = &self.kernel else { return };
+        // Boxed with the ring: it stays where it is.
+        let entry = opcode::RecvMsgMulti::new(Fixed(key.slot), &raw const kernel.head, BUFFER_GROUP).build();
+        self.push(entry.user_data(user_data(key, kind::RECEIVE)));
+    }
+
     unsafe fn send(&mut self, key: Key, bytes: *const [u8]) {
         let entry = opcode::Send::new(Fixed(key.slot), bytes.cast::<u8>(), bytes.len() as u32)
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
@@ -438,6 +481,15 @@ impl Backend for Uring {
 
     fn next(&mut self) -> Option<Completion> {
         self.collected.pop_front()
+    }
+
+    fn datagram(&self, buffer: &Buffer) -> Option<Datagram<'_>> {
+        let (kernel, bytes) = (self.kernel.as_ref()?, self.bytes(buffer));
+        let out = RecvMsgOut::parse(bytes, &kernel.head).ok()?;
+        let cut = out.is_payload_truncated();
+        // The parser's slices are of its own life; the bytes are the same.
+        let payload = bytes.get(bytes.len() - out.payload_data().len()..)?;
+        Some(Datagram { from: address(out.name_data())?, payload, cut })
     }
 
     fn bytes(&self, buffer: &Buffer) -> &[u8] {

@@ -2,10 +2,16 @@
 //!
 //! What reads stands beside what writes, in files of one name each: [`crc`] is common to both.
 
+pub mod ac3;
+pub mod adts;
+pub mod annexb;
 pub mod crc;
 pub mod cut;
 pub mod descriptor;
 pub mod framing;
+pub mod latm;
+pub mod mpeg_audio;
+pub mod opus;
 pub mod packet;
 pub mod pes;
 pub mod section;

@@ -1,0 +1,385 @@
+//! Streams that come as transport streams in datagrams, by UDP or RTP, to groups or to addresses of this machine.
+//!
+//! An [`Input`] is a resident of one core: the publisher of its stream, fed by the sockets of its origins. What lives here:
+//! sockets and their interfaces (`ear`), who is listened to and the live monitor (`origin`), packets to frames (`path`),
+//! which origin is on air (`air`). A [`Plan`] is what one is made of.
+//!
+//! What must stay true:
+//! - All origins are listened to all the time, so that a backup is at hand; one at a time is published.
+//! - A stream begins, and goes to another origin, with a frame that can be begun with, behind its configuration.
+//! - Viewers stay over a change of origin like over a publisher that comes back: one clock, one seam.
+//! - An input gives up nothing: sockets, joins and names are tried again every second, and what is wrong is said once.
+//! - Memory is bounded whatever comes: a demultiplexer and, with RTP, a receiver a path; a monitor an origin.
+
+mod air;
+mod ear;
+mod origin;
+mod path;
+#[cfg(test)]
+mod tests;
+
+use crate::config::{self, Headend};
+use crate::fanout::directory::{Refused, StreamName};
+use crate::fanout::stream::CoreId;
+use crate::media::{Frame, Kind, Mono};
+use crate::observe::{DisconnectReason, InputAbout, InputSlot};
+use crate::proto::rtp_ts;
+use crate::proto::ts::{Event, Output, Role};
+use crate::shard::engine::Datagram;
+use crate::shard::interfaces::Interface;
+use crate::shard::links::Links;
+use crate::shard::{Answer, Io, Request};
+use air::{Air, Start};
+use ear::{Around, Ear, Use};
+use origin::{Heard, Origin};
+use path::{Path, Turn};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often figures are brought to the page, and interfaces compared.
+const SECOND: Duration = Duration::from_secs(1);
+/// How often it is looked whether interfaces have changed, at least.
+const LINKS: Duration = Duration::from_millis(250);
+/// Shortest time between two lines about what a program consists of: a sender can change that ten times a second.
+const PROGRAM_LINES: Duration = Duration::from_secs(10);
+
+/// What an input is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    config: config::Input,
+    buffer_bytes: u32,
+    core: CoreId,
+    slot: InputSlot,
+}
+
+impl Plan {
+    /// What `config` says, for one of `cores` cores: always the same one, because it follows from the name.
+    pub fn new(config: &config::Input, headend: &Headend, cores: CoreId) -> Plan {
+        let from = config.from.iter().map(|origin| origin.to_string()).collect();
+        let about = InputAbout { stream: config.stream.clone(), from };
+        let slot = InputSlot::new(about, &origin::RTP_FATES, &origin::TS_FAULTS, &origin::indicators());
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&config.stream);
+        let core = (hash % u64::from(cores.max(1))) as CoreId;
+        Plan { config: config.clone(), buffer_bytes: headend.receive_buffer_bytes, core, slot }
+    }
+
+    /// The core that it lives on.
+    pub fn core(&self) -> CoreId {
+        self.core
+    }
+
+    /// Where it is counted.
+    pub fn slot(&self) -> &InputSlot {
+        &self.slot
+    }
+
+    /// Whether it needs to know the machine's interfaces.
+    pub fn has_interfaces(&self) -> bool {
+        self.config.from.iter().any(|origin| origin.interface.is_some())
+    }
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Input {
+    config: config::Input,
+    name: StreamName,
+    slot: InputSlot,
+    buffer_bytes: u32,
+    links: Arc<Links>,
+    /// As it was seen last.
+    interfaces: Arc<[Interface]>,
+    changes: u64,
+    ears: Vec<Ear>,
+    origins: Vec<Origin>,
+    paths: Vec<Path>,
+    air: Air,
+    /// The name was not to be had, and that was said.
+    refused: bool,
+    /// Of each path it was said that there is nothing to take.
+    no_program: Vec<bool>,
+    program_line_at: Mono,
+    now: Mono,
+    second_at: Mono,
+    links_at: Mono,
+}
+
+impl Input {
+    /// An input that listens to nothing yet.
+    pub fn new(plan: &Plan, links: Arc<Links>, now: Mono) -> Input {
+        let (config, slot) = (plan.config.clone(), plan.slot.clone());
+        let ms = Duration::from_millis;
+        let failover = ms(config.failover_ms);
+        let wait = if config.merge { config.reorder_ms.max(config.skew_ms) } else { config.reorder_ms };
+        let fec = config.from.iter().any(|origin| origin.fec);
+        let options = rtp_ts::Options { wait: ms(wait), fec };
+        let paths = if config.merge { 1 } else { config.from.len() };
+        let (app, stream) = config.stream.rsplit_once('/').unwrap_or(("", &config.stream));
+        let origins = config.from.iter().zip(&slot.origins);
+        let ears = config.from.iter().enumerate().flat_map(|(at, from)| {
+            let fec = [(1, from.column_address()), (2, from.row_address())];
+            let repairs =
+                fec.into_iter().filter(|_| from.fec).map(move |(n, address)| (n, Use::Repair, address));
+            let all = std::iter::once((0, Use::Media, from.address)).chain(repairs);
+            all.map(move |(n, used_for, address)| Ear::new(3 * at as u32 + n, at, used_for, address))
+        });
+        Input {
+            name: StreamName::new(app, stream),
+            buffer_bytes: plan.buffer_bytes,
+            interfaces: links.newest(),
+            changes: links.changes(),
+            links,
+            ears: ears.collect(),
+            origins: origins.map(|(from, m)| Origin::new(from.clone(), m.clone(), failover, now)).collect(),
+            paths: (0..paths).map(|_| Path::new(config.program, failover, options, now)).collect(),
+            air: Air::new(failover, config.revert_after_s.map(Duration::from_secs), now),
+            refused: false,
+            no_program: vec![false; paths],
+            program_line_at: Mono::ZERO,
+            now,
+            second_at: now + SECOND,
+            links_at: now,
+            config,
+            slot,
+        }
+    }
+
+    /// The path that an origin's datagrams go to, and as which leg.
+    fn path_of(&self, origin: usize) -> (usize, usize) {
+        if self.config.merge { (0, origin) } else { (origin, 0) }
+    }
+
+    /// A datagram came to socket `number`.
+    pub fn handle_datagram(&mut self, now: Mono, number: u32, datagram: Datagram<'_>, io: &mut Io) {
+        self.now = now;
+        let Some(ear) = self.ears.iter().find(|ear| ear.number == number) else { return };
+        let (origin, used_for) = (ear.origin, ear.used_for);
+        let (at, leg) = self.path_of(origin);
+        let (Some(origin), Some(path)) = (self.origins.get_mut(origin), self.paths.get_mut(at)) else {
+            return;
+        };
+        let turn = match used_for {
+            Use::Repair if origin.hear_repair(&datagram) => path.repair(now, datagram.payload),
+            Use::Repair => Turn::No,
+            Use::Media => {
+                let heard = origin.hear(now, &datagram, &self.config.stream);
+                if origin.take_change() && !self.config.merge {
+                    path.interrupt(now);
+                }
+                match heard {
+                    Heard::Packets => path.packets(now, datagram.payload),
+                    Heard::Stitched => path.packets(now, origin.stitched()),
+                    Heard::Rtp => path.rtp(leg, now, datagram.payload),
+                    Heard::Nothing => Turn::No,
+                }
+            }
+        };
+        self.turned(at, turn);
+        self.drain(now, at, io);
+    }
+
+    /// The core's answer.
+    pub fn handle_answer(&mut self, now: Mono, answer: &Answer) {
+        let stream = &self.config.stream;
+        match answer {
+            Answer::Publishing => {
+                self.refused = false;
+                let at = self.air.current();
+                let origin =
+                    at.and_then(|at| self.origins.get(at)).map(|origin| origin.from.place().to_string());
+                self.slot.metrics.on_air.set(1);
+                self.slot.metrics.origin.set(at.map_or(-1, |at| at as i64));
+                tracing::info!(stream, origin, "input: on air");
+            }
+            Answer::PublishRefused(why) => {
+                self.off_air();
+                self.slot.metrics.claims_refused.inc();
+                self.air.refused(now);
+                if !std::mem::replace(&mut self.refused, true) {
+                    let why = match why {
+                        Refused::NameTaken => "another publisher has its name",
+                        Refused::TooManyStreams => {
+                            "there are as many streams as there may be (limits.streams)"
+                        }
+                    };
+                    tracing::warn!(stream, why, "input: not published; trying again every second");
+                }
+            }
+            Answer::Deposed(reason) => {
+                self.off_air();
+                self.slot.metrics.deposed.inc();
+                match reason {
+                    DisconnectReason::PublisherSilent => self.air.silent(now),
+                    _ => self.air.refused(now),
+                }
+                tracing::warn!(stream, %reason, "input: off air");
+            }
+            Answer::SocketFailed { number, error, closed } => {
+                let ear = self.ears.iter_mut().find(|ear| ear.number == *number);
+                if let Some(ear) = ear
+                    && let Some(origin) = self.origins.get(ear.origin)
+                {
+                    ear.failed(now, *error, *closed, origin, stream);
+                }
+            }
+            Answer::Playing | Answer::PlayRefused(_) => {}
+        }
+    }
+
+    /// [`Input::deadline`] has passed.
+    pub fn handle_timeout(&mut self, now: Mono, io: &mut Io) {
+        self.now = now;
+        for at in 0..self.paths.len() {
+            let turn = self.paths.get_mut(at).map_or(Turn::No, |path| path.look(now));
+            self.turned(at, turn);
+            self.drain(now, at, io);
+        }
+        self.origins.iter_mut().for_each(|origin| origin.look(now));
+        self.listen(now, io);
+        if now >= self.second_at {
+            self.second_at = now + SECOND;
+            self.publish(now);
+        }
+    }
+
+    /// When [`Input::handle_timeout`] is due.
+    pub fn deadline(&self) -> Mono {
+        let paths = self.paths.iter().map(|path| path.deadline(self.now));
+        let origins = self.origins.iter().map(Origin::deadline);
+        let ears = self.ears.iter().map(Ear::deadline);
+        paths.chain(origins).chain(ears).fold(self.second_at.min(self.links_at), Mono::min)
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        let paths: usize = self.paths.iter().map(Path::heap_bytes).sum();
+        paths + self.origins.iter().map(Origin::heap_bytes).sum::<usize>()
+    }
+
+    /// Opens sockets, and opens them again when interfaces have changed.
+    fn listen(&mut self, now: Mono, io: &mut Io) {
+        let changes = self.links.changes();
+        let changed = std::mem::replace(&mut self.changes, changes) != changes;
+        if changed {
+            self.interfaces = self.links.newest();
+        }
+        self.links_at = now + LINKS;
+        let (links, stream) = (&*self.interfaces, self.config.stream.as_str());
+        let around = Around { links, changed, buffer_bytes: self.buffer_bytes, stream };
+        for ear in &mut self.ears {
+            if let Some(origin) = self.origins.get(ear.origin) {
+                ear.look(now, around, origin, io);
+            }
+        }
+    }
+
+    fn publish(&mut self, now: Mono) {
+        for ear in &mut self.ears {
+            if let Some(origin) = self.origins.get(ear.origin) {
+                ear.publish(origin);
+            }
+        }
+        self.origins.iter_mut().for_each(|origin| origin.publish(now));
+        for (path, origin) in self.paths.iter().zip(&mut self.origins) {
+            origin.publish_path(&path.rtp_tally(), path.demux().tally());
+        }
+    }
+
+    fn off_air(&self) {
+        self.slot.metrics.on_air.set(0);
+        self.slot.metrics.origin.set(-1);
+    }
+
+    /// Says what has become of a path.
+    fn turned(&mut self, at: usize, turn: Turn) {
+        let Some(origin) = self.origins.get(at) else { return };
+        let (stream, origin, on_air) =
+            (&self.config.stream, origin.from.place(), self.air.current() == Some(at));
+        match turn {
+            Turn::No => {}
+            Turn::Came => tracing::info!(stream, %origin, "input: its program comes"),
+            Turn::Lost if on_air => {
+                tracing::warn!(stream, %origin, "input: nothing comes from the origin on air")
+            }
+            Turn::Lost => tracing::warn!(stream, %origin, "input: nothing comes from an origin"),
+        }
+    }
+
+    /// Takes what path `at` has brought.
+    fn drain(&mut self, now: Mono, at: usize, io: &mut Io) {
+        while let Some(output) = self.paths.get_mut(at).and_then(Path::poll_output) {
+            match output {
+                Output::Frame(role, frame) => self.frame(now, at, role, frame, io),
+                Output::Event(event) => self.event(now, at, event),
+            }
+        }
+    }
+
+    fn frame(&mut self, now: Mono, at: usize, role: Role, frame: Frame, io: &mut Io) {
+        let Some(path) = self.paths.get_mut(at) else { return };
+        if path.begins(now, role) {
+            let paths = &self.paths;
+            let start = self.air.start(now, at, |n| paths.get(n).map(Path::health).unwrap_or_default());
+            if start != Start::No {
+                self.begin(at, start, &frame, io);
+            }
+        }
+        if self.air.current() == Some(at) {
+            io.ask(Request::Frame(frame));
+        }
+    }
+
+    /// Puts path `at` on air; `frame` comes behind its configuration.
+    fn begin(&mut self, at: usize, start: Start, frame: &Frame, io: &mut Io) {
+        if let Start::Switch(reason) = start {
+            let place = |at: usize| self.origins.get(at).map(|origin| origin.from.place().to_string());
+            let (from, to) = (self.air.current().and_then(place), place(at));
+            tracing::warn!(stream = self.config.stream, from, to, %reason, "input: another origin is put on air");
+            self.slot.metrics.failovers[reason].inc();
+            io.ask(Request::Unpublish);
+        }
+        self.air.put(at);
+        io.ask(Request::Publish(self.name.clone()));
+        let Some(path) = self.paths.get(at) else { return };
+        for (kind, body) in path.demux().configs() {
+            debug_assert!(matches!(kind, Kind::Audio | Kind::Video));
+            io.ask(Request::Frame(Frame { kind, body, ..frame.clone() }));
+        }
+    }
+
+    fn event(&mut self, now: Mono, at: usize, event: Event) {
+        let Some(origin) = self.origins.get(at) else { return };
+        let (stream, origin) = (&self.config.stream, origin.from.place());
+        let missing = self.no_program.get_mut(at);
+        match event {
+            Event::Program { number, carried } => {
+                missing.into_iter().for_each(|missing| *missing = false);
+                if now >= self.program_line_at {
+                    self.program_line_at = now + PROGRAM_LINES;
+                    tracing::info!(stream, %origin, program = number, streams = carried, "input: program");
+                }
+            }
+            Event::NotCarried { pid, what } => {
+                if now >= self.program_line_at {
+                    tracing::warn!(stream, %origin, pid, codec = what, "input: a stream cannot be carried");
+                }
+            }
+            Event::NoProgram { announced } => {
+                self.slot.metrics.no_program.inc();
+                if missing.is_some_and(|missing| !std::mem::replace(missing, true)) {
+                    let silent = self.paths.get(at).is_none_or(|path| path.demux().tally().packets == 0);
+                    let (program, why) = (
+                        self.config.program,
+                        match announced {
+                            true => "its map is missing or names nothing that can be carried",
+                            false if silent => "no packet came yet",
+                            false => "no table names it",
+                        },
+                    );
+                    tracing::warn!(stream, %origin, program, why, "input: no program to take");
+                }
+            }
+        }
+    }
+}

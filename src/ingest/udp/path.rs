@@ -1,0 +1,185 @@
+//! One way that a program comes: packets put in order, and made into frames. Two origins that are merged are one path.
+
+use super::air::Health;
+use crate::media::Mono;
+use crate::proto::rtp_ts::{self, Receiver};
+use crate::proto::ts::{self, Demux, Output, Role};
+use std::time::Duration;
+
+/// A unit whose end has not come for this long has none: the sender says how long pictures are by sending the next one.
+const UNIT_WAIT: Duration = Duration::from_millis(500);
+/// Sound alone is a place to begin with when pictures were announced and none came for this long.
+const NO_PICTURES: Duration = Duration::from_secs(4);
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Path {
+    options: rtp_ts::Options,
+    /// None while no RTP came: it has memory.
+    receiver: Option<Box<Receiver>>,
+    demux: Demux,
+    failover: Duration,
+    /// When the last packet of the program came, and how many there were.
+    media_at: Option<Mono>,
+    media: u64,
+    /// What waited for its end was ended.
+    flushed: bool,
+    alive: bool,
+    clean_since: Option<Mono>,
+    /// What was wrong so far.
+    faults: u64,
+    /// Since when there is sound and no picture.
+    sound_since: Option<Mono>,
+}
+
+/// What time or a datagram has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing.
+    No,
+    /// The program comes, for the first time or again.
+    Came,
+    /// For `failover_ms` nothing of the program came.
+    Lost,
+}
+
+impl Path {
+    /// A path on which nothing came yet. `program` as in the configuration.
+    pub fn new(program: u16, failover: Duration, options: rtp_ts::Options, now: Mono) -> Path {
+        Path {
+            options,
+            receiver: None,
+            demux: Demux::new(program, now),
+            failover,
+            media_at: None,
+            media: 0,
+            flushed: true,
+            alive: false,
+            clean_since: None,
+            faults: 0,
+            sound_since: None,
+        }
+    }
+
+    /// Packets without anything around them.
+    pub fn packets(&mut self, now: Mono, payload: &[u8]) -> Turn {
+        self.demux.handle_datagram(now, payload);
+        self.settle(now)
+    }
+
+    /// A datagram of RTP of leg `leg`.
+    pub fn rtp(&mut self, leg: usize, now: Mono, datagram: &[u8]) -> Turn {
+        let options = self.options;
+        self.receiver.get_or_insert_with(|| Box::new(Receiver::new(options))).push(leg, now, datagram);
+        self.drain(now)
+    }
+
+    /// A repair packet.
+    pub fn repair(&mut self, now: Mono, datagram: &[u8]) -> Turn {
+        if let Some(receiver) = &mut self.receiver {
+            receiver.push_fec(now, datagram);
+        }
+        self.drain(now)
+    }
+
+    /// Time has passed.
+    pub fn look(&mut self, now: Mono) -> Turn {
+        let turn = self.drain(now);
+        self.demux.handle_timeout(now);
+        let silence = self.media_at.map_or(Duration::ZERO, |at| now.since(at));
+        if silence >= UNIT_WAIT && !std::mem::replace(&mut self.flushed, true) {
+            self.demux.flush(now);
+        }
+        if self.alive && silence >= self.failover {
+            (self.alive, self.clean_since, self.sound_since) = (false, None, None);
+            return Turn::Lost;
+        }
+        turn
+    }
+
+    /// Another sender begins.
+    pub fn interrupt(&mut self, now: Mono) {
+        self.demux.interrupt(now);
+    }
+
+    /// When [`Path::look`] is due.
+    pub fn deadline(&self, now: Mono) -> Mono {
+        let after = |open: bool, wait| self.media_at.filter(|_| open).map_or(Mono::NEVER, |at| at + wait);
+        let lost_at = after(self.alive, self.failover).min(after(!self.flushed, UNIT_WAIT));
+        let packet = self.receiver.as_ref().map_or(Mono::NEVER, |receiver| receiver.deadline(now));
+        lost_at.min(packet).min(self.demux.deadline())
+    }
+
+    pub fn health(&self) -> Health {
+        Health { alive: self.alive, clean_since: self.clean_since }
+    }
+
+    /// The next frame or event.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.demux.poll_output()
+    }
+
+    /// Whether viewers can begin with a frame of `role` that came at `now`.
+    pub fn begins(&mut self, now: Mono, role: Role) -> bool {
+        match role {
+            Role::Key => {
+                self.sound_since = None;
+                true
+            }
+            Role::Picture => {
+                self.sound_since = None;
+                false
+            }
+            Role::Sound if self.demux.has_video() => {
+                now.since(*self.sound_since.get_or_insert(now)) >= NO_PICTURES
+            }
+            Role::Sound => true,
+            Role::Config => false,
+        }
+    }
+
+    pub fn demux(&self) -> &Demux {
+        &self.demux
+    }
+
+    /// What became of packets of RTP; nothing if none came.
+    pub fn rtp_tally(&self) -> rtp_ts::Tally {
+        self.receiver.as_ref().map(|receiver| *receiver.tally()).unwrap_or_default()
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        let receiver = self.receiver.as_ref().map_or(0, |r| size_of::<Receiver>() + r.heap_bytes());
+        self.demux.heap_bytes() + receiver
+    }
+
+    fn drain(&mut self, now: Mono) -> Turn {
+        if let Some(receiver) = &mut self.receiver {
+            while let Some(delivery) = receiver.pop(now) {
+                if delivery.restart {
+                    self.demux.interrupt(now);
+                }
+                self.demux.handle_datagram(now, delivery.payload);
+            }
+        }
+        self.settle(now)
+    }
+
+    /// Takes note of what was counted since.
+    fn settle(&mut self, now: Mono) -> Turn {
+        let faults = faults(self.demux.tally()) + self.receiver.as_ref().map_or(0, |r| r.tally().lost);
+        let came = std::mem::replace(&mut self.media, self.demux.tally().media) != self.media;
+        let faulty = std::mem::replace(&mut self.faults, faults) != faults;
+        if came {
+            (self.media_at, self.flushed) = (Some(now), false);
+        }
+        if (came && !self.alive) || (faulty && self.alive) {
+            self.clean_since = Some(now);
+        }
+        if came && !std::mem::replace(&mut self.alive, true) { Turn::Came } else { Turn::No }
+    }
+}
+
+/// What makes a path no clean one.
+fn faults(tally: &ts::Tally) -> u64 {
+    tally.errors + tally.malformed + tally.lost + tally.damaged + tally.too_large + tally.crc
+}

@@ -1,0 +1,270 @@
+//! Inputs without sockets: datagrams in, requests out.
+
+use super::*;
+use crate::media::tag;
+use crate::observe::{DatagramRefusal, SwitchReason};
+use crate::wire::ts::write::packet::{Adaptation, Counter, UnitWriter, write_section};
+use crate::wire::ts::write::pes::PesHeader;
+use crate::wire::ts::write::section::{Component, pat, pmt};
+use std::net::SocketAddr;
+
+const KEY: &[u8] = &[
+    0, 0, 0, 1, 0x67, 0x42, 0xC0, 0x1E, 0xDA, 0x05, 0x07, 0xC4, 0, 0, 0, 1, 0x68, 0xCE, 0x3C, 0x80, 0, 0, 0,
+    1, 0x65, 0x88, 0x84, 0x21, 0xA0,
+];
+const INTER: &[u8] = &[0, 0, 0, 1, 0x41, 0x9A, 0x24, 0x6C];
+
+/// What sends to an origin.
+#[derive(Default)]
+struct Sender {
+    counters: [Counter; 3],
+    ticks: u64,
+}
+
+impl Sender {
+    /// A picture every 40 ms, with tables in front of those to begin with.
+    fn picture(&mut self, key: bool) -> Vec<u8> {
+        let (mut out, ticks) = (Vec::new(), self.ticks);
+        self.ticks += 3600;
+        let mut put = |part: &[u8]| {
+            out.extend_from_slice(part);
+            true
+        };
+        let [first, second, third] = &mut self.counters;
+        if key {
+            let component = Component { stream_type: 0x1B, pid: 0x100, descriptors: Vec::new() };
+            assert!(write_section(0, first, &pat(1, 0, &[(1, 0x1000)]).unwrap(), &mut put));
+            assert!(write_section(0x1000, second, &pmt(1, 0, 0x100, &[component]).unwrap(), &mut put));
+        }
+        let payload = if key { KEY } else { INTER };
+        let header = PesHeader { stream_id: 0xE0, pts: ticks, dts: ticks }.encode(payload.len()).unwrap();
+        let unit = [header.as_slice(), payload].concat();
+        assert!(UnitWriter::new(0x100, third, Adaptation::default(), unit.len()).write(&unit, &mut put));
+        out
+    }
+}
+
+/// An input whose sockets are not there.
+struct Bench {
+    input: Input,
+    now: Mono,
+    senders: Vec<Sender>,
+    from: Vec<SocketAddr>,
+}
+
+/// What an input asks for, in short.
+fn said(io: &mut Io) -> Vec<String> {
+    let word = |request: Request| match request {
+        Request::Publish(name) => format!("publish {name}"),
+        Request::Unpublish => "unpublish".to_owned(),
+        Request::Frame(frame) => {
+            let tag = tag::inspect(frame.kind, &frame.body).unwrap();
+            format!("{:?}{}", tag.packet, if tag.is_join_video() { " key" } else { "" })
+        }
+        other => format!("{other:?}"),
+    };
+    io.requests.drain(..).map(word).collect()
+}
+
+impl Bench {
+    fn new(origins: usize, keys: &str) -> Bench {
+        let from: Vec<String> = (0..origins).map(|n| format!("udp://127.0.0.1:{}", 5000 + n)).collect();
+        let text = format!("[[input]]\nstream = \"live/in\"\nfrom = {from:?}\n{keys}");
+        let config = config::Config::parse(&text, "f").unwrap();
+        let plan = Plan::new(&config.inputs[0], &config.headend, 4);
+        let now = Mono::from_micros(1_000_000);
+        let input = Input::new(&plan, Arc::new(Links::of(Vec::new())), now);
+        let from = (0..origins).map(|n| ([10, 0, 0, 1 + n as u8], 9000).into()).collect();
+        Bench { input, now, senders: (0..origins).map(|_| Sender::default()).collect(), from }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now = self.now + Duration::from_millis(ms);
+    }
+
+    fn datagram(&mut self, origin: usize, from: SocketAddr, payload: &[u8]) -> Vec<String> {
+        let mut io = Io::default();
+        let datagram = Datagram { from, payload, cut: false };
+        self.input.handle_datagram(self.now, 3 * origin as u32, datagram, &mut io);
+        let said = said(&mut io);
+        // The core gives the name.
+        if said.iter().any(|word| word.starts_with("publish")) {
+            self.input.handle_answer(self.now, &Answer::Publishing);
+        }
+        said
+    }
+
+    fn picture(&mut self, origin: usize, key: bool) -> Vec<String> {
+        let bytes = self.senders[origin].picture(key);
+        self.datagram(origin, self.from[origin], &bytes)
+    }
+
+    /// So many pictures of each of `origins`, 40 ms apart, a keyframe every tenth; what was asked for.
+    fn run(&mut self, origins: &[usize], pictures: usize) -> Vec<String> {
+        let mut all = Vec::new();
+        for n in 0..pictures {
+            self.pass(40);
+            for &origin in origins {
+                all.extend(self.picture(origin, n % 10 == 0));
+            }
+            // Without the sockets, which are not to be had here.
+            for at in 0..self.input.paths.len() {
+                let turn = self.input.paths[at].look(self.now);
+                self.input.turned(at, turn);
+            }
+        }
+        all
+    }
+
+    fn switches(&self, reason: SwitchReason) -> u64 {
+        self.input.slot.metrics.failovers[reason].get()
+    }
+}
+
+#[test]
+fn a_stream_begins_with_its_configuration() {
+    let mut bench = Bench::new(1, "");
+    // Not with a picture that refers to others, and not before there are tables.
+    assert_eq!(bench.picture(0, false), [""; 0]);
+    assert_eq!(bench.picture(0, true), ["publish live/in", "Config", "Frames key"]);
+    assert_eq!(bench.picture(0, false), ["Frames"]);
+    assert_eq!(bench.input.slot.metrics.on_air.get(), 1);
+}
+
+#[test]
+fn plans_follow_from_names() {
+    let config =
+        config::Config::parse("[[input]]\nstream = \"live/in\"\nfrom = [\"udp://127.0.0.1:5000\"]\n", "f")
+            .unwrap();
+    let core = |cores| Plan::new(&config.inputs[0], &config.headend, cores).core();
+    assert_eq!((core(1), core(7), core(7) < 7), (0, core(7), true));
+}
+
+#[test]
+fn a_backup_takes_over_at_its_keyframe_and_gives_back() {
+    let mut bench = Bench::new(2, "failover_ms = 200\nrevert_after_s = 10");
+    let said = bench.run(&[0, 1], 20);
+    assert_eq!(said.iter().filter(|word| *word == "publish live/in").count(), 1);
+    assert_eq!(bench.input.air.current(), Some(0));
+    // The primary stops: six pictures of the backup are too early, and then no keyframe.
+    let said = bench.run(&[1], 9);
+    assert_eq!(said, ["unpublish"; 0], "{said:?}");
+    let said = bench.run(&[1], 2);
+    assert_eq!(said[..4], ["unpublish", "publish live/in", "Config", "Frames key"]);
+    assert_eq!((bench.input.air.current(), bench.switches(SwitchReason::Silence)), (Some(1), 1));
+    // It is back; ten seconds later, and at a keyframe, it is taken again.
+    bench.senders[0] = Sender::default();
+    let said = bench.run(&[0, 1], 245);
+    assert_eq!(said.iter().filter(|word| *word == "unpublish").count(), 0);
+    let said = bench.run(&[0, 1], 20);
+    assert_eq!(said.iter().filter(|word| *word == "unpublish").count(), 1);
+    assert_eq!((bench.input.air.current(), bench.switches(SwitchReason::Revert)), (Some(0), 1));
+}
+
+#[test]
+fn a_name_is_claimed_again_every_second() {
+    let mut bench = Bench::new(1, "");
+    let mut claims = 0;
+    for n in 0..100 {
+        bench.pass(40);
+        let bytes = bench.senders[0].picture(n % 5 == 0);
+        let mut io = Io::default();
+        let datagram = Datagram { from: bench.from[0], payload: &bytes, cut: false };
+        bench.input.handle_datagram(bench.now, 0, datagram, &mut io);
+        if said(&mut io).iter().any(|word| word.starts_with("publish")) {
+            claims += 1;
+            bench.input.handle_answer(bench.now, &Answer::PublishRefused(Refused::NameTaken));
+        }
+    }
+    // Four seconds, a keyframe every fifth of one.
+    assert_eq!(claims, 4);
+    assert_eq!(bench.input.slot.metrics.claims_refused.get(), 4);
+    bench.pass(2000);
+    assert_eq!(bench.picture(0, true)[0], "publish live/in");
+    // Somebody takes it over, and later it falls silent.
+    bench.input.handle_answer(bench.now, &Answer::Deposed(DisconnectReason::Takeover));
+    assert_eq!(bench.picture(0, true), [""; 0]);
+    bench.pass(1000);
+    assert_eq!(bench.picture(0, true)[0], "publish live/in");
+    bench.input.handle_answer(bench.now, &Answer::Deposed(DisconnectReason::PublisherSilent));
+    assert_eq!(bench.picture(0, true)[0], "publish live/in", "at once");
+}
+
+#[test]
+fn one_sender_is_heard_until_it_is_silent() {
+    let mut bench = Bench::new(1, "failover_ms = 200");
+    let stranger = SocketAddr::from(([10, 0, 0, 99], 7));
+    let refused = |bench: &Bench| {
+        DatagramRefusal::ALL.map(|reason| bench.input.origins[0].metrics.refused[reason].get())
+    };
+    bench.picture(0, true);
+    let mut other = Sender::default();
+    for _ in 0..5 {
+        bench.pass(40);
+        bench.picture(0, false);
+        assert_eq!(bench.datagram(0, stranger, &other.picture(true)), [""; 0]);
+    }
+    assert_eq!(refused(&bench), [5, 0, 0]);
+    bench.pass(200);
+    // What others of it came before was never read.
+    let said = bench.datagram(0, stranger, &other.picture(true));
+    assert!(said.contains(&"Frames key".to_owned()), "{said:?}");
+    bench.datagram(0, stranger, b"neither");
+    assert_eq!(refused(&bench), [5, 1, 0]);
+}
+
+/// Packets that were cut in two between datagrams; one datagram that is lost takes those of its own packets with it.
+#[test]
+fn packets_that_are_cut_are_put_together() {
+    for (size, lost, expected) in
+        [(1472, None, 120), (1400, None, 120), (1000, None, 120), (1472, Some(5), 113)]
+    {
+        let mut bench = Bench::new(1, "");
+        let mut stream = Vec::new();
+        for n in 0..120 {
+            stream.extend(bench.senders[0].picture(n % 10 == 0));
+        }
+        let mut pictures = 0;
+        for (n, piece) in stream.chunks(size).enumerate().filter(|(n, _)| Some(*n) != lost) {
+            bench.pass(n as u64 % 2);
+            let said = bench.datagram(0, bench.from[0], piece);
+            pictures += said.iter().filter(|word| word.starts_with("Frames")).count();
+        }
+        assert!((expected - 1..=expected).contains(&pictures), "{pictures} pictures in pieces of {size}");
+        assert!(bench.input.origins[0].cuts && bench.input.heap_bytes() < 1 << 20);
+    }
+}
+
+/// Merged origins are one path: what one loses the other brings.
+#[test]
+fn two_paths_are_one_stream() {
+    let text = "[[input]]\nstream = \"live/in\"\nmerge = true\nfrom = [\"rtp://127.0.0.1:5000\", \"rtp://127.0.0.1:5002\"]\n";
+    let config = config::Config::parse(text, "f").unwrap();
+    let plan = Plan::new(&config.inputs[0], &config.headend, 1);
+    let mut now = Mono::from_micros(1_000_000);
+    let mut input = Input::new(&plan, Arc::new(Links::of(Vec::new())), now);
+    assert_eq!((input.paths.len(), input.origins.len()), (1, 2));
+    let (mut sender, mut io, mut pictures) = (Sender::default(), Io::default(), 0);
+    for n in 0..100u16 {
+        now = now + Duration::from_millis(40);
+        let [high, low] = n.to_be_bytes();
+        let head = [0x80, 33, high, low, 0, 0, 0, 0, 1, 2, 3, 4];
+        let datagram = [&head[..], &sender.picture(n % 10 == 0)].concat();
+        for leg in 0..2u32 {
+            if n % 5 != 2 + leg as u16 {
+                let from = SocketAddr::from(([10, 0, 0, 1 + leg as u8], 9000));
+                let datagram = Datagram { from, payload: &datagram, cut: false };
+                input.handle_datagram(now, 3 * leg, datagram, &mut io);
+            }
+        }
+        pictures += said(&mut io).iter().filter(|word| word.starts_with("Frames")).count();
+    }
+    assert_eq!((pictures, input.paths[0].rtp_tally().lost), (100, 0));
+    input.publish(now);
+    let delivered = &input.origins[0].metrics.rtp[0];
+    assert_eq!((delivered.0, delivered.1.get()), ("delivered", 100));
+    let rtp_loss = |origin: usize| {
+        input.origins[origin].metrics.indicators.iter().find(|i| i.0 == "rtp_loss").unwrap().1.get()
+    };
+    assert!(rtp_loss(0) > 0 && rtp_loss(1) > 0);
+}

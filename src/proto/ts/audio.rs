@@ -1,0 +1,284 @@
+//! Sound: frames are found in the bytes of PES packets, wherever these begin and end, and each gets its time.
+//!
+//! A packet's time is that of the first frame which begins in it; the others follow by their length. Frames may go on in
+//! the next packet. Where a frame should begin and none does, the search goes on byte by byte.
+
+use super::tags::{Role, audio, mp3_head};
+use super::{Frames, Tally};
+use crate::media::{Codec, Kind};
+use crate::wire::opus as opus_packet;
+use crate::wire::ts::ac3::{self, Ac3Header};
+use crate::wire::ts::adts::{self, AdtsHeader};
+use crate::wire::ts::latm::{self, Loas, MuxConfig};
+use crate::wire::ts::mpeg_audio::{self, MpegAudioHeader};
+use crate::wire::ts::opus;
+use bytes::Bytes;
+use std::ops::Range;
+
+/// Bytes that wait for the rest of their frame: more than the longest, of LATM.
+const CARRY_BYTES_MAX: usize = 16 << 10;
+
+/// What stands in the packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Adts,
+    Latm,
+    Mpeg,
+    Ac3,
+    /// With its channel code.
+    Opus(u8),
+}
+
+/// What was found where a frame should begin.
+enum Found {
+    Frame(Piece),
+    /// Its end is not here yet.
+    More,
+    No,
+}
+
+/// A frame in the bytes.
+struct Piece {
+    bytes: usize,
+    /// What is passed on of it; empty: nothing can be.
+    payload: Range<usize>,
+    samples: u32,
+    rate_hz: u32,
+    codec: Codec,
+    legacy: Option<u8>,
+    /// The decoder's configuration as far as this frame tells it.
+    config: Option<Vec<u8>>,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Audio {
+    form: Form,
+    carry: Vec<u8>,
+    /// Time of the last frame with a time of its own, in ticks of 90 kHz, and samples since.
+    anchor: Option<i64>,
+    samples: u64,
+    rate_hz: u32,
+    latm: Option<MuxConfig>,
+    record: Option<Vec<u8>>,
+    config: Option<Bytes>,
+    /// MPEG audio: whether it is of layer III, once that is known.
+    pub layer_3: Option<bool>,
+}
+
+impl Audio {
+    pub fn new(form: Form) -> Audio {
+        Audio {
+            form,
+            carry: Vec::new(),
+            anchor: None,
+            samples: 0,
+            rate_hz: 48_000,
+            latm: None,
+            record: None,
+            config: None,
+            layer_3: None,
+        }
+    }
+
+    /// The body of the configuration that was told last.
+    pub fn config(&self) -> Option<&Bytes> {
+        self.config.as_ref()
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        self.carry.capacity() + self.record.as_ref().map_or(0, Vec::capacity)
+    }
+
+    /// Looks for the layer of MPEG audio in what is about to be read.
+    pub fn foresee(&mut self, payload: &[u8]) {
+        if self.form == Form::Mpeg && self.layer_3.is_none() {
+            self.layer_3 = MpegAudioHeader::parse(payload).map(|header| header.layer == 3);
+        }
+    }
+
+    /// The configuration goes out again: the track's number is new.
+    pub fn tell_again(&mut self) {
+        self.record = None;
+    }
+
+    /// What comes next does not follow on what was.
+    pub fn interrupt(&mut self) {
+        self.carry.clear();
+        self.anchor = None;
+    }
+
+    /// Reads the payload of one PES packet. `track` is its number, `None` while it has none.
+    pub fn read(
+        &mut self,
+        payload: &[u8],
+        pts: Option<i64>,
+        track: Option<u8>,
+        out: &mut Frames<'_>,
+        tally: &mut Tally,
+    ) {
+        let carried = self.carry.len();
+        let mut data = std::mem::take(&mut self.carry);
+        data.extend_from_slice(payload);
+        let (mut at, mut pts, mut searching) = (0, pts, false);
+        while let Some(rest) = data.get(at..).filter(|rest| !rest.is_empty()) {
+            match self.look(rest) {
+                Found::Frame(piece) => {
+                    searching = false;
+                    if at >= carried
+                        && let Some(pts) = pts.take()
+                    {
+                        (self.anchor, self.samples) = (Some(pts), 0);
+                    }
+                    self.rate_hz = piece.rate_hz.max(1);
+                    let time = self
+                        .anchor
+                        .map(|anchor| anchor + (self.samples * 90_000 / u64::from(self.rate_hz)) as i64);
+                    self.samples += u64::from(piece.samples);
+                    let frame = rest.get(piece.payload.clone()).filter(|frame| !frame.is_empty());
+                    match (frame, time, track) {
+                        (Some(frame), Some(time), Some(track)) => self.tell(&piece, frame, time, track, out),
+                        (None, ..) => tally.not_carried += 1,
+                        (_, None, _) => tally.untimed += 1,
+                        (_, _, None) => {}
+                    }
+                    at += piece.bytes.max(1);
+                }
+                Found::More => break,
+                Found::No => {
+                    tally.resyncs += u64::from(!std::mem::replace(&mut searching, true));
+                    at += 1;
+                }
+            }
+        }
+        data.drain(..at.min(data.len()));
+        if data.len() > CARRY_BYTES_MAX {
+            tally.too_large += 1;
+            data.clear();
+        }
+        self.carry = data;
+    }
+
+    fn tell(&mut self, piece: &Piece, frame: &[u8], time: i64, track: u8, out: &mut Frames<'_>) {
+        if let Some(record) = piece.config.as_ref().filter(|record| self.record.as_ref() != Some(*record)) {
+            let config = audio(piece.codec, piece.legacy, track, Role::Config, record);
+            self.record = Some(record.clone());
+            self.config = Some(config.clone());
+            out.config(Kind::Audio, time, config);
+        }
+        if let (Form::Latm, Some(mux)) = (self.form, self.latm.take()) {
+            // The first element of `frame` tells its frames again, without what surrounds them.
+            let (mut again, mut samples) = (Some(mux), 0u64);
+            let read = latm::read(frame, &mut again, |mux, frame| {
+                let at = time + (samples * 90_000 / u64::from(mux.sample_rate_hz.max(1))) as i64;
+                samples += u64::from(mux.frame_samples);
+                out.sound(at, audio(piece.codec, piece.legacy, track, Role::Frames, frame));
+            });
+            self.latm = again.filter(|_| read.is_ok());
+            return;
+        }
+        out.sound(time, audio(piece.codec, piece.legacy, track, Role::Frames, frame));
+    }
+
+    fn look(&mut self, bytes: &[u8]) -> Found {
+        match self.form {
+            Form::Adts => adts_frame(bytes),
+            Form::Latm => self.latm_element(bytes),
+            Form::Mpeg => self.mpeg_frame(bytes),
+            Form::Ac3 => ac3_frame(bytes),
+            Form::Opus(code) => opus_frame(bytes, code),
+        }
+    }
+
+    fn latm_element(&mut self, bytes: &[u8]) -> Found {
+        let Some(length) = Loas::length(bytes) else { return none_or_more(bytes, latm::HEADER_BYTES) };
+        let Some(loas) = Loas::parse(bytes) else { return Found::More };
+        let (mut mux, mut frames) = (self.latm.take(), 0);
+        let read = latm::read(loas.element, &mut mux, |_, _| frames += 1);
+        self.latm = mux;
+        let Some(mux) = self.latm.as_ref().filter(|_| read.is_ok()) else {
+            return Found::Frame(unusable(length, 0, self.rate_hz));
+        };
+        Found::Frame(Piece {
+            bytes: length,
+            payload: latm::HEADER_BYTES..length,
+            samples: frames * mux.frame_samples,
+            rate_hz: mux.sample_rate_hz,
+            codec: Codec::Aac,
+            legacy: Some(0xAF),
+            config: Some(mux.config.clone()),
+        })
+    }
+
+    fn mpeg_frame(&mut self, bytes: &[u8]) -> Found {
+        let Some(header) = MpegAudioHeader::parse(bytes) else {
+            return none_or_more(bytes, mpeg_audio::HEADER_BYTES);
+        };
+        if bytes.len() < header.frame_bytes {
+            return Found::More;
+        }
+        self.layer_3 = Some(header.layer == 3);
+        let mut piece = unusable(header.frame_bytes, header.samples, header.sample_rate_hz);
+        if header.layer == 3 {
+            piece.payload = 0..header.frame_bytes;
+        }
+        piece.codec = Codec::Mp3;
+        piece.legacy = Some(mp3_head(header.sample_rate_hz, header.mono));
+        Found::Frame(piece)
+    }
+}
+
+/// A frame that is passed over.
+fn unusable(bytes: usize, samples: u32, rate_hz: u32) -> Piece {
+    Piece { bytes, payload: 0..0, samples, rate_hz, codec: Codec::Aac, legacy: None, config: None }
+}
+
+/// No header stands here, or too little is there to tell.
+fn none_or_more(bytes: &[u8], header_bytes: usize) -> Found {
+    if bytes.len() < header_bytes { Found::More } else { Found::No }
+}
+
+fn adts_frame(bytes: &[u8]) -> Found {
+    let Some(header) = AdtsHeader::parse(bytes) else { return none_or_more(bytes, adts::HEADER_BYTES) };
+    if bytes.len() < header.frame_bytes {
+        return Found::More;
+    }
+    let mut piece = unusable(header.frame_bytes, header.samples(), header.sample_rate_hz());
+    // Where its blocks begin is told only with a sum for each; and a program config element is not read.
+    if header.blocks == 1 && header.channel_configuration != 0 {
+        piece.payload = header.header_bytes..header.frame_bytes;
+    }
+    piece.legacy = Some(0xAF);
+    piece.config = Some(header.config().to_vec());
+    Found::Frame(piece)
+}
+
+/// A frame of AC-3, or one of E-AC-3 with the substreams that complete it.
+fn ac3_frame(bytes: &[u8]) -> Found {
+    let Some(header) = Ac3Header::parse(bytes) else { return none_or_more(bytes, ac3::HEADER_BYTES) };
+    let mut end = header.frame_bytes;
+    while let Some(more) = bytes.get(end..).and_then(Ac3Header::parse).filter(|more| more.samples == 0) {
+        end += more.frame_bytes;
+    }
+    if bytes.len() < end {
+        return Found::More;
+    }
+    let codec = if header.enhanced { Codec::Eac3 } else { Codec::Ac3 };
+    let base = unusable(end, header.samples, header.sample_rate_hz);
+    Found::Frame(Piece { payload: 0..end, codec, ..base })
+}
+
+fn opus_frame(bytes: &[u8], code: u8) -> Found {
+    let Some(unit) = opus::Unit::parse(bytes) else {
+        let begins = matches!(bytes, [0x7F] | [0x7F, 0xE0..=0xFF, ..]);
+        return if begins { Found::More } else { Found::No };
+    };
+    let samples = opus_packet::samples(unit.packet).unwrap_or(0);
+    let mut piece = unusable(unit.bytes, samples, opus_packet::SAMPLE_RATE_HZ);
+    let head = opus::head(code);
+    if samples > 0 && head.is_some() {
+        piece.payload = unit.bytes - unit.packet.len()..unit.bytes;
+    }
+    (piece.codec, piece.config) = (Codec::Opus, head);
+    Found::Frame(piece)
+}

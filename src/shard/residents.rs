@@ -1,0 +1,121 @@
+//! Residents: records that are there from a core's start to its end, have no socket of their own, and listen to any number
+//! of datagram sockets. An input is one: its stream's publisher, like a connection that publishes, fed by sockets that come
+//! and go with the network.
+//!
+//! A resident is a record like any other, so that everything which publishers go through (claims, takeovers, a stream that
+//! moves) is the same for it. What differs stands here: what would close a connection [deposes](Core::depose) it; each
+//! of its sockets has a record too, so that the kernel's completions find their generation, and what comes there is told to
+//! the resident.
+
+use super::conn::{Cold, Role, State, hot};
+use super::core::Core;
+use super::engine::{Backend, Buffer, Key};
+use super::{Answer, App};
+use crate::media::Mono;
+use crate::observe::DisconnectReason;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// Pause after a receive that failed: the interface is gone, which time alone can mend.
+const AGAIN: Duration = Duration::from_millis(100);
+
+impl<B: Backend, A: App> Core<B, A> {
+    /// Takes the residents in, before the first turn.
+    pub(super) fn move_in(&mut self) {
+        let now = self.backend.now();
+        for peer in self.app.residents(now) {
+            let protocol = self.app.protocol(&peer);
+            let Some(key) = self.conns.insert(Cold::new(peer, Role::None, protocol, now)) else {
+                tracing::error!(
+                    core = self.id,
+                    "no connection is left for an input: raise limits.connections_per_core"
+                );
+                return;
+            };
+            if let Some(slot) = self.conns.get(key) {
+                slot.hot.set(hot::RESIDENT, true);
+            }
+            self.arm(key);
+        }
+    }
+
+    /// A resident loses its stream; false if it is none, or is to go with the core.
+    pub(super) fn depose(&mut self, now: Mono, key: Key, reason: DisconnectReason) -> bool {
+        let resident = self.conns.get(key).is_some_and(|slot| slot.hot.is(hot::RESIDENT));
+        if !resident || self.draining.is_some() {
+            return false;
+        }
+        self.leave_role(now, key);
+        self.ask(now, key, |app, peer, io| app.answer(peer, now, Answer::Deposed(reason), io));
+        true
+    }
+
+    /// Receives from `socket` for a resident.
+    pub(super) fn listen(&mut self, now: Mono, of: Key, number: u32, socket: OwnedFd) {
+        let resident = self.conns.get(of).is_some_and(|slot| slot.hot.is(hot::RESIDENT));
+        if !resident || self.sockets.iter().any(|(owner, known, _)| (*owner, *known) == (of, number)) {
+            return;
+        }
+        let peer = self.app.socket();
+        let protocol = self.app.protocol(&peer);
+        let role = Role::Socket { of, number, again_at: Mono::NEVER };
+        let error = match self.conns.insert(Cold::new(peer, role, protocol, now)) {
+            None => libc::EMFILE,
+            Some(key) => match self.backend.attach(key.slot, socket) {
+                Ok(()) => {
+                    self.sockets.push((of, number, key));
+                    return self.receive(key);
+                }
+                Err(error) => {
+                    self.conns.remove(key.slot);
+                    error.raw_os_error().unwrap_or(libc::EIO)
+                }
+            },
+        };
+        let failed = Answer::SocketFailed { number, error, closed: true };
+        self.ask(now, of, |app, peer, io| app.answer(peer, now, failed, io));
+    }
+
+    /// Closes a socket of a resident.
+    pub(super) fn hush(&mut self, now: Mono, of: Key, number: u32) {
+        let at = self.sockets.iter().position(|(owner, known, _)| (*owner, *known) == (of, number));
+        if let Some(at) = at {
+            let (.., key) = self.sockets.swap_remove(at);
+            self.close(now, key, DisconnectReason::ClientClosed);
+        }
+    }
+
+    /// A datagram came for a resident.
+    pub(super) fn datagram(&mut self, now: Mono, of: Key, number: u32, buffer: Buffer) {
+        let mut io = std::mem::take(&mut self.spare_io);
+        let slot = self.conns.get(of).filter(|slot| slot.hot.state == State::Open);
+        if let (Some(cold), Some(datagram)) =
+            (slot.and_then(|slot| slot.cold.as_mut()), self.backend.datagram(&buffer))
+        {
+            let bytes = datagram.payload.len() as u64;
+            self.observed.metrics.ingest_bytes[cold.protocol].add(bytes);
+            self.app.datagram(&mut cold.peer, now, number, datagram, &mut io);
+        }
+        self.backend.recycle(buffer);
+        self.apply(now, of, io);
+    }
+
+    /// A receive of a socket is over: an empty datagram does that on some kernels, and an error, which the resident hears of.
+    pub(super) fn socket_stumbled(&mut self, now: Mono, key: Key, error: Option<i32>) {
+        let Some(error) = error else { return self.receive(key) };
+        let Some(Role::Socket { of, number, again_at }) = self.role(key) else { return };
+        let (of, number) = (*of, *number);
+        *again_at = now + AGAIN;
+        self.arm(key);
+        let failed = Answer::SocketFailed { number, error, closed: false };
+        self.ask(now, of, |app, peer, io| app.answer(peer, now, failed, io));
+    }
+
+    /// Asks for datagrams again after an error.
+    pub(super) fn listen_again(&mut self, key: Key) {
+        if let Some(Role::Socket { again_at, .. }) = self.role(key) {
+            *again_at = Mono::NEVER;
+        }
+        self.receive(key);
+    }
+}
