@@ -66,7 +66,9 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     let Some(interface) = &args.interface else {
-        println!("paced: nothing to do without --interface; `cargo xtask bench --headend` runs it beside the gateway");
+        println!(
+            "paced: nothing to do without --interface; `cargo xtask bench --headend` runs it beside the gateway"
+        );
         return Ok(());
     };
     ensure!((1..=CHANNELS_MAX).contains(&args.channels), "1 to {CHANNELS_MAX} channels");

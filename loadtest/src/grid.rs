@@ -238,7 +238,8 @@ mod tests {
     #[test]
     fn frames_in_one_piece_are_bursts_that_deviate() {
         // All of 40 ms at its end, as a sender does that does not pace.
-        let verdict = MBIT_4.judge(&arrivals(|n| MBIT_4.at_ns(n).next_multiple_of(40 * MS) - MBIT_4.at_ns(n)));
+        let verdict =
+            MBIT_4.judge(&arrivals(|n| MBIT_4.at_ns(n).next_multiple_of(40 * MS) - MBIT_4.at_ns(n)));
         let verdict = verdict.unwrap();
         assert!(verdict.longest_run >= 15 && verdict.deviation_us.p50 > 9_000.0, "{verdict:?}");
         assert!(verdict.df_max_ms > 40.0, "{verdict:?}");
