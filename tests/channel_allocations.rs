@@ -71,7 +71,7 @@ fn datagrams_cost_no_allocation() {
                     output.watch(now);
                 }
             }
-            output.feed(Mono::from_micros(ms * 1000), &entry.bytes);
+            output.feed(Mono::from_micros(ms * 1000), Mono::from_micros(entry.at_us), &entry.bytes);
         }
         ALLOCATIONS.load(Ordering::Relaxed) - before
     };

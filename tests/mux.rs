@@ -351,31 +351,30 @@ fn drift_is_followed() {
     }
 }
 
-/// What waits in the log when a channel begins comes at once: what is live is sent, what is old is not.
+/// What waits in the log when a channel begins comes at once: what is live is sent, what is old is not. As much as may wait
+/// is understood without a word of when it came, any amount with it.
 #[test]
 fn a_backlog_is_not_sent_late() {
-    let mut channel = Channel::of(4_000_000);
-    let mut source = usual(4_000_000, 70, 10);
-    let live = 1_500_000;
-    channel.run_to(live);
-    let next = loop {
-        let entry = source.entry();
-        if entry.at_us > live {
-            break entry;
-        }
-        channel.mux.feed(Mono::from_micros(live), &entry.bytes);
-    };
-    channel.run_to(next.at_us);
-    channel.mux.feed(Mono::from_micros(next.at_us), &next.bytes);
-    channel.play(&mut source, 12_000_000);
-    let report = channel.read();
-    assert!(report.units[&0x100][0].key && channel.mux.tally().units_late > 0);
-    assert_eq!((channel.mux.tally().jumps, channel.mux.tally().units_overload), (0, 0));
-    assert!(
-        channel.mux.queued_packets() < 4_000_000 / 1504,
-        "not later than live: {}",
-        channel.mux.queued_packets()
-    );
+    for (live, knows) in [(1_500_000, false), (1_500_000, true), (9_000_000, true)] {
+        let mut channel = Channel::of(4_000_000);
+        let mut source = usual(4_000_000, 70, 10);
+        channel.run_to(live);
+        let next = loop {
+            let entry = source.entry();
+            if entry.at_us > live {
+                break entry;
+            }
+            channel.mux.feed(Mono::from_micros(if knows { entry.at_us } else { live }), &entry.bytes);
+        };
+        channel.run_to(next.at_us);
+        channel.mux.feed(Mono::from_micros(next.at_us), &next.bytes);
+        channel.play(&mut source, live + 10_500_000);
+        let (report, tally) = (channel.read(), channel.mux.tally());
+        assert!(report.units[&0x100][0].key && tally.units_late > 0);
+        assert_eq!((tally.jumps, tally.units_overload), (0, 0), "{live}: {tally:?}");
+        let queued = channel.mux.queued_packets();
+        assert!(queued < 4_000_000 / 1504, "not later than live: {queued}");
+    }
 }
 
 /// T1 to T3: noise, storms of tables, units without end. The channel does not notice, and memory is what was said.
@@ -526,7 +525,9 @@ fn a_stall_of_the_caller_is_no_stall_of_the_channel() {
 /// that follows is later than it would have been, and sound and pictures go on where they are.
 #[test]
 fn what_a_long_stall_delayed_is_left_out() {
-    for stall_us in [1_500_000u64, 5_000_000] {
+    // What came meanwhile is read at once, with or without the time at which it came.
+    for (stall_us, knows) in [(1_500_000u64, false), (5_000_000, false), (1_500_000, true), (5_000_000, true)]
+    {
         let mut channel = Channel::of(4_000_000);
         let mut source = usual(4_000_000, 70, 15);
         source.tracks[0].gop = 12;
@@ -539,10 +540,9 @@ fn what_a_long_stall_delayed_is_left_out() {
         assert_eq!((channel.mux.written(), channel.mux.skip(now)), (due - 1, 0), "the last is still sent");
         assert!(left_out.abs_diff(stall_us * 4 / 10_528) < 2);
         assert_eq!(channel.mux.tally().datagrams_skipped, left_out);
-        // What came meanwhile is read at once.
         loop {
             let entry = source.entry();
-            channel.mux.feed(now, &entry.bytes);
+            channel.mux.feed(if knows { Mono::from_micros(entry.at_us) } else { now }, &entry.bytes);
             if entry.at_us >= channel.now_us {
                 break;
             }

@@ -9,9 +9,9 @@
 //! tick of 27 MHz (37 ns), because they are counted from packets and nothing else.
 //!
 //! **A packet's place is taken** by the first of: a PCR that is due; a table that is due; sound, data, then pictures, each
-//! kind by decoding time, as far as the model of a decoder allows ([`track`]); a null.
+//! kind by decoding time, as far as the model of a decoder allows (`track`); a null.
 //!
-//! **Too much** for the rate is dropped by rule: sound goes first; of pictures, the unit that could not be there in time is
+//! **Too much** for the rate is dropped by rule: sound is sent before pictures; of those, the unit that could not be there in time is
 //! dropped whole, with all up to the next that one can start with ([`Tally::units_overload`], [`Alarms::overload`]). The
 //! rate is never stretched, and no packet of a unit is sent after its decoding time.
 //!
@@ -22,7 +22,7 @@
 //! - counters of the multiplex run on over seams, losses and changes of tracks; PIDs depend on kinds and numbers alone;
 //! - a PTS is 0.2 to 0.9 s in front of the PCR where its unit begins (more only if pictures are reordered over more than
 //!   half a second; less only for sound that more than six packets of other sound had to go before);
-//! - times go on in a line that bends slowly ([`recovery`]); only a seam or a source that jumps breaks it, and then
+//! - times go on in a line that bends slowly (`recovery`); only a seam or a source that jumps breaks it, and then
 //!   forward. What would stand behind what was sent is left out, never squeezed in;
 //! - the clock never jumps by itself, so nothing has to be announced behind its first packet. Only a caller that was held
 //!   up makes it jump ([`Mux::skip`]): it follows real time, as receivers' clocks have done meanwhile, and says so
@@ -55,7 +55,7 @@ use crate::wire::ts::pes::PesHeader;
 use crate::wire::ts::{PACKET_BYTES, SYNC_BYTE, pid};
 use carousel::Carousel;
 use queue::{List, Pool};
-use recovery::{Place, Recovery, SILENCE};
+use recovery::{LEAD_MIN, Place, Recovery, SILENCE};
 use source::Source;
 use std::time::Duration;
 use ticker::{MS, PACKET_BITS, SECOND, Ticker};
@@ -150,7 +150,9 @@ impl Mux {
     }
 
     /// Packets of the source: an entry of a `ts` log, or any whole packets of a transport stream. `now` is when they came to
-    /// this host (their delay is measured by it), or the best that is known of it; it must not be in the future.
+    /// this host, which a log's entry knows: their delay is measured by it, and with it a backlog is understood at once,
+    /// however long. Without, the time of the call will do for as much as may wait ([`queue_packets_max`]). It must not be in
+    /// the future.
     pub fn feed(&mut self, now: Mono, packets: &[u8]) {
         // A caller that mixes clock readings does not turn time back.
         self.fed_at = self.fed_at.max(self.ticks(now));
@@ -164,7 +166,8 @@ impl Mux {
         for bytes in whole {
             self.take(now, bytes);
         }
-        for track in &mut self.tracks {
+        // What waits is gone through: not for each sound.
+        for track in self.tracks.iter_mut().filter(|track| track.grown) {
             track.pace(self.ticker.now(), self.ticker.packet());
         }
     }
@@ -326,6 +329,7 @@ impl Mux {
         }
         let Some(unit) = track.units.back_mut().filter(|unit| unit.open) else { return };
         if self.pool.push(&mut unit.packets, bytes) {
+            track.grown = true;
             unit.missing = unit.missing.map(|missing| missing.saturating_sub(packet.payload.len()));
             unit.open = unit.missing != Some(0);
             return;
@@ -399,7 +403,10 @@ impl Mux {
             return;
         }
         if let Place::On(line) = place {
-            if !unit.place(&mut track.newest, line.at(dts), line.at(pts), now.max(self.ticker.now())) {
+            // A caller that was held up feeds what it is too late for, whenever that came.
+            let missed = line.at(dts) - self.ticker.now() < LEAD_MIN;
+            let now = now.max(self.ticker.now());
+            if missed || !unit.place(&mut track.newest, line.at(dts), line.at(pts), now) {
                 self.tally.units_late += 1;
                 if is_video {
                     track.waits = Some(i64::MIN);
@@ -413,6 +420,7 @@ impl Mux {
             return;
         }
         track.units.push_back(unit);
+        track.grown = true;
         track.wake();
     }
 
@@ -435,6 +443,7 @@ impl Mux {
         let floor = self.floor.map(|floor| floor + FRAME);
         let Some(line) = self.clock.settle(now, first, floor) else { return };
         for track in &mut self.tracks {
+            let now = now.max(self.ticker.now());
             if let Some(shown) = track.settle(line, now, &mut self.pool, &mut self.tally) {
                 self.floor = self.floor.max(Some(shown));
             }

@@ -147,6 +147,8 @@ pub(super) struct Track {
     skips: Option<i64>,
     /// Nothing to look at before.
     asleep_until: i64,
+    /// More waits than when the distance of packets was decided.
+    pub grown: bool,
     /// Distance of packets, and when the next may go.
     spread: i64,
     next_at: i64,
@@ -181,6 +183,7 @@ impl Track {
             waits: None,
             skips: None,
             asleep_until: i64::MIN,
+            grown: false,
             spread: SPREAD_MAX,
             next_at: i64::MIN,
             tb_empty_at: i64::MIN / 2,
@@ -360,6 +363,8 @@ impl Track {
 
     /// How pictures that wait are to be spread: slowly enough to last, fast enough for each to be in time.
     pub fn pace(&mut self, now: i64, packet: i64) {
+        self.grown = false;
+        self.wake();
         if self.class != Class::Video {
             return;
         }
@@ -371,7 +376,6 @@ impl Track {
         // An eighth for what goes in between.
         self.spread = (spread - spread / 8).max(packet);
         self.next_at = self.next_at.min(now + self.spread);
-        self.wake();
     }
 
     /// When the transport buffer has room for a packet, and it is time for one.

@@ -68,6 +68,30 @@ impl Lan {
         run(&format!("ip -n {} link set eth1 {state}", self.network.name())).unwrap();
     }
 
+    /// Takes `eth1` away, both ends, and makes it anew.
+    pub fn replace(&self) {
+        run(&format!("ip -n {} link del eth1", self.network.name())).unwrap();
+        self.link().unwrap();
+    }
+
+    /// The gateway's `eth1` carries `mbit` megabits a second, or as much as it can again; false (and a reported skip) where
+    /// the kernel cannot make it slow.
+    pub fn slow(&self, mbit: Option<u32>) -> bool {
+        if program("tc").is_none() {
+            return false;
+        }
+        let how = match mbit {
+            // Much may wait: whoever sends is told, and nothing is dropped behind his back.
+            Some(mbit) => format!("add dev eth1 root tbf rate {mbit}mbit burst 16kb limit 64mb"),
+            None => "del dev eth1 root".to_owned(),
+        };
+        let done = run(&format!("tc -n {} qdisc {how}", self.network.name()));
+        if let Err(why) = &done {
+            skip("no-tbf", &format!("the kernel cannot make a link slow: {why}"));
+        }
+        done.is_ok()
+    }
+
     /// Every `each`-th datagram to `port` is lost on its way to the boxes; false (and a reported skip) where the kernel has
     /// no rules for that.
     pub fn lose(&self, port: u16, each: u32) -> bool {

@@ -4,6 +4,7 @@ pub mod amf;
 pub mod checker;
 pub mod control;
 pub mod engine;
+pub mod held;
 pub mod http;
 pub mod lan;
 pub mod limits;

@@ -199,9 +199,9 @@ impl Channel for Output {
         self.counted.1 = at;
     }
 
-    fn feed(&mut self, now: Mono, packets: &[u8]) {
+    fn feed(&mut self, now: Mono, came_at: Mono, packets: &[u8]) {
         self.source.fed(now);
-        self.mux.feed(now, packets);
+        self.mux.feed(came_at, packets);
     }
 
     fn seam(&mut self, now: Mono) {

@@ -121,6 +121,16 @@ struct Held {
     v4: bool,
 }
 
+impl Held {
+    /// Sends on `interface`, which has the name of the one that is gone.
+    fn rebind(&self, interface: &Interface) -> io::Result<()> {
+        match self.group {
+            true => set_interface(&self.socket, self.v4, interface.index),
+            false => socket2::SockRef::from(&self.socket).bind_device(Some(interface.name.as_bytes())),
+        }
+    }
+}
+
 /// All interfaces that channels send on, and their sockets.
 ///
 /// A link may go and come back: datagrams are not taken while it is away, and taken again when it is there. Only an
@@ -228,9 +238,8 @@ impl Links {
         for held in &mut self.held {
             if let Some(interface) = find(&self.known, &held.interface)
                 && interface.index != held.index
-                && held.group
             {
-                match set_interface(&held.socket, held.v4, interface.index) {
+                match held.rebind(interface) {
                     Ok(()) => held.index = interface.index,
                     Err(error) => {
                         tracing::debug!(interface = held.interface, %error, "cannot send on the new interface")

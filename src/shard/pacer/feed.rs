@@ -191,8 +191,8 @@ impl<C: Channel> Pacer<C> {
             while let Some(cursor) = reader.cursor {
                 match view.decide(cursor, view.limit(), lag_max_us) {
                     Step::Send(run) => {
-                        for (_, packets) in view.entries(cursor, &run) {
-                            channel.feed(now, packets);
+                        for (entry, packets) in view.entries(cursor, &run) {
+                            channel.feed(now, Mono::from_micros(entry.complete_us), packets);
                         }
                         reader.cursor = Some(Cursor { pos: run.next, offset: run.to });
                     }

@@ -75,8 +75,8 @@ pub trait Channel {
     fn datagram_ns(&self) -> u64;
     /// The clock starts: datagram 0 is due at `at`.
     fn begin(&mut self, at: Mono);
-    /// An entry of the log: the packets of one frame, whole.
-    fn feed(&mut self, now: Mono, packets: &[u8]);
+    /// An entry of the log: the packets of one frame, whole, which was complete on this host at `came_at`.
+    fn feed(&mut self, now: Mono, came_at: Mono, packets: &[u8]);
     /// What is fed next does not follow on what was.
     fn seam(&mut self, now: Mono);
     /// News of the source.

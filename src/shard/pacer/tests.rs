@@ -71,7 +71,8 @@ impl Channel for Noted {
     fn begin(&mut self, at: Mono) {
         self.3.set(at);
     }
-    fn feed(&mut self, _: Mono, packets: &[u8]) {
+    fn feed(&mut self, now: Mono, came_at: Mono, packets: &[u8]) {
+        assert!(came_at <= now && came_at > Mono::ZERO, "{came_at:?}");
         self.1.borrow_mut().push(Told::Fed(packets[0]));
     }
     fn seam(&mut self, _: Mono) {

@@ -1,9 +1,12 @@
 //! What happens to a channel when its source or its link goes, and comes back.
 
-use super::{Headend, PICTURES, SOUND, judged, packets_of, prepare, stream_of};
+use super::{Headend, PICTURES, SOUND, judged, packets_of, pcr_of, prepare, stream_of};
 use crate::support::engine::{engine_tests, first_that_works};
+use crate::support::held::Held;
+use crate::support::http;
+use crate::support::lan::BOX;
 use crate::support::server::{Config, LIMIT};
-use crate::support::{poll, share_machine};
+use crate::support::{poll, share_machine, skip};
 
 engine_tests!(a_source_goes_and_another_one_comes);
 
@@ -78,4 +81,79 @@ fn a_link_goes_and_comes_back() {
     assert!(after.iter().all(|datagram| datagram.len() == 1316 && datagram[0] == 0x47));
     let log = headend.server.stop();
     assert_eq!(log.matches("datagrams are not taken by the kernel").count(), 1, "{log}");
+}
+
+/// An interface that is made anew has another number, and the channel is on it again: to a group, and to a host.
+#[test]
+fn an_interface_is_replaced() {
+    let (_shared, Some(prepared)) = (share_machine(), prepare()) else { return };
+    let host = format!("{BOX}:6000");
+    let to = [format!("udp://{GROUP}"), format!("udp://eth1@{host}")];
+    let headend = Headend::start(first_that_works(), prepared, &to.each_ref().map(String::as_str));
+    for place in [GROUP, &host] {
+        headend.lan.receiver(place).take(10);
+    }
+    headend.lan.replace();
+    for place in [GROUP, &host] {
+        headend.lan.receiver(place).take(100);
+    }
+    headend.server.stop();
+}
+
+/// A link that is slower than the channel costs datagrams, each counted, and neither delays the others nor stops anything.
+#[test]
+fn a_link_is_too_slow() {
+    let (_shared, Some(prepared)) = (share_machine(), prepare()) else { return };
+    let headend = Headend::start(first_that_works(), prepared, &[&format!("udp://{GROUP}")]);
+    let receiver = headend.lan.receiver(GROUP);
+    if !headend.lan.slow(Some(1)) {
+        return;
+    }
+    let full = || headend.server.metrics().sum("headgate_channel_send_errors_total", &["full"]);
+    poll("errors", LIMIT, || (full() > 50.0).then_some(()));
+    receiver.take(100);
+    headend.lan.slow(None);
+    poll("what was wrong", LIMIT, || {
+        headend.server.log().contains("datagrams are taken again").then_some(())
+    });
+    let (all, few) = (headend.server.metrics().sum("headgate_channel_send_errors_total", &[]), full());
+    assert_eq!(all, few, "no other reason");
+    receiver.take(100);
+    let log = headend.server.stop();
+    assert!(log.contains("reason=full"), "{log}");
+}
+
+/// A pacer that hangs is named, and when it goes on what was due meanwhile is left out, with an announced jump of the clock.
+#[test]
+fn a_pacer_that_hangs_is_named_and_goes_on_in_time() {
+    let (_shared, Some(prepared)) = (share_machine(), prepare()) else { return };
+    let receiver = prepared.0.receiver(GROUP);
+    let mut headend = Headend::start(first_that_works(), prepared, &[&format!("udp://{GROUP}")]);
+    headend.publish();
+    headend.await_source(true);
+    let admin = headend.server.admin;
+    let held = match Held::thread(headend.server.id(), "pacer") {
+        Ok(held) => held,
+        Err(error) => return skip("no-ptrace", &format!("no thread can be held here: {error}")),
+    };
+    let live = || http::get(admin, "/livez");
+    poll("the pacer to be missed", LIMIT, || (live().0 == 503).then_some(()));
+    assert!(live().1.starts_with("[-] pacer: no turn for "), "{}", live().1);
+    drop(held);
+    poll("the pacer to be back", LIMIT, || (live().0 == 200).then_some(()));
+    let of = |metric: &str| headend.server.metrics().sum(&format!("headgate_channel_{metric}"), &[]);
+    poll("what was left out", LIMIT, || (of("jumps_total") > 0.0).then_some(()));
+    assert!(of("jumped_datagrams_total") >= 150.0, "a second of it, at least");
+    headend.await_source(true);
+    // The jump is behind what had come before, and pictures are back.
+    let captured = receiver.until(|all| {
+        let jump = all.iter().rposition(|datagram| pcr_of(datagram).is_some_and(|_| datagram[5] & 0x80 != 0));
+        jump.is_some_and(|at| {
+            at > 0 && all[at..].iter().filter(|datagram| carries_pictures(datagram)).count() > 200
+        })
+    });
+    judged(&stream_of(&captured, 0));
+    headend.unpublish();
+    let log = headend.server.stop();
+    assert!(log.contains("channel was held up for more than a second"), "{log}");
 }
