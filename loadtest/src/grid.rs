@@ -1,8 +1,8 @@
 //! What a receiver of constant rate sees: when datagrams came beside when their rate wants them.
 //!
 //! A stream of constant rate has a grid: datagram `n` belongs at `n` times its own length. Where the grid lies is not known to
-//! a receiver, and a delay that is the same for all is no fault, so it is laid where it fits: deviations are from the grid
-//! whose median is 0, lateness is from the grid of the earliest hundredth.
+//! a receiver, and a delay that is the same for all is no fault, so it is laid where it fits: half of all datagrams come
+//! before their places, half behind them.
 
 use serde::Serialize;
 
@@ -10,8 +10,8 @@ use serde::Serialize;
 pub const DATAGRAM_BYTES: u64 = 7 * 188;
 /// Datagrams closer than this are one run: a receiver has no time between them.
 const RUN_GAP_NS: u64 = 100_000;
-/// A run counts as one in time if its first datagram is late by less than this part of a datagram's time: two of them are
-/// due at once in the one behind a late tick, three are not.
+/// A run counts as one in time if its first datagram is late by less than this many datagrams' time: behind a late tick two
+/// of them are due at once, three are not.
 const IN_TIME_DATAGRAMS: f64 = 1.5;
 /// Later than this is late, in ns.
 const LATE_NS: i64 = 5_000_000;
@@ -67,7 +67,7 @@ pub struct Verdict {
     pub datagrams: u64,
     /// Those that did not.
     pub missing: u64,
-    /// From the grid whose median is 0.
+    /// From their places, either way.
     pub deviation_us: Deviation,
     /// Delay factor of MDI, ms: the median and the largest of all whole seconds.
     pub df_p50_ms: f64,
@@ -112,7 +112,7 @@ impl Grid {
     /// Distances of arrivals from the grid that fits best, ns.
     pub fn distances(&self, arrivals: &[Arrival]) -> Vec<u64> {
         let delays = self.delays(arrivals);
-        let Some(middle) = quantile(&delays, 0.5) else { return Vec::new() };
+        let Some(middle) = median(&delays) else { return Vec::new() };
         delays.iter().map(|delay| delay.abs_diff(middle)).collect()
     }
 
@@ -120,8 +120,8 @@ impl Grid {
     pub fn judge(&self, arrivals: &[Arrival]) -> Option<Verdict> {
         let [first, .., last] = arrivals else { return None };
         let delays = self.delays(arrivals);
-        let earliest = quantile(&delays, 0.01)?;
-        let late = delays.iter().filter(|delay| **delay - earliest > LATE_NS).count();
+        let middle = median(&delays)?;
+        let late = delays.iter().filter(|delay| **delay - middle > LATE_NS).count();
         let in_time_ns = (IN_TIME_DATAGRAMS * self.datagram_ns()) as i64;
         let gap_ns = |pair: &[Arrival]| pair[1].at_ns.saturating_sub(pair[0].at_ns);
         let (mut longest_run, mut longest_run_in_time, mut begins) = (1, 1, 0);
@@ -131,7 +131,7 @@ impl Grid {
             }
             let run = (n + 2 - begins) as u64;
             longest_run = longest_run.max(run);
-            if delays.get(begins).is_some_and(|delay| delay - earliest < in_time_ns) {
+            if delays.get(begins).is_some_and(|delay| delay - middle < in_time_ns) {
                 longest_run_in_time = longest_run_in_time.max(run);
             }
         }
@@ -169,12 +169,10 @@ impl Grid {
     }
 }
 
-/// The value that part `q` of `values` is not above.
-fn quantile(values: &[i64], q: f64) -> Option<i64> {
+fn median(values: &[i64]) -> Option<i64> {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
-    let place = (sorted.len() as f64 * q).ceil() as usize;
-    sorted.get(place.max(1) - 1).copied()
+    sorted.get(sorted.len() / 2).copied()
 }
 
 /// Most arrivals in [`BUSY_NS`].
@@ -196,7 +194,7 @@ mod tests {
     const MBIT_4: Grid = Grid { bitrate_bps: 4_000_000 };
     const MS: u64 = 1_000_000;
 
-    /// Datagrams of ten seconds, each late by `late_ns` of its place; `end` moves all of them.
+    /// Datagrams of ten seconds, each late by `late_ns` of its place.
     fn arrivals(late_ns: impl Fn(u64) -> u64) -> Vec<Arrival> {
         (0..3800).map(|n| Arrival { index: n, at_ns: 7 * MS + MBIT_4.at_ns(n) + late_ns(n) }).collect()
     }
@@ -262,7 +260,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_ahead_is_in_time() {
-        // Three in the place of the first of them, every twenty: not a tenth of all, so the grid stays where it is.
+        // Three in the place of the first of them, every twenty.
         let ahead = |n: u64| match n % 20 {
             at @ 1..=2 => Arrival { index: n, at_ns: 7 * MS + MBIT_4.at_ns(n - at) + at * 1000 },
             _ => Arrival { index: n, at_ns: 7 * MS + MBIT_4.at_ns(n) },

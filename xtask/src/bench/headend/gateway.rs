@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Publishers; each is the source of many channels.
 const SOURCES: usize = 8;
-/// What each sends, with some ten per cent of a channel left for tables, headers and nulls.
-const MEDIA: &str = "--bitrate 3.4M --audio-bitrate 128k";
+/// What each sends; with headers and tables it leaves a channel a tenth of nulls.
+const MEDIA: &str = "--bitrate 3.2M --audio-bitrate 128k";
 /// How long channels may take to find their sources.
 const SOURCES_TIMEOUT: Duration = Duration::from_secs(15);
 /// Seconds from there to what is measured: the first group of pictures has gone through.
@@ -37,7 +37,9 @@ struct Mark {
     cpu_ns: (u64, u64),
     cpu_at: Instant,
     page: Value,
+    /// When the page was made, and how far that may be off.
     page_at: Instant,
+    page_error: Duration,
 }
 
 fn config(channels: usize, cpu: usize) -> String {
@@ -109,17 +111,18 @@ impl<'a> Gateway<'a> {
         Ok(row)
     }
 
-    fn page(&self) -> Result<(Value, Instant)> {
+    fn page(&self) -> Result<(Value, Instant, Duration)> {
         let asked = Instant::now();
         let page = self.lab.scrape(METRICS_URL)?;
-        // The answer was made in the middle of that.
-        Ok((page, asked + asked.elapsed() / 2))
+        // The answer was made somewhere in that time.
+        let half = asked.elapsed() / 2;
+        Ok((page, asked + half, half))
     }
 
-    fn mark(&self, page: Option<(Value, Instant)>) -> Result<Mark> {
+    fn mark(&self, page: Option<(Value, Instant, Duration)>) -> Result<Mark> {
         let (cpu_ns, cpu_at) = (cpu_ns(self.server.pid())?, Instant::now());
-        let (page, page_at) = page.map_or_else(|| self.page(), Ok)?;
-        Ok(Mark { cpu_ns, cpu_at, page, page_at })
+        let (page, page_at, page_error) = page.map_or_else(|| self.page(), Ok)?;
+        Ok(Mark { cpu_ns, cpu_at, page, page_at, page_error })
     }
 }
 
@@ -166,6 +169,7 @@ fn numbers(opens: &Mark, closes: &Mark, channels: usize) -> Option<Value> {
         "process_core": process,
         "datagrams_per_s": rate,
         "of_nominal": rate / nominal_per_s(channels),
+        "of_nominal_error": (opens.page_error + closes.page_error).as_secs_f64() / page_s,
         "us_per_datagram": core * 1e6 / rate,
         "ticks_per_s": grown("headgate_pacer_ticks_total")? / page_s,
         "late_p50_us": late_us(0.5),
@@ -176,6 +180,7 @@ fn numbers(opens: &Mark, closes: &Mark, channels: usize) -> Option<Value> {
         "catch_ups": channel("catch_ups")?,
         "jumps": channel("jumps")?,
         "units_dropped": channel("units_dropped")?,
+        "units_late": channel("units_late")?,
         "source_losses": channel("source_losses")?,
         "null_ratio": after.sum("headgate_channel_null_ratio", "")? / channels as f64,
     }))
@@ -202,6 +207,7 @@ mod tests {
             "headgate_channel_catch_ups_total{channel=\"a\"}": 1.0,
             "headgate_channel_jumps_total{channel=\"a\"}": 0.0,
             "headgate_channel_units_dropped_total{channel=\"a\"}": 0.0,
+            "headgate_channel_units_late_total{channel=\"a\"}": 0.0,
             "headgate_channel_source_losses_total{channel=\"a\"}": 0.0,
             "headgate_channel_null_ratio{channel=\"a\"}": 0.10,
             "headgate_channel_null_ratio{channel=\"b\"}": 0.06,
@@ -215,7 +221,7 @@ mod tests {
         let start = Instant::now();
         let mark = |s: u64, cpu_ns, page| {
             let at = start + Duration::from_secs(s);
-            Mark { cpu_ns, cpu_at: at, page, page_at: at }
+            Mark { cpu_ns, cpu_at: at, page, page_at: at, page_error: Duration::from_millis(s) }
         };
         let opens = mark(1, (1_000_000_000, 5_000_000_000), page(1.0, 1000.0, [50, 60]));
         let closes = mark(11, (5_000_000_000, 11_000_000_000), page(5.0, 4800.0, [9050, 9061]));
@@ -224,6 +230,7 @@ mod tests {
         assert_eq!(row["core_by_metric"], 0.4);
         assert_eq!(row["datagrams_per_s"], 760.0);
         assert!((row["of_nominal"].as_f64().unwrap() - 1.0).abs() < 1e-3);
+        assert!((row["of_nominal_error"].as_f64().unwrap() - 0.0012).abs() < 1e-9);
         assert!((row["us_per_datagram"].as_f64().unwrap() - 0.4e6 / 760.0).abs() < 1e-9);
         assert_eq!((row["catch_ups"].as_f64(), row["send_errors"].as_f64()), (Some(0.0), Some(0.0)));
         assert!((row["null_ratio"].as_f64().unwrap() - 0.08).abs() < 1e-9);
