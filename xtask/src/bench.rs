@@ -86,7 +86,7 @@ pub struct BenchArgs {
     #[arg(long)]
     soak: bool,
     /// On demand: 200 channels of 4 Mbit/s (--channels) on one core beside a bare paced loop, and how exactly they arrive;
-    /// three rounds of half a minute (--minutes) each, 8 minutes.
+    /// three rounds of half a minute (--minutes) each, 7 minutes.
     #[arg(long)]
     headend: bool,
     /// Channels of --headend.
