@@ -5,7 +5,7 @@
 #![deny(unsafe_code)]
 
 use clap::{Args, Parser, Subcommand};
-use headgate::analyze::{self, Request, Source, Verdict};
+use headgate::analyze::{self, Group, Request, Source, Verdict};
 use headgate::config::{self, Config, ConfigError, EngineKind, Overrides};
 use headgate::monitor::Options;
 use headgate::server::{self, RunOptions};
@@ -32,7 +32,7 @@ mod allocator {
 
 /// The arguments or the configuration are wrong; clap exits with the same code.
 const EXIT_USAGE: u8 = 2;
-/// `analyze` found errors in the stream.
+/// `analyze` found errors in the stream, or could not judge it.
 const EXIT_ERRORS_FOUND: u8 = 3;
 
 /// An edge gateway for live media: RTMP in; RTMP and HTTP-FLV out, to thousands.
@@ -77,9 +77,9 @@ What each indicator means and what to do about it: docs/analyze.md";
 struct AnalyzeArgs {
     /// A file, or udp://[IFACE@]GROUP:PORT, rtp://[IFACE@]GROUP:PORT
     source: Source,
-    /// Which destination of a capture; without it the only one that carries a transport stream
-    #[arg(long, value_name = "ADDR:PORT")]
-    group: Option<SocketAddr>,
+    /// Which datagrams of a capture; without it the only ones that are a transport stream
+    #[arg(long, value_name = "[SOURCE@]ADDR:PORT")]
+    group: Option<Group>,
     /// How long to listen to a live group
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
@@ -218,7 +218,7 @@ fn judge(args: AnalyzeArgs) -> ExitCode {
     }
     match analysis.verdict {
         Verdict::Clean => ExitCode::SUCCESS,
-        Verdict::Errors => ExitCode::from(EXIT_ERRORS_FOUND),
+        Verdict::Errors | Verdict::Unjudged => ExitCode::from(EXIT_ERRORS_FOUND),
     }
 }
 

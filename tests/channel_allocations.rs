@@ -4,42 +4,20 @@
 #[path = "support/channel.rs"]
 #[allow(dead_code, reason = "nothing is read here")]
 mod channel;
+#[path = "support/counting.rs"]
+mod counting;
 #[path = "support/stream.rs"]
 #[allow(dead_code, reason = "the parts that other tests need")]
 mod stream;
 
 use channel::{Source, Track};
+use counting::allocations;
 use headgate::config::Config;
 use headgate::egress::multicast::{Links, Output, about, indicators};
 use headgate::media::Mono;
 use headgate::observe::ChannelSlot;
 use headgate::shard::pacer::{Channel, Heard, To, Tray};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The system's allocator, counting.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// The only test of this binary: another one's allocations would be counted too.
 #[test]
 fn datagrams_cost_no_allocation() {
     let text = "[[channel]]\nname = \"one\"\nsource = \"live/one\"\nbitrate = 4000000\n\
@@ -55,7 +33,7 @@ fn datagrams_cost_no_allocation() {
     output.seam(Mono::ZERO);
     let (mut laid, mut ms) = ([0u64; 4], 0);
     let mut play = |range: std::ops::Range<usize>| {
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = allocations();
         for entry in &entries[range] {
             while ms * 1000 < entry.at_us {
                 ms += 1;
@@ -73,7 +51,7 @@ fn datagrams_cost_no_allocation() {
             }
             output.feed(Mono::from_micros(ms * 1000), Mono::from_micros(entry.at_us), &entry.bytes);
         }
-        ALLOCATIONS.load(Ordering::Relaxed) - before
+        allocations() - before
     };
     assert!(play(0..700) > 0, "the counter counts");
     assert_eq!(play(700..1500), 0);

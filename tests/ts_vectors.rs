@@ -142,8 +142,9 @@ fn a_capture_by_ffmpeg() {
     let mut ports = BTreeMap::<u16, (usize, u8)>::new();
     let (mut sequences, mut last_ns) = (Vec::new(), 0);
     while let Some(record) = reader.next_record().unwrap() {
-        assert!(record.time_ns >= last_ns);
-        last_ns = record.time_ns;
+        let time_ns = record.time_ns.unwrap();
+        assert!(time_ns >= last_ns);
+        last_ns = time_ns;
         let datagram = Datagram::parse(record.link, record.frame).unwrap();
         assert!(!datagram.cut && datagram.destination.ip().to_string() == "239.1.1.2");
         let packet = RtpPacket::parse(datagram.payload).unwrap();

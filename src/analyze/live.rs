@@ -1,13 +1,16 @@
 //! A live group, or a port of this machine.
 
+use super::path::PathReport;
 use super::progress::Progress;
 use super::source::{Interface, LiveSource};
-use super::{Analysis, AnalyzeError, Kind, Request};
+use super::{Analysis, AnalyzeError, Kind, LiveReport, Request};
 use crate::media::Mono;
 use crate::monitor::Monitor;
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 /// Receive buffer that is asked for, in bytes: half a second of 60 Mbit/s, in case this process has to wait.
@@ -21,22 +24,22 @@ pub(super) fn analyze(request: &Request, live: &LiveSource) -> Result<Analysis, 
     let socket = open(live)?;
     socket.set_read_timeout(Some(TICK)).map_err(AnalyzeError::io("set a receive timeout"))?;
     let mut monitor = Monitor::new(request.options);
-    let mut progress = Progress::new(request.progress);
+    let (mut progress, mut way) = (Progress::new(request.progress), PathReport::default());
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     let (begin, mut datagrams) = (Instant::now(), 0u64);
     while begin.elapsed() < request.listen {
-        let received = socket.recv(&mut buffer);
+        let received = socket.recv_from(&mut buffer);
         let elapsed = begin.elapsed();
         let now = Mono::from_micros(elapsed.as_micros() as u64);
         match received {
-            Ok(bytes) => {
+            Ok((bytes, from)) => {
                 datagrams += 1;
+                way.count(from.ip());
                 monitor.handle_datagram(now, buffer.get(..bytes).unwrap_or_default());
             }
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => monitor.handle_timeout(now),
-                // Somebody answered "port unreachable" to us, or a signal came.
-                io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused => {}
+                io::ErrorKind::Interrupted => {}
                 _ => return Err(AnalyzeError::io(format!("receive from {}", live.text))(error)),
             },
         }
@@ -61,8 +64,32 @@ pub(super) fn analyze(request: &Request, live: &LiveSource) -> Result<Analysis, 
             }
         }));
     }
+    let told = LiveReport {
+        // The kernel doubles what it is asked for, and tells the double.
+        receive_buffer_bytes: SockRef::from(&socket).recv_buffer_size().unwrap_or_default() / 2,
+        receive_buffer_wanted_bytes: RECEIVE_BYTES,
+        receive_drops: receive_drops(&socket),
+    };
     let analysis = Analysis::new(request, Kind::Live, report);
-    Ok(Analysis { destination: Some(live.address), ..analysis })
+    Ok(Analysis { destination: Some(live.address), path: Some(way), live: Some(told), ..analysis })
+}
+
+/// Datagrams that this machine has dropped in front of the socket. The kernel's table of sockets has them, by inode.
+fn receive_drops(socket: &UdpSocket) -> Option<u64> {
+    let inode = std::fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()?.ino();
+    let table =
+        if socket.local_addr().ok()?.is_ipv4() { "/proc/self/net/udp" } else { "/proc/self/net/udp6" };
+    drops_of(&std::fs::read_to_string(table).ok()?, inode)
+}
+
+/// The last column of the row with this inode.
+fn drops_of(table: &str, inode: u64) -> Option<u64> {
+    /// Places in a row (proc_net_udp).
+    const INODE: usize = 9;
+    const DROPS: usize = 12;
+    let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|row| row.get(INODE).is_some_and(|text| text.parse() == Ok(inode)))?;
+    row.get(DROPS)?.parse().ok()
 }
 
 /// A bound socket, joined if the address is a group. It is bound to the group, so that other groups on the port stay out.
@@ -152,5 +179,36 @@ impl Device {
             Device::Index(index) => Ok(index),
             Device::Address(_) => Err(not_found("with IPv6, the interface is given by its name".to_owned())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What does not fit the receive buffer is this machine's loss, and is counted.
+    #[test]
+    fn own_drops_are_told() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        SockRef::from(&socket).set_recv_buffer_size(1).unwrap();
+        assert_eq!(receive_drops(&socket), Some(0));
+        for _ in 0..100 {
+            sender.send_to(&[0; 1316], socket.local_addr().unwrap()).unwrap();
+        }
+        let (mut buffer, mut received) = ([0; 1316], 0);
+        socket.set_nonblocking(true).unwrap();
+        while socket.recv(&mut buffer).is_ok() {
+            received += 1;
+        }
+        assert_eq!(receive_drops(&socket), Some(100 - received));
+        assert!(received < 100);
+    }
+
+    #[test]
+    fn tables_of_sockets() {
+        let table = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n \
+            7: 0100007F:1388 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4711 2 0000000000000000 42\n";
+        assert_eq!((drops_of(table, 4711), drops_of(table, 4712), drops_of("", 1)), (Some(42), None, None));
     }
 }

@@ -14,7 +14,7 @@ pub enum Source {
     Live(LiveSource),
 }
 
-/// `udp://` or `rtp://`; both take either, because the first byte of a datagram tells.
+/// `udp://` or `rtp://`; both take either, because datagrams tell by themselves what they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveSource {
     /// As it was written.
@@ -58,6 +58,41 @@ impl fmt::Display for Source {
         match self {
             Source::File(path) => path.display().fmt(f),
             Source::Live(live) => f.write_str(&live.text),
+        }
+    }
+}
+
+/// Which datagrams of a capture are meant: `[SOURCE@]ADDRESS:PORT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group {
+    /// The only sender that is meant; `None`: all, as a receiver gets them that joins without a source.
+    pub source: Option<IpAddr>,
+    /// Where they go.
+    pub destination: SocketAddr,
+}
+
+impl FromStr for Group {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Group, String> {
+        let (source, destination) = match text.rsplit_once('@') {
+            Some((source, destination)) => (Some(source.trim_matches(['[', ']'])), destination),
+            None => (None, text),
+        };
+        let wrong = |what: &str| format!("`{what}` is not understood; [SOURCE@]ADDRESS:PORT is expected");
+        Ok(Group {
+            source: source.map(|ip| ip.parse().map_err(|_| wrong(ip))).transpose()?,
+            destination: destination.parse().map_err(|_| wrong(destination))?,
+        })
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.source {
+            Some(IpAddr::V6(source)) => write!(f, "[{source}]@{}", self.destination),
+            Some(source) => write!(f, "{source}@{}", self.destination),
+            None => self.destination.fmt(f),
         }
     }
 }
@@ -146,6 +181,16 @@ mod tests {
         }
         let local = parse("udp://239.1.2.3:5000?localaddr=10.0.0.1&sources=10.0.0.9").unwrap();
         assert_eq!(local.1, Some(Interface::Local("10.0.0.1".parse().unwrap())));
+    }
+
+    #[test]
+    fn groups_of_captures() {
+        for text in ["239.1.2.3:5000", "10.0.0.9@232.1.2.3:5000", "[fe80::1]@[ff0e::9]:5000"] {
+            assert_eq!(text.parse::<Group>().unwrap().to_string(), text);
+        }
+        for (text, say) in [("239.1.2.3", "`239.1.2.3`"), ("x@239.1.2.3:5000", "`x`")] {
+            assert!(text.parse::<Group>().unwrap_err().contains(say), "{text}");
+        }
     }
 
     #[test]

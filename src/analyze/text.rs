@@ -1,7 +1,7 @@
 //! The report as a person reads it: what it is, the verdict, then the evidence.
 
 use super::table::Table;
-use super::{Analysis, Kind, Verdict};
+use super::{Analysis, Kind, PathReport, Verdict};
 use crate::monitor::{IndicatorReport, NetworkReport, OccurrenceReport, PidReport, Report, ServiceReport};
 
 /// Entries of a list that are shown; JSON has them all.
@@ -45,7 +45,8 @@ pub fn render(analysis: &Analysis, colour: bool) -> String {
     section(&mut lines, paint, "PIDs", pids(report));
     section(&mut lines, paint, "Clocks", clocks(report));
     section(&mut lines, paint, "Tables", tables(report));
-    section(&mut lines, paint, "Network", report.network.as_ref().map(network).unwrap_or_default());
+    let below = report.network.as_ref().map(|found| network(found, analysis.path.as_ref()));
+    section(&mut lines, paint, "Network", below.unwrap_or_default());
     lines.push(String::new());
     lines.join("\n")
 }
@@ -113,6 +114,28 @@ fn summary(analysis: &Analysis, paint: Paint) -> Vec<String> {
     note(analysis.skipped_bytes, "bytes belong to no packet");
     note(analysis.cut_datagrams, "datagrams are cut in the capture: record whole frames (tcpdump -s 0)");
     note(report.malformed_packets, "packets have a broken adaptation field");
+    if let Some(live) = analysis.live {
+        let drops = live.receive_drops.unwrap_or_default();
+        note(
+            drops,
+            "datagrams were dropped by this machine, not by the network: its receive buffer was full",
+        );
+        let kib = (live.receive_buffer_bytes / 1024) as u64;
+        if live.receive_buffer_bytes < live.receive_buffer_wanted_bytes {
+            note(kib, "KiB is a small receive buffer: raise net.core.rmem_max to 4194304");
+        }
+    }
+    if let Some(capture) = &analysis.capture {
+        note(capture.copies, "copies of datagrams on other interfaces are left out");
+        note(capture.clock_steps, "times the capture's clock was set back; it goes on from there");
+        note(capture.untimed, "datagrams have no time");
+        note(capture.fragments, "frames are fragments of datagrams and left out");
+        note(capture.unread_frames, "frames have a link type or an interface that is not known");
+        note(
+            capture.damaged_at.map_or(0, |at| at.max(1)),
+            "bytes in, the capture is damaged; it is read to there",
+        );
+    }
     lines
 }
 
@@ -130,6 +153,9 @@ fn verdict(analysis: &Analysis, paint: Paint) -> String {
         if remarks.is_empty() { remarks } else { paint.doubtful(&format!("; to look at: {remarks}")) };
     match analysis.verdict {
         Verdict::Clean => format!("{}: no errors{remarks}", paint.good("CLEAN")),
+        Verdict::Unjudged => {
+            format!("{}: there is no clock, neither of arrival nor PCRs{remarks}", paint.bad("UNJUDGED"))
+        }
         Verdict::Errors => format!("{}: {}{remarks}", paint.bad("ERRORS"), named(true)),
     }
 }
@@ -245,7 +271,11 @@ fn clocks(report: &Report) -> Vec<String> {
     let head = ["PCR PID", "PCRs", "interval ms", "longest", "above 40 ms", "accuracy ns"];
     let mut table = Table::new(&head, &[1, 2, 3, 4, 5]);
     for entry in report.pcrs.iter().take(SHOWN_MAX) {
-        let accuracy = entry.accuracy_ns_max.map_or("not constant".to_owned(), |ns| format!("{ns:.0}"));
+        let accuracy = match entry.accuracy_ns_max {
+            Some(ns) => format!("{ns:.0}"),
+            None if entry.count == 0 => "none came".to_owned(),
+            None => "not constant".to_owned(),
+        };
         table.row(vec![
             pid(entry.pid),
             entry.count.to_string(),
@@ -286,7 +316,7 @@ fn tables(report: &Report) -> Vec<String> {
     lines
 }
 
-fn network(network: &NetworkReport) -> Vec<String> {
+fn network(network: &NetworkReport, path: Option<&PathReport>) -> Vec<String> {
     let sizes = network.sizes.iter().map(|(size, count)| format!("{count} of {size} bytes"));
     let mut sizes: Vec<String> = sizes.collect();
     if network.other_sizes > 0 {
@@ -306,12 +336,33 @@ fn network(network: &NetworkReport) -> Vec<String> {
     }
     if let Some(rtp) = &network.rtp {
         lines.push(format!(
-            "  RTP: {} packets (type {}, source 0x{:08x}), {} lost, {} out of order, {} twice, {} new senders",
-            rtp.packets, rtp.payload_type, rtp.ssrc, rtp.lost, rtp.reordered, rtp.duplicates, rtp.restarts
+            "  RTP: {} packets (type {}, source 0x{:08x}), {} lost, {} out of order, {} twice, {} new senders, {} strays",
+            rtp.packets, rtp.payload_type, rtp.ssrc, rtp.lost, rtp.reordered, rtp.duplicates, rtp.restarts, rtp.strays
+        ));
+    }
+    lines.extend(path.into_iter().flat_map(way));
+    if network.cut_packets > 0 {
+        let cut = network.cut_packets;
+        lines.push(format!(
+            "  {cut} packets are cut in two: set-top boxes want whole ones (ffmpeg: pkt_size=1316)"
         ));
     }
     if network.foreign > 0 {
         lines.push(format!("  {} datagrams are something else", network.foreign));
+    }
+    lines
+}
+
+/// Who sent, and how.
+fn way(path: &PathReport) -> Vec<String> {
+    let senders = path.senders.iter().map(|sender| format!("{} ({})", sender.address, sender.datagrams));
+    let mut lines = vec![format!("  senders (datagrams): {}", senders.collect::<Vec<_>>().join(", "))];
+    if path.sender_changes > 0 {
+        lines.push(format!("  the sender changed {} times", path.sender_changes));
+    }
+    let list = |values: &[u8]| values.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+    if !path.ttls.is_empty() {
+        lines.push(format!("  TTL {}, DSCP {}", list(&path.ttls), list(&path.dscps)));
     }
     lines
 }

@@ -18,6 +18,10 @@ pub(super) struct Timeline {
     clock: PcrClock,
     /// PID of the clock that is followed.
     pid: Option<u16>,
+    /// It has gone on at least once.
+    confirmed: bool,
+    /// Another PID with a PCR: it is followed if it goes on and the first has not.
+    rival: Option<(u16, PcrClock)>,
     /// Packets that came.
     packets: u64,
     /// Time of the last packet that has got one, in microseconds.
@@ -52,9 +56,12 @@ impl Timeline {
         self.waiting.push_back(Held::Packet { bytes: Box::new(*bytes), sync_ok });
         let packet = Packet::parse(bytes);
         let pcr = packet.pcr().filter(|_| !packet.error && sync_ok);
-        if let Some(pcr) = pcr.filter(|_| *self.pid.get_or_insert(packet.pid) == packet.pid) {
-            match self.clock.step(pcr, number, None, packet.discontinuity()) {
+        if let Some(pcr) = pcr
+            && let Some(step) = self.step(packet.pid, pcr, number, packet.discontinuity())
+        {
+            match step {
                 Step::Continuous { ticks, packets } if packets > 0 && ticks > 0 => {
+                    self.confirmed = true;
                     let us = ticks as f64 / 27.0;
                     self.total_us += us;
                     self.total_packets += packets as f64;
@@ -76,6 +83,32 @@ impl Timeline {
         }
     }
 
+    /// What a PCR is to the clock that is followed; `None`: it is another one's.
+    fn step(&mut self, pid: u16, pcr: u64, number: u64, announced: bool) -> Option<Step> {
+        if *self.pid.get_or_insert(pid) == pid {
+            return Some(self.clock.step(pcr, number, None, announced));
+        }
+        if self.confirmed {
+            return None;
+        }
+        let (rival, clock) = self.rival.get_or_insert_with(|| (pid, PcrClock::default()));
+        if *rival != pid {
+            return None;
+        }
+        let step = clock.step(pcr, number, None, announced);
+        if !matches!(step, Step::Continuous { .. }) {
+            return None;
+        }
+        (self.pid, self.clock) = (Some(pid), std::mem::take(clock));
+        self.rival = None;
+        Some(step)
+    }
+
+    /// Whether a clock was found that times could be taken from.
+    pub fn has_clock(&self) -> bool {
+        self.packet_us.is_some()
+    }
+
     /// The file has ended.
     pub fn finish(&mut self, give: &mut impl FnMut(Mono, Unit<'_>)) {
         // What follows the last PCR may be a burst of a variable rate: the faster of what is known is the safer guess.
@@ -90,7 +123,7 @@ impl Timeline {
     fn give_up_clock(&mut self, give: &mut impl FnMut(Mono, Unit<'_>)) {
         let us = self.mean_us().unwrap_or_default();
         self.release(us, give);
-        self.pid = None;
+        (self.pid, self.rival, self.confirmed) = (None, None, false);
         self.clock.forget();
     }
 
@@ -147,6 +180,9 @@ mod tests {
         // A step takes the time of the packets, and another program's clock is not asked.
         let packets = [at(0), media, at(20), packet(40, Some(7)), at(9000), media, at(9020)];
         assert_eq!(times(&packets), [0, 10, 20, 30, 40, 50, 60]);
+        // One packet has the flag by damage, or its clock has just ended: the one that goes on is followed.
+        let packets = [packet(40, Some(7)), at(0), media, at(20), packet(40, Some(9000)), at(40)];
+        assert_eq!(times(&packets), [0, 10, 20, 30, 40, 50]);
         assert_eq!(times(&[media, media]), [0, 0], "without a clock there is no time");
     }
 

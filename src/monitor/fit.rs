@@ -1,5 +1,5 @@
-//! How exact PCRs are: a constant rate through the last of them, counted in packets, and the distance of the next one from it
-//! (TR 101 290, 2.4).
+//! How exact PCRs are: a constant rate through the last of them, counted in packets, and the distance of the next one
+//! from it (TR 101 290, 2.4).
 
 /// PCRs that the fit looks back on: at the usual 25 to 50 a second a bit more than a second.
 const FIT_POINTS: usize = 64;
@@ -37,6 +37,10 @@ pub struct Fit {
     next: usize,
     now: (i64, i64),
     outliers: u32,
+    /// Null packets of the stream until the newest point, and points since one came: a stream is filled up to a rate if
+    /// there is a null among them.
+    nulls: u64,
+    since_null: usize,
 }
 
 /// A line, and how well it goes through the points.
@@ -49,22 +53,32 @@ struct Line {
 
 impl Default for Fit {
     fn default() -> Fit {
-        Fit { points: [(0, 0); FIT_POINTS], len: 0, next: 0, now: (0, 0), outliers: 0 }
+        Fit {
+            points: [(0, 0); FIT_POINTS],
+            len: 0,
+            next: 0,
+            now: (0, 0),
+            outliers: 0,
+            nulls: 0,
+            since_null: FIT_POINTS,
+        }
     }
 }
 
 impl Fit {
-    /// Begins anew with a PCR that nothing connects to those before.
-    pub fn restart(&mut self) {
-        *self = Fit::default();
+    /// Begins anew with a PCR that nothing connects to those before; `nulls`: null packets in front of it.
+    pub fn restart(&mut self, nulls: u64) {
+        *self = Fit { nulls, ..Fit::default() };
         self.keep();
     }
 
-    /// The next PCR, by its distance to the one before. `has_nulls`: the stream is filled up to a rate.
-    pub fn judge(&mut self, packets: u64, ticks: u64, has_nulls: bool) -> Verdict {
+    /// The next PCR, by its distance to the one before; `nulls`: null packets in front of it.
+    pub fn judge(&mut self, packets: u64, ticks: u64, nulls: u64) -> Verdict {
+        let more_nulls = std::mem::replace(&mut self.nulls, nulls) != nulls;
+        self.since_null = if more_nulls { 0 } else { (self.since_null + 1).min(FIT_POINTS) };
         self.now.0 += packets as i64;
         self.now.1 += ticks as i64;
-        let Some(line) = self.line(has_nulls).filter(|line| line.constant) else {
+        let Some(line) = self.line().filter(|line| line.constant) else {
             self.keep();
             return Verdict::Unknown;
         };
@@ -74,27 +88,27 @@ impl Fit {
             self.keep();
             return Verdict::Exact(off);
         }
+        self.outliers += 1;
         let packets = (off / line.slope).round();
-        if packets != 0.0 && (off - packets * line.slope).abs() <= ACCURACY_TICKS {
+        let is_shifted = packets != 0.0 && (off - packets * line.slope).abs() <= ACCURACY_TICKS;
+        if self.outliers >= OUTLIERS_MAX {
+            // Also where each is off by whole packets: the rate is half of what it was.
+            self.restart(nulls);
+        } else if is_shifted {
             self.now.0 += packets as i64;
             self.keep();
-            return Verdict::Shifted;
         }
-        self.outliers += 1;
-        if self.outliers >= OUTLIERS_MAX {
-            self.restart();
-        }
-        Verdict::Off(off)
+        if is_shifted { Verdict::Shifted } else { Verdict::Off(off) }
     }
 
     /// Whether the rate is constant; `None`: not known yet.
-    pub fn is_constant(&self, has_nulls: bool) -> Option<bool> {
-        self.line(has_nulls).map(|line| line.constant)
+    pub fn is_constant(&self) -> Option<bool> {
+        self.line().map(|line| line.constant)
     }
 
     /// Ticks a packet, if the rate is constant.
-    pub fn ticks_per_packet(&self, has_nulls: bool) -> Option<f64> {
-        self.line(has_nulls).filter(|line| line.constant).map(|line| line.slope)
+    pub fn ticks_per_packet(&self) -> Option<f64> {
+        self.line().filter(|line| line.constant).map(|line| line.slope)
     }
 
     fn keep(&mut self) {
@@ -106,7 +120,7 @@ impl Fit {
     }
 
     /// Least squares through the points.
-    fn line(&self, has_nulls: bool) -> Option<Line> {
+    fn line(&self) -> Option<Line> {
         if self.len < FIT_MIN {
             return None;
         }
@@ -134,6 +148,7 @@ impl Fit {
         }
         let interval = (last - first) / (count - 1.0);
         let straight = (squares / count).sqrt() <= interval * CONSTANT_SCATTER;
+        let has_nulls = self.since_null < self.len;
         let constant = straight && (has_nulls || worst <= CONSTANT_TICKS);
         let centre = (mean_x + self.now.0 as f64, mean_y + self.now.1 as f64);
         Some(Line { centre, slope, constant })
@@ -147,14 +162,19 @@ mod tests {
 
     /// Intervals of 100 packets at 4 Mbit/s, with this many nanoseconds added to each PCR.
     fn verdicts(offs_ns: &[i64], lost: &[(usize, i64)]) -> Vec<Verdict> {
+        verdicts_with(offs_ns, lost, |n| n as u64 + 1)
+    }
+
+    /// The same with so many null packets in front of each PCR.
+    fn verdicts_with(offs_ns: &[i64], lost: &[(usize, i64)], nulls: impl Fn(usize) -> u64) -> Vec<Verdict> {
         let ticks_at = |packet: i64| packet * 1504 * 27 / 4;
         let (mut fit, mut last, mut seen) = (Fit::default(), (0, 0), Vec::new());
-        fit.restart();
+        fit.restart(0);
         for (n, off) in offs_ns.iter().enumerate() {
             let packet = (n as i64 + 1) * 100;
             let missing: i64 = lost.iter().filter(|(at, _)| *at <= n).map(|(_, count)| count).sum();
             let now = (packet - missing, ticks_at(packet) + off * 27 / 1000);
-            seen.push(fit.judge((now.0 - last.0) as u64, (now.1 - last.1) as u64, true));
+            seen.push(fit.judge((now.0 - last.0) as u64, (now.1 - last.1) as u64, nulls(n)));
             last = now;
         }
         seen
@@ -196,19 +216,26 @@ mod tests {
         // Jitter of a millisecond is one of a constant rate, and far too much.
         let offs: Vec<i64> = offs.iter().map(|off| off / 20).collect();
         assert!(verdicts(&offs, &[]).iter().filter(|v| is_off(v)).count() > 50);
+        // It is that of a variable one, once the only null packet is out of sight.
+        let seen = verdicts_with(&offs, &[], |n| u64::from(n >= 20));
+        let judged: Vec<_> = (0..200).filter(|n| seen[*n] != Verdict::Unknown).collect();
+        assert!(judged.iter().all(|n| (20..20 + FIT_POINTS).contains(n)) && judged.len() > 10, "{judged:?}");
     }
 
     #[test]
     fn a_new_rate_is_found() {
-        let mut fit = Fit::default();
-        fit.restart();
-        let interval = |rate: u64| 100 * 1504 * TICKS_PER_SECOND / rate;
-        for _ in 0..100 {
-            fit.judge(100, interval(4_000_000), true);
+        // Half of the rate looks as if as many packets were missing each time.
+        for (new, off_at_first) in [(4_100_000, 1..=OUTLIERS_MAX as usize), (2_000_000, 0..=0)] {
+            let mut fit = Fit::default();
+            fit.restart(0);
+            let interval = |rate: u64| 100 * 1504 * TICKS_PER_SECOND / rate;
+            for n in 1..=100 {
+                fit.judge(100, interval(4_000_000), n);
+            }
+            let off = (101..=200).filter(|n| is_off(&fit.judge(100, interval(new), *n))).count();
+            assert!(off_at_first.contains(&off), "{off}");
+            let rate = 1504.0 * 27e6 / fit.ticks_per_packet().unwrap();
+            assert!((rate - new as f64).abs() < 1.0, "{rate}");
         }
-        let off = (0..100).filter(|_| is_off(&fit.judge(100, interval(4_100_000), true))).count();
-        assert!((1..=OUTLIERS_MAX as usize).contains(&off), "{off}");
-        let rate = 1504.0 * 27e6 / fit.ticks_per_packet(true).unwrap();
-        assert!((rate - 4_100_000.0).abs() < 1.0, "{rate}");
     }
 }

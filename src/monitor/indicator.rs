@@ -7,8 +7,11 @@ use crate::media::Mono;
 pub enum Indicator {
     /// No packet at all for [`super::SILENCE`]. While it lasts nothing else is raised.
     Silence,
-    /// An RTP sequence number never came.
+    /// RTP sequence numbers did not come in time; once for each run of them. Whether they came later the figures say.
     RtpLoss,
+    /// Two RTP senders send at the same time, by their SSRC or by numbers that are far apart; raised once a second. One
+    /// of them is followed.
+    RtpSenders,
     /// 1.1: two sync bytes in a row were wrong. Until five in a row are right nothing else is raised.
     SyncLoss,
     /// 1.2: a sync byte is not 0x47.
@@ -43,9 +46,10 @@ pub enum Indicator {
 
 impl Indicator {
     /// All of them, in the order of a report.
-    pub const ALL: [Indicator; 17] = [
+    pub const ALL: [Indicator; 18] = [
         Indicator::Silence,
         Indicator::RtpLoss,
+        Indicator::RtpSenders,
         Indicator::SyncLoss,
         Indicator::SyncByte,
         Indicator::Pat,
@@ -68,6 +72,7 @@ impl Indicator {
         match self {
             Indicator::Silence => "silence",
             Indicator::RtpLoss => "rtp_loss",
+            Indicator::RtpSenders => "rtp_senders",
             Indicator::SyncLoss => "1.1",
             Indicator::SyncByte => "1.2",
             Indicator::Pat => "1.3",
@@ -91,6 +96,7 @@ impl Indicator {
         match self {
             Indicator::Silence => "no packets",
             Indicator::RtpLoss => "RTP packets lost",
+            Indicator::RtpSenders => "two RTP senders",
             Indicator::SyncLoss => "TS_sync_loss",
             Indicator::SyncByte => "Sync_byte_error",
             Indicator::Pat => "PAT_error_2",
@@ -112,7 +118,7 @@ impl Indicator {
     /// 0: the network, else the priority of TR 101 290. 0 to 2 are errors, 3 depends on the application.
     pub const fn priority(self) -> u8 {
         match self {
-            Indicator::Silence | Indicator::RtpLoss => 0,
+            Indicator::Silence | Indicator::RtpLoss | Indicator::RtpSenders => 0,
             Indicator::SyncLoss
             | Indicator::SyncByte
             | Indicator::Pat

@@ -40,10 +40,18 @@ impl Mdi {
         }
     }
 
-    /// Packets are known to be missing.
-    pub fn lose(&mut self, packets: u64) {
-        self.lost += packets;
+    /// Packets are known to be missing, in whose place nothing came for so many microseconds: of a longer time than an
+    /// interval, one gets its share.
+    pub fn lose(&mut self, packets: u64, over_us: u64) {
+        self.lost +=
+            (u128::from(packets) * u128::from(INTERVAL_US) / u128::from(over_us.max(INTERVAL_US))) as u64;
         self.lost_total += packets;
+    }
+
+    /// Packets that were thought to be missing have come.
+    pub fn regain(&mut self, packets: u64) {
+        self.lost = self.lost.saturating_sub(packets);
+        self.lost_total = self.lost_total.saturating_sub(packets);
     }
 
     /// Ends the interval; the next drains at `rate_bps`, or as fast as this one filled.
@@ -51,18 +59,20 @@ impl Mdi {
         let elapsed_us = at.micros_since(self.start);
         let whole = (INTERVAL_US..INTERVAL_US_MAX).contains(&elapsed_us);
         let seconds = elapsed_us as f64 / 1e6;
-        if whole {
-            if let Some(rate) = self.rate_bps.filter(|rate| *rate > 0.0) {
-                let df_ms = (self.high - self.low) / rate * 1000.0;
-                self.df_ms = Some(df_ms);
-                self.df_ms_max = Some(self.df_ms_max.map_or(df_ms, |max| max.max(df_ms)));
-            }
+        if let Some(rate) = self.rate_bps.filter(|rate| whole && *rate > 0.0) {
+            let df_ms = (self.high - self.low) / rate * 1000.0;
+            self.df_ms = Some(df_ms);
+            self.df_ms_max = Some(self.df_ms_max.map_or(df_ms, |max| max.max(df_ms)));
+        }
+        if elapsed_us >= INTERVAL_US {
+            // An outage is long, and what it lost is lost all the same.
             self.mlr = self.lost as f64 / seconds;
             self.mlr_max = self.mlr_max.max(self.mlr);
+            self.lost = 0;
         }
         let measured = whole.then(|| self.bits as f64 / seconds);
         self.rate_bps = rate_bps.or(measured).or(self.rate_bps);
-        (self.start, self.bits, self.lost, self.low, self.high) = (at, 0, 0, 0.0, 0.0);
+        (self.start, self.bits, self.low, self.high) = (at, 0, 0.0, 0.0);
     }
 }
 
@@ -97,15 +107,19 @@ mod tests {
         mdi.arrive(Mono::from_micros(10), BITS);
         mdi.close(Mono::from_micros(1_000_000), None);
         assert_eq!((mdi.df_ms, mdi.mlr), (None, 0.0), "nothing to drain it by yet");
-        mdi.lose(7);
+        mdi.lose(7, 0);
         mdi.close(Mono::from_micros(2_000_000), Some(4e6));
         assert_eq!((mdi.mlr, mdi.mlr_max), (7.0, 7.0));
         assert!(mdi.df_ms.is_some());
         mdi.close(Mono::from_micros(3_000_000), None);
         assert_eq!((mdi.mlr, mdi.mlr_max, mdi.lost_total), (0.0, 7.0, 7));
         let before = mdi.df_ms;
-        mdi.lose(9);
+        mdi.lose(9, 0);
         mdi.close(Mono::from_micros(9_000_000), None);
-        assert_eq!((mdi.mlr, mdi.df_ms), (0.0, before), "an interval of six seconds is none");
+        assert_eq!((mdi.mlr, mdi.df_ms), (1.5, before), "six seconds have a loss rate and no delay factor");
+        mdi.lose(7, 0);
+        mdi.regain(7);
+        mdi.close(Mono::from_micros(10_000_000), None);
+        assert_eq!((mdi.mlr, mdi.lost_total), (0.0, 16));
     }
 }

@@ -1,17 +1,19 @@
-//! A transport stream under watch: the indicators of ETSI TR 101 290, rates, clocks, the media delivery index, services.
+//! A transport stream under watch: the indicators of ETSI TR 101 290, rates, clocks, the media delivery index,
+//! services.
 //!
 //! [`Monitor`] is a machine like the protocol sessions: datagrams or packets come in with their arrival times, a
 //! [`Report`] goes out. It has no socket and no clock, allocates when a PID or a table comes that was not there before
 //! and never for a packet, and holds at most 8 MiB whatever comes (attacks T1 and T2). It is for anything that reads or
 //! writes a transport stream: a file, a capture, a live input behind its reordering, a multicast output.
 //!
-//! What is judged by time is judged by the arrival times that it is given. A PCR interval is judged by the PCRs, because
-//! a receiver's clock runs by them and the network's jitter has figures of its own; PCR accuracy by packets.
+//! What is judged by time is judged by the arrival times that it is given. A PCR interval is judged by the PCRs,
+//! because a receiver's clock runs by them and the network's jitter has figures of its own; PCR accuracy by packets.
 //!
 //! Not here: the T-STD buffers (TR 101 290, 3.3, 3.9, 3.10), and event information beyond its repetition.
 #![forbid(unsafe_code)]
 
 mod continuity;
+mod datagrams;
 mod fit;
 mod indicator;
 mod mdi;
@@ -22,9 +24,11 @@ mod pids;
 mod psi;
 mod report;
 mod rtp;
+mod ruler;
 mod si;
 mod snapshot;
 mod sweep;
+mod window;
 
 pub use indicator::{Indicator, Occurrence, Tally};
 pub use pcr::{PcrClock, Step, TICKS_PER_SECOND};
@@ -32,15 +36,16 @@ pub use psi::{PROGRAMS_MAX, STREAMS_MAX};
 pub use report::*;
 
 use crate::media::Mono;
-use crate::wire::rtp::RtpPacket;
+use crate::wire::ts::cut::Seam;
 use crate::wire::ts::framing::{DatagramSync, Unit};
 use crate::wire::ts::section::{Assembler, OPEN_SECTIONS_MAX, SECTION_BYTES_MAX};
-use crate::wire::ts::{PACKET_BYTES, SYNC_BYTE, descriptor::Class, pid};
+use crate::wire::ts::{PACKET_BYTES, descriptor::Class, pid};
+use fit::Fit;
 use network::Network;
 use pcr::PcrTrack;
 use pids::Pids;
 use psi::Psi;
-use rtp::Place;
+use ruler::{Mark, Ruler};
 use si::Repetition;
 use std::time::Duration;
 
@@ -50,6 +55,10 @@ pub const SILENCE: Duration = Duration::from_millis(500);
 const PSI_US_MAX: u64 = 500_000;
 /// Longest interval of PTS (2.5), in microseconds.
 const PTS_US_MAX: u64 = 700_000;
+/// A clock whose last PCR came within this time, in microseconds, goes on: twice the longest interval, and what is sent
+/// in bursts. Less than what tables are given, so that those which go with it are missed in time.
+const CLOCK_ALIVE_US: u64 = 350_000;
+const _: () = assert!(CLOCK_ALIVE_US < PSI_US_MAX);
 /// Bits of a packet.
 const PACKET_BITS: u64 = PACKET_BYTES as u64 * 8;
 
@@ -91,6 +100,9 @@ pub struct Monitor {
     assembler: Assembler,
     tracks: Vec<PcrTrack>,
     sync: DatagramSync,
+    seam: Seam,
+    /// The last datagram that was read had packets in it, not RTP.
+    plain: bool,
     /// Times that tables may be applied before the next sweep.
     applications: u32,
     /// Packets are being read: synchronisation is not lost.
@@ -100,12 +112,17 @@ pub struct Monitor {
     nulls: u64,
     malformed: u64,
     first_at: Option<Mono>,
+    /// When the last packet came.
     last_at: Mono,
+    /// The same, of whatever is to be the stream, in synchronisation or not.
+    heard_at: Mono,
     /// Since when scrambled packets come that wait for a CAT, and when the last one came.
     scrambled_since: Option<Mono>,
     scrambled_at: Mono,
     cat_told: bool,
-    window: Window,
+    /// What distances of tables are measured by, as of the last look.
+    ruler: Ruler,
+    second: Second,
     next_sweep: Mono,
     next_slow_sweep: Mono,
     network: Option<Network>,
@@ -113,7 +130,7 @@ pub struct Monitor {
 
 /// The second that runs.
 #[derive(Clone, Debug, Default)]
-struct Window {
+struct Second {
     start: Mono,
     packets: u64,
     min_bps: Option<f64>,
@@ -132,6 +149,8 @@ impl Monitor {
             assembler: Assembler::new(),
             tracks: Vec::new(),
             sync: DatagramSync::default(),
+            seam: Seam::default(),
+            plain: false,
             applications: sweep::APPLICATIONS,
             in_sync: false,
             silent: false,
@@ -140,63 +159,43 @@ impl Monitor {
             malformed: 0,
             first_at: None,
             last_at: Mono::ZERO,
+            heard_at: Mono::ZERO,
             scrambled_since: None,
             scrambled_at: Mono::ZERO,
             cat_told: false,
-            window: Window::default(),
+            ruler: Ruler::None,
+            second: Second::default(),
             next_sweep: Mono::ZERO,
             next_slow_sweep: Mono::ZERO,
             network: None,
         }
     }
 
-    /// A datagram, in the order of arrival: packets, or RTP around packets, which its first byte tells. What RTP brings
-    /// twice is looked at once; what it brings late is read late, as by a receiver that does not reorder. `at` must not
-    /// go back.
-    pub fn handle_datagram(&mut self, at: Mono, datagram: &[u8]) {
-        let network = self.network.get_or_insert_default();
-        network.count(at, datagram.len());
-        let payload = if datagram.first() == Some(&SYNC_BYTE) {
-            datagram
-        } else {
-            let Some(packet) = RtpPacket::around_ts(datagram) else {
-                network.foreign += 1;
-                return;
-            };
-            let place = network.rtp.observe(at, &packet);
-            network.packets_each = (packet.payload.len() / PACKET_BYTES) as u64;
-            match place {
-                Place::Duplicate => return,
-                Place::Next { lost: 0 } | Place::Late => {}
-                Place::Next { lost } => self.lose_rtp(at, lost),
-                Place::Restart => self.forget_continuity(),
-            }
-            packet.payload
-        };
-        let bits = (payload.len() / PACKET_BYTES) as u64 * PACKET_BITS;
-        let mut sync = self.sync;
-        self.begin_turn(at);
-        if let Some(network) = &mut self.network {
-            network.mdi.arrive(at, bits);
-        }
-        sync.split(payload, |unit| self.unit(at, unit));
-        self.sync = sync;
-    }
-
     /// What [`crate::wire::ts::framing`] found in a byte stream, with the time at which it came or should come.
     pub fn handle_unit(&mut self, at: Mono, unit: Unit<'_>) {
-        self.begin_turn(at);
+        self.pass_time(at);
+        self.hear(at);
         self.unit(at, unit);
     }
 
     /// Time passes and nothing comes.
     pub fn handle_timeout(&mut self, at: Mono) {
-        self.sweep(at);
+        self.pass_time(at);
     }
 
-    /// When [`Monitor::handle_timeout`] is due if nothing comes before.
+    /// The stream has ended, and there was no clock in it to take times from: all that came had the same. What time
+    /// decides could not be judged, but each clock that a program map names is missing (2.3.a).
+    pub fn handle_end_without_clock(&mut self) {
+        if self.psi.dirty {
+            self.apply_tables(self.last_at);
+        }
+        self.miss_clocks(self.last_at);
+    }
+
+    /// When [`Monitor::handle_timeout`] is due if nothing comes before. Once silence has been raised nothing is: only
+    /// what comes can change something.
     pub fn deadline(&self) -> Mono {
-        if self.first_at.is_some() { self.next_sweep } else { Mono::NEVER }
+        if self.first_at.is_some() && !self.silent { self.next_sweep } else { Mono::NEVER }
     }
 
     /// How often an indicator was raised.
@@ -219,26 +218,38 @@ impl Monitor {
     }
 
     /// Time goes on to `at`; before the first packet nothing is due.
-    fn begin_turn(&mut self, at: Mono) {
+    fn pass_time(&mut self, at: Mono) {
         if self.first_at.is_none() {
-            self.first_at = Some(at);
-            self.last_at = at;
-            self.window.start = at;
-            if let Some(network) = &mut self.network {
-                network.mdi.close(at, None);
-            }
+            return;
+        }
+        // What was overdue before a pause began is told as of then: who sends in bursts is judged between them.
+        let pause = self.last_at + sweep::PAUSE;
+        if self.next_sweep <= pause && pause < at {
+            self.sweep(pause);
         }
         if at >= self.next_sweep {
             self.sweep(at);
         }
     }
 
-    /// RTP packets are given up.
-    fn lose_rtp(&mut self, at: Mono, lost: u64) {
-        self.raise(Indicator::RtpLoss, at, None);
-        if let Some(network) = &mut self.network {
-            network.mdi.lose(lost * network.packets_each);
+    /// Something comes that is to be the stream.
+    fn hear(&mut self, at: Mono) {
+        if self.first_at.is_none() {
+            self.first_at = Some(at);
+            (self.last_at, self.heard_at) = (at, at);
+            (self.second.start, self.next_sweep) = (at, at + sweep::SWEEP);
+            if let Some(network) = &mut self.network {
+                network.mdi.close(at, None);
+            }
         }
+        if self.silent || at.since(self.heard_at) > SILENCE {
+            if !self.silent {
+                self.raise(Indicator::Silence, at, None);
+            }
+            self.silent = false;
+            self.restart(at);
+        }
+        self.heard_at = at;
     }
 
     /// What comes next does not follow on what was.
@@ -252,15 +263,26 @@ impl Monitor {
 
     /// After a time without packets everything is due anew.
     fn restart(&mut self, at: Mono) {
-        self.psi.restart(at);
+        self.psi.restart(Mark { at, packet: self.packets });
         self.repetition.restart();
         for track in &mut self.tracks {
             track.clock.forget();
-            track.last_at = track.last_at.map(|_| at);
+            track.fit = Fit::default();
+            (track.since, track.absence_told) = (at, false);
         }
         for state in self.pids.iter_mut() {
             state.pts.last_at = state.pts.last_at.map(|_| at);
             state.unreferenced_since = None;
+        }
+    }
+
+    /// What distances of tables are measured by, now.
+    fn ruler_at(&self, at: Mono) -> Ruler {
+        match packet_us(&self.tracks, at) {
+            Some(us) => Ruler::Packets(us),
+            None if self.first_at == Some(self.last_at) => Ruler::None,
+            None if self.network.is_some() => Ruler::Arrival,
+            None => Ruler::Clock,
         }
     }
 
@@ -274,11 +296,17 @@ impl Monitor {
 }
 
 /// The clock that the rate of the multiplex is taken from: the one with the most PCRs.
-fn reference(tracks: &[PcrTrack]) -> Option<&PcrTrack> {
-    tracks.iter().max_by_key(|track| track.intervals)
+fn reference<'a>(tracks: impl IntoIterator<Item = &'a PcrTrack>) -> Option<&'a PcrTrack> {
+    tracks.into_iter().max_by_key(|track| track.intervals)
+}
+
+/// The same among those that go on: packets of a clock that has stopped have no length.
+fn live_reference(tracks: &[PcrTrack], at: Mono) -> Option<&PcrTrack> {
+    let is_live = |track: &&PcrTrack| !track.absence_told && at.micros_since(track.since) <= CLOCK_ALIVE_US;
+    reference(tracks.iter().filter(is_live))
 }
 
 /// Microseconds of a packet, where the rate is constant.
-fn packet_us(tracks: &[PcrTrack], has_nulls: bool) -> Option<f64> {
-    tracks.first()?.fit.ticks_per_packet(has_nulls).map(|ticks| ticks / 27.0)
+fn packet_us(tracks: &[PcrTrack], at: Mono) -> Option<f64> {
+    live_reference(tracks, at)?.fit.ticks_per_packet().map(|ticks| ticks / 27.0)
 }

@@ -14,6 +14,8 @@ pub(super) struct Network {
     pub sizes: [(usize, u64); SIZES_MAX],
     pub other_sizes: u64,
     pub foreign: u64,
+    /// Packets that two datagrams share.
+    pub cut_packets: u64,
     last_at: Option<Mono>,
     pub gap_us_max: u64,
     pub mdi: Mdi,

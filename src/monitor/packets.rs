@@ -5,7 +5,8 @@ use super::fit::Verdict;
 use super::indicator::{Indicator, Occurrence};
 use super::pcr::Step;
 use super::pids::Role;
-use super::{Class, Monitor, PTS_US_MAX, SILENCE, packet_us};
+use super::sweep::{APPLICATION_PACKETS, APPLICATIONS};
+use super::{Class, Monitor, PTS_US_MAX};
 use crate::media::Mono;
 use crate::wire::ts::framing::Unit;
 use crate::wire::ts::packet::Packet;
@@ -33,18 +34,15 @@ impl Monitor {
 
     /// A packet.
     fn packet(&mut self, at: Mono, bytes: &[u8; PACKET_BYTES], sync_ok: bool) {
-        if self.silent || at.since(self.last_at) > SILENCE {
-            if !self.silent {
-                self.raise(Indicator::Silence, at, None);
-            }
-            self.silent = false;
-            self.restart(at);
-        }
         self.in_sync = true;
         self.last_at = at;
         let number = self.packets;
         self.packets += 1;
-        self.window.packets += 1;
+        self.second.packets += 1;
+        if number.is_multiple_of(APPLICATION_PACKETS) {
+            self.applications = APPLICATIONS;
+            self.ruler = self.ruler_at(at);
+        }
         if !sync_ok {
             self.raise_at(Indicator::SyncByte, at, number, None);
         }
@@ -64,7 +62,8 @@ impl Monitor {
         }
         self.malformed += u64::from(packet.malformed);
         let Some((_, new)) = self.pids.touch(packet.pid, at) else { return };
-        self.psi.dirty |= new;
+        // Before there are tables nothing names it.
+        self.psi.dirty |= new && self.psi.name_something();
         if self.psi.dirty && self.applications > 0 {
             self.applications -= 1;
             self.apply_tables(at);
@@ -73,7 +72,14 @@ impl Monitor {
         state.packets += 1;
         state.window_packets += 1;
         state.last_at = at;
-        let returned = std::mem::take(&mut state.absence_told);
+        if std::mem::take(&mut state.absence_told) {
+            // That it was away has been raised as such; from now on a PTS is due.
+            (state.pts.last_at, state.pts.told) = (state.pts.last_at.map(|_| at), false);
+        }
+        if packet.scrambling != 0 && packet.unit_start {
+            // There may be one, and it cannot be read.
+            (state.pts.last_at, state.pts.told) = (None, false);
+        }
         let now = Occurrence { packet: number, at, pid: Some(packet.pid) };
         match state.continuity.check(&packet) {
             Order::Right => {}
@@ -84,9 +90,11 @@ impl Monitor {
             Order::Wrong { missing } => {
                 state.continuity_errors += 1;
                 self.tallies.raise(Indicator::Continuity, now);
+                // Also where exactly fifteen are missing, or the counter stands still: this is no copy.
+                self.assembler.reset(packet.pid);
                 // Where RTP counts what is lost it counts better.
                 if let Some(network) = self.network.as_mut().filter(|network| network.rtp.packets == 0) {
-                    network.mdi.lose(u64::from(missing));
+                    network.mdi.lose(u64::from(missing), 0);
                 }
                 self.tracks.iter_mut().for_each(|track| track.damaged = true);
             }
@@ -97,7 +105,7 @@ impl Monitor {
             self.scrambled(packet.pid, role, now);
         }
         if let (Some(pcr), Some(track)) = (packet.pcr(), self.tracks.get_mut(track)) {
-            let (step, verdict) = track.observe(pcr, number, at, packet.discontinuity(), self.nulls > 0);
+            let (step, verdict) = track.observe(pcr, number, at, packet.discontinuity(), self.nulls);
             let limit_ticks = self.options.pcr_interval_max.as_micros() as u64 * 27;
             match step {
                 Step::Continuous { ticks, .. } if ticks > limit_ticks && !track.absence_told => {
@@ -113,31 +121,30 @@ impl Monitor {
         }
         match role {
             Role::Sections if packet.scrambling == 0 => {
+                let ruler = self.ruler;
                 let (psi, repetition, tallies) = (&mut self.psi, &mut self.repetition, &mut self.tallies);
-                let packet_us = packet_us(&self.tracks, self.nulls > 0);
                 self.assembler.push(&packet, |section| {
-                    repetition.observe(packet.pid, section, now, packet_us, tallies);
-                    psi.read(packet.pid, section, now, tallies);
+                    repetition.observe(packet.pid, section, now, ruler, tallies);
+                    psi.read(packet.pid, section, now, ruler, tallies);
                 });
             }
             Role::Elementary { class: Class::Video | Class::Audio, pcr_pid }
                 if packet.unit_start && packet.scrambling == 0 =>
             {
-                self.time_stamp(&packet, pcr_pid, now, returned);
+                self.time_stamp(&packet, pcr_pid, now);
             }
             _ => {}
         }
     }
 
     /// A PES packet of pictures or sound begins.
-    fn time_stamp(&mut self, packet: &Packet<'_>, pcr_pid: u16, now: Occurrence, returned: bool) {
+    fn time_stamp(&mut self, packet: &Packet<'_>, pcr_pid: u16, now: Occurrence) {
         let Some(pts) = PesHeader::parse(packet.payload).and_then(|header| header.pts) else { return };
         let clock = self.pids.get(pcr_pid).map(|state| usize::from(state.track));
         let clock = clock.and_then(|track| self.tracks.get(track));
-        let clock = clock.and_then(|track| track.at(now.packet, now.at, self.nulls > 0));
+        let clock = clock.and_then(|track| track.at(now.packet, now.at));
         let Some(state) = self.pids.get_mut(packet.pid) else { return };
         let stamps = &mut state.pts;
-        stamps.count += 1;
         if let Some(clock) = clock {
             let lead = wrapping_distance(clock, pts * PCR_TICKS, CLOCK_MODULUS * PCR_TICKS);
             stamps.lead_min = stamps.lead_min.min(lead);
@@ -146,8 +153,7 @@ impl Monitor {
         if let Some(before) = stamps.last_at.replace(now.at) {
             let interval = now.at.micros_since(before);
             stamps.interval_us_max = stamps.interval_us_max.max(interval);
-            // A stream that was away has been raised as such.
-            if interval > PTS_US_MAX && !stamps.told && !returned {
+            if interval > PTS_US_MAX && !stamps.told {
                 self.tallies.raise(Indicator::Pts, now);
             }
         }

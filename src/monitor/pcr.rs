@@ -35,8 +35,9 @@ pub enum Step {
 
 /// Tells late from stepping.
 ///
-/// TR 101 290 raises 2.3.b for any difference outside 0 to 100 ms, so that a PCR that is merely late raises it with 2.3.a.
-/// Here a difference above 100 ms is a step only if neither the packets nor the time that have passed explain it.
+/// TR 101 290 raises 2.3.b for any difference outside 0 to 100 ms, so that a PCR that is merely late raises it with
+/// 2.3.a. Here a difference above 100 ms is a step only if neither the packets nor the time that have passed explain
+/// it.
 #[derive(Clone, Debug, Default)]
 pub struct PcrClock {
     last: Option<(u64, u64, Option<Mono>)>,
@@ -116,8 +117,8 @@ pub(super) struct PcrTrack {
     /// PCRs that were held against a constant rate, and the largest distance from it, in ticks.
     pub judged: u64,
     pub worst: f64,
-    /// When the last one came.
-    pub last_at: Option<Mono>,
+    /// When the last one came, or since when one is due.
+    pub since: Mono,
     /// That none comes has been raised.
     pub absence_told: bool,
     /// Packets were lost since the last one.
@@ -125,7 +126,8 @@ pub(super) struct PcrTrack {
 }
 
 impl PcrTrack {
-    pub fn new(pid: u16) -> PcrTrack {
+    /// Of a PID that a program map names from `at` on: a PCR is due, though none may ever come.
+    pub fn new(pid: u16, at: Mono) -> PcrTrack {
         PcrTrack {
             pid,
             clock: PcrClock::default(),
@@ -139,27 +141,27 @@ impl PcrTrack {
             above_40_ms: 0,
             judged: 0,
             worst: 0.0,
-            last_at: None,
+            since: at,
             absence_told: false,
             damaged: false,
         }
     }
 
     /// A PCR; tells whether it steps without saying so, how long its interval was if it is continuous (in ticks), and
-    /// how exact it is.
+    /// how exact it is. `nulls`: null packets of the stream in front of it.
     pub fn observe(
         &mut self,
         pcr: u64,
         packet: u64,
         at: Mono,
         announced: bool,
-        has_nulls: bool,
+        nulls: u64,
     ) -> (Step, Verdict) {
         self.count += 1;
-        self.last_at = Some(at);
+        self.since = at;
         let step = self.clock.step(pcr, packet, Some(at), announced);
         let Step::Continuous { ticks, packets } = step else {
-            self.fit.restart();
+            self.fit.restart(nulls);
             self.damaged = false;
             return (step, Verdict::Unknown);
         };
@@ -169,10 +171,10 @@ impl PcrTrack {
         self.above_40_ms += u64::from(ticks > TICKS_PER_SECOND / 25);
         if std::mem::take(&mut self.damaged) {
             // Positions mean nothing where packets are missing.
-            self.fit.restart();
+            self.fit.restart(nulls);
             return (step, Verdict::Unknown);
         }
-        let verdict = self.fit.judge(packets, ticks, has_nulls);
+        let verdict = self.fit.judge(packets, ticks, nulls);
         if verdict != Verdict::Shifted {
             self.whole_packets += packets;
             self.whole_ticks += ticks;
@@ -191,11 +193,11 @@ impl PcrTrack {
     }
 
     /// The clock's value at a later packet, in ticks.
-    pub fn at(&self, packet: u64, at: Mono, has_nulls: bool) -> Option<u64> {
+    pub fn at(&self, packet: u64, at: Mono) -> Option<u64> {
         let (pcr, since, _) = self.clock.last()?;
-        let ahead = match self.fit.ticks_per_packet(has_nulls) {
+        let ahead = match self.fit.ticks_per_packet() {
             Some(ticks) => packet.saturating_sub(since) as f64 * ticks,
-            None => at.micros_since(self.last_at?) as f64 * 27.0,
+            None => at.micros_since(self.since) as f64 * 27.0,
         };
         Some((pcr + ahead as u64) % MODULUS)
     }

@@ -2,10 +2,8 @@
 
 use super::continuity::Continuity;
 use crate::media::Mono;
-use crate::wire::ts::{descriptor::Class, pid};
+use crate::wire::ts::{PIDS, descriptor::Class, pid};
 
-/// PIDs that exist.
-const PIDS: usize = 1 << 13;
 /// The PID has not come.
 const NONE: u16 = u16::MAX;
 /// PIDs below have a fixed meaning or are reserved for one (ISO/IEC 13818-1 table 2-3, EN 300 468 table 1).
@@ -32,7 +30,7 @@ impl Role {
     pub fn fixed(pid: u16) -> Role {
         match pid {
             pid::PAT | pid::CAT | pid::NIT | pid::SDT | pid::EIT | pid::TDT => Role::Sections,
-            _ if pid < FIRST_FREE_PID => Role::Referenced,
+            _ if pid < FIRST_FREE_PID || pid == pid::ATSC => Role::Referenced,
             _ => Role::Unreferenced,
         }
     }
@@ -64,7 +62,7 @@ pub(super) struct PidState {
 /// The time stamps of one PID.
 #[derive(Clone, Debug)]
 pub(super) struct PtsState {
-    pub count: u64,
+    /// When the last one came, where it could be read.
     pub last_at: Option<Mono>,
     pub told: bool,
     /// Longest distance between two, in microseconds.
@@ -76,14 +74,7 @@ pub(super) struct PtsState {
 
 impl Default for PtsState {
     fn default() -> PtsState {
-        PtsState {
-            count: 0,
-            last_at: None,
-            told: false,
-            interval_us_max: 0,
-            lead_min: i64::MAX,
-            lead_max: i64::MIN,
-        }
+        PtsState { last_at: None, told: false, interval_us_max: 0, lead_min: i64::MAX, lead_max: i64::MIN }
     }
 }
 

@@ -2,6 +2,7 @@
 //! called, and when their tables came.
 
 use super::indicator::{Indicator, Occurrence, Tallies};
+use super::ruler::{Mark, Ruler};
 use crate::media::Mono;
 use crate::wire::ts::descriptor::{Class, classify};
 use crate::wire::ts::section::Section;
@@ -33,7 +34,7 @@ pub(super) struct Program {
     /// Streams that are not followed.
     pub more_streams: usize,
     /// When a map came last, or since when one is due.
-    pub pmt_at: Mono,
+    pub pmt_at: Mark,
     pub pmt_told: bool,
     pub pmt_interval_us_max: u64,
     pub provider: String,
@@ -62,14 +63,16 @@ pub(super) struct Psi {
     pub more_programs: u64,
     /// PID of the network's table, if the PAT names one.
     pub network_pid: Option<u16>,
+    /// Number of the PAT's section that does.
+    network_section: u8,
     pub network_name: String,
     pub emm_pids: Vec<u16>,
     pub utc_seconds: Option<u64>,
-    pub pat_at: Option<Mono>,
+    pub pat_at: Option<Mark>,
     pub pat_told: bool,
     pub pat_interval_us_max: u64,
     pub cat_at: Option<Mono>,
-    pub sdt_at: Option<Mono>,
+    pub sdt_at: Option<Mark>,
     pub sdt_interval_us_max: u64,
     /// PATs and maps that differed from what was in force.
     pub changes: u64,
@@ -82,41 +85,54 @@ pub(super) struct Psi {
 }
 
 impl Psi {
+    /// Whether there are tables that may name PIDs.
+    pub fn name_something(&self) -> bool {
+        self.transport_stream_id.is_some() || !self.emm_pids.is_empty()
+    }
+
     /// A whole section, with what raises it.
-    pub fn read(&mut self, on: u16, section: Section<'_>, now: Occurrence, tallies: &mut Tallies) {
+    pub fn read(
+        &mut self,
+        on: u16,
+        section: Section<'_>,
+        now: Occurrence,
+        ruler: Ruler,
+        tallies: &mut Tallies,
+    ) {
         let id = section.table_id();
         match (on, id) {
             // A table that is not whole still came.
-            (pid::PAT, tables::PAT) => self.saw_pat(now, tallies),
+            (pid::PAT, tables::PAT) => self.saw_pat(now, ruler, tallies),
             (pid::PAT, _) => tallies.raise(Indicator::Pat, now),
             (pid::CAT, tables::CAT) => self.cat_at = Some(now.at),
             (pid::CAT, _) => tallies.raise(Indicator::Cat, now),
             _ => {}
         }
-        if !section.crc_ok() {
-            let checked =
-                matches!(id, tables::PAT | tables::CAT | tables::PMT | tables::NIT | tables::NIT_OTHER)
-                    || matches!(id, tables::SDT | tables::SDT_OTHER | tables::BAT | tables::TOT)
-                    || (tables::EIT..=tables::EIT_LAST).contains(&id);
-            if checked {
+        let is_long = matches!(id, tables::PAT | tables::CAT | tables::PMT | tables::NIT | tables::NIT_OTHER)
+            || matches!(id, tables::SDT | tables::SDT_OTHER | tables::BAT)
+            || (tables::EIT..=tables::EIT_LAST).contains(&id);
+        // One that says it has no CRC, and must have one, is damaged just there.
+        if !section.crc_ok() || (is_long && !section.is_long()) {
+            if is_long || id == tables::TOT {
                 tallies.raise(Indicator::Crc, now);
             }
             if id == tables::PMT {
                 // Whose it is, cannot be trusted; if the PID has one program only, it is clear.
                 let mut here = self.programs.iter_mut().filter(|program| program.pmt_pid == on);
                 if let (Some(program), None) = (here.next(), here.next()) {
-                    program.saw_map(now, tallies);
+                    program.saw_map(now, ruler, tallies);
                 }
             }
             return;
         }
         match (on, id) {
-            (pid::PAT, tables::PAT) if section.is_current() => self.read_pat(section, now.at),
+            (pid::PAT, tables::PAT) if section.is_current() => self.read_pat(section, now.into()),
             (pid::CAT, tables::CAT) if section.is_current() => self.read_cat(section),
-            (_, tables::PMT) => self.read_pmt(on, section, now, tallies),
+            (_, tables::PMT) => self.read_pmt(on, section, now, ruler, tallies),
             (pid::SDT, tables::SDT) => {
-                if let Some(before) = self.sdt_at.replace(now.at) {
-                    self.sdt_interval_us_max = self.sdt_interval_us_max.max(now.at.micros_since(before));
+                if let Some(before) = self.sdt_at.replace(now.into()) {
+                    let interval_us = ruler.distance_us(before, now.into());
+                    self.sdt_interval_us_max = self.sdt_interval_us_max.max(interval_us);
                 }
                 if section.is_current() {
                     self.read_sdt(section);
@@ -127,23 +143,26 @@ impl Psi {
                     self.network_name = text::decode(name);
                 }
             }
-            (pid::TDT, tables::TDT | tables::TOT) => self.utc_seconds = tables::utc_seconds(section),
+            (pid::TDT, tables::TDT | tables::TOT) => {
+                // All bits set: the sender does not know either.
+                self.utc_seconds = tables::utc_seconds(section).or(self.utc_seconds);
+            }
             _ => {}
         }
     }
 
-    fn saw_pat(&mut self, now: Occurrence, tallies: &mut Tallies) {
-        if let Some(before) = self.pat_at.replace(now.at) {
-            let interval = now.at.micros_since(before);
-            self.pat_interval_us_max = self.pat_interval_us_max.max(interval);
-            if interval > super::PSI_US_MAX && !self.pat_told {
+    fn saw_pat(&mut self, now: Occurrence, ruler: Ruler, tallies: &mut Tallies) {
+        if let Some(before) = self.pat_at.replace(now.into()) {
+            let interval_us = ruler.distance_us(before, now.into());
+            self.pat_interval_us_max = self.pat_interval_us_max.max(interval_us);
+            if ruler.is_late(before, now.into(), super::PSI_US_MAX) && !self.pat_told {
                 tallies.raise(Indicator::Pat, now);
             }
         }
         self.pat_told = false;
     }
 
-    fn read_pat(&mut self, section: Section<'_>, at: Mono) {
+    fn read_pat(&mut self, section: Section<'_>, now: Mark) {
         let sum = (section.number(), section.crc());
         let same_version = self.pat_version.replace(section.version()) == Some(section.version());
         if same_version && self.pat_sums.contains(&sum) {
@@ -161,9 +180,12 @@ impl Psi {
             let (stay, go) = before.into_iter().partition(|program| program.section != sum.0);
             (self.programs, before) = (stay, go);
         }
+        if !same_version || self.network_section == sum.0 {
+            self.network_pid = None;
+        }
         for (number, pid) in pat.programs() {
             if number == 0 {
-                self.network_pid = Some(pid);
+                (self.network_pid, self.network_section) = (Some(pid), sum.0);
                 continue;
             }
             if self.programs.len() >= PROGRAMS_MAX {
@@ -173,7 +195,7 @@ impl Psi {
             let known = before.iter().position(|program| program.number == number && program.pmt_pid == pid);
             let mut program = match known {
                 Some(place) => before.swap_remove(place),
-                None => Program::new(number, pid, at),
+                None => Program::new(number, pid, now),
             };
             program.section = sum.0;
             self.programs.push(program);
@@ -182,11 +204,18 @@ impl Psi {
         self.dirty = true;
     }
 
-    fn read_pmt(&mut self, on: u16, section: Section<'_>, now: Occurrence, tallies: &mut Tallies) {
+    fn read_pmt(
+        &mut self,
+        on: u16,
+        section: Section<'_>,
+        now: Occurrence,
+        ruler: Ruler,
+        tallies: &mut Tallies,
+    ) {
         let Some(pmt) = Pmt::parse(section) else { return };
         let mut all = self.programs.iter_mut();
         let Some(program) = all.find(|p| p.pmt_pid == on && p.number == pmt.program) else { return };
-        program.saw_map(now, tallies);
+        program.saw_map(now, ruler, tallies);
         if section.is_current() && program.map != Some(section.crc()) {
             self.changes += u64::from(program.map.is_some());
             program.apply(pmt, section.crc(), now.at);
@@ -219,20 +248,20 @@ impl Psi {
     }
 
     /// Time that passed without packets counts for nothing: everything is due anew.
-    pub fn restart(&mut self, at: Mono) {
+    pub fn restart(&mut self, now: Mark) {
         if let Some(pat_at) = &mut self.pat_at {
-            *pat_at = at;
+            *pat_at = now;
         }
         for program in &mut self.programs {
-            program.pmt_at = at;
-            program.streams.iter_mut().for_each(|stream| stream.since = at);
+            (program.pmt_at, program.pmt_told) = (now, false);
+            program.streams.iter_mut().for_each(|stream| stream.since = now.at);
         }
         (self.sdt_at, self.pat_told) = (None, false);
     }
 }
 
 impl Program {
-    fn new(number: u16, pmt_pid: u16, at: Mono) -> Program {
+    fn new(number: u16, pmt_pid: u16, now: Mark) -> Program {
         Program {
             number,
             pmt_pid,
@@ -242,7 +271,7 @@ impl Program {
             streams: Vec::new(),
             ca_pids: Vec::new(),
             more_streams: 0,
-            pmt_at: at,
+            pmt_at: now,
             pmt_told: false,
             pmt_interval_us_max: 0,
             provider: String::new(),
@@ -250,15 +279,15 @@ impl Program {
         }
     }
 
-    fn saw_map(&mut self, now: Occurrence, tallies: &mut Tallies) {
-        let interval = now.at.micros_since(self.pmt_at);
+    fn saw_map(&mut self, now: Occurrence, ruler: Ruler, tallies: &mut Tallies) {
         if self.map.is_some() {
-            self.pmt_interval_us_max = self.pmt_interval_us_max.max(interval);
+            let interval_us = ruler.distance_us(self.pmt_at, now.into());
+            self.pmt_interval_us_max = self.pmt_interval_us_max.max(interval_us);
         }
-        if interval > super::PSI_US_MAX && !self.pmt_told {
+        if ruler.is_late(self.pmt_at, now.into(), super::PSI_US_MAX) && !self.pmt_told {
             tallies.raise(Indicator::Pmt, now);
         }
-        (self.pmt_at, self.pmt_told) = (now.at, false);
+        (self.pmt_at, self.pmt_told) = (now.into(), false);
     }
 
     fn apply(&mut self, pmt: Pmt<'_>, sum: u32, at: Mono) {
@@ -275,7 +304,7 @@ impl Program {
             }
             self.ca_pids
                 .extend(stream.descriptors.ca_pids().take(STREAMS_MAX - self.ca_pids.len().min(STREAMS_MAX)));
-            let (codec, class) = classify(stream.stream_type, stream.descriptors);
+            let (codec, class) = classify(stream.stream_type, stream.descriptors, pmt.descriptors);
             let known = before.iter().find(|known| known.pid == stream.pid);
             self.streams.push(Stream {
                 pid: stream.pid,

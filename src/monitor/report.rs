@@ -23,7 +23,7 @@ pub struct Report {
     pub services: Vec<ServiceReport>,
     /// Every PID that came, ascending.
     pub pids: Vec<PidReport>,
-    /// Every clock.
+    /// Every clock that a program map names, also one that never came.
     pub pcrs: Vec<PcrReport>,
     /// Datagrams, if the stream came in some.
     pub network: Option<NetworkReport>,
@@ -159,7 +159,7 @@ pub struct PidReport {
 pub struct PcrReport {
     /// Its PID.
     pub pid: u16,
-    /// PCRs.
+    /// PCRs; 0: the PID has none, or does not exist.
     pub count: u64,
     /// Mean distance between two, in milliseconds.
     pub interval_ms_mean: Option<f64>,
@@ -178,12 +178,15 @@ pub struct PcrReport {
 pub struct NetworkReport {
     /// How many.
     pub datagrams: u64,
-    /// Bytes of payload and how many have it, most frequent first; at most eight, the rest is added up in `other_sizes`.
+    /// Bytes of payload and how many have it, most frequent first; at most eight, the rest is added up in
+    /// `other_sizes`.
     pub sizes: Vec<(usize, u64)>,
     /// Datagrams of further sizes.
     pub other_sizes: u64,
     /// Datagrams that are neither a transport stream nor RTP around one.
     pub foreign: u64,
+    /// Packets that a datagram ended in and the next one went on with.
+    pub cut_packets: u64,
     /// Longest distance between two, in milliseconds.
     pub gap_ms_max: f64,
     /// Media delivery index.
@@ -224,6 +227,8 @@ pub struct RtpReport {
     pub duplicates: u64,
     /// Times that another sender took over.
     pub restarts: u64,
+    /// Packets of another sender, or far from the sequence, that did not take over; they were not looked into.
+    pub strays: u64,
 }
 
 impl Report {

@@ -3,12 +3,12 @@
 //! A table that never came is not missed: an IPTV channel needs neither NIT nor TDT.
 
 use super::indicator::{Indicator, Occurrence, Tallies};
-use crate::media::Mono;
+use super::ruler::{Mark, Ruler};
 use crate::wire::ts::section::Section;
 use crate::wire::ts::{pid, tables};
 
 /// Shortest distance of two sections of one sub-table, in microseconds.
-const GAP_US_MIN: f64 = 25_000.0;
+const GAP_US_MIN: u64 = 25_000;
 /// Sub-tables whose distance is watched, the newest: a multiplex has one or two of most kinds and an EIT a service.
 const SUB_TABLES_MAX: usize = 256;
 
@@ -18,12 +18,12 @@ struct Kind {
     pid: u16,
     table_id: u8,
     interval_us_max: u64,
-    last_at: Option<Mono>,
+    last: Option<Mark>,
     told: bool,
 }
 
 const fn kind(pid: u16, table_id: u8, seconds: u64) -> Kind {
-    Kind { pid, table_id, interval_us_max: seconds * 1_000_000, last_at: None, told: false }
+    Kind { pid, table_id, interval_us_max: seconds * 1_000_000, last: None, told: false }
 }
 
 /// When tables came.
@@ -38,8 +38,7 @@ pub(super) struct Repetition {
 #[derive(Clone, Copy, Debug)]
 struct SubTable {
     key: (u16, u8, u16),
-    at: Mono,
-    packet: u64,
+    last: Mark,
 }
 
 impl Default for Repetition {
@@ -58,14 +57,13 @@ impl Default for Repetition {
 }
 
 impl Repetition {
-    /// A section. `packet_us`: how long a packet lasts, where the rate is constant; then distances count in packets, and
-    /// what the network bunches together is not held against the sender.
+    /// A section.
     pub fn observe(
         &mut self,
         on: u16,
         section: Section<'_>,
         now: Occurrence,
-        packet_us: Option<f64>,
+        ruler: Ruler,
         tallies: &mut Tallies,
     ) {
         let table_id = section.table_id();
@@ -73,20 +71,20 @@ impl Repetition {
             return;
         }
         for kind in self.kinds.iter_mut().filter(|kind| kind.pid == on && kind.table_id == table_id) {
-            let late = kind.last_at.is_some_and(|last| now.at.micros_since(last) > kind.interval_us_max);
+            let late = kind.last.is_some_and(|last| ruler.is_late(last, now.into(), kind.interval_us_max));
             if late && !kind.told {
                 tallies.raise(Indicator::SiRepetition, now);
             }
-            (kind.last_at, kind.told) = (Some(now.at), false);
+            (kind.last, kind.told) = (Some(now.into()), false);
         }
-        let entry = SubTable { key: (on, table_id, section.extension()), at: now.at, packet: now.packet };
+        // Whose section a damaged one is, is not known; and stuffing may come at any time.
+        if table_id == tables::STUFFING || !section.crc_ok() {
+            return;
+        }
+        let entry = SubTable { key: (on, table_id, section.extension()), last: now.into() };
         if let Some(known) = self.sub_tables.iter_mut().find(|known| known.key == entry.key) {
             let before = std::mem::replace(known, entry);
-            let gap_us = match packet_us {
-                Some(us) => (entry.packet - before.packet) as f64 * us,
-                None => entry.at.micros_since(before.at) as f64,
-            };
-            if gap_us < GAP_US_MIN {
+            if ruler.is_early(before.last, entry.last, GAP_US_MIN) {
                 tallies.raise(Indicator::SiRepetition, now);
             }
         } else if self.sub_tables.len() < SUB_TABLES_MAX {
@@ -100,18 +98,19 @@ impl Repetition {
     }
 
     /// Tells what is overdue.
-    pub fn sweep(&mut self, at: Mono, packet: u64, tallies: &mut Tallies) {
+    pub fn sweep(&mut self, now: Mark, ruler: Ruler, tallies: &mut Tallies) {
         for kind in self.kinds.iter_mut().filter(|kind| !kind.told) {
-            if kind.last_at.is_some_and(|last| at.micros_since(last) > kind.interval_us_max) {
+            if kind.last.is_some_and(|last| ruler.is_late(last, now, kind.interval_us_max)) {
                 kind.told = true;
-                tallies.raise(Indicator::SiRepetition, Occurrence { packet, at, pid: Some(kind.pid) });
+                let found = Occurrence { packet: now.packet, at: now.at, pid: Some(kind.pid) };
+                tallies.raise(Indicator::SiRepetition, found);
             }
         }
     }
 
     /// Everything is due anew.
     pub fn restart(&mut self) {
-        self.kinds.iter_mut().for_each(|kind| (kind.last_at, kind.told) = (None, false));
+        self.kinds.iter_mut().for_each(|kind| (kind.last, kind.told) = (None, false));
         self.sub_tables.clear();
     }
 

@@ -44,7 +44,7 @@ impl Monitor {
             tables: self.tables(),
             services: self.psi.programs.iter().map(service).collect(),
             pids,
-            pcrs: self.tracks.iter().filter(|track| track.count > 0).map(pcr).collect(),
+            pcrs: self.tracks.iter().map(pcr).collect(),
             network: self.network.as_ref().map(network),
         }
     }
@@ -53,9 +53,9 @@ impl Monitor {
         let track = reference(&self.tracks)?;
         Some(MuxRate {
             mean_bps: track.mux_rate_bps()?.round(),
-            min_bps: self.window.min_bps.map(f64::round),
-            max_bps: self.window.max_bps.map(f64::round),
-            constant: track.fit.is_constant(self.nulls > 0),
+            min_bps: self.second.min_bps.map(f64::round),
+            max_bps: self.second.max_bps.map(f64::round),
+            constant: track.fit.is_constant(),
         })
     }
 
@@ -195,6 +195,7 @@ fn network(network: &Network) -> NetworkReport {
         sizes,
         other_sizes: network.other_sizes,
         foreign: network.foreign,
+        cut_packets: network.cut_packets,
         gap_ms_max: network.gap_us_max as f64 / 1000.0,
         mdi: MdiReport {
             df_ms: mdi.df_ms,
@@ -211,6 +212,7 @@ fn network(network: &Network) -> NetworkReport {
             reordered: rtp.reordered,
             duplicates: rtp.duplicates,
             restarts: rtp.restarts,
+            strays: rtp.strays,
         }),
     }
 }

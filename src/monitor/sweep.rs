@@ -1,22 +1,26 @@
-//! What only time can tell: absences. And what tables change about PIDs, a bounded number of times a second however often
-//! they change (attack T2).
+//! What only time can tell: absences. And what tables change about PIDs, a bounded number of times a second however
+//! often they change (attack T2).
 
 use super::indicator::{Indicator, Occurrence};
 use super::pcr::PcrTrack;
 use super::pids::{NO_TRACK, PidSet, Pids, Role};
-use super::{Class, Monitor, PSI_US_MAX, PTS_US_MAX, SILENCE, mdi, packet_us, pid, reference};
+use super::ruler::Mark;
+use super::{Class, Monitor, PSI_US_MAX, PTS_US_MAX, SILENCE, live_reference, mdi, packet_us, pid};
 use crate::media::Mono;
 use std::time::Duration;
 
 /// Time between two looks.
-const SWEEP: Duration = Duration::from_millis(10);
-/// Times that changed tables and new PIDs are applied at once between two looks; more of them wait for the next. The start
-/// of a stream has some six: two tables and its PIDs.
+pub(super) const SWEEP: Duration = Duration::from_millis(10);
+/// Times that changed tables and new PIDs are applied at once between two looks; more of them wait for the next. The
+/// start of a stream has some six: two tables and its PIDs.
 pub(super) const APPLICATIONS: u32 = 8;
+/// Packets after which so many are allowed again, whatever the time is: that of a file without a clock stands still. At
+/// 100 Mbit/s this is less often than by time.
+pub(super) const APPLICATION_PACKETS: u64 = 1024;
 /// Time between two looks at everything that has seconds of time.
 const SLOW_SWEEP: Duration = Duration::from_millis(100);
 /// While nothing has come for that long, nothing is overdue: either it becomes silence, or it comes together.
-const PAUSE_US: u64 = 100_000;
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 /// What the network may delay a PCR by before its absence is raised without waiting for the next, in microseconds.
 const PCR_DELAY_US: u64 = 500_000;
 /// A PID that came within this time, in microseconds, is alive: if it has no PTS it does not have one.
@@ -38,19 +42,16 @@ impl Monitor {
         if self.psi.dirty {
             self.apply_tables(at);
         }
-        let lost = self.network.as_mut().map_or(0, |network| network.rtp.settle(at));
-        if lost > 0 {
-            self.lose_rtp(at, lost);
-        }
-        if at.micros_since(self.window.start) >= mdi::INTERVAL_US {
+        self.ruler = self.ruler_at(at);
+        self.give_up_rtp(at);
+        if at.micros_since(self.second.start) >= mdi::INTERVAL_US {
             self.close_window(at);
         }
-        let pause = at.since(self.last_at);
-        if pause > SILENCE && !self.silent {
+        if at.since(self.heard_at) > SILENCE && !self.silent {
             self.silent = true;
             self.raise(Indicator::Silence, at, None);
         }
-        if self.silent || !self.in_sync || pause.as_micros() as u64 > PAUSE_US {
+        if self.silent || !self.in_sync || at.since(self.last_at) > PAUSE {
             return;
         }
         self.look_for_tables(at);
@@ -59,20 +60,23 @@ impl Monitor {
             self.next_slow_sweep = at + SLOW_SWEEP;
             self.look_for_streams(at);
             self.look_at_pids(at);
-            self.repetition.sweep(at, self.packets, &mut self.tallies);
+            let (ruler, now) = (self.ruler, Mark { at, packet: self.packets });
+            self.repetition.sweep(now, ruler, &mut self.tallies);
         }
     }
 
     fn look_for_tables(&mut self, at: Mono) {
         let packet = self.packets;
+        let (ruler, now) = (self.ruler, Mark { at, packet });
         // Before the first PAT the stream's beginning counts.
-        let since = *self.psi.pat_at.get_or_insert(self.first_at.unwrap_or(at));
-        if !self.psi.pat_told && at.micros_since(since) > PSI_US_MAX {
+        let begin = Mark { at: self.first_at.unwrap_or(at), packet: 0 };
+        let since = *self.psi.pat_at.get_or_insert(begin);
+        if !self.psi.pat_told && ruler.is_late(since, now, PSI_US_MAX) {
             self.psi.pat_told = true;
             self.tallies.raise(Indicator::Pat, Occurrence { packet, at, pid: Some(pid::PAT) });
         }
         for program in self.psi.programs.iter_mut().filter(|program| !program.pmt_told) {
-            if at.micros_since(program.pmt_at) > PSI_US_MAX {
+            if ruler.is_late(program.pmt_at, now, PSI_US_MAX) {
                 program.pmt_told = true;
                 self.tallies.raise(Indicator::Pmt, Occurrence { packet, at, pid: Some(program.pmt_pid) });
             }
@@ -95,11 +99,20 @@ impl Monitor {
     fn look_for_clocks(&mut self, at: Mono) {
         let limit_us = self.options.pcr_interval_max.as_micros() as u64 + PCR_DELAY_US;
         for track in self.tracks.iter_mut().filter(|track| !track.absence_told) {
-            if track.last_at.is_some_and(|last| at.micros_since(last) > limit_us) {
+            if at.micros_since(track.since) > limit_us {
                 track.absence_told = true;
                 let found = Occurrence { packet: self.packets, at, pid: Some(track.pid) };
                 self.tallies.raise(Indicator::PcrRepetition, found);
             }
+        }
+    }
+
+    /// Raises 2.3.a for each clock that has not gone on once.
+    pub(super) fn miss_clocks(&mut self, at: Mono) {
+        for track in self.tracks.iter_mut().filter(|track| track.intervals == 0 && !track.absence_told) {
+            track.absence_told = true;
+            let found = Occurrence { packet: self.packets, at, pid: Some(track.pid) };
+            self.tallies.raise(Indicator::PcrRepetition, found);
         }
     }
 
@@ -153,7 +166,7 @@ impl Monitor {
 
     /// Ends a second.
     fn close_window(&mut self, at: Mono) {
-        let seconds = at.micros_since(self.window.start) as f64 / 1e6;
+        let seconds = at.micros_since(self.second.start) as f64 / 1e6;
         let bps = |packets: u64| (packets * super::PACKET_BITS) as f64 / seconds;
         // A window that a pause has made long says nothing about rates.
         let whole = seconds < 1.1;
@@ -164,13 +177,13 @@ impl Monitor {
             }
         }
         if whole {
-            let rate = bps(self.window.packets);
-            self.window.min_bps = Some(self.window.min_bps.map_or(rate, |min| min.min(rate)));
-            self.window.max_bps = Some(self.window.max_bps.map_or(rate, |max| max.max(rate)));
+            let rate = bps(self.second.packets);
+            self.second.min_bps = Some(self.second.min_bps.map_or(rate, |min| min.min(rate)));
+            self.second.max_bps = Some(self.second.max_bps.map_or(rate, |max| max.max(rate)));
         }
-        (self.window.start, self.window.packets) = (at, 0);
-        let constant = packet_us(&self.tracks, self.nulls > 0).is_some();
-        let rate_bps = reference(&self.tracks).and_then(PcrTrack::mux_rate_bps).filter(|_| constant);
+        (self.second.start, self.second.packets) = (at, 0);
+        let constant = packet_us(&self.tracks, at).is_some();
+        let rate_bps = live_reference(&self.tracks, at).and_then(PcrTrack::mux_rate_bps).filter(|_| constant);
         if let Some(network) = &mut self.network {
             network.mdi.close(at, rate_bps);
         }
@@ -207,7 +220,7 @@ impl Monitor {
         let missing = psi.programs.iter().map(|program| program.pcr_pid);
         for missing in missing.filter(|pid| clocks.contains(*pid)) {
             if followed.insert(missing) {
-                self.tracks.push(PcrTrack::new(missing));
+                self.tracks.push(PcrTrack::new(missing, at));
             }
         }
         // Last, because a map is a map whatever else names its PID.

@@ -17,13 +17,13 @@ const LIMIT: Duration = Duration::from_secs(60);
 const SECONDS: &str = "6";
 
 /// Exit codes, as docs/analyze.md lists them.
-const CLEAN: i32 = 0;
-const COULD_NOT_RUN: i32 = 1;
+pub const CLEAN: i32 = 0;
+pub const COULD_NOT_RUN: i32 = 1;
 const USAGE: i32 = 2;
-const ERRORS_FOUND: i32 = 3;
+pub const ERRORS_FOUND: i32 = 3;
 
 /// Runs the command to its end.
-fn analyze(arguments: &[&str]) -> (i32, String) {
+pub fn analyze(arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_headgate"));
     let mut process = Process::spawn("analyze", command.arg("analyze").args(arguments));
     let status = process.wait(LIMIT).unwrap_or_else(|| panic!("hangs: {}", process.output.text()));
@@ -31,13 +31,13 @@ fn analyze(arguments: &[&str]) -> (i32, String) {
 }
 
 /// The JSON report, and the exit code that came with it.
-fn report(arguments: &[&str]) -> (i32, Value) {
+pub fn report(arguments: &[&str]) -> (i32, Value) {
     let (code, text) = analyze(&[&["--json"], arguments].concat());
     (code, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
 }
 
 /// Ids of what was raised.
-fn raised(report: &Value) -> Vec<&str> {
+pub fn raised(report: &Value) -> Vec<&str> {
     let entries = report["indicators"].as_array().unwrap().iter();
     entries
         .filter(|entry| entry["count"].as_u64() != Some(0))
@@ -45,11 +45,11 @@ fn raised(report: &Value) -> Vec<&str> {
         .collect()
 }
 
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
@@ -212,8 +212,8 @@ fn captures() {
     let network = &found["network"];
     assert_eq!((&network["datagrams"], &network["rtp"]["packets"]), (&46.into(), &46.into()), "{found:#}");
     assert_eq!((&network["rtp"]["lost"], &network["sizes"]), (&0.into(), &serde_json::json!([[1140, 46]])));
-    // ffmpeg sends the first half second at once, so that two SDTs come within a millisecond.
-    assert_eq!(raised(&found), ["3.2"], "{found:#}");
+    // ffmpeg sends the first half second at once: that two SDTs come within a millisecond says nothing.
+    assert_eq!(raised(&found), Vec::<&str>::new(), "{found:#}");
     let (_, named) = report(&["--group", "239.1.1.2:5004", text(&fec)]);
     assert_eq!(named, found);
 

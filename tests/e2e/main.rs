@@ -18,6 +18,7 @@ mod analyze;
 mod answers;
 mod attacks;
 mod busy;
+mod captures;
 mod codecs;
 mod cores;
 mod crowd;

@@ -84,9 +84,15 @@ pub fn pat() -> Vec<u8> {
 }
 
 pub fn pmt() -> Vec<u8> {
+    pmt_with_clock(0, VIDEO)
+}
+
+/// The program map with another PCR PID.
+pub fn pmt_with_clock(version: u8, pcr_pid: u16) -> Vec<u8> {
     let video = [0x1B, 0xE1, 0x00, 0xF0, 0];
     let audio = [0x0F, 0xE1, 0x01, 0xF0, 6, 0x0A, 4, b'd', b'e', b'u', 0];
-    section(2, 1, 0, &[&[0xE1, 0x00, 0xF0, 0][..], &video, &audio].concat())
+    let head = [0xE0 | (pcr_pid >> 8) as u8, pcr_pid as u8, 0xF0, 0];
+    section(2, 1, version, &[&head[..], &video, &audio].concat())
 }
 
 pub fn sdt() -> Vec<u8> {

@@ -32,6 +32,8 @@ pub(super) struct Source {
     following: Option<Following>,
     readers: Vec<Reader>,
     ask_at: Mono,
+    /// There may be something in its log that not all channels have got.
+    gained: bool,
     /// Its publisher sends nothing that can be sent.
     unfit: bool,
 }
@@ -48,6 +50,7 @@ pub(super) fn sources<'a>(channels: impl Iterator<Item = &'a StreamName>) -> Vec
                 following: None,
                 readers: vec![reader],
                 ask_at: Mono::ZERO,
+                gained: false,
                 unfit: false,
             }),
         }
@@ -95,7 +98,7 @@ impl<C: Channel> Pacer<C> {
         match command {
             Command::Opened { name, key: KEY, snapshot } => self.opened(now, &name, snapshot),
             Command::Refused { name, key: KEY, why } => self.refused(now, &name, why),
-            Command::News { stream, log, news } => self.news(now, stream, log, news),
+            Command::News { stream, log, news } => self.news(stream, log, news),
             Command::Published(name) => {
                 if let Some(at) = self.find(&name) {
                     self.seek(now, at);
@@ -114,7 +117,7 @@ impl<C: Channel> Pacer<C> {
         if following.and_then(|following| following.opened(snapshot)).is_some() {
             source.readers.iter_mut().for_each(|reader| reader.cursor = None);
             self.tell_channels(now, at, Heard::Found);
-            self.look(now, at);
+            self.look_later(at);
         }
     }
 
@@ -150,33 +153,57 @@ impl<C: Channel> Pacer<C> {
         self.sources.iter().position(|source| id(source) == Some(log))
     }
 
-    fn news(&mut self, now: Mono, stream: StreamId, log: LogId, news: Vec<Feed>) {
+    fn news(&mut self, stream: StreamId, log: LogId, news: Vec<Feed>) {
         let Some(at) = self.find_log(log) else { return };
         let following = self.sources.get_mut(at).and_then(|source| source.following.as_mut());
         if following.and_then(|following| following.feed(stream, news)).is_some() {
             // The mark may have been taken before the news came.
-            self.look(now, at);
+            self.look_later(at);
         }
     }
 
     /// Takes the marks that the cores left.
-    pub(super) fn take_marks(&mut self, now: Mono) {
+    pub(super) fn take_marks(&mut self) {
         let mut marked = std::mem::take(&mut self.marked);
         self.shared.bells.take(self.id, |log| marked.push(log));
         for log in marked.drain(..) {
             if let Some(at) = self.find_log(log) {
-                self.look(now, at);
+                self.look_later(at);
             }
         }
         self.marked = marked;
     }
 
-    /// A log was flushed: feeds its channels what they have not got.
-    fn look(&mut self, now: Mono, at: usize) {
+    /// Feeds channels what their logs have gained, in turn, `room` bytes and what is begun then; the rest is for the next
+    /// ticks.
+    pub(super) fn feed(&mut self, now: Mono, mut room: usize) {
+        let count = self.sources.len();
+        for step in 0..count {
+            let at = (self.feed_from + step) % count;
+            if self.sources.get(at).is_some_and(|source| source.gained) {
+                room = self.feed_source(now, at, room);
+            }
+            if room == 0 {
+                self.feed_from = at;
+                return;
+            }
+        }
+    }
+
+    /// The log of source `at` may have gained something.
+    fn look_later(&mut self, at: usize) {
+        if let Some(source) = self.sources.get_mut(at) {
+            source.gained = true;
+        }
+    }
+
+    /// Feeds the channels of source `at` what they have not got; returns how much of `room` is left.
+    fn feed_source(&mut self, now: Mono, at: usize, mut room: usize) -> usize {
         let lag_max_us = self.shared.limits.lag_max.as_micros() as u64;
-        let Some(source) = self.sources.get_mut(at) else { return };
+        let Some(source) = self.sources.get_mut(at) else { return room };
+        source.gained = false;
         let Some(view) = source.following.as_mut().and_then(|following| following.view.as_mut()) else {
-            return;
+            return room;
         };
         view.refresh();
         for reader in &mut source.readers {
@@ -190,8 +217,13 @@ impl<C: Channel> Pacer<C> {
             }
             while let Some(cursor) = reader.cursor {
                 match view.decide(cursor, view.limit(), lag_max_us) {
+                    Step::Send(_) if room == 0 => {
+                        source.gained = true;
+                        return 0;
+                    }
                     Step::Send(run) => {
                         for (entry, packets) in view.entries(cursor, &run) {
+                            room = room.saturating_sub(packets.len());
                             channel.feed(now, Mono::from_micros(entry.complete_us), packets);
                         }
                         reader.cursor = Some(Cursor { pos: run.next, offset: run.to });
@@ -217,5 +249,6 @@ impl<C: Channel> Pacer<C> {
             // The name may be published anew already: that is another stream.
             self.seek(now, at);
         }
+        room
     }
 }

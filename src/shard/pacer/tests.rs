@@ -301,6 +301,34 @@ fn a_pacer_that_is_far_behind_skips() {
 }
 
 #[test]
+fn much_at_once_is_spread_over_ticks() {
+    let mut bench = Bench::new();
+    let claim = bench.publish("a");
+    bench.tick(1);
+    let mut log = LogWriter::new(LogId(0));
+    let big = vec![1; 100 << 10];
+    for n in 0..8 {
+        assert!(log.reserve(big.len()) && log.put(&big));
+        let entry = Entry { dts_ms: n, complete_us: 1000, flags: flags::JOIN, ..Entry::default() };
+        let config = (n == 0).then(|| TrackTable::new().snapshot());
+        assert!(log.commit(Mono::from_micros(1000), entry, config));
+    }
+    log.take_news();
+    log.flush(Mono::from_micros(1000));
+    bench.tell(Command::Opened { name: StreamName::new("live", "a"), key: KEY, snapshot: log.snapshot() });
+    let mut counts = Vec::new();
+    for ms in 2..12 {
+        bench.tick(ms);
+        counts
+            .push([0, 1].map(|at| bench.told(at).iter().filter(|told| matches!(told, Told::Fed(_))).count()));
+    }
+    let sums: Vec<usize> = counts.iter().map(|two| two[0] + two[1]).collect();
+    // 256 KiB, and what is begun then.
+    assert!(sums.iter().all(|sum| *sum <= 3) && sums.iter().sum::<usize>() == 16, "{counts:?}");
+    assert!(bench.is_asked(&claim));
+}
+
+#[test]
 fn what_is_due_is_laid_for_its_own_addresses() {
     let mut bench = Bench::new();
     (0..20).for_each(|ms| bench.tick(ms));

@@ -49,19 +49,48 @@ pub struct Datagram<'a> {
     pub payload: &'a [u8],
     /// The capture, or the sender, cut it: payload is missing.
     pub cut: bool,
+    /// Index of the device that a capture on all of them saw it on; 0: not told.
+    pub device: u32,
+    /// It was sent by the capturing host. Told by cooked captures only.
+    pub outgoing: bool,
 }
 
+/// Why a frame is no [`Datagram`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotRead {
+    /// Its link type is [`LinkType::Other`].
+    Link,
+    /// It is a part of a UDP datagram that was sent in several IP packets.
+    Fragment,
+    /// It is something else than UDP, or it is cut in a header.
+    Other,
+}
+
+/// Packet type of cooked captures: sent by the host itself.
+const OUTGOING: u8 = 4;
+
 impl<'a> Datagram<'a> {
-    /// Reads a frame; `None`: it is no UDP, it is a fragment, or it is cut in a header.
-    pub fn parse(link: LinkType, frame: &'a [u8]) -> Option<Datagram<'a>> {
-        ip(match link {
-            LinkType::Ethernet => behind_ethernet(frame.get(12..)?)?,
-            LinkType::LinuxCooked => behind_ethernet(frame.get(14..)?)?,
-            LinkType::LinuxCooked2 => frame.get(20..)?,
-            LinkType::Null => frame.get(4..)?,
-            LinkType::Raw => frame,
-            LinkType::Other(_) => return None,
-        })
+    /// Reads a frame.
+    pub fn parse(link: LinkType, frame: &'a [u8]) -> Result<Datagram<'a>, NotRead> {
+        let (mut device, mut outgoing) = (0, false);
+        let packet = match link {
+            LinkType::Ethernet => frame.get(12..).and_then(behind_ethernet),
+            LinkType::LinuxCooked => {
+                outgoing = frame.get(1) == Some(&OUTGOING);
+                frame.get(14..).and_then(behind_ethernet)
+            }
+            LinkType::LinuxCooked2 => {
+                let index = frame.get(4..).and_then(|bytes| bytes.first_chunk());
+                device = index.map_or(0, |bytes| u32::from_be_bytes(*bytes));
+                outgoing = frame.get(10) == Some(&OUTGOING);
+                frame.get(20..)
+            }
+            LinkType::Null => frame.get(4..),
+            LinkType::Raw => Some(frame),
+            LinkType::Other(_) => return Err(NotRead::Link),
+        };
+        let datagram = ip(packet.ok_or(NotRead::Other)?)?;
+        Ok(Datagram { device, outgoing, ..datagram })
     }
 }
 
@@ -81,55 +110,62 @@ fn behind_ethernet(mut bytes: &[u8]) -> Option<&[u8]> {
 }
 
 const UDP: u8 = 17;
+/// The IPv6 extension header of a fragment.
+const FRAGMENT: u8 = 44;
 
-fn ip(bytes: &[u8]) -> Option<Datagram<'_>> {
-    match bytes.first()? >> 4 {
-        4 => {
-            let header: &[u8; 20] = bytes.first_chunk()?;
+fn ip(bytes: &[u8]) -> Result<Datagram<'_>, NotRead> {
+    match bytes.first().map(|byte| byte >> 4) {
+        Some(4) => {
+            let header: &[u8; 20] = bytes.first_chunk().ok_or(NotRead::Other)?;
             let header_bytes = usize::from(header[0] & 0x0F) * 4;
-            let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3FFF;
-            if header_bytes < header.len() || header[9] != UDP || fragment != 0 {
-                return None;
+            if header_bytes < header.len() || header[9] != UDP {
+                return Err(NotRead::Other);
+            }
+            if u16::from_be_bytes([header[6], header[7]]) & 0x3FFF != 0 {
+                return Err(NotRead::Fragment);
             }
             // A length of 0 comes from segmentation offload: then the frame's own counts.
             let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
             let end = if length == 0 { bytes.len() } else { length.min(bytes.len()) };
-            let address = |at: usize| {
-                let bytes = header.get(at..)?.first_chunk::<4>()?;
-                Some(IpAddr::V4(Ipv4Addr::from(*bytes)))
-            };
-            udp(bytes.get(header_bytes..end)?, address(12)?, address(16)?, header[8], header[1] >> 2)
+            let from = IpAddr::V4(Ipv4Addr::new(header[12], header[13], header[14], header[15]));
+            let to = IpAddr::V4(Ipv4Addr::new(header[16], header[17], header[18], header[19]));
+            udp(bytes.get(header_bytes..end), from, to, header[8], header[1] >> 2)
         }
-        6 => {
-            let header: &[u8; 40] = bytes.first_chunk()?;
-            // Extension headers in front of media are unheard of.
-            if header[6] != UDP {
-                return None;
+        Some(6) => {
+            let header: &[u8; 40] = bytes.first_chunk().ok_or(NotRead::Other)?;
+            // Other extension headers in front of media are unheard of.
+            match header[6] {
+                UDP => {}
+                FRAGMENT => return Err(NotRead::Fragment),
+                _ => return Err(NotRead::Other),
             }
             let address = |at: usize| {
-                let bytes = header.get(at..)?.first_chunk::<16>()?;
-                Some(IpAddr::V6(Ipv6Addr::from(*bytes)))
+                let bytes = header.get(at..).and_then(|bytes| bytes.first_chunk::<16>());
+                bytes.map(|bytes| IpAddr::V6(Ipv6Addr::from(*bytes))).ok_or(NotRead::Other)
             };
             let class = (header[0] << 4) | (header[1] >> 4);
-            udp(bytes.get(40..)?, address(8)?, address(24)?, header[7], class >> 2)
+            udp(bytes.get(40..), address(8)?, address(24)?, header[7], class >> 2)
         }
-        _ => None,
+        _ => Err(NotRead::Other),
     }
 }
 
-fn udp(bytes: &[u8], from: IpAddr, to: IpAddr, ttl: u8, dscp: u8) -> Option<Datagram<'_>> {
-    let (&[s0, s1, d0, d1, l0, l1, _, _], rest) = bytes.split_first_chunk()?;
+fn udp(bytes: Option<&[u8]>, from: IpAddr, to: IpAddr, ttl: u8, dscp: u8) -> Result<Datagram<'_>, NotRead> {
+    let (&[s0, s1, d0, d1, l0, l1, _, _], rest) =
+        bytes.and_then(|bytes| bytes.split_first_chunk()).ok_or(NotRead::Other)?;
     let length = match u16::from_be_bytes([l0, l1]) {
         0 => rest.len(),
-        length => usize::from(length).checked_sub(8)?,
+        length => usize::from(length).checked_sub(8).ok_or(NotRead::Other)?,
     };
-    Some(Datagram {
+    Ok(Datagram {
         source: SocketAddr::new(from, u16::from_be_bytes([s0, s1])),
         destination: SocketAddr::new(to, u16::from_be_bytes([d0, d1])),
         ttl,
         dscp,
-        payload: rest.get(..length.min(rest.len()))?,
+        payload: rest.get(..length.min(rest.len())).unwrap_or_default(),
         cut: length > rest.len(),
+        device: 0,
+        outgoing: false,
     })
 }
 
@@ -150,22 +186,26 @@ mod tests {
     #[test]
     fn links() {
         let packet = ipv4(b"hello");
-        for (link, head) in [
-            (1, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0][..]),
-            (1, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x88, 0xA8, 0, 1, 0x81, 0, 0, 7, 8, 0]),
-            (113, &[0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0]),
-            (276, &[8, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0]),
-            (0, &[2, 0, 0, 0]),
-            (101, &[]),
+        for (link, head, device, outgoing) in [
+            (1, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0][..], 0, false),
+            (1, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x88, 0xA8, 0, 1, 0x81, 0, 0, 7, 8, 0], 0, false),
+            (113, &[0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0], 0, false),
+            (113, &[0, 4, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0], 0, true),
+            (276, &[8, 0, 0, 0, 0, 0, 0, 3, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0], 3, false),
+            (276, &[8, 0, 0, 0, 0, 0, 0, 3, 0, 1, 4, 6, 0, 0, 0, 0, 0, 0, 0, 0], 3, true),
+            (0, &[2, 0, 0, 0], 0, false),
+            (101, &[], 0, false),
         ] {
             // Ethernet pads short frames.
             let frame = [head, &packet, &[0; 9]].concat();
             let datagram = Datagram::parse(LinkType::from_number(link), &frame).unwrap();
+            assert_eq!(datagram.source, "10.0.0.1:1000".parse().unwrap(), "{link}");
             assert_eq!(datagram.destination, "239.1.2.3:5000".parse().unwrap(), "{link}");
             assert_eq!((datagram.ttl, datagram.dscp, datagram.cut), (16, 34, false));
+            assert_eq!((datagram.device, datagram.outgoing), (device, outgoing), "{link}");
             assert_eq!(datagram.payload, b"hello");
         }
-        assert_eq!(Datagram::parse(LinkType::from_number(105), &packet), None);
+        assert_eq!(Datagram::parse(LinkType::from_number(105), &packet), Err(NotRead::Link));
     }
 
     #[test]
@@ -179,14 +219,22 @@ mod tests {
         assert_eq!((datagram.payload, datagram.ttl), (&b"abc"[..], 5));
         let cut = Datagram::parse(LinkType::Raw, &bytes[..50]).unwrap();
         assert_eq!((cut.payload, cut.cut), (&b"ab"[..], true));
+        bytes[6] = FRAGMENT;
+        assert_eq!(Datagram::parse(LinkType::Raw, &bytes), Err(NotRead::Fragment));
         let packet = ipv4(b"hello");
-        for (what, at, byte) in
-            [("TCP", 9, 6), ("a fragment", 7, 5), ("a short header", 0, 0x44), ("IPv5", 0, 0x55)]
-        {
+        for (what, at, byte, why) in [
+            ("TCP", 9, 6, NotRead::Other),
+            ("the first fragment", 6, 0x20, NotRead::Fragment),
+            ("another fragment", 7, 5, NotRead::Fragment),
+            ("a short header", 0, 0x44, NotRead::Other),
+            ("IPv5", 0, 0x55, NotRead::Other),
+        ] {
             let mut packet = packet.clone();
             packet[at] = byte;
-            assert_eq!(Datagram::parse(LinkType::Raw, &packet), None, "{what}");
+            assert_eq!(Datagram::parse(LinkType::Raw, &packet), Err(why), "{what}");
         }
-        (0..28).for_each(|end| assert_eq!(Datagram::parse(LinkType::Raw, &packet[..end]), None));
+        (0..28).for_each(|end| {
+            assert_eq!(Datagram::parse(LinkType::Raw, &packet[..end]), Err(NotRead::Other), "{end}");
+        });
     }
 }

@@ -3,5 +3,5 @@
 pub mod link;
 pub mod reader;
 
-pub use link::{Datagram, LinkType};
+pub use link::{Datagram, LinkType, NotRead};
 pub use reader::{CaptureError, CaptureReader, Record};

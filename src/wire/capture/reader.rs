@@ -27,8 +27,10 @@ pub enum CaptureError {
 /// One captured frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// When it was captured, in nanoseconds since 1970; 0 if the file does not say.
-    pub time_ns: u64,
+    /// When it was captured, in nanoseconds since 1970; simple packets of pcapng do not say.
+    pub time_ns: Option<u64>,
+    /// Place of the interface among those of its section of a pcapng file; 0 in a pcap file.
+    pub interface: u32,
     /// What it begins with.
     pub link: LinkType,
     /// The frame, as much as was captured.
@@ -41,6 +43,12 @@ pub struct CaptureReader {
     buffer: Vec<u8>,
     start: usize,
     dropped: u64,
+    /// Bytes that are passed over as they come: the rest of a block that holds no frame.
+    skip: u64,
+    /// Where in the file that block begins.
+    skip_from: u64,
+    /// Frames whose interface is not known.
+    unread: u64,
     format: Option<Format>,
 }
 
@@ -56,6 +64,17 @@ struct Interface {
     link: LinkType,
     /// Ticks in a second.
     resolution: u64,
+    /// Seconds that its times are counted from.
+    offset_s: i64,
+}
+
+/// Where in the buffer a frame is, and what its block says about it.
+struct Found {
+    time_ns: Option<u64>,
+    interface: u32,
+    link: LinkType,
+    from: usize,
+    captured: usize,
 }
 
 /// Bytes of a pcap file's header and of a record's.
@@ -64,8 +83,12 @@ const PCAP_RECORD_HEAD: usize = 16;
 /// Type of the pcapng block that begins a section; the same in both byte orders.
 const SECTION: u32 = 0x0A0D_0D0A;
 const INTERFACE: u32 = 1;
+/// The form of [`ENHANCED_PACKET`] before 2004; old captures have it.
+const PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
 const ENHANCED_PACKET: u32 = 6;
+/// Types of blocks that hold no frame and may be of any size: names, statistics, secrets, and what a maker defines.
+const WITHOUT_FRAMES: [u32; 5] = [4, 5, 10, 0x0BAD, 0x4000_0BAD];
 
 impl CaptureReader {
     /// An empty one.
@@ -87,9 +110,29 @@ impl CaptureReader {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Frames that were passed over because their interface was not announced, or is one too many.
+    pub fn unread(&self) -> u64 {
+        self.unread
+    }
+
+    /// Where the file is damaged if it ends here: in a block that should go on for more than a frame may be long.
+    /// `None`: it is not, or cut off in a record.
+    pub fn damaged_at_end(&self) -> Option<u64> {
+        (self.skip > 0).then_some(self.skip_from)
+    }
+
     /// The next frame; `None`: more bytes are needed. An error is final.
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>, CaptureError> {
         loop {
+            if self.skip > 0 {
+                let here =
+                    (self.buffer.len() - self.start).min(usize::try_from(self.skip).unwrap_or(usize::MAX));
+                self.start += here;
+                self.skip -= here as u64;
+                if self.skip > 0 {
+                    return Ok(None);
+                }
+            }
             match &mut self.format {
                 None => {
                     let rest = self.buffer.get(self.start..).unwrap_or_default();
@@ -124,26 +167,25 @@ impl CaptureReader {
                     }
                     let (seconds, fraction) = (number(rest, 0, big), number(rest, 4, big));
                     let scale = if nanos { 1 } else { 1000 };
-                    let time_ns = u64::from(seconds) * 1_000_000_000 + u64::from(fraction) * scale;
+                    let time_ns = Some(u64::from(seconds) * 1_000_000_000 + u64::from(fraction) * scale);
                     let at = self.start + PCAP_RECORD_HEAD;
                     self.start = at + length;
                     let frame = self.buffer.get(at..at + length).unwrap_or_default();
-                    return Ok(Some(Record { time_ns, link, frame }));
+                    return Ok(Some(Record { time_ns, interface: 0, link, frame }));
                 }
                 Some(Format::PcapNg { .. }) => {
                     let Some((kind, at, length)) = self.block()? else { return Ok(None) };
-                    let Some((time_ns, link, from, captured)) = self.contents(kind, at, length) else {
-                        continue;
-                    };
-                    let end = at + length;
-                    let frame = self.buffer.get(from..(from + captured).min(end)).unwrap_or_default();
-                    return Ok(Some(Record { time_ns, link, frame }));
+                    let Some(found) = self.contents(kind, at, length) else { continue };
+                    let Found { time_ns, interface, link, from, captured } = found;
+                    let frame = self.buffer.get(from..from + captured).unwrap_or_default();
+                    return Ok(Some(Record { time_ns, interface, link, frame }));
                 }
             }
         }
     }
 
-    /// Takes the next pcapng block: its type, and where in the buffer its contents are.
+    /// Takes the next pcapng block: its type, and where in the buffer its contents are. One that is known to hold no
+    /// frame may be of any size; what does not fit the buffer is passed over, and has no contents.
     fn block(&mut self) -> Result<Option<(u32, usize, usize)>, CaptureError> {
         /// Type and length in front, the length once more behind.
         const AROUND: usize = 12;
@@ -162,8 +204,16 @@ impl CaptureReader {
             interfaces.clear();
         }
         let (kind, length) = (number(rest, 0, *big), number(rest, 4, *big) as usize);
-        if !(AROUND..=BLOCK_BYTES_MAX).contains(&length) || length % 4 != 0 {
-            return Err(self.damaged("a block of at most 1 MiB"));
+        if length < AROUND || length % 4 != 0 {
+            return Err(self.damaged("the length of a block"));
+        }
+        if length > BLOCK_BYTES_MAX {
+            // A length of another type is more likely to be damaged than to be true.
+            if !WITHOUT_FRAMES.contains(&kind) {
+                return Err(self.damaged("a block of at most 1 MiB"));
+            }
+            (self.skip, self.skip_from) = (length as u64, self.dropped + self.start as u64);
+            return Ok(Some((kind, self.start, 0)));
         }
         if rest.len() < length {
             return Ok(None);
@@ -173,8 +223,8 @@ impl CaptureReader {
         Ok(Some((kind, at, length - AROUND)))
     }
 
-    /// What a block says: a frame's time, link, place in the buffer and length.
-    fn contents(&mut self, kind: u32, at: usize, length: usize) -> Option<(u64, LinkType, usize, usize)> {
+    /// The frame of a block, if it holds one.
+    fn contents(&mut self, kind: u32, at: usize, length: usize) -> Option<Found> {
         let body = self.buffer.get(at..at + length)?;
         let Some(Format::PcapNg { big, interfaces }) = &mut self.format else { return None };
         let big = *big;
@@ -183,20 +233,39 @@ impl CaptureReader {
                 // A number of 16 bits: the low ones of the first word, whose other half is reserved.
                 let word = number(body, 0, big);
                 let link = LinkType::from_number(if big { (word >> 16) as u16 } else { word as u16 });
-                let resolution = resolution(body.get(8..).unwrap_or_default(), big);
-                interfaces.push(Interface { link, resolution });
+                let (resolution, offset_s) = time_options(body.get(8..).unwrap_or_default(), big);
+                interfaces.push(Interface { link, resolution, offset_s });
                 None
             }
-            ENHANCED_PACKET if body.len() >= 20 => {
-                let interface = interfaces.get(number(body, 0, big) as usize)?;
+            ENHANCED_PACKET | PACKET if body.len() >= 20 => {
+                let word = number(body, 0, big);
+                let interface = match (kind, big) {
+                    (ENHANCED_PACKET, _) => word,
+                    // Of 16 bits, before a count of drops.
+                    (_, true) => word >> 16,
+                    (_, false) => word & 0xFFFF,
+                };
+                let Some(known) = interfaces.get(interface as usize) else {
+                    self.unread += 1;
+                    return None;
+                };
                 let ticks = u64::from(number(body, 4, big)) << 32 | u64::from(number(body, 8, big));
-                let ns = u128::from(ticks) * 1_000_000_000 / u128::from(interface.resolution);
-                let captured = number(body, 12, big) as usize;
-                Some((ns as u64, interface.link, at + 20, captured.min(length - 20)))
+                let captured = (number(body, 12, big) as usize).min(length - 20);
+                Some(Found {
+                    time_ns: Some(known.time_ns(ticks)),
+                    interface,
+                    link: known.link,
+                    from: at + 20,
+                    captured,
+                })
             }
             SIMPLE_PACKET if body.len() >= 4 => {
-                let captured = number(body, 0, big) as usize;
-                Some((0, interfaces.first()?.link, at + 4, captured.min(length - 4)))
+                let Some(known) = interfaces.first() else {
+                    self.unread += 1;
+                    return None;
+                };
+                let captured = (number(body, 0, big) as usize).min(length - 4);
+                Some(Found { time_ns: None, interface: 0, link: known.link, from: at + 4, captured })
             }
             _ => None,
         }
@@ -207,10 +276,21 @@ impl CaptureReader {
     }
 }
 
-/// Ticks in a second by an interface's options; without that option, microseconds.
-fn resolution(mut options: &[u8], big: bool) -> u64 {
+impl Interface {
+    /// Nanoseconds since 1970. Damaged times stay within what 64 bits can say.
+    fn time_ns(&self, ticks: u64) -> u64 {
+        let ns = i128::from(ticks) * 1_000_000_000 / i128::from(self.resolution);
+        let offset_ns = i128::from(self.offset_s) * 1_000_000_000;
+        (ns + offset_ns).clamp(0, i128::from(u64::MAX)) as u64
+    }
+}
+
+/// Ticks in a second by an interface's options (without that option, microseconds), and the seconds that are added.
+fn time_options(mut options: &[u8], big: bool) -> (u64, i64) {
     const RESOLUTION: u32 = 9;
+    const OFFSET: u32 = 14;
     const DEFAULT: u64 = 1_000_000;
+    let (mut resolution, mut offset_s) = (DEFAULT, 0);
     while options.len() >= 4 {
         let word = number(options, 0, big);
         let (code, length) = if big { (word >> 16, word & 0xFFFF) } else { (word & 0xFFFF, word >> 16) };
@@ -219,13 +299,18 @@ fn resolution(mut options: &[u8], big: bool) -> u64 {
             (0, _) => break,
             (RESOLUTION, Some(power)) if length >= 1 => {
                 let (base, exponent) = if power & 0x80 != 0 { (2u64, power & 0x7F) } else { (10, *power) };
-                return base.checked_pow(u32::from(exponent)).unwrap_or(DEFAULT);
+                resolution = base.checked_pow(u32::from(exponent)).unwrap_or(DEFAULT);
+            }
+            (OFFSET, _) if length == 8 => {
+                if let Some(bytes) = options.get(4..).and_then(|bytes| bytes.first_chunk()) {
+                    offset_s = if big { i64::from_be_bytes(*bytes) } else { i64::from_le_bytes(*bytes) };
+                }
             }
             _ => {}
         }
         options = options.get(4 + length.next_multiple_of(4)..).unwrap_or_default();
     }
-    DEFAULT
+    (resolution, offset_s)
 }
 
 /// Byte order and whether fractions are nanoseconds, by the magic read as big-endian.
@@ -283,7 +368,7 @@ mod tests {
         }
     }
 
-    type Seen = Vec<(u64, LinkType, Vec<u8>)>;
+    type Seen = Vec<(Option<u64>, u32, LinkType, Vec<u8>)>;
 
     fn read(file: &[u8], piece: usize) -> (Seen, Option<CaptureError>) {
         let (mut reader, mut seen) = (CaptureReader::new(), Vec::new());
@@ -291,7 +376,7 @@ mod tests {
             reader.push(bytes);
             loop {
                 match reader.next_record() {
-                    Ok(Some(record)) => seen.push((record.time_ns, record.link, record.frame.to_vec())),
+                    Ok(Some(r)) => seen.push((r.time_ns, r.interface, r.link, r.frame.to_vec())),
                     Ok(None) => break,
                     Err(error) => return (seen, Some(error)),
                 }
@@ -318,8 +403,8 @@ mod tests {
             for piece in [1, 7, file.len()] {
                 let (seen, error) = read(&file, piece);
                 assert_eq!(error, None);
-                let first = (5_000_000_000 + 7 * scale, LinkType::Ethernet, b"abc".to_vec());
-                assert_eq!(seen, [first, (6_000_000_000, LinkType::Ethernet, vec![])]);
+                let first = (Some(5_000_000_000 + 7 * scale), 0, LinkType::Ethernet, b"abc".to_vec());
+                assert_eq!(seen, [first, (Some(6_000_000_000), 0, LinkType::Ethernet, vec![])]);
             }
         }
     }
@@ -331,22 +416,29 @@ mod tests {
                 .block(SECTION, |b| b.u32s(&[0x1A2B_3C4D, 1, u32::MAX, u32::MAX]))
                 .block(INTERFACE, |b| b.u16s(&[113, 0]).u32s(&[0]))
                 .block(INTERFACE, |b| {
-                    b.u16s(&[1, 0]).u32s(&[0]).u16s(&[9, 1]).raw(&[9, 0, 0, 0]).u16s(&[0, 0])
+                    // Nanoseconds, counted from a second before 1970.
+                    let offset = if big { (-1i64).to_be_bytes() } else { (-1i64).to_le_bytes() };
+                    let b = b.u16s(&[1, 0]).u32s(&[0]).u16s(&[9, 1]).raw(&[9, 0, 0, 0]);
+                    b.u16s(&[14, 8]).raw(&offset).u16s(&[0, 0])
                 })
                 .block(5, |b| b.raw(b"statistics"))
+                // Names and keys may be larger than any frame.
+                .block(0x0BAD, |b| b.raw(&vec![6; BLOCK_BYTES_MAX + 8]))
                 .block(ENHANCED_PACKET, |b| b.u32s(&[1, 1, 2, 3, 99]).raw(b"abc"))
                 .block(ENHANCED_PACKET, |b| b.u32s(&[0, 0, 2, 1, 1]).raw(b"d"))
                 .block(ENHANCED_PACKET, |b| b.u32s(&[2, 0, 2, 1, 1]).raw(b"?"))
                 .block(SIMPLE_PACKET, |b| b.u32s(&[2]).raw(b"ef"))
+                .block(PACKET, |b| b.u16s(&[1, 77]).u32s(&[0, 3, 1, 1]).raw(b"g"))
                 .out;
             assert!(CaptureReader::knows(&file));
-            for piece in [1, 13, file.len()] {
+            for piece in [97, 1 << 18, file.len()] {
                 let (seen, error) = read(&file, piece);
                 assert_eq!(error, None);
                 let expected = [
-                    ((1 << 32) + 2, LinkType::Ethernet, b"abc".to_vec()),
-                    (2000, LinkType::LinuxCooked, b"d".to_vec()),
-                    (0, LinkType::LinuxCooked, b"ef".to_vec()),
+                    (Some((1 << 32) + 2 - 1_000_000_000), 1, LinkType::Ethernet, b"abc".to_vec()),
+                    (Some(2000), 0, LinkType::LinuxCooked, b"d".to_vec()),
+                    (None, 0, LinkType::LinuxCooked, b"ef".to_vec()),
+                    (Some(0), 1, LinkType::Ethernet, b"g".to_vec()),
                 ];
                 assert_eq!(seen, expected, "an interface that was not announced has no frames");
             }
@@ -362,6 +454,27 @@ mod tests {
             .u32s(&[0, 0, u32::MAX, 0])
             .out;
         assert!(matches!(read(&huge, 4).1, Some(CaptureError::Damaged { offset: 24, .. })));
+        let large = Bytes { big: true, out: Vec::new() }
+            .block(SECTION, |b| b.u32s(&[0x1A2B_3C4D, 1, u32::MAX, u32::MAX]))
+            .u32s(&[ENHANCED_PACKET, 1 << 21, 0])
+            .out;
+        assert!(matches!(read(&large, 4).1, Some(CaptureError::Damaged { offset: 28, .. })));
+        // An unknown type, or a known one that is longer than the file.
+        let begin = || {
+            let section = Bytes { big: true, out: Vec::new() };
+            section.block(SECTION, |b| b.u32s(&[0x1A2B_3C4D, 1, u32::MAX, u32::MAX]))
+        };
+        let unknown = begin().u32s(&[0x0600, 0xFF00_0000, 0]).raw(&[0; 5000]).out;
+        assert!(matches!(read(&unknown, 4).1, Some(CaptureError::Damaged { offset: 28, .. })));
+        for (length, damaged_at) in [(0xFF00_0000, Some(28)), ((1 << 20) + 4, None)] {
+            let file = begin().u32s(&[5, length, 0]).raw(&[0; 1 << 20]).out;
+            let mut reader = CaptureReader::new();
+            for bytes in file[..28 + file.len().min((1 << 20) + 4)].chunks(999) {
+                reader.push(bytes);
+                assert_eq!(reader.next_record(), Ok(None));
+            }
+            assert_eq!(reader.damaged_at_end(), damaged_at, "{length}");
+        }
         let short = Bytes { big: true, out: Vec::new() }.u32s(&[SECTION, 11, 0x1A2B_3C4D]).out;
         assert!(matches!(read(&short, 4).1, Some(CaptureError::Damaged { offset: 0, .. })));
         let order = Bytes { big: true, out: Vec::new() }.u32s(&[SECTION, 28, 0]).out;

@@ -74,6 +74,12 @@ impl Framer {
         self.dropped + self.start as u64
     }
 
+    /// Bytes behind the last packet that belong to none so far.
+    pub fn unclaimed(&self) -> u64 {
+        let searched = if self.stride.is_none() { self.skipped } else { 0 };
+        searched + (self.buffer.len() - self.start) as u64
+    }
+
     /// The next unit; `None`: more bytes are needed.
     pub fn next_unit(&mut self) -> Option<Unit<'_>> {
         let Some(stride) = self.stride else { return self.acquire() };

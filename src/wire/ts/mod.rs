@@ -3,6 +3,7 @@
 //! What reads stands beside what writes, in files of one name each: [`crc`] is common to both.
 
 pub mod crc;
+pub mod cut;
 pub mod descriptor;
 pub mod framing;
 pub mod packet;
@@ -21,6 +22,9 @@ pub const PCR_TICKS: u64 = 300;
 /// Values of a PTS, a DTS or the base of a PCR: 33 bits, some 26.5 hours.
 pub const CLOCK_MODULUS: u64 = 1 << 33;
 
+/// PIDs that exist: they have 13 bits.
+pub const PIDS: usize = 1 << 13;
+
 /// Packet identifiers with a fixed meaning.
 pub mod pid {
     /// Program association table.
@@ -35,6 +39,8 @@ pub mod pid {
     pub const EIT: u16 = 0x0012;
     /// Time and date, and time offset tables.
     pub const TDT: u16 = 0x0014;
+    /// The tables of ATSC (A/65 section 4.4): services, events, time.
+    pub const ATSC: u16 = 0x1FFB;
     /// Packets that only fill.
     pub const NULL: u16 = 0x1FFF;
 }

@@ -1,6 +1,6 @@
 //! Sections (ISO/IEC 13818-1 section 2.4.4): put together from packets, within bounds that no stream moves.
 
-use super::{crc::crc32, packet::Packet};
+use super::{PIDS, crc::crc32, packet::Packet};
 
 /// Bytes of the longest section: 12 bits of length, of which the highest values are not allowed (section 2.4.4.11).
 pub const SECTION_BYTES_MAX: usize = 4096;
@@ -10,8 +10,6 @@ pub const OPEN_SECTIONS_MAX: usize = 480;
 /// Attack T1 names 4 MiB for everything; half of that leaves room for what is made of sections.
 const _: () = assert!(OPEN_SECTIONS_MAX * SECTION_BYTES_MAX < 2 << 20);
 
-/// PIDs that exist.
-const PIDS: usize = 1 << 13;
 /// `table_id` of stuffing behind the last section of a packet.
 const STUFFING: u8 = 0xFF;
 /// Bytes in front of what `section_length` counts.

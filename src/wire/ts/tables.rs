@@ -25,6 +25,8 @@ pub const EIT: u8 = 0x4E;
 pub const EIT_LAST: u8 = 0x6F;
 /// `table_id` of a TDT.
 pub const TDT: u8 = 0x70;
+/// `table_id` of a section that only fills.
+pub const STUFFING: u8 = 0x72;
 /// `table_id` of a TOT.
 pub const TOT: u8 = 0x73;
 

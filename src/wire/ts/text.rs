@@ -1,8 +1,9 @@
 //! Text of DVB tables (ETSI EN 300 468 annex A): a first byte below 0x20 chooses the character table, without one it is
 //! ISO 6937.
 //!
-//! Read are the default table, UTF-8, UTF-16 and the ISO 8859 parts 1, 2, 5, 6, 7, 8, 9, 11 and 15. Of the others (East
-//! Asian sets, rare parts) the ASCII half is read and the rest becomes U+FFFD: a name with holes is better than none.
+//! A compressed text (0x1F) is one U+FFFD. Read are the default table, UTF-8, UTF-16 and the ISO 8859 parts 1, 2, 5, 6,
+//! 7, 8, 9, 11 and 15. Of the others (East Asian sets, rare parts) the ASCII half is read and the rest becomes U+FFFD:
+//! a name with holes is better than none.
 
 /// Decodes a text. Control codes are left out, but for the line break, which becomes a blank: names stand on one line.
 pub fn decode(bytes: &[u8]) -> String {
@@ -11,11 +12,13 @@ pub fn decode(bytes: &[u8]) -> String {
         // Table 0x01 is part 5, and so on; part 12 was never made.
         [table @ 0x01..=0x0B, ref rest @ ..] => single(rest, u16::from(table) + 4),
         [0x10, p0, p1, ref rest @ ..] => single(rest, u16::from_be_bytes([p0, p1])),
-        [0x11, ref rest @ ..] => {
+        // All of the first plane, or what Big5 has of it.
+        [0x11 | 0x14, ref rest @ ..] => {
             let units = rest.as_chunks().0.iter().map(|pair| u16::from_be_bytes(*pair));
             char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
         }
         [0x15, ref rest @ ..] => String::from_utf8_lossy(rest).into_owned(),
+        [0x1F, ..] => char::REPLACEMENT_CHARACTER.to_string(),
         [first, ref rest @ ..] if first < 0x20 => single(rest, 0),
         _ => iso_6937(bytes),
     };
@@ -64,6 +67,7 @@ fn iso_8859(byte: u8, part: u16) -> char {
         (8, 0xAA) => '×',
         (8, 0xBA) => '÷',
         (8, 0xA2..=0xBE) => char::from(byte),
+        (8, 0xDF) => '‗',
         (8, 0xE0..=0xFA) => moved(0x05D0 - 0xE0),
         (9, 0xD0) => 'Ğ',
         (9, 0xDD) => 'İ',
@@ -271,6 +275,8 @@ mod tests {
             ("UTF-8", &[0x15, 0xE2, 0x82, 0xAC], "€"),
             ("broken UTF-8", &[0x15, b'a', 0xFF], "a\u{FFFD}"),
             ("UTF-16", &[0x11, 0x4E, 0x2D, 0xD8, 0x3D, 0xDE, 0x00, 0xD8], "中😀"),
+            ("Big5, as UTF-16", &[0x14, 0x4E, 0x2D], "中"),
+            ("compressed", &[0x1F, 1, 0x55, 0x66], "\u{FFFD}"),
             ("a set that is not read", &[0x13, b'C', 0xD6, b'1'], "C\u{FFFD}1"),
             ("emphasis and a line break", &[0x86, b'a', 0x87, 0x8A, b'b'], "a b"),
             ("terminal control", &[0x15, 0x1B, b'[', b'2', b'J', 0x0D], "[2J"),
@@ -285,9 +291,27 @@ mod tests {
     #[test]
     fn tables_are_whole() {
         assert_eq!(LATIN_2.chars().count(), 0x100 - 0xA1);
-        for part in 0..20 {
-            assert_eq!(single(&[b'A', 0x7F], part), "A\u{7F}");
-            assert_eq!(single(&(0xA1..=0xFF).collect::<Vec<_>>(), part).chars().count(), 95);
+        // Letters of each part that is read, the first and the last of them, and what no part defines.
+        for (part, count, first, last) in [
+            (1, 95, '¡', 'ÿ'),
+            (2, 95, 'Ą', '˙'),
+            (5, 95, 'Ё', 'џ'),
+            (6, 50, '¤', '\u{652}'),
+            (7, 92, '‘', 'ώ'),
+            (8, 57, '¢', 'ת'),
+            (9, 95, '¡', 'ÿ'),
+            (11, 87, 'ก', '๛'),
+            (15, 95, '¡', 'ÿ'),
+            (3, 0, ' ', ' '),
+        ] {
+            let letters = single(&(0xA1..=0xFF).collect::<Vec<_>>(), part);
+            let known: Vec<char> = letters.chars().filter(|c| *c != char::REPLACEMENT_CHARACTER).collect();
+            assert_eq!(known.len(), count, "{part}");
+            assert_eq!(known.first().zip(known.last()), (count > 0).then_some((&first, &last)), "{part}");
+            let mut once = known.clone();
+            once.sort_unstable();
+            once.dedup();
+            assert_eq!(once.len(), count, "a letter stands twice in part {part}");
         }
         let letters: String = (0xD0..=0xFF).map(iso_6937_letter).collect();
         assert_eq!((letters.chars().nth(0x10), letters.chars().nth(0x2F)), (Some('Ω'), Some('\u{AD}')));

@@ -1,6 +1,6 @@
 //! What happens to a channel when its source or its link goes, and comes back.
 
-use super::{Headend, PICTURES, SOUND, judged, packets_of, pcr_of, prepare, stream_of};
+use super::{Headend, PICTURES, RATE, SOUND, judged, packets_of, pcr_of, prepare, stream_of};
 use crate::support::engine::{engine_tests, first_that_works};
 use crate::support::held::Held;
 use crate::support::http;
@@ -44,7 +44,7 @@ fn a_source_goes_and_another_one_comes(config: Config) {
     }
     let bytes = stream_of(&captured, 0);
     // Counters, clock, order of the units: over both seams.
-    let report = judged(&bytes);
+    let report = judged(&bytes, RATE);
     assert_eq!(report.pcr_pids, [PICTURES]);
     assert!([PICTURES, SOUND].iter().all(|pid| report.units[pid].len() > 50));
     let log = headend.server.stop();
@@ -152,7 +152,7 @@ fn a_pacer_that_hangs_is_named_and_goes_on_in_time() {
             at > 0 && all[at..].iter().filter(|datagram| carries_pictures(datagram)).count() > 200
         })
     });
-    judged(&stream_of(&captured, 0));
+    judged(&stream_of(&captured, 0), RATE);
     headend.unpublish();
     let log = headend.server.stop();
     assert!(log.contains("channel was held up for more than a second"), "{log}");

@@ -42,16 +42,20 @@ fn prepare() -> Option<(Lan, PathBuf)> {
 
 impl Headend {
     /// Starts it with a channel to these places. Receivers of [`Lan::receiver`] that were there before get all of it.
-    fn start(config: Config, (lan, ffmpeg): (Lan, PathBuf), to: &[&str]) -> Headend {
-        let table = format!(
-            "[[channel]]\nname = \"one\"\nsource = \"live/one\"\nbitrate = {RATE}\nservice_name = \"Eins\"\n\
-             provider = \"Tests\"\nlanguages = [\"deu\"]\nnit = true\ntdt = true\nto = {to:?}\n"
-        );
+    fn start(config: Config, prepared: (Lan, PathBuf), to: &[&str]) -> Headend {
+        let identity =
+            "service_name = \"Eins\"\nprovider = \"Tests\"\nlanguages = [\"deu\"]\nnit = true\ntdt = true\n";
+        Headend::start_all(config, prepared, &[channel("one", RATE, to) + identity])
+    }
+
+    /// Starts it with these channels, each a table of the configuration.
+    fn start_all(config: Config, (lan, ffmpeg): (Lan, PathBuf), channels: &[String]) -> Headend {
         let encode =
             ["-c:v", "libx264", "-preset", "veryfast", "-b:v", "1M", "-maxrate", "1M", "-bufsize", "500k"];
         let file = media::flv(&ffmpeg, "headend", &[&encode[..], &["-c:a", "aac", "-b:a", "96k"]].concat());
         let config = config.wrapped(&lan.network.wrapper()).reached_at(lan.network.calm);
-        let server = config.set("headend.interface", "\"eth1\"").table(&table).start();
+        let config = config.set("headend.interface", "\"eth1\"");
+        let server = channels.iter().fold(config, |config, table| config.table(table)).start();
         Headend { publisher: None, server, lan, ffmpeg, file }
     }
 
@@ -82,6 +86,11 @@ impl Headend {
     }
 }
 
+/// A channel of `live/one`.
+fn channel(name: &str, rate: u64, to: &[&str]) -> String {
+    format!("[[channel]]\nname = \"{name}\"\nsource = \"live/one\"\nbitrate = {rate}\nto = {to:?}\n")
+}
+
 /// The transport stream of these datagrams.
 fn stream_of(datagrams: &[Vec<u8>], head: usize) -> Vec<u8> {
     datagrams.iter().flat_map(|datagram| &datagram[head..]).copied().collect()
@@ -93,21 +102,21 @@ fn packets_of(datagram: &[u8], pid: u16) -> usize {
     datagram.chunks(188).filter(is).count()
 }
 
-/// Holds a capture from the first datagram on to the gates. Where the machine has held the gateway up for more than a
+/// Holds a capture of a channel of this rate, from its first datagram on, to the gates. Where the machine has held the gateway up for more than a
 /// second it has left datagrams out: the clock says where, and by how much.
-fn judged(bytes: &[u8]) -> Report {
+fn judged(bytes: &[u8], rate: u64) -> Report {
     let mut gaps: Vec<(usize, i64)> = Vec::new();
     let mut first: Option<(i64, i64)> = None;
     for (n, packet) in bytes.chunks(188).enumerate() {
         let Some(pcr) = pcr_of(packet) else { continue };
         let gone: i64 = gaps.iter().map(|(_, gone)| gone).sum();
         let (n0, pcr0) = *first.get_or_insert((n as i64, pcr));
-        let place = n0 + ((pcr - pcr0) as f64 * RATE as f64 / (1504.0 * 27e6)).round() as i64;
+        let place = n0 + ((pcr - pcr0) as f64 * rate as f64 / (1504.0 * 27e6)).round() as i64;
         if packet[5] & 0x80 != 0 && n as i64 != n0 {
             gaps.push((n, place - n as i64 - gone));
         }
     }
-    let report = read_with_gaps(bytes, RATE, &gaps);
+    let report = read_with_gaps(bytes, rate, &gaps);
     report.holds_gates();
     report
 }

@@ -1,8 +1,8 @@
 //! A channel by UDP, from its first datagram: what it is made of, and who plays it.
 
-use super::{Headend, PATIENCE, PICTURES, RATE, SOUND, judged, packets_of, prepare, stream_of};
+use super::{Headend, PATIENCE, PICTURES, RATE, SOUND, channel, judged, packets_of, prepare, stream_of};
 use crate::channel::MS;
-use crate::support::engine::engine_tests;
+use crate::support::engine::{engine_tests, first_that_works};
 use crate::support::http;
 use crate::support::lan::{BOX, GATEWAY};
 use crate::support::process::{Process, program, run};
@@ -48,7 +48,7 @@ fn a_channel_is_what_a_headend_sends(config: Config) {
 
     // By position, and by a reader that shares no line with the gateway.
     let bytes = stream_of(&captured, 0);
-    let report = judged(&bytes);
+    let report = judged(&bytes, RATE);
     assert_eq!(report.pcr_pids, [PICTURES]);
     let streams: Vec<(u8, u16)> = report.streams.iter().map(|(kind, pid, _)| (*kind, *pid)).collect();
     assert_eq!(streams, [(0x1B, PICTURES), (0x0F, SOUND)]);
@@ -69,9 +69,15 @@ fn a_channel_is_what_a_headend_sends(config: Config) {
     let file = folder.path().join("channel.ts");
     std::fs::write(&file, &bytes).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_headgate"));
-    let said: Value =
-        serde_json::from_str(&run("analyze", command.args(["analyze", "--json"]).arg(&file), PATIENCE))
-            .unwrap();
+    let said = analyzed(command.args(["analyze", "--json"]).arg(&file));
+    // A source that its machine held up leaves pictures out, for which it is not the channel that is to blame; neither is
+    // it for tables that were left out with everything else.
+    let excused: &[&str] = match headend.server.metrics().sum("headgate_channel_jumps_total", &[]) {
+        0.0 => &["1.6", "2.5"],
+        _ => &["1.3", "1.5", "1.6", "2.3a", "2.5", "3.2"],
+    };
+    let raised: Vec<_> = raised(&said).into_iter().filter(|id| !excused.contains(id)).collect();
+    assert!(raised.is_empty(), "{raised:?}: {said:#}");
     assert_eq!(said["services"][0]["name"], "Eins", "{said:#}");
     assert_eq!(said["services"][0]["provider"], "Tests", "{said:#}");
 
@@ -101,6 +107,40 @@ fn a_channel_is_what_a_headend_sends(config: Config) {
     let log = headend.server.stop();
     assert!(log.contains("channel  one: live/one at 2 Mbit/s to udp://eth1@239.255.1.1:5000"), "{log}");
     assert!(log.contains("channel ends"), "{log}");
+}
+
+/// Every rate has its gates: several channels of one stream, beside each other.
+#[test]
+fn channels_of_every_rate() {
+    let (_shared, Some(prepared)) = (share_machine(), prepare()) else { return };
+    let rates = [2_000_000, 4_000_000, 8_000_000, 20_000_000]
+        .map(|rate| (rate, format!("239.255.1.{}:5000", rate / 1_000_000)));
+    let receivers = rates.each_ref().map(|(_, group)| prepared.0.receiver(group));
+    let tables = rates
+        .each_ref()
+        .map(|(rate, group)| channel(&format!("c{rate}"), *rate, &[&format!("udp://{group}")]));
+    let mut headend = Headend::start_all(first_that_works(), prepared, &tables);
+    headend.publish();
+    // All at once: the fastest fills its socket's buffer while another one is read.
+    let captured = std::thread::scope(|scope| {
+        let captures = receivers.each_ref().map(|receiver| {
+            scope.spawn(|| {
+                let mut pictures = 0;
+                receiver.until(|all| {
+                    pictures += all.last().map_or(0, |datagram| packets_of(datagram, PICTURES));
+                    pictures > PICTURE_PACKETS / 2
+                })
+            })
+        });
+        captures.map(|capture| capture.join().unwrap())
+    });
+    for ((rate, _), datagrams) in rates.iter().zip(captured) {
+        let report = judged(&stream_of(&datagrams, 0), *rate);
+        assert!(report.units[&PICTURES].len() > 25 && report.units[&SOUND].len() > 50, "{rate}");
+        assert!(datagrams.iter().all(|datagram| datagram.len() == 1316), "{rate}");
+    }
+    headend.unpublish();
+    headend.server.stop();
 }
 
 /// ffmpeg decodes pictures, ffprobe reads names, GStreamer's demuxer finds the pictures.
@@ -146,15 +186,24 @@ fn plays(headend: &Headend) {
 fn measured_live(headend: &Headend) {
     let mut command = headend.lan.command(Path::new(env!("CARGO_BIN_EXE_headgate")));
     command.args(["analyze", "--json", "--seconds", "3", &format!("udp://eth1@{GROUP}")]);
-    let mut process = Process::spawn("analyze", &mut command);
-    assert!(process.wait(PATIENCE).is_some(), "hangs");
-    let report: Value = serde_json::from_str(&process.output.text()).unwrap();
+    let report = analyzed(&mut command);
     assert_eq!(report["services"][0]["name"], "Eins", "{report:#}");
-    for entry in report["indicators"].as_array().unwrap() {
-        let by_content = ["1.1", "1.2", "1.4", "2.1", "2.2", "2.3b", "2.4", "2.6", "3.4"];
-        let id = entry["id"].as_str().unwrap();
-        assert!(!by_content.contains(&id) || entry["count"] == 0, "{id}: {report:#}");
-    }
+    let by_content = ["1.1", "1.2", "1.4", "2.1", "2.2", "2.3b", "2.4", "2.6", "3.4"];
+    assert!(!raised(&report).iter().any(|id| by_content.contains(id)), "{report:#}");
+}
+
+/// The report of `headgate analyze`, whatever it found.
+fn analyzed(command: &mut Command) -> Value {
+    let mut process = Process::spawn("analyze", command);
+    assert!(process.wait(PATIENCE).is_some(), "hangs");
+    let said = process.output.text();
+    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+/// Ids of indicators that were raised.
+fn raised(report: &Value) -> Vec<&str> {
+    let entries = report["indicators"].as_array().unwrap().iter();
+    entries.filter(|entry| entry["count"] != 0).map(|entry| entry["id"].as_str().unwrap()).collect()
 }
 
 /// Nobody sends to a mistake: it is said before anything starts.

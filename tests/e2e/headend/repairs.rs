@@ -68,11 +68,14 @@ fn two_paths_and_repairs_of_what_is_lost_on_one() {
     for (what, bytes) in [("repaired", with_repairs), ("merged", merged)] {
         assert!(bytes.len() > CAPTURED * 1316 * 8 / 10, "{what}: {} bytes", bytes.len());
         // From the channel's first datagram on, which is the second path's, or is repaired.
-        let report = judged(&bytes);
+        let report = judged(&bytes, RATE);
         assert!(report.units.len() == 2, "{what}");
     }
     let bare = received(Receiver::new(Options { fec: false, ..options }), &[&media], &[]);
-    assert!(std::panic::catch_unwind(|| judged(&bare)).is_err(), "the reader does not see what is lost");
+    assert!(
+        std::panic::catch_unwind(|| judged(&bare, RATE)).is_err(),
+        "the reader does not see what is lost"
+    );
 
     gstreamer_repairs(&headend);
     let metrics = headend.server.metrics();
