@@ -37,7 +37,7 @@ impl Mux {
         let mut left_out = 0;
         for stream in map.streams() {
             let known = told.iter().any(|other| other.pid == stream.pid);
-            match carried(&stream).filter(|_| !known) {
+            match carried(&stream, map.descriptors).filter(|_| !known) {
                 Some(class) => told.push(Told {
                     pid: stream.pid,
                     class,
@@ -152,11 +152,11 @@ impl Mux {
     }
 }
 
-/// What kind of track it is; `None`: it is not carried.
-fn carried(stream: &Stream<'_>) -> Option<Class> {
+/// What kind of track of a program with these descriptors it is; `None`: it is not carried.
+fn carried(stream: &Stream<'_>, program: Descriptors<'_>) -> Option<Class> {
     // Private sections, DSM-CC, MPEG-4 in sections, metadata in sections and carousels, SCTE-35.
     let sections = matches!(stream.stream_type, 0x05 | 0x08 | 0x0A..=0x0D | 0x13 | 0x14 | 0x16..=0x1A | 0x86);
-    (!sections).then(|| classify(stream.stream_type, stream.descriptors).1)
+    (!sections).then(|| classify(stream.stream_type, stream.descriptors, program).1)
 }
 
 /// The bytes of descriptors, without conditional access: what is carried is in the clear.
