@@ -131,7 +131,9 @@ fn pace(args: &Args, mut wire: impl Wire) -> Result<()> {
         let now = now_ns();
         tally.ticks += 1;
         match &mark {
-            None if now >= opens => mark = Some(Mark { sample: watch::Sample::take(None), tally }),
+            None if now >= opens => {
+                mark = Some(Mark { sample: watch::Sample::take(Some(std::process::id())), tally })
+            }
             Some(mark) if now >= closes => {
                 report(args, mark, tally, &late_us);
                 return Ok(());
@@ -154,7 +156,7 @@ fn pace(args: &Args, mut wire: impl Wire) -> Result<()> {
 }
 
 fn report(args: &Args, mark: &Mark, tally: Tally, late_us: &Histogram<u64>) {
-    let window = watch::Sample::take(None).since(&mark.sample);
+    let window = watch::Sample::take(Some(std::process::id())).since(&mark.sample);
     let datagrams = tally.datagrams - mark.tally.datagrams;
     let cpu = window.own_cpu_seconds;
     let report = serde_json::json!({
@@ -163,7 +165,7 @@ fn report(args: &Args, mark: &Mark, tally: Tally, late_us: &Histogram<u64>) {
         "seconds": window.seconds,
         "cpu_seconds": cpu,
         "core": cpu / window.seconds,
-        "steal": window.steal,
+        "wait_seconds": window.watched_wait_seconds,
         "ticks": tally.ticks - mark.tally.ticks,
         "datagrams": datagrams,
         "errors": tally.errors - mark.tally.errors,

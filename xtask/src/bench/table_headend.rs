@@ -118,7 +118,7 @@ pub fn headend(rows: &[Value]) -> String {
 fn density(rows: &[Value]) -> String {
     let mut out = String::from(
         "| sender | round | channels, s | core of its thread (by its metric) | core of the process | datagrams/s (of nominal) | us/datagram \
-         | x bare | ticks late ms p50, p99 | send errors | caught up / left out | nulls % | steal % | gates |\n\
+         | x bare | ticks late ms p50, p99 | send errors | caught up / left out | nulls % | steal, waited % | gates |\n\
          |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
     );
     for row in of_kind(rows, "density") {
@@ -126,7 +126,7 @@ fn density(rows: &[Value]) -> String {
         let own = text(row, "sender") == SERVER;
         let _ = writeln!(
             out,
-            "| {} | {} | {}, {} | {} ({}) | {} | {} ({}) | {} | {} | {}, {} | {} | {} / {} | {} | {} | |",
+            "| {} | {} | {}, {} | {} ({}) | {} | {} ({}) | {} | {} | {}, {} | {} | {} / {} | {} | {}, {} | |",
             text(row, "sender"),
             row["round"],
             row["channels"],
@@ -145,6 +145,7 @@ fn density(rows: &[Value]) -> String {
             cell(at(row, "/jumps"), 0),
             percent("/null_ratio", 1),
             percent("/steal", 1),
+            percent("/waited", 1),
         );
     }
     let own = || of_kind(rows, "density").filter(|row| text(row, "sender") == SERVER);

@@ -54,16 +54,18 @@ pub fn summary(report: &Value) -> Value {
         values.sort_by(f64::total_cmp);
         values
     };
+    // An empty sum of floats is -0.
+    let sum = |values: Vec<f64>| values.into_iter().fold(0.0, |sum, value| sum + value);
     let (middle, largest) =
         (|values: Vec<f64>| values.get(values.len() / 2).copied(), |values: Vec<f64>| values.last().copied());
     let place = |place: &str| report.pointer(place).and_then(Value::as_f64);
-    let wrong = channels.iter().filter_map(|channel| channel["wrong_sizes"].as_f64()).sum::<f64>();
+    let wrong = channels.iter().filter_map(|channel| channel["wrong_sizes"].as_f64()).collect();
     json!({
         "channels": channels.len(),
         "silent": channels.iter().filter(|channel| channel["verdict"].is_null()).count(),
-        "datagrams": all("datagrams").iter().sum::<f64>(),
-        "missing": all("missing").iter().sum::<f64>(),
-        "wrong_sizes": wrong,
+        "datagrams": sum(all("datagrams")),
+        "missing": sum(all("missing")),
+        "wrong_sizes": sum(wrong),
         "p50_us": place("/deviation_us/p50"),
         "p99_us": place("/deviation_us/p99"),
         "p999_us": place("/deviation_us/p999"),

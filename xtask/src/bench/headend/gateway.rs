@@ -31,10 +31,20 @@ pub struct Gateway<'a> {
     channels: usize,
 }
 
+/// Processor time, ns, by the scheduler's own counters.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cpu {
+    /// Of the pacer's thread.
+    pacer_ns: u64,
+    /// In which that was ready but something else had its processor.
+    waited_ns: u64,
+    /// Of all threads.
+    process_ns: u64,
+}
+
 /// Counters at one moment.
 struct Mark {
-    /// Of the thread and of the process, ns.
-    cpu_ns: (u64, u64),
+    cpu: Cpu,
     cpu_at: Instant,
     page: Value,
     /// When the page was made, and how far that may be off.
@@ -120,26 +130,34 @@ impl<'a> Gateway<'a> {
     }
 
     fn mark(&self, page: Option<(Value, Instant, Duration)>) -> Result<Mark> {
-        let (cpu_ns, cpu_at) = (cpu_ns(self.server.pid())?, Instant::now());
+        let (cpu, cpu_at) = (Cpu::of(self.server.pid())?, Instant::now());
         let (page, page_at, page_error) = page.map_or_else(|| self.page(), Ok)?;
-        Ok(Mark { cpu_ns, cpu_at, page, page_at, page_error })
+        Ok(Mark { cpu, cpu_at, page, page_at, page_error })
     }
 }
 
-/// Processor time of the pacer and of all threads of process `pid`, ns, from the scheduler's own counters.
-fn cpu_ns(pid: u32) -> Result<(u64, u64)> {
-    let (mut pacer, mut all) = (None, 0);
-    for task in fs::read_dir(format!("/proc/{pid}/task")).context("the gateway has ended")?.flatten() {
-        let read = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
-        let ran = read("schedstat").split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok());
-        // A thread that ends just now is missed.
-        let Some(ran) = ran else { continue };
-        all += ran;
-        if read("comm").trim() == THREAD {
-            pacer = Some(ran);
+impl Cpu {
+    /// Process `pid`, a gateway with a pacer.
+    fn of(pid: u32) -> Result<Self> {
+        let (mut cpu, mut found) = (Self::default(), false);
+        for task in fs::read_dir(format!("/proc/{pid}/task")).context("the gateway has ended")?.flatten() {
+            let read = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+            // A thread that ends just now is missed.
+            let Some((ran_ns, waited_ns)) = ran_and_waited(&read("schedstat")) else { continue };
+            cpu.process_ns += ran_ns;
+            if read("comm").trim() == THREAD {
+                (cpu.pacer_ns, cpu.waited_ns, found) = (ran_ns, waited_ns, true);
+            }
         }
+        ensure!(found, "the gateway has no pacer");
+        Ok(cpu)
     }
-    Ok((pacer.context("the gateway has no pacer")?, all))
+}
+
+/// The first two numbers of a thread's `schedstat`.
+fn ran_and_waited(schedstat: &str) -> Option<(u64, u64)> {
+    let mut numbers = schedstat.split_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// The row of a window.
@@ -150,8 +168,8 @@ fn numbers(opens: &Mark, closes: &Mark, channels: usize) -> Option<Value> {
     if cpu_s <= 0.0 || page_s <= 0.0 {
         return None;
     }
-    let core = closes.cpu_ns.0.saturating_sub(opens.cpu_ns.0) as f64 / 1e9 / cpu_s;
-    let process = closes.cpu_ns.1.saturating_sub(opens.cpu_ns.1) as f64 / 1e9 / cpu_s;
+    let per_s = |of: fn(&Cpu) -> u64| of(&closes.cpu).saturating_sub(of(&opens.cpu)) as f64 / 1e9 / cpu_s;
+    let core = per_s(|cpu| cpu.pacer_ns);
     let grown = |name: &str| Some(after.sum(name, "")? - before.sum(name, "")?);
     let channel = |name: &str| grown(&format!("headgate_channel_{name}_total"));
     let late_us = |q: f64| quantile(&before, &after, LATENESS, "", q).map(|s| s * 1e6);
@@ -166,7 +184,8 @@ fn numbers(opens: &Mark, closes: &Mark, channels: usize) -> Option<Value> {
         "core": core,
         // Published once a second, so it is coarse in a short window.
         "core_by_metric": grown("headgate_pacer_cpu_seconds_total")? / page_s,
-        "process_core": process,
+        "process_core": per_s(|cpu| cpu.process_ns),
+        "waited": per_s(|cpu| cpu.waited_ns),
         "datagrams_per_s": rate,
         "of_nominal": rate / nominal_per_s(channels),
         "of_nominal_error": (opens.page_error + closes.page_error).as_secs_f64() / page_s,
@@ -217,17 +236,27 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_says_how_long_it_ran_and_waited() {
+        assert_eq!(ran_and_waited("123 45 6\n"), Some((123, 45)));
+        assert_eq!(ran_and_waited(""), None);
+        let own = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        assert!(ran_and_waited(&own).is_some(), "{own}");
+        assert!(Cpu::of(std::process::id()).unwrap_err().to_string().contains("no pacer"));
+    }
+
+    #[test]
     fn a_window_is_what_lies_between_its_ends() {
         let start = Instant::now();
-        let mark = |s: u64, cpu_ns, page| {
+        let mark = |s: u64, (pacer_ns, process_ns), page| {
+            let cpu = Cpu { pacer_ns, waited_ns: s * 10_000_000, process_ns };
             let at = start + Duration::from_secs(s);
-            Mark { cpu_ns, cpu_at: at, page, page_at: at, page_error: Duration::from_millis(s) }
+            Mark { cpu, cpu_at: at, page, page_at: at, page_error: Duration::from_millis(s) }
         };
         let opens = mark(1, (1_000_000_000, 5_000_000_000), page(1.0, 1000.0, [50, 60]));
         let closes = mark(11, (5_000_000_000, 11_000_000_000), page(5.0, 4800.0, [9050, 9061]));
         let row = numbers(&opens, &closes, 2).unwrap();
         assert_eq!((row["core"].as_f64(), row["process_core"].as_f64()), (Some(0.4), Some(0.6)));
-        assert_eq!(row["core_by_metric"], 0.4);
+        assert_eq!((row["core_by_metric"].as_f64(), row["waited"].as_f64()), (Some(0.4), Some(0.01)));
         assert_eq!(row["datagrams_per_s"], 760.0);
         assert!((row["of_nominal"].as_f64().unwrap() - 1.0).abs() < 1e-3);
         assert!((row["of_nominal_error"].as_f64().unwrap() - 0.0012).abs() < 1e-9);

@@ -159,7 +159,7 @@ fn say(lab: &Lab, row: &Value) {
     let number = |place: &str| row.pointer(place).and_then(Value::as_f64).unwrap_or(f64::NAN);
     eprintln!(
         "{} {:>13} {} channels: {:.3} core, {:.2} us/datagram, {:.0} datagrams/s, deviation p50 {:.2} p99 {:.2} ms \
-         (calibration {:.2}, {:.2}), DF {:.1} ms, steal {:.1} %",
+         (calibration {:.2}, {:.2}), DF {:.1} ms, steal {:.1} %, waited {:.1} %",
         lab.progress.line(),
         row["sender"].as_str().unwrap_or_default(),
         row["channels"],
@@ -172,6 +172,7 @@ fn say(lab: &Lab, row: &Value) {
         number("/arrival/calibration_p99_us") / 1e3,
         number("/arrival/df_ms"),
         number("/steal") * 100.0,
+        number("/waited") * 100.0,
     );
 }
 
@@ -206,6 +207,7 @@ fn paced(lab: &Lab, plan: &Plan, engine: &str) -> Result<Value> {
         "seconds": plan.seconds,
         "core": number("/core"),
         "process_core": number("/core"),
+        "waited": per_s("/wait_seconds"),
         "datagrams_per_s": rate,
         "of_nominal": rate / nominal_per_s(plan.channels),
         "us_per_datagram": number("/cpu_us_per_datagram"),
