@@ -8,6 +8,7 @@ mod receivers;
 mod repairs;
 
 use crate::channel::{Report, read_with_gaps};
+use crate::support::judge;
 use crate::support::lan::{BOX, Lan};
 use crate::support::media;
 use crate::support::process::{Process, static_ffmpeg};
@@ -119,6 +120,20 @@ fn judged(bytes: &[u8], rate: u64) -> Report {
     let report = read_with_gaps(bytes, rate, &gaps);
     report.holds_gates();
     report
+}
+
+/// What was ordered, for the independent judge. The service id is a hash of the name.
+fn ordered(rate_bps: u64, number: u16) -> judge::Channel {
+    let program = judge::Program {
+        number,
+        pmt_pid: 0x1000,
+        pcr_pid: PICTURES,
+        streams: vec![judge::Stream::new(PICTURES, 0x1B), judge::Stream::new(SOUND, 0x0F)],
+        service: Some(("Tests".to_owned(), "Eins".to_owned())),
+    };
+    // A source that its machine holds up leaves pictures out, for which the channel is not to blame.
+    let limits = judge::Limits { pts_gap_ms: 10_000.0, ..judge::Limits::default() };
+    judge::Channel { nit: true, limits, ..judge::Channel::single(rate_bps, program) }
 }
 
 /// The clock in a packet, in ticks of 27 MHz.
