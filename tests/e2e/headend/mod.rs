@@ -107,15 +107,13 @@ fn packets_of(datagram: &[u8], pid: u16) -> usize {
 /// second it has left datagrams out: the clock says where, and by how much.
 fn judged(bytes: &[u8], rate: u64) -> Report {
     let mut gaps: Vec<(usize, i64)> = Vec::new();
-    let mut first: Option<(i64, i64)> = None;
     for (n, packet) in bytes.chunks(188).enumerate() {
-        let Some(pcr) = pcr_of(packet) else { continue };
+        let Some(pcr) = pcr_of(packet).filter(|_| packet[5] & 0x80 != 0) else { continue };
+        // It counts from the channel's first packet.
+        let place = (pcr as f64 * rate as f64 / (1504.0 * 27e6)).round() as i64;
         let gone: i64 = gaps.iter().map(|(_, gone)| gone).sum();
-        let (n0, pcr0) = *first.get_or_insert((n as i64, pcr));
-        let place = n0 + ((pcr - pcr0) as f64 * rate as f64 / (1504.0 * 27e6)).round() as i64;
-        if packet[5] & 0x80 != 0 && n as i64 != n0 {
-            gaps.push((n, place - n as i64 - gone));
-        }
+        let more = place - n as i64 - gone;
+        gaps.extend((more > 0).then_some((n, more)));
     }
     let report = read_with_gaps(bytes, rate, &gaps);
     report.holds_gates();
