@@ -40,3 +40,21 @@ pub fn exact_timers() {
     // SAFETY: PR_SET_TIMERSLACK takes one integer and touches no memory.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1usize) };
 }
+
+/// Binds the calling thread to a processor.
+///
+/// # Errors
+/// There is no such processor, or it is not ours.
+pub fn pin(cpu: usize) -> std::io::Result<()> {
+    // SAFETY: a set of bits, for which zeros are the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    if cpu >= libc::CPU_SETSIZE as usize {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: the number is within the set, and the set lives through the call; 0 is the calling thread.
+    let rc = unsafe {
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &set)
+    };
+    if rc == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}

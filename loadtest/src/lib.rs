@@ -10,6 +10,7 @@
 //! - [`target`], [`http`], [`flv`], [`amf`], [`rtmp`]: addresses and the wire, as pure parsers and writers.
 //! - [`meter`]: exact accounting of one subscriber, totals and latency of many.
 //! - [`publish`], [`play`]: the two sides that own sockets.
+//! - [`grid`], [`group`]: channels of constant rate: when their datagrams should come, and the sockets they come to.
 //! - [`watch`], [`scrape`], [`report`]: processor time, memory and descriptors of the server; its own numbers; the JSON
 //!   that a run ends with.
 //!
@@ -21,6 +22,8 @@ pub mod amf;
 pub mod arrivals;
 pub mod clock;
 pub mod flv;
+pub mod grid;
+pub mod group;
 pub mod http;
 pub mod media;
 pub mod meter;

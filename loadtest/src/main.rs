@@ -4,7 +4,7 @@ mod commands;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use commands::{sample, storm};
+use commands::{receive, sample, storm};
 use headgate_load::clock::{self, SECOND_NS, now_ns};
 use headgate_load::media::Profile;
 use headgate_load::report::{LiveLine, Report, Watched};
@@ -75,6 +75,8 @@ enum Command {
     ///
     /// The pace is kept whatever the server does, and set-up counts from the moment when a connection should have begun.
     Storm(storm::StormArgs),
+    /// Receive multicast channels of constant rate and say how far from their grid datagrams come.
+    Receive(receive::ReceiveArgs),
     /// Print what a server holds as a line of JSON, again and again: memory, descriptors, processor time, its own numbers.
     Sample(sample::SampleArgs),
     /// Print a server's page of metrics as JSON, and end.
@@ -262,6 +264,7 @@ fn run(command: Command) -> Result<()> {
             print(&Report::new(&plan, &profile, outcome, window, Some(sent)))
         }
         Command::Storm(args) => storm::run(&args),
+        Command::Receive(args) => receive::run(&args),
         Command::Sample(args) => {
             sample::run(&args);
             Ok(())

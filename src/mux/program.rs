@@ -130,7 +130,8 @@ impl Mux {
             let clock = tracks().find(|track| track.class != Class::Data).map(|track| track.pid);
             let pcr_pid = self.service.pcr_pid.or(clock).unwrap_or(self.service.video_pid);
             let components: Vec<Component> = tracks().map(|track| component(track, &self.service)).collect();
-            match self.carousel.set_map(now, pcr_pid, components, whole.clone()) {
+            // At once where it is written, which may be behind what is fed.
+            match self.carousel.set_map(now.min(self.ticker.now()), pcr_pid, components, whole.clone()) {
                 Some(changed) => {
                     self.tally.pmt_changes += u64::from(changed);
                     self.pcr_next = (self.carousel.revision(), pcr_pid);

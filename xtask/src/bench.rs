@@ -2,10 +2,11 @@
 //!
 //! Everything runs in a network namespace whose loopback has an Ethernet's MTU; the server is pinned to one processor and the
 //! load to another. Numbers are ratios within one run; absolute ones belong to the machine that is named with them. What the
-//! gates are stands in `table`, `table_extras` and `table_load`; what a run is, in `run`.
+//! gates are stands in `table`, `table_extras`, `table_load` and `table_headend`; what a run is, in `run`.
 
 mod beside;
 mod extras;
+mod headend;
 mod lab;
 mod memory;
 mod plot;
@@ -21,10 +22,11 @@ mod storm;
 mod sweep;
 mod table;
 mod table_extras;
+mod table_headend;
 mod table_load;
 
 use anyhow::{Result, bail, ensure};
-use lab::{Binaries, Lab};
+use lab::{Binaries, Lab, Wanted};
 use run::{Contender, Load};
 use serde_json::{Value, json};
 use std::fs;
@@ -35,6 +37,11 @@ use sweep::{Cell, Rounds};
 const SOAK_MINUTES: f64 = 30.0;
 const STALLED_MINUTES: f64 = 5.0;
 const SLOW_MINUTES: f64 = 1.0;
+/// Minutes of one window of channels, and of one that is only a try.
+const HEADEND_MINUTES: f64 = 0.5;
+const HEADEND_TRY_MINUTES: f64 = 0.1;
+/// Fewest rounds of channels: the median counts.
+const HEADEND_ROUNDS_MIN: usize = 3;
 
 /// What to measure. Without a choice: the sweep.
 #[derive(Clone, Debug, clap::Args)]
@@ -78,7 +85,14 @@ pub struct BenchArgs {
     /// On demand: 30 minutes (--minutes) of viewers and publishers that come and go, and readers that are slow or stop.
     #[arg(long)]
     soak: bool,
-    /// Length of --soak, --stalled-1000 and --slow in minutes.
+    /// On demand: 200 channels of 4 Mbit/s (--channels) on one core beside a bare paced loop, and how exactly they arrive;
+    /// three rounds of half a minute (--minutes) each, 7 minutes.
+    #[arg(long)]
+    headend: bool,
+    /// Channels of --headend.
+    #[arg(long, default_value_t = 200)]
+    channels: usize,
+    /// Length of --soak, --stalled-1000, --slow, and of each window of --headend, in minutes.
     #[arg(long)]
     minutes: Option<f64>,
     /// Only the floor (and nginx): for work on the instrument itself.
@@ -128,12 +142,13 @@ enum Part {
     Storm,
     Slow,
     Stalled1000,
+    Headend,
     Soak,
 }
 
 impl Part {
     /// Short ones first: an interrupted run keeps what it has.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Nginx,
         Self::Memory,
         Self::Stalled,
@@ -144,12 +159,13 @@ impl Part {
         Self::Storm,
         Self::Slow,
         Self::Stalled1000,
+        Self::Headend,
         Self::Soak,
     ];
 
     /// Whether it must be asked for by name: what the server bears is measured when that may have changed, and takes long.
     fn is_on_demand(self) -> bool {
-        matches!(self, Self::Storm | Self::Slow | Self::Stalled1000 | Self::Soak)
+        matches!(self, Self::Storm | Self::Slow | Self::Stalled1000 | Self::Headend | Self::Soak)
     }
 
     /// Its result among [`render::NAMES`].
@@ -164,6 +180,7 @@ impl Part {
             Self::Storm => "storm",
             Self::Slow => "slow",
             Self::Stalled1000 => "stalled-1000",
+            Self::Headend => "headend",
             Self::Soak => "soak",
         }
     }
@@ -193,8 +210,19 @@ impl BenchArgs {
         self.minutes.unwrap_or(match part {
             Part::Soak => SOAK_MINUTES,
             Part::Slow => SLOW_MINUTES,
+            Part::Headend if self.quick => HEADEND_TRY_MINUTES,
+            Part::Headend => HEADEND_MINUTES,
             _ => STALLED_MINUTES,
         })
+    }
+
+    fn headend(&self) -> headend::Plan {
+        headend::Plan {
+            channels: self.channels,
+            seconds: self.minutes(Part::Headend) * 60.0,
+            rounds: if self.quick { self.rounds() } else { self.rounds.max(HEADEND_ROUNDS_MIN) },
+            with_gateway: !self.no_server,
+        }
     }
 
     fn parts(&self) -> Vec<Part> {
@@ -209,6 +237,7 @@ impl BenchArgs {
             Part::Storm => self.storm,
             Part::Slow => self.slow,
             Part::Stalled1000 => self.stalled_1000,
+            Part::Headend => self.headend,
             Part::Soak => self.soak,
         };
         let wanted = |part: &Part| chosen(part) || self.all && !part.is_on_demand();
@@ -223,8 +252,8 @@ impl BenchArgs {
             Part::Sweep => &[FloorUring, FloorSend, Rtmp, HttpFlv],
             Part::Scale => &[FloorUring, Rtmp, HttpFlv],
             Part::Nginx => &[FloorUring, Rtmp, Nginx],
-            // Both protocols at once.
-            Part::IdleStreams | Part::Storm | Part::Soak => &[Rtmp],
+            // Both protocols at once; or senders of its own.
+            Part::IdleStreams | Part::Storm | Part::Headend | Part::Soak => &[Rtmp],
             Part::Slow | Part::Stalled1000 | Part::Memory | Part::Stalled | Part::Streams => &[Rtmp, HttpFlv],
         };
         let mut chosen: Vec<Contender> =
@@ -259,6 +288,7 @@ impl BenchArgs {
             Part::Scale => seconds(&scale::loads(*contender, self.seconds, self.rounds())),
             Part::Storm => storm::planned_seconds(self.storm_seconds),
             Part::Slow | Part::Stalled1000 => beside::planned_seconds(self.minutes(part) * 60.0),
+            Part::Headend => self.headend().planned_seconds(),
             Part::Soak => soak::planned_seconds(self.minutes(part)),
         };
         contenders.iter().map(each).sum()
@@ -278,7 +308,13 @@ pub fn run(args: BenchArgs) -> Result<()> {
     ensure!(!parts.contains(&Part::Sweep) || !args.cells().is_empty(), "the sweep has no such row");
     let planned_s: f64 = parts.iter().map(|part| args.planned_seconds(*part)).sum();
     let cpus = (args.server_cpu, args.load_cpu);
-    let lab = Lab::new(&args.binaries, !args.no_server, cpus, planned_s)?;
+    let channels = |part: &Part| *part == Part::Headend;
+    let wanted = Wanted {
+        server: !args.no_server,
+        floor: !parts.iter().all(channels),
+        paced: parts.iter().any(channels),
+    };
+    let lab = Lab::new(&args.binaries, wanted, cpus, planned_s)?;
     eprintln!("{} planned", lab.progress.line());
     // What fails must not take the rest with it: a run of 40 minutes keeps what it can get.
     let mut failed = Vec::new();
@@ -322,6 +358,7 @@ fn measure(args: &BenchArgs, lab: &Lab, part: Part) -> Result<()> {
         Part::Storm => storm::storm(lab, args.storm_seconds)?,
         Part::Slow => beside::slow(lab, &contenders, args.minutes(part) * 60.0)?,
         Part::Stalled1000 => beside::stalled(lab, &contenders, args.minutes(part) * 60.0)?,
+        Part::Headend => headend::headend(lab, &args.headend(), store)?,
         Part::Soak => soak::soak(lab, args.minutes(part))?,
     };
     store(&rows)?;

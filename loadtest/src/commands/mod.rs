@@ -1,4 +1,5 @@
 //! Subcommands with a file of their own.
 
+pub mod receive;
 pub mod sample;
 pub mod storm;

@@ -8,6 +8,7 @@ mod receivers;
 mod repairs;
 
 use crate::channel::{Report, read_with_gaps};
+use crate::support::judge;
 use crate::support::lan::{BOX, Lan};
 use crate::support::media;
 use crate::support::process::{Process, static_ffmpeg};
@@ -106,19 +107,31 @@ fn packets_of(datagram: &[u8], pid: u16) -> usize {
 /// second it has left datagrams out: the clock says where, and by how much.
 fn judged(bytes: &[u8], rate: u64) -> Report {
     let mut gaps: Vec<(usize, i64)> = Vec::new();
-    let mut first: Option<(i64, i64)> = None;
     for (n, packet) in bytes.chunks(188).enumerate() {
-        let Some(pcr) = pcr_of(packet) else { continue };
+        let Some(pcr) = pcr_of(packet).filter(|_| packet[5] & 0x80 != 0) else { continue };
+        // It counts from the channel's first packet.
+        let place = (pcr as f64 * rate as f64 / (1504.0 * 27e6)).round() as i64;
         let gone: i64 = gaps.iter().map(|(_, gone)| gone).sum();
-        let (n0, pcr0) = *first.get_or_insert((n as i64, pcr));
-        let place = n0 + ((pcr - pcr0) as f64 * rate as f64 / (1504.0 * 27e6)).round() as i64;
-        if packet[5] & 0x80 != 0 && n as i64 != n0 {
-            gaps.push((n, place - n as i64 - gone));
-        }
+        let more = place - n as i64 - gone;
+        gaps.extend((more > 0).then_some((n, more)));
     }
     let report = read_with_gaps(bytes, rate, &gaps);
     report.holds_gates();
     report
+}
+
+/// What was ordered, for the independent judge. The service id is a hash of the name.
+fn ordered(rate_bps: u64, number: u16) -> judge::Channel {
+    let program = judge::Program {
+        number,
+        pmt_pid: 0x1000,
+        pcr_pid: PICTURES,
+        streams: vec![judge::Stream::new(PICTURES, 0x1B), judge::Stream::new(SOUND, 0x0F)],
+        service: Some(("Tests".to_owned(), "Eins".to_owned())),
+    };
+    // A source that its machine holds up leaves pictures out, for which the channel is not to blame.
+    let limits = judge::Limits { pts_gap_ms: 10_000.0, ..judge::Limits::default() };
+    judge::Channel { nit: true, limits, ..judge::Channel::single(rate_bps, program) }
 }
 
 /// The clock in a packet, in ticks of 27 MHz.

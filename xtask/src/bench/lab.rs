@@ -1,7 +1,10 @@
 //! The place of measurement: a network namespace of its own, binaries, pinned processes, and their end.
 
+mod link;
+
 use super::progress::Progress;
 use anyhow::{Context, Result, bail, ensure};
+pub use link::{INTERFACE, Link, VIEWER};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Names of our namespaces begin so; the process id follows.
 const NAMESPACE: &str = "headgate-bench-";
+/// The same of those of viewers.
+const VIEWERS: &str = "headgate-viewers-";
 /// The namespace's loopback has an Ethernet's MTU. At the default 65536 receivers acknowledge late, the work moves to the
 /// load's core, and every server looks several times better than on a network.
 const MTU: &str = "1500";
@@ -25,7 +30,8 @@ pub struct Lab {
     /// For configs and logs.
     pub dir: PathBuf,
     load: PathBuf,
-    floor: PathBuf,
+    floor: Option<PathBuf>,
+    paced: Option<PathBuf>,
     server: Option<PathBuf>,
     /// What the binaries were built from.
     pub commit: String,
@@ -47,12 +53,26 @@ pub struct Binaries {
     /// Use this floor instead of building one.
     #[arg(long = "floor-bin", value_name = "FILE")]
     floor: Option<PathBuf>,
+    /// Use this bare paced loop instead of building one.
+    #[arg(long = "paced-bin", value_name = "FILE")]
+    paced: Option<PathBuf>,
+}
+
+/// What is built beside the load, unless it is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// headgate itself.
+    pub server: bool,
+    /// The floor of fan-out.
+    pub floor: bool,
+    /// The bare paced loop, the floor of channels.
+    pub paced: bool,
 }
 
 impl Binaries {
     /// The commit that building takes, marked if sources differ from it; nothing is known of binaries that were given.
     fn commit(&self) -> String {
-        if self.server.is_some() || self.load.is_some() || self.floor.is_some() {
+        if [&self.server, &self.load, &self.floor, &self.paced].into_iter().any(Option::is_some) {
             return "unknown (binaries were given)".to_owned();
         }
         let git = |args: &[&str]| {
@@ -70,11 +90,16 @@ impl Binaries {
 struct Namespace(String);
 
 impl Namespace {
-    fn new() -> Result<Self> {
-        remove_stale();
-        let this = Self(format!("{NAMESPACE}{}", std::process::id()));
+    fn add(prefix: &str) -> Result<Self> {
+        let this = Self(format!("{prefix}{}", std::process::id()));
         checked(Command::new("ip").args(["netns", "add", &this.0]))
             .context("a network namespace needs root and the package iproute2")?;
+        Ok(this)
+    }
+
+    fn new() -> Result<Self> {
+        remove_stale();
+        let this = Self::add(NAMESPACE)?;
         checked(Command::new("ip").args(["-n", &this.0, "link", "set", "lo", "mtu", MTU, "up"]))?;
         // By route: a container may forbid to write sysctls.
         for to in ["127.0.0.0/8", "127.0.0.1"] {
@@ -84,6 +109,16 @@ impl Namespace {
             checked(command.args(["src", "127.0.0.1", "congctl", CONGESTION]))?;
         }
         Ok(this)
+    }
+}
+
+impl Namespace {
+    /// A pinned command inside; it is killed when this program dies, however that happens.
+    fn command(&self, cpus: &str, program: &Path) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "ip", "netns", "exec", &self.0, "taskset", "-c", cpus]);
+        command.arg(program).stdin(Stdio::null());
+        command
     }
 }
 
@@ -98,7 +133,8 @@ fn remove_stale() {
     let Ok(output) = Command::new("ip").args(["netns", "list"]).output() else { return };
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let name = line.split_whitespace().next().unwrap_or_default();
-        let Some(pid) = name.strip_prefix(NAMESPACE) else { continue };
+        let pid = [NAMESPACE, VIEWERS].iter().find_map(|prefix| name.strip_prefix(prefix));
+        let Some(pid) = pid else { continue };
         if !Path::new("/proc").join(pid).exists() {
             let _ = Command::new("ip").args(["netns", "del", name]).status();
         }
@@ -186,36 +222,34 @@ fn build(what: &[&str], target: &str) -> Result<PathBuf> {
 }
 
 impl Lab {
-    /// Makes the namespace and builds what is not given; headgate itself only if `with_server`.
+    /// Makes the namespace and builds what is wanted and not given.
     pub fn new(
         binaries: &Binaries,
-        with_server: bool,
+        wanted: Wanted,
         (server_cpu, load_cpu): (usize, usize),
         planned_s: f64,
     ) -> Result<Self> {
         // Before they are built: what is committed while they are measured is not in them.
         let commit = binaries.commit();
         let given = |file: &Option<PathBuf>| file.as_ref().map(|f| f.canonicalize()).transpose();
-        let load = match given(&binaries.load)? {
-            Some(load) => load,
-            None => build(&["-p", "headgate-load"], "headgate-load")?,
+        let made = |file: &Option<PathBuf>, wanted: bool, what: &[&str], target: &str| match given(file)? {
+            None if wanted => build(what, target).map(Some),
+            found => Ok(found),
         };
-        let floor = match given(&binaries.floor)? {
-            Some(floor) => floor,
-            None => build(&["-p", "headgate", "--bench", "floor"], "floor")?,
-        };
-        let server = match (given(&binaries.server)?, with_server) {
-            (Some(server), _) => Some(server),
-            (None, true) => Some(build(&["-p", "headgate", "--bin", "headgate"], "headgate")?),
-            (None, false) => None,
-        };
+        let load = made(&binaries.load, true, &["-p", "headgate-load"], "headgate-load")?;
+        let load = load.context("headgate-load was not built")?;
+        let bench = |name| ["-p", "headgate", "--bench", name];
+        let floor = made(&binaries.floor, wanted.floor, &bench("floor"), "floor")?;
+        let paced = made(&binaries.paced, wanted.paced, &bench("paced"), "paced")?;
+        let server =
+            made(&binaries.server, wanted.server, &["-p", "headgate", "--bin", "headgate"], "headgate")?;
         let dir = std::env::temp_dir().join(format!("headgate-bench-{}", std::process::id()));
         fs::create_dir_all(&dir)?;
         // Where the scheduler shares processors out between sessions, ours goes first: whatever else runs disturbs less. It
         // is a courtesy to the numbers, no condition; `server_wait` shows what remained.
         let _ = fs::write("/proc/self/autogroup", "-20");
         let (namespace, progress) = (Namespace::new()?, Progress::new(planned_s));
-        Ok(Self { namespace, dir, load, floor, server, commit, server_cpu, load_cpu, progress })
+        Ok(Self { namespace, dir, load, floor, paced, server, commit, server_cpu, load_cpu, progress })
     }
 
     /// headgate, if it was built.
@@ -229,26 +263,23 @@ impl Lab {
     }
 
     /// The floor.
-    pub fn floor(&self) -> &Path {
-        &self.floor
+    pub fn floor(&self) -> Result<&Path> {
+        self.floor.as_deref().context("no floor was built")
+    }
+
+    /// The bare paced loop.
+    pub fn paced(&self) -> Result<&Path> {
+        self.paced.as_deref().context("no paced loop was built")
+    }
+
+    /// The server's processor, and the load's.
+    pub fn cpus(&self) -> (usize, usize) {
+        (self.server_cpu, self.load_cpu)
     }
 
     /// A pinned command inside the namespace; it is killed when this program dies, however that happens.
     fn command(&self, cpus: &str, program: &Path) -> Command {
-        let mut command = Command::new("setpriv");
-        command.args([
-            "--pdeathsig",
-            "KILL",
-            "ip",
-            "netns",
-            "exec",
-            &self.namespace.0,
-            "taskset",
-            "-c",
-            cpus,
-        ]);
-        command.arg(program).stdin(Stdio::null());
-        command
+        self.namespace.command(cpus, program)
     }
 
     /// A command inside the namespace, unpinned: `ss` and the like.
@@ -289,11 +320,27 @@ impl Lab {
     /// Starts headgate-load on the load's processor, to run beside others; what it prints comes with [`Self::printed`] and
     /// [`Self::result`] under `name`.
     pub fn load(&self, name: &str, args: &[String]) -> Result<Running> {
+        self.start(name, self.command(&self.load_cpu.to_string(), &self.load), args)
+    }
+
+    /// Starts any program on processor `cpu`, like [`Self::load`].
+    pub fn run_on(&self, cpu: usize, name: &str, program: &Path, args: &[String]) -> Result<Running> {
+        self.start(name, self.command(&cpu.to_string(), program), args)
+    }
+
+    fn start(&self, name: &str, mut command: Command, args: &[String]) -> Result<Running> {
         let file = |kind: &str| File::create(self.dir.join(format!("{name}.{kind}")));
-        let mut command = self.command(&self.load_cpu.to_string(), &self.load);
         command.args(args).stdout(file("json")?).stderr(file("err")?);
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         Ok(Running { child, name: name.to_owned() })
+    }
+
+    /// A link from here to viewers in a namespace of their own.
+    ///
+    /// # Errors
+    /// The kernel has no such links.
+    pub fn link(&self) -> Result<Link<'_>> {
+        Link::new(self)
     }
 
     /// What the load of this name has printed so far.

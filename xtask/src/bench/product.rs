@@ -31,7 +31,7 @@ impl<'a> Page<'a> {
     }
 
     /// Cumulative counts by upper bound in seconds, ascending, summed over the series of histogram `name` with `label`.
-    fn buckets(&self, name: &str, label: &str) -> Vec<(f64, f64)> {
+    pub fn buckets(&self, name: &str, label: &str) -> Vec<(f64, f64)> {
         let name = format!("{name}_bucket");
         let mut buckets: Vec<(f64, f64)> = Vec::new();
         for (series, count) in self.0.iter().filter(|(series, _)| has(series, &name, label)) {
@@ -71,7 +71,7 @@ fn value_of<'s>(series: &'s str, key: &str) -> Option<&'s str> {
 }
 
 /// Quantile `q` of what lies between two pages, seconds; linear within a bucket, as Prometheus does it.
-fn quantile(opens: &Page, closes: &Page, name: &str, label: &str, q: f64) -> Option<f64> {
+pub fn quantile(opens: &Page, closes: &Page, name: &str, label: &str, q: f64) -> Option<f64> {
     let before = opens.buckets(name, label);
     let count = |&(bound, now): &(f64, f64)| {
         let then = before.iter().find(|(at, _)| *at == bound).map_or(0.0, |(_, count)| *count);

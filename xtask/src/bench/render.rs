@@ -1,14 +1,25 @@
 //! Results on disk: JSON as measured, tables and plot made of it, and the page that shows them.
 
-use super::{plot, plot_soak, table, table_extras, table_load};
+use super::{plot, plot_soak, table, table_extras, table_headend, table_load};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every result: `NAME.json`, `NAME.md`, and a region of its page.
-pub const NAMES: [&str; 10] =
-    ["sweep", "nginx", "memory", "stalled", "streams", "scale", "storm", "slow", "stalled-1000", "soak"];
+pub const NAMES: [&str; 11] = [
+    "sweep",
+    "nginx",
+    "memory",
+    "stalled",
+    "streams",
+    "scale",
+    "headend",
+    "storm",
+    "slow",
+    "stalled-1000",
+    "soak",
+];
 
 /// Where results go unless told otherwise.
 pub fn docs() -> PathBuf {
@@ -73,6 +84,7 @@ pub fn table(out: &Path, name: &str, conditions: &Value, rows: &[Value]) -> Stri
         "slow" => table_load::slow(rows),
         "stalled-1000" => table_load::stalled_many(rows),
         "soak" => table_load::soak(rows),
+        "headend" => table_headend::headend(rows),
         _ => {
             let sweep = load(out, "sweep").map(|(_, rows)| rows).unwrap_or_default();
             table_extras::scale(rows, &sweep)

@@ -314,7 +314,7 @@ fn start_floor(lab: &Lab, uring: bool, load: &Load) -> Result<Running> {
     if load.equal_frames {
         args.push("--equal-frames");
     }
-    lab.serve("floor", lab.floor(), &args, HTTP_PORT, &lab.server_cpus(false))
+    lab.serve("floor", lab.floor()?, &args, HTTP_PORT, &lab.server_cpus(false))
 }
 
 fn start_nginx(lab: &Lab) -> Result<Running> {
