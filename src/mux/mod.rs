@@ -21,7 +21,7 @@
 //!   TDT 10 s; tables never in a row, unless the rate is below what drains them anyway (1 Mbit/s). Nothing of the source,
 //!   nor its absence, moves that. Clocks and tables take some 84 kbit/s of [`RATE_BPS_MIN`], and each unit whole packets;
 //! - counters of the multiplex run on over seams, losses and changes of tracks; PIDs follow from the order of the source's
-//!   first map behind a seam, and stay while the source has its tracks ([`program`]);
+//!   first map behind a seam, and stay while the source has its tracks (`program`);
 //! - a PTS is 0.2 to 0.9 s in front of the PCR where its unit begins (more only if pictures are reordered over more than
 //!   half a second; less only for sound that more than six packets of other sound had to go before);
 //! - times go on in a line that bends slowly (`recovery`); only a seam or a source that jumps breaks it, and then
