@@ -3,6 +3,8 @@
 
 #[path = "support/channel.rs"]
 mod channel;
+#[path = "mux/sources.rs"]
+mod sources;
 #[path = "support/stream.rs"]
 #[allow(dead_code, reason = "the parts that other tests need")]
 mod stream;
@@ -68,8 +70,18 @@ impl Channel {
 
     fn read(&self) -> Report {
         let report = read(&self.out, self.rate);
-        report.holds_gates();
+        report.holds_gates(&self.tables());
         report
+    }
+
+    /// Tables that its service has.
+    fn tables(&self) -> Vec<u8> {
+        let service = self.mux.service();
+        let rare = [(service.nit, 0x40), (service.time, 0x70), (service.local_time.is_some(), 0x73)];
+        [0x00, 0x02, 0x42]
+            .into_iter()
+            .chain(rare.iter().filter(|(on, _)| *on).map(|(_, table)| *table))
+            .collect()
     }
 
     /// The monitor's verdict: indicators that were raised.
@@ -282,14 +294,17 @@ fn tracks_come_and_go() {
     assert_eq!(of(0x201), (0x06, 0x201, b"\x0A\x04eng\x03\x6A\x01\0".to_vec()), "as DVB says it");
     assert_eq!((both.streams.len(), &both.pcr_pids[..]), (3, &[0x1FFE][..]));
     assert!(both.units[&0x201].len() > 200);
-    // The first sound goes; the second stays where it is.
+    // The first sound goes, behind a seam: the second is the first now, as for a channel that begins here.
     tracks.remove(1);
     let begun_us = channel.now_us;
     channel.mux.seam(Mono::from_micros(begun_us));
     channel.play(&mut again(tracks, 2, begun_us, 90_000), 13_000_000);
     let one = channel.read();
-    assert_eq!(one.streams.iter().map(|stream| stream.1).collect::<Vec<_>>(), [0x100, 0x201]);
-    assert!(one.units[&0x201].len() > 350);
+    assert_eq!(
+        one.streams.iter().map(|stream| (stream.0, stream.1)).collect::<Vec<_>>(),
+        [(0x1B, 0x100), (0x06, 0x200)]
+    );
+    assert!(one.units[&0x201].len() > 150 && one.units[&0x200].len() > 320 + 150);
     assert_eq!(one.versions.len(), 3);
     assert!(channel.raised().iter().all(|id| *id == "2.5"), "{:?}", channel.raised());
 }
@@ -355,10 +370,20 @@ fn drift_is_followed() {
 /// is understood without a word of when it came, any amount with it.
 #[test]
 fn a_backlog_is_not_sent_late() {
-    for (live, knows) in [(1_500_000, false), (1_500_000, true), (9_000_000, true)] {
+    for (live, knows, seam) in [
+        (1_500_000, false, false),
+        (1_500_000, true, false),
+        (9_000_000, true, false),
+        (1_500_000, false, true),
+        (9_000_000, true, true),
+    ] {
         let mut channel = Channel::of(4_000_000);
         let mut source = usual(4_000_000, 70, 10);
         channel.run_to(live);
+        // A caller says that it begins, and then feeds what was before that.
+        if seam {
+            channel.mux.seam(Mono::from_micros(live));
+        }
         let next = loop {
             let entry = source.entry();
             if entry.at_us > live {
@@ -372,6 +397,7 @@ fn a_backlog_is_not_sent_late() {
         let (report, tally) = (channel.read(), channel.mux.tally());
         assert!(report.units[&0x100][0].key && tally.units_late > 0);
         assert_eq!((tally.jumps, tally.units_overload), (0, 0), "{live}: {tally:?}");
+        assert!(!channel.mux.alarms(Mono::from_micros(channel.now_us)).overload);
         let queued = channel.mux.queued_packets();
         assert!(queued < 4_000_000 / 1504, "not later than live: {queued}");
     }
@@ -433,13 +459,16 @@ fn t1_to_t3_nothing_moves_the_channel() {
     }
     assert!(channel.heap_max < queue_packets_max(4_000_000) * 192 + (4 << 20), "{}", channel.heap_max);
     // A good source is good again.
-    let noise = channel.mux.written();
     channel.mux.seam(at(&channel));
     let mut good = usual(4_000_000, 70, 12);
     good.begun_us = channel.now_us;
     let until = channel.now_us + 8_000_000;
     channel.play(&mut good, until);
-    assert!(channel.mux.written() > noise);
+    let last = &channel.out[channel.out.len() - 5 * 4_000_000 / 8 / 188 * 188..];
+    for (high, low, rate) in [(0x41, 0x00, 25), (0x42, 0x00, 46)] {
+        let begins = last.chunks(188).filter(|packet| packet[1..3] == [high, low]).count();
+        assert!((5 * rate - 10..5 * rate + 10).contains(&begins), "{low:#x}{high:x}: {begins} units in 5 s");
+    }
     // Units of noise may be anything; tables, clock and counters may not.
     let raised = channel.raised();
     let allowed = ["2.5", "1.6", "3.4"];
@@ -499,26 +528,33 @@ fn t1_any_calls_in_any_order() {
     assert!(units > 2000, "{units}");
 }
 
-/// A caller that stalls for a second writes the same bytes, later.
+/// A caller that stalls for a second, then feeds what came with its times, and then writes what is due: the same units are
+/// sent with the same times, and every gate is held. (Which packet is where may differ: what waits decides that.)
 #[test]
 fn a_stall_of_the_caller_is_no_stall_of_the_channel() {
-    let mut bytes = Vec::new();
+    let mut sent = Vec::new();
     for stall in [false, true] {
         let mut channel = Channel::of(4_000_000);
         let mut source = usual(4_000_000, 70, 13);
         channel.play(&mut source, 3_000_000);
         if stall {
-            for _ in 0..50 {
+            let until = channel.now_us + 1_000_000;
+            while {
                 let entry = source.entry();
                 channel.mux.feed(Mono::from_micros(entry.at_us), &entry.bytes);
-            }
+                entry.at_us < until
+            } {}
         }
         channel.play(&mut source, 8_000_000);
-        channel.read();
+        let report = channel.read();
         assert_eq!(channel.dropped(), 0);
-        bytes.push(channel.out.len());
+        let unit = |unit: channel::Sent| (unit.pts, unit.dts, unit.payload);
+        let units =
+            |(pid, units): (u16, Vec<channel::Sent>)| (pid, units.into_iter().map(unit).collect::<Vec<_>>());
+        sent.push(report.units.into_iter().map(units).collect::<Vec<_>>());
     }
-    assert_eq!(bytes[0], bytes[1]);
+    assert!(sent[0].iter().all(|(_, units)| units.len() > 7 * 25));
+    assert!(sent[0] == sent[1], "other units, or other times");
 }
 
 /// A caller that was held up for long leaves out what was due meanwhile: the clock says so and is right at once, nothing
@@ -553,7 +589,7 @@ fn what_a_long_stall_delayed_is_left_out() {
         assert!(tally.units_late > 0 && tally.units_overload == 0 && tally.jumps == 0, "{tally:?}");
         assert!(!channel.mux.alarms(Mono::from_micros(channel.now_us)).overload);
         let report = read_with_gaps(&channel.out, 4_000_000, &[(packets, left_out as i64 * 7)]);
-        report.holds_gates();
+        report.holds_gates(&channel.tables());
         assert!(channel.mux.queued_packets() < before * 2 + 100, "no delay is left");
         let pictures = &report.units[&0x100];
         let jump = pictures.windows(2).position(|two| two[1].dts - two[0].dts > 100 * MS).unwrap();
@@ -641,6 +677,13 @@ fn the_readers_see_what_is_wrong() {
             * 188
     };
     let clock = good.chunks(188).enumerate().skip(8000).find(|(_, p)| p[3] & 0x30 == 0x20).unwrap().0 * 188;
+    let leave_out = |bytes: &mut Vec<u8>, wanted: u16, range: std::ops::Range<usize>| {
+        for (n, packet) in bytes.chunks_mut(188).enumerate() {
+            if range.contains(&n) && pid(packet) == wanted {
+                packet[1..4].copy_from_slice(&[0x1F, 0xFF, 0x10]);
+            }
+        }
+    };
     type Fault<'a> = (&'a str, Box<dyn Fn(&mut Vec<u8>) + 'a>);
     let faults: Vec<Fault> = vec![
         ("sync", Box::new(|b| b[188 * 500] = 0)),
@@ -649,12 +692,16 @@ fn the_readers_see_what_is_wrong() {
         ("a PCR that is missing", Box::new(|b| b[clock + 5] = 0)),
         ("CRC", Box::new(|b| b[find(0, true) + 10] ^= 1)),
         ("PTS", Box::new(|b| b[find(0x200, true) + 4 + 8 + 10] ^= 0x10)),
+        ("a table that never comes", Box::new(|b| leave_out(b, 0x11, 0..usize::MAX))),
+        ("one that ends", Box::new(|b| leave_out(b, 0x1000, 8000..usize::MAX))),
+        ("one that begins late", Box::new(|b| leave_out(b, 0x11, 0..4000))),
         ("rate", Box::new(|b| drop(b.drain(clock - 1316..clock)))),
     ];
     for (what, spoil) in faults {
         let mut spoiled = good.clone();
         spoil(&mut spoiled);
-        let found = std::panic::catch_unwind(|| read(&spoiled, 4_000_000).holds_gates()).is_err();
+        let found =
+            std::panic::catch_unwind(|| read(&spoiled, 4_000_000).holds_gates(&channel.tables())).is_err();
         assert!(found, "{what} was not found");
     }
 }

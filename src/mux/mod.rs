@@ -4,22 +4,24 @@
 //! come ([`Mux::feed`]), datagrams of seven packets come out as they are due ([`Mux::position`], [`Mux::write`]). It changes
 //! PIDs, counters, clock, the times of PES headers and the tables, and nothing else of what it carries.
 //!
-//! **Time is position.** Packet `n` is sent at `n * 1504 / rate` and everything is decided for that moment, whatever the
-//! moment is at which it is really written: what a late caller catches up with are the same bytes. PCRs are exact to one
-//! tick of 27 MHz (37 ns), because they are counted from packets and nothing else.
+//! **Time is position.** Packet `n` is sent at `n * 1504 / rate` and everything is decided for that moment, from what was
+//! fed before it was written, and not from the moment at which it is really written: a late caller that feeds what came
+//! with the times at which it came sends the same units with the same times. PCRs are exact to one tick of 27 MHz (37 ns),
+//! because they are counted from packets and nothing else.
 //!
 //! **A packet's place is taken** by the first of: a PCR that is due; a table that is due; sound, data, then pictures, each
 //! kind by decoding time, as far as the model of a decoder allows (`track`); a null.
 //!
-//! **Too much** for the rate is dropped by rule: sound is sent before pictures; of those, the unit that could not be there in time is
-//! dropped whole, with all up to the next that one can start with ([`Tally::units_overload`], [`Alarms::overload`]). The
-//! rate is never stretched, and no packet of a unit is sent after its decoding time.
+//! **Too much** for the rate is dropped by rule: sound is sent before pictures; of those, the unit that could not be there
+//! in time is dropped whole, with all up to the next that one can start with ([`Tally::units_overload`],
+//! [`Alarms::overload`]). The rate is never stretched, and no packet of a unit is sent after its decoding time.
 //!
 //! What must stay true:
 //! - a datagram is always seven packets; PCRs are at most 38 ms apart, at every rate; PAT and PMT 100 ms, SDT 1 s, NIT and
 //!   TDT 10 s; tables never in a row, unless the rate is below what drains them anyway (1 Mbit/s). Nothing of the source,
 //!   nor its absence, moves that. Clocks and tables take some 84 kbit/s of [`RATE_BPS_MIN`], and each unit whole packets;
-//! - counters of the multiplex run on over seams, losses and changes of tracks; PIDs depend on kinds and numbers alone;
+//! - counters of the multiplex run on over seams, losses and changes of tracks; PIDs follow from the order of the source's
+//!   first map behind a seam, and stay while the source has its tracks (`program`);
 //! - a PTS is 0.2 to 0.9 s in front of the PCR where its unit begins (more only if pictures are reordered over more than
 //!   half a second; less only for sound that more than six packets of other sound had to go before);
 //! - times go on in a line that bends slowly (`recovery`); only a seam or a source that jumps breaks it, and then
@@ -51,15 +53,15 @@ pub use tally::{Alarms, Tally};
 use crate::media::Mono;
 use crate::wire::ts::descriptor::Class;
 use crate::wire::ts::packet::Packet;
-use crate::wire::ts::pes::PesHeader;
-use crate::wire::ts::{PACKET_BYTES, SYNC_BYTE, pid};
+use crate::wire::ts::pes::{PesHeader, wrapping_distance};
+use crate::wire::ts::{CLOCK_MODULUS, PACKET_BYTES, PCR_TICKS, SYNC_BYTE, pid};
 use carousel::Carousel;
 use queue::{List, Pool};
-use recovery::{LEAD_MIN, Place, Recovery, SILENCE};
+use recovery::{LATENCY, LEAD_MIN, Place, Recovery, SILENCE};
 use source::Source;
 use std::time::Duration;
 use ticker::{MS, PACKET_BITS, SECOND, Ticker};
-use track::{Track, UNITS_MAX, Unit};
+use track::{SHARE, Track, UNITS_MAX, Unit};
 
 /// Packets of a datagram, always.
 pub const DATAGRAM_PACKETS: usize = 7;
@@ -81,6 +83,17 @@ const HELD_UP: i64 = 250 * MS;
 const TIME_US_MAX: u64 = 1 << 53;
 /// Times of a source that begins anew begin at least that long behind those before.
 const FRAME: i64 = 20 * MS;
+/// A picture that is shown that long after its decoding, or before it, has a stamp that is broken.
+const REORDER_MAX: i64 = 2 * SECOND;
+/// Time behind a seam in which what is late is what a source had before the channel joined it, and nobody's fault.
+const JOIN: i64 = SECOND;
+/// Time without pictures, or sound, after which they are lost though the other goes on: a still each second is in use.
+const KIND_SILENCE: i64 = 2 * SECOND;
+/// Time that what others than pictures take of the rate is measured over.
+const SHARE_WINDOW: i64 = SECOND;
+/// What it is taken for at least: a ninth. And at most: pictures that have less room are sent by chance.
+const SHARE_LEAST: i64 = SHARE / 9;
+const SHARE_MOST: i64 = SHARE * 3 / 4;
 
 /// Packets that may wait in a multiplex of this rate: three seconds of it, at least 512, at most 32 MiB. Each takes 192
 /// bytes.
@@ -97,6 +110,10 @@ pub struct Mux {
     at: Mono,
     ticker: Ticker,
     source: Source,
+    /// When the last seam was.
+    seam_at: i64,
+    /// The next map is the first behind a seam: it gives tracks their numbers.
+    renumber: bool,
     tracks: Vec<Track>,
     /// Where packets of the source's PIDs belong.
     pids: Vec<(u16, usize)>,
@@ -113,6 +130,14 @@ pub struct Mux {
     fed_at: i64,
     /// The latest time at which anything that was placed is shown.
     floor: Option<i64>,
+    /// What others than pictures take of the rate, in parts of [`SHARE`] (the least of it until sound was sent); since when it is measured, and packets of others
+    /// and of all until then.
+    share: i64,
+    share_from: (i64, u64, u64),
+    /// What was measured last: tables of ten seconds are not in every window.
+    share_last: i64,
+    /// Packets of sound and data.
+    beside: u64,
     written: u64,
     tally: Tally,
 }
@@ -126,6 +151,8 @@ impl Mux {
             at,
             ticker: Ticker::new(rate, service.clock),
             source: Source::new(),
+            seam_at: 0,
+            renumber: true,
             tracks: Vec::new(),
             pids: Vec::new(),
             pool: Pool::new(queue_packets_max(rate)),
@@ -138,6 +165,10 @@ impl Mux {
             pcr_begins: true,
             fed_at: 0,
             floor: None,
+            share: SHARE_LEAST,
+            share_from: (0, 0, 0),
+            share_last: 0,
+            beside: 0,
             written: 0,
             tally: Tally::default(),
             service,
@@ -173,9 +204,13 @@ impl Mux {
     }
 
     /// What is fed next does not continue what was: a part was skipped, or there is another publisher or source. What
-    /// waits is sent; pictures begin again with one that can be started with; the times of what comes go on behind.
+    /// waits is sent; pictures begin again with one that can be started with; the times of what comes go on behind. What
+    /// came before `now` may follow, with the times at which it came.
     pub fn seam(&mut self, now: Mono) {
-        self.fed_at = self.fed_at.max(self.ticks(now));
+        // What waited behind it may have come before: when, its feeding tells.
+        self.seam_at = self.ticks(now);
+        self.tally.quiet_until = self.seam_at + JOIN;
+        self.renumber = true;
         self.tally.seams += 1;
         self.source.seam();
         self.clock.seam();
@@ -219,6 +254,20 @@ impl Mux {
             self.tally.packets += 1;
         }
         self.written += 1;
+        self.measure();
+    }
+
+    /// Finds what others than pictures take of the rate.
+    fn measure(&mut self) {
+        let (from, beside, packets) = self.share_from;
+        if self.ticker.now() - from < SHARE_WINDOW {
+            return;
+        }
+        let others = self.beside + self.tally.tables + self.tally.clocks;
+        let share = (others - beside) * SHARE as u64 / (self.tally.packets - packets).max(1);
+        let before = std::mem::replace(&mut self.share_last, share as i64);
+        self.share = self.share_last.max(before).clamp(SHARE_LEAST, SHARE_MOST);
+        self.share_from = (self.ticker.now(), others, self.tally.packets);
     }
 
     /// What was counted.
@@ -251,10 +300,24 @@ impl Mux {
     pub fn alarms(&self, now: Mono) -> Alarms {
         let now = self.ticks(now);
         Alarms {
-            source_lost: now - self.clock.heard_at().unwrap_or(0) > SILENCE,
+            source_lost: self.is_lost(now),
             overload: self.tally.is_overloaded(now.max(self.ticker.now())),
-            no_program: !self.source.is_known(),
+            late: self.tally.is_late(now.max(self.ticker.now())),
+            no_program: !self.source.is_known() && now - self.seam_at > SILENCE,
         }
+    }
+
+    /// Nothing has been given a place for too long, or nothing of a kind that the source has.
+    fn is_lost(&self, now: i64) -> bool {
+        let mut media = self.tracks.iter().filter(|track| track.class != Class::Data);
+        let is_silent = |class: Class| {
+            let here = self.tracks.iter().filter(|track| track.class == class && track.source_pid.is_some());
+            let last = here.map(|track| track.here_since.max(track.placed_at.unwrap_or(0))).max();
+            last.is_some_and(|last| now - last > KIND_SILENCE)
+        };
+        media.all(|track| track.placed_at.is_none_or(|at| now - at > SILENCE))
+            || is_silent(Class::Video)
+            || is_silent(Class::Audio)
     }
 
     /// How much the source's clock was found to be slower than this host's, in parts in 10^9.
@@ -311,6 +374,9 @@ impl Mux {
         let Some(track) = self.tracks.get_mut(at) else { return };
         // One without payload has a clock or an announcement, and both are of the source.
         if !packet.has_payload || packet.payload.is_empty() {
+            if packet.discontinuity() {
+                track.source_counter = Some(packet.continuity);
+            }
             return;
         }
         let before = track.source_counter.replace(packet.continuity).filter(|_| !packet.discontinuity());
@@ -343,39 +409,50 @@ impl Mux {
 
     /// A unit of a track begins.
     fn begin(&mut self, now: i64, at: usize, packet: &Packet<'_>, bytes: &[u8; PACKET_BYTES]) {
-        let Some(track) = self.tracks.get_mut(at) else { return };
+        let Some(track) = self.tracks.get(at) else { return };
+        let is_video = track.class == Class::Video;
         let header = PesHeader::parse(packet.payload).filter(|header| header.scrambling == 0);
-        let Some(header) = header else {
-            self.tally.source_damaged += 1;
+        let Some((header, stamps)) =
+            header.and_then(|header| Some((header, Stamps::of(&header, packet.payload)?)))
+        else {
+            self.damaged(at);
             return;
         };
-        let is_video = track.class == Class::Video;
         let jumps = self.clock.jumps();
-        let (place, dts, pts) = match (header.dts.or(header.pts), track.last) {
+        let (place, dts, pts) = match (stamps.decoding, track.last) {
             (Some(time), _) => {
                 let place = match track.class {
                     Class::Data => self.clock.place(now, self.clock.endless(time)),
                     Class::Video | Class::Audio => self.clock.hear(now, at, is_video, time),
                 };
                 let dts = self.clock.endless(time);
-                (place, dts, header.pts.map_or(dts, |pts| self.clock.endless(pts)))
+                (Some(place), dts, header.pts.map_or(dts, |pts| self.clock.endless(pts)))
             }
+            // Data may be without times: it goes as what comes with it.
+            (None, _) if track.class == Class::Data => (None, 0, 0),
             // Not every picture has to be stamped: it follows the one before as that followed another.
-            (None, Some((last, step))) => (self.clock.place(now, last + step), last + step, last + step),
+            (None, Some((last, step))) => {
+                let dts = last + step;
+                let pts = header.pts.map(|pts| self.clock.endless(pts));
+                let pts = pts.filter(|pts| (pts - dts).abs() <= REORDER_MAX).unwrap_or(dts);
+                (Some(self.clock.place(now, dts)), dts, pts)
+            }
             (None, None) => {
-                self.tally.source_damaged += 1;
+                self.damaged(at);
                 return;
             }
         };
-        if self.clock.jumps() != jumps {
-            // Who knows what was between.
+        if self.clock.jumps() != jumps && self.clock.is_master(now, at) {
+            // Who knows what was between. Where other tracks are late, pictures go on.
             for track in self.tracks.iter_mut().filter(|track| track.class == Class::Video) {
                 track.waits = Some(i64::MIN);
             }
         }
         let Some(track) = self.tracks.get_mut(at) else { return };
-        let step = track.last.map_or(2 * FRAME, |(last, _)| (dts - last).clamp(0, SECOND));
-        track.last = Some((dts, step));
+        if place.is_some_and(|place| place != Place::Early) {
+            let step = track.last.map_or(2 * FRAME, |(last, _)| (dts - last).clamp(0, SECOND));
+            track.last = Some((dts, step));
+        }
         let key = packet.adaptation.is_some_and(|said| said.random_access);
         let missing = usize::from(header.length) + 6;
         let mut unit = Unit {
@@ -383,7 +460,7 @@ impl Mux {
             pts,
             dts,
             placed: false,
-            stamped: header.pts.is_some(),
+            stamped: stamps.fields,
             key,
             started: false,
             open: true,
@@ -391,29 +468,34 @@ impl Mux {
             missing: (header.length > 0).then(|| missing.saturating_sub(packet.payload.len())),
         };
         unit.open = unit.missing != Some(0);
-        if matches!(place, Place::Late | Place::Early) {
-            self.tally.units_late += 1;
-            if is_video {
-                track.waits = Some(i64::MIN);
-            }
-            return;
-        }
-        if is_video && track.must_wait(key, dts) {
-            self.tally.units_without_key += 1;
-            return;
-        }
-        if let Place::On(line) = place {
-            // A caller that was held up feeds what it is too late for, whenever that came.
-            let missed = line.at(dts) - self.ticker.now() < LEAD_MIN;
-            let now = now.max(self.ticker.now());
-            if missed || !unit.place(&mut track.newest, line.at(dts), line.at(pts), now) {
-                self.tally.units_late += 1;
-                if is_video {
-                    track.waits = Some(i64::MIN);
-                }
+        // A caller that was held up feeds what it is too late for, whenever that came.
+        let latest = now.max(self.ticker.now());
+        let late = match place {
+            Some(Place::Late | Place::Early) => true,
+            _ if is_video && track.must_wait(key, dts) => {
+                self.tally.units_without_key += 1;
                 return;
             }
-            self.floor = self.floor.max(Some(unit.pts));
+            Some(Place::On(line)) if line.at(dts) - self.ticker.now() < LEAD_MIN => {
+                self.tally.late(latest);
+                track.miss();
+                return;
+            }
+            Some(Place::On(line)) => !unit.place(&mut track.newest, line.at(dts), line.at(pts), latest),
+            None => {
+                let time = (latest + LATENCY).max(track.newest.unwrap_or(i64::MIN));
+                !unit.place(&mut track.newest, time, time, latest)
+            }
+            Some(Place::Settling) => false,
+        };
+        if late {
+            self.tally.late(latest);
+            track.miss();
+            return;
+        }
+        if unit.placed {
+            track.placed_at = Some(latest);
+            self.floor = self.floor.max(place.map(|_| unit.pts));
         }
         if track.units.len() >= UNITS_MAX || !self.pool.push(&mut unit.packets, bytes) {
             self.overflow(at);
@@ -424,12 +506,20 @@ impl Mux {
         track.wake();
     }
 
+    /// A unit of a track cannot be read.
+    fn damaged(&mut self, at: usize) {
+        self.tally.source_damaged += 1;
+        if let Some(track) = self.tracks.get_mut(at) {
+            track.miss();
+        }
+    }
+
     /// Something of a track found no room.
     fn overflow(&mut self, at: usize) {
         self.tally.units_overflow += 1;
         self.tally.overload(self.ticker.now());
-        if let Some(track) = self.tracks.get_mut(at).filter(|track| track.class == Class::Video) {
-            track.waits = Some(i64::MIN);
+        if let Some(track) = self.tracks.get_mut(at) {
+            track.miss();
         }
     }
 
@@ -479,7 +569,9 @@ impl Mux {
         let (sent, packet) = (self.carousel.sent(), self.ticker.packet());
         let mut best: Option<((u8, i64), &mut Track)> = None;
         for track in self.tracks.iter_mut().filter(|track| track.revision <= sent) {
-            let Some(dts) = track.ready(now, packet, &mut self.pool, &mut self.tally) else { continue };
+            let Some(dts) = track.ready(now, packet, self.share, &mut self.pool, &mut self.tally) else {
+                continue;
+            };
             let key = (track.rank(), dts);
             if best.as_ref().is_none_or(|(least, _)| key < *least) {
                 best = Some((key, track));
@@ -490,6 +582,7 @@ impl Mux {
         if !self.pool.pop(&mut unit.packets, out) {
             return false;
         }
+        self.beside += u64::from(track.class != Class::Video);
         track.counter = (track.counter + 1) & 0x0F;
         rewrite::head(out, track.pid, track.counter);
         let pcr = (track.pid == self.pcr_pid).then(|| self.ticker.pcr());
@@ -506,6 +599,37 @@ impl Mux {
         }
         track.sent(now);
         true
+    }
+}
+
+/// What the header of a unit says of its time.
+struct Stamps {
+    /// When it is decoded, in ticks of 90 kHz; `None`: it does not say, or not so that it could be read.
+    decoding: Option<u64>,
+    /// It has fields for times, readable or not.
+    fields: bool,
+}
+
+impl Stamps {
+    /// `None`: they are broken.
+    fn of(header: &PesHeader, payload: &[u8]) -> Option<Stamps> {
+        // Without flags there are no times either.
+        let [.., flags, count] = *payload.get(..9).filter(|_| header.header_bytes > 6).unwrap_or(&[0, 0])
+        else {
+            return None;
+        };
+        let (decoding, bytes) = match flags >> 6 {
+            0b10 => (header.pts, 5),
+            0b11 => (header.dts, 10),
+            _ => (None, 0),
+        };
+        // Behind a header that is too short for them there is media, and no field.
+        if count < bytes {
+            return None;
+        }
+        let apart =
+            header.pts.zip(header.dts).map_or(0, |(pts, dts)| wrapping_distance(dts, pts, CLOCK_MODULUS));
+        (apart.abs() <= REORDER_MAX / PCR_TICKS as i64).then_some(Stamps { decoding, fields: bytes > 0 })
     }
 }
 

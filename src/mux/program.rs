@@ -1,7 +1,9 @@
 //! The channel's PID map: which track of the source is sent where, and the PMT that says so.
 //!
-//! A track keeps its place as long as the source has it on the same PID. One that is new takes the lowest free number of its
-//! kind; places are never given up, so counters run on over everything. Sections (SCTE-35, DSM-CC) are not carried: they have
+//! The first map behind a seam (and behind the beginning) numbers the tracks of each kind in its order, whatever was before:
+//! a process that was replaced finds the same. From then on a track keeps its number as long as the source has it on the
+//! same PID, and one that is new takes the lowest free number of its kind. What PID a number has is decided by the service
+//! alone ([`Plan`]), and counters of PIDs run on over everything. Sections (SCTE-35, DSM-CC) are not carried: they have
 //! no PES header whose times could be restamped.
 
 use super::Mux;
@@ -51,14 +53,16 @@ impl Mux {
             self.tally.tracks_left_out += left_out;
             return;
         }
+        let in_order = std::mem::take(&mut self.renumber);
         for track in &mut self.tracks {
             let stays = |other: &Told| Some(other.pid) == track.source_pid && other.class == track.class;
-            if !told.iter().any(stays) {
+            if in_order || !told.iter().any(stays) {
                 track.source_pid = None;
             }
         }
+        let plan = Plan::of(&self.service);
         for told in told {
-            left_out += u64::from(self.assign(told).is_none());
+            left_out += u64::from(self.assign(now, told, &plan).is_none());
         }
         for at in 0..self.tracks.len() {
             let Some(track) = self.tracks.get_mut(at).filter(|track| track.source_pid.is_none()) else {
@@ -74,25 +78,34 @@ impl Mux {
     }
 
     /// Gives a track its place; `None`: there is none.
-    fn assign(&mut self, told: Told) -> Option<()> {
+    fn assign(&mut self, now: i64, told: Told, plan: &Plan) -> Option<()> {
         let of_class = || self.tracks.iter().enumerate().filter(|(_, track)| track.class == told.class);
-        let same = of_class().find(|(_, track)| track.source_pid == Some(told.pid));
-        let free =
-            || of_class().filter(|(_, track)| track.source_pid.is_none()).min_by_key(|(_, t)| t.number);
-        let at = match same.or_else(free) {
-            Some((at, _)) => at,
+        let same = of_class().find(|(_, track)| track.source_pid == Some(told.pid)).map(|(at, _)| at);
+        let at = match same {
+            Some(at) => at,
             None => {
-                let number = of_class().count() as u16;
-                let pid = self.free_pid(told.class, number)?;
-                self.tracks.push(Track::new(told.class, number, pid, self.service.rate()));
-                self.tracks.len() - 1
+                let is_free = |(number, _): &(u16, u16)| {
+                    of_class().all(|(_, track)| track.number != *number || track.source_pid.is_none())
+                };
+                let (number, pid) = plan.places(told.class).find(is_free)?;
+                let before = of_class().find(|(_, track)| track.number == number).map(|(at, _)| at);
+                before.unwrap_or_else(|| {
+                    self.tracks.push(Track::new(told.class, number, pid, self.service.rate()));
+                    self.tracks.len() - 1
+                })
             }
         };
         let (track, next) = (self.tracks.get_mut(at)?, self.carousel.revision() + 1);
         if track.source_pid != Some(told.pid) {
             track.seam(&mut self.pool, &mut self.tally);
+            track.here_since = now;
         }
-        let fresh = track.stream_type != told.stream_type;
+        // A type may stand for many codings, which descriptors tell apart.
+        let coding = |stream_type, descriptors| {
+            classify(stream_type, Descriptors::new(descriptors), Descriptors::new(&[])).0
+        };
+        let fresh = track.stream_type != told.stream_type
+            || coding(track.stream_type, &track.descriptors) != coding(told.stream_type, &told.descriptors);
         if fresh {
             track.flush(&mut self.pool, &mut self.tally);
             // Whoever reads must know first what it is.
@@ -101,22 +114,6 @@ impl Mux {
         track.source_pid = Some(told.pid);
         (track.stream_type, track.descriptors) = (told.stream_type, told.descriptors);
         Some(())
-    }
-
-    /// The PID of a track that is new, unless something else has it.
-    fn free_pid(&self, class: Class, number: u16) -> Option<u16> {
-        let Service { pmt_pid, video_pid, audio_pid, data_pid, pcr_pid, .. } = self.service;
-        let (first, most) = match class {
-            Class::Video => (video_pid, VIDEO_MAX),
-            Class::Audio => (audio_pid, AUDIO_MAX),
-            Class::Data => (data_pid, DATA_MAX),
-        };
-        let pid = first.checked_add(number).filter(|pid| number < most && *pid < pid::NULL)?;
-        let fixed = [pmt_pid, video_pid, audio_pid, data_pid];
-        let taken = (number > 0 && (fixed.contains(&pid) || pcr_pid == Some(pid)))
-            || pid == pmt_pid
-            || self.tracks.iter().any(|track| track.pid == pid);
-        (!taken).then_some(pid)
     }
 
     /// Writes the PMT of the tracks that are there, without those for which it has no room; tells how many those are.
@@ -150,6 +147,38 @@ impl Mux {
                 }
             }
         }
+    }
+}
+
+/// The PIDs of all numbers of each kind, which follow from the service alone: a kind's first PID and those behind it, without
+/// those that something else has. Sound is first to have them: there is more of it than of data and of pictures.
+struct Plan(Vec<(Class, u16)>);
+
+impl Plan {
+    fn of(service: &Service) -> Plan {
+        let Service { pmt_pid, video_pid, audio_pid, data_pid, pcr_pid, .. } = *service;
+        let fixed = [Some(pmt_pid), Some(video_pid), Some(audio_pid), Some(data_pid), pcr_pid];
+        let mut plan: Vec<(Class, u16)> = Vec::with_capacity(TRACKS_MAX);
+        for (class, first, most) in [
+            (Class::Audio, audio_pid, AUDIO_MAX),
+            (Class::Data, data_pid, DATA_MAX),
+            (Class::Video, video_pid, VIDEO_MAX),
+        ] {
+            let is_free = |pid: &u16| *pid == first || !fixed.contains(&Some(*pid));
+            let free: Vec<u16> = (first..pid::NULL)
+                .filter(is_free)
+                .filter(|pid| *pid != pmt_pid && plan.iter().all(|(_, other)| other != pid))
+                .take(usize::from(most))
+                .collect();
+            plan.extend(free.into_iter().map(|pid| (class, pid)));
+        }
+        Plan(plan)
+    }
+
+    /// Number and PID of all places of a kind.
+    fn places(&self, class: Class) -> impl Iterator<Item = (u16, u16)> {
+        let pids = self.0.iter().filter(move |(of, _)| *of == class);
+        (0..).zip(pids.map(|(_, pid)| *pid))
     }
 }
 

@@ -10,7 +10,8 @@
 //!   sees.
 //!
 //! What must stay true: all tracks have one line; it is continuous between two beginnings; a beginning needs a reason, and
-//! two of them are [`ANCHOR_GAP`] apart unless the owner asks. Times are in ticks of 27 MHz.
+//! two of them are [`ANCHOR_GAP`] apart unless the owner asks; one stamp that is broken is no reason. Times are in ticks of
+//! 27 MHz.
 
 use super::ticker::{MS, SECOND};
 use crate::wire::ts::pes::wrapping_distance;
@@ -40,8 +41,13 @@ const LATE_RUN: i64 = SECOND;
 const BACK_MAX: i64 = 100 * MS;
 /// Least time between two beginnings that nobody asked for: sources that jump all the time are dropped, not followed.
 const ANCHOR_GAP: i64 = 2 * SECOND;
-/// A beginning is moved later by at most that much to have the timeline go on behind the units before it.
-const SHIFT_MAX: i64 = 300 * MS;
+/// A beginning is moved later by at most that much to have the timeline go on behind the units before it: sources differ
+/// in latency by that.
+const SHIFT_MAX: i64 = SECOND;
+/// But not so much that a track would come closer to [`EARLY_MAX`] than this.
+const EARLY_ROOM: i64 = 250 * MS;
+/// Units of a source whose stamps leap that follow one another are closer than that.
+const STEP_MAX: i64 = SECOND;
 
 /// Time that one point of the loop stands for.
 const WINDOW: i64 = 10 * SECOND;
@@ -109,6 +115,10 @@ struct Heard {
     video: bool,
     /// When the last unit came, and its decoding time.
     last: Option<(i64, i64)>,
+    /// Decoding time of the last one that had a place.
+    good: Option<i64>,
+    /// What the last one said, if it was on another timeline: it takes two to believe that.
+    odd: Option<u64>,
     /// Least delay since the beginning, while it settles.
     settling: Option<i64>,
     /// Least delay in this window, with when it was seen.
@@ -166,11 +176,6 @@ impl Recovery {
         matches!(self.state, State::Settling { .. })
     }
 
-    /// When a unit of pictures or sound came last.
-    pub fn heard_at(&self) -> Option<i64> {
-        self.heard_at
-    }
-
     pub fn heap_bytes(&self) -> usize {
         self.points.capacity() * size_of::<(i64, i64)>()
     }
@@ -208,9 +213,9 @@ impl Recovery {
         let silent = self.heard_at.is_none_or(|at| now - at.max(self.deaf_until) > SILENCE);
         let Some(heard) = self.tracks.get_mut(track) else { return Place::Early };
         heard.video = video;
-        let before = heard.last.replace((now, decoding));
+        heard.last = Some((now, decoding));
         self.heard_at = Some(now);
-        let is_master = self.master(now) == Some(track);
+        let is_master = self.is_master(now, track);
         let line = match self.state {
             State::Running(line) => line,
             State::Idle => {
@@ -231,9 +236,9 @@ impl Recovery {
             }
             return Place::On(line);
         }
-        let back = before.is_some_and(|(_, last)| decoding < last - BACK_MAX);
+        let other = self.is_elsewhere(track, early, time, decoding);
         let run = self.late_for(track, now, late) >= LATE_RUN && self.near_master(now, now - decoding);
-        let other = is_master && (early || back || silent);
+        let other = is_master && (other || silent);
         if (other || (late && run)) && now - self.begun_at >= ANCHOR_GAP {
             // Times begin where this one stands, so that no number of jumps adds up.
             self.base = Some((time % CLOCK_MODULUS) as i64);
@@ -271,10 +276,12 @@ impl Recovery {
             self.master(now).and_then(|track| self.tracks.get(track)).and_then(|track| track.settling);
         let delays = || self.tracks.iter().filter_map(|track| track.settling);
         let master = master.or_else(|| delays().min())?;
-        let slowest = delays().filter(|delay| (delay - master).abs() <= SKEW_MAX).max().unwrap_or(master);
+        let near = || delays().filter(|delay| (delay - master).abs() <= SKEW_MAX);
+        let (fastest, slowest) = (near().min().unwrap_or(master), near().max().unwrap_or(master));
         let offset = slowest + LATENCY;
         let missing = first.zip(floor).map_or(0, |(first, floor)| floor - (first + offset));
-        let shift = if (0..=SHIFT_MAX).contains(&missing) { missing } else { 0 };
+        let most = SHIFT_MAX.min(EARLY_MAX - EARLY_ROOM - LATENCY - (slowest - fastest));
+        let shift = if (0..=most).contains(&missing) { missing } else { 0 };
         let line = Line { pivot: now - slowest, offset: offset + shift, slope_ppb: self.frequency_ppb };
         self.state = State::Running(line);
         self.window_from = now;
@@ -291,14 +298,33 @@ impl Recovery {
     }
 
     fn settle_with(&mut self, track: usize, now: i64, decoding: i64) -> Place {
-        if self.base.is_none() || self.master(now) == Some(track) {
+        if self.base.is_none() || self.is_master(now, track) {
             self.base = Some(decoding / PCR_TICKS as i64);
         }
         if let Some(heard) = self.tracks.get_mut(track) {
+            heard.good = Some(decoding);
             let delay = now - decoding;
-            heard.settling = Some(heard.settling.map_or(delay, |least| least.min(delay)));
+            // One that is far from those before it is on another timeline than they are, and so is what follows it.
+            let same = heard.settling.filter(|least| (delay - least).abs() <= SKEW_MAX);
+            heard.settling = Some(same.map_or(delay, |least| least.min(delay)));
         }
         Place::Settling
+    }
+
+    /// Whether a unit that is too early, or late, is the second in a row on another timeline.
+    fn is_elsewhere(&mut self, track: usize, early: bool, time: u64, decoding: i64) -> bool {
+        let Some(heard) = self.tracks.get_mut(track) else { return false };
+        let is_odd = early || heard.good.is_some_and(|good| decoding < good - BACK_MAX);
+        let before = std::mem::replace(&mut heard.odd, is_odd.then_some(time));
+        // Stamps that are broken do not follow one another.
+        let near =
+            |before| wrapping_distance(before, time, CLOCK_MODULUS).abs() <= STEP_MAX / PCR_TICKS as i64;
+        is_odd && before.is_some_and(near)
+    }
+
+    /// Whether all others go by this track.
+    pub fn is_master(&self, now: i64, track: usize) -> bool {
+        self.master(now) == Some(track)
     }
 
     /// The track that all others go by: the first of video, else of audio, that is there.
@@ -324,7 +350,7 @@ impl Recovery {
     /// Notes the delay of a unit in time.
     fn keep(&mut self, track: usize, now: i64, decoding: i64) {
         let Some(heard) = self.tracks.get_mut(track) else { return };
-        heard.late_since = None;
+        (heard.late_since, heard.good, heard.odd) = (None, Some(decoding), None);
         let delay = now - decoding;
         if heard.window.is_none_or(|(least, _)| delay < least) {
             heard.window = Some((delay, now));
@@ -491,19 +517,60 @@ mod tests {
         assert_eq!(begins(&mut source, 2 * SECOND), Some(0));
         assert_eq!(source.recovery.jumps(), 1);
         source.frames(100, 2 * SECOND, 0);
-        // Another timeline, forward and back, at once as well.
-        for by in [90_000 * 60, -90_000 * 3600] {
+        // Another timeline, forward and back, or as far as can be: with the second unit.
+        for by in [90_000 * 60, -90_000 * 3600, 1 << 32] {
             source.origin.1 += by;
-            assert_eq!(begins(&mut source, 2 * SECOND), Some(0), "{by}");
+            assert_eq!(begins(&mut source, 2 * SECOND), Some(1), "{by}");
             source.frames(100, 2 * SECOND, 0);
         }
-        assert_eq!(source.recovery.jumps(), 3);
-        // One that jumps with each unit is dropped, and now and then tried.
+        assert_eq!(source.recovery.jumps(), 4);
+        // One that jumps with each unit is dropped, and tried where it has been late for long.
         for n in 0..250 {
-            source.origin.1 += 90_000 * 600 * (n % 3);
+            source.origin.1 += 90_000 * 600 * (n % 3 + 1);
             source.frame(2 * SECOND, 0);
         }
-        assert!(source.recovery.jumps() < 3 + 8, "{}", source.recovery.jumps());
+        assert!(source.recovery.jumps() < 4 + 5, "{}", source.recovery.jumps());
+    }
+
+    /// A stamp of a master that is broken: it is dropped, and nothing else is.
+    #[test]
+    fn one_broken_stamp_is_no_timeline() {
+        for broken in [90_000 * 3600, -90_000 * 3600, 1 << 32, 90_000 * 4] {
+            let mut source = Source::new(0.0);
+            source.frames(100, 0, 0);
+            for _ in 0..20 {
+                source.origin.1 += broken;
+                assert!(matches!(source.frame(0, 0).0, Place::Early | Place::Late), "{broken}");
+                source.origin.1 -= broken;
+                assert!(matches!(source.frame(0, 0).0, Place::On(_)), "{broken}");
+            }
+            // Two of them that have nothing to do with one another.
+            for more in [broken, broken * 2 / 3] {
+                source.origin.1 += more;
+                assert!(matches!(source.frame(0, 0).0, Place::Early | Place::Late), "{broken}");
+                source.origin.1 -= more;
+            }
+            assert!((0..50).all(|_| matches!(source.frame(0, 0).0, Place::On(_))), "{broken}");
+            assert_eq!(source.recovery.jumps(), 0);
+        }
+    }
+
+    /// Sound whose first unit is of another timeline is waited for as the others say.
+    #[test]
+    fn one_that_is_left_of_before_does_not_settle() {
+        for left in [3600 * SECOND, -3600 * SECOND] {
+            let mut recovery = Recovery::new();
+            for n in 0..4i64 {
+                let (now, made) = (SECOND + n * 40 * MS, (900_000 + n * 3600) as u64);
+                recovery.hear(now, 0, true, made);
+                let sound = made - 36_000;
+                let sound =
+                    if n == 0 { (sound as i64 + left / 300).rem_euclid(1 << 33) as u64 } else { sound };
+                recovery.hear(now, 1, false, sound);
+            }
+            let line = recovery.settle(SECOND + SETTLE, None, None).unwrap();
+            assert_eq!(line.at(900_000 * 300), SECOND + LATENCY + 400 * MS, "{left}");
+        }
     }
 
     #[test]
@@ -556,7 +623,7 @@ mod tests {
 
     #[test]
     fn what_follows_closely_goes_on_behind_it() {
-        for (floor, shift) in [(0, 0), (100, 100), (300, 300), (301, 0)] {
+        for (floor, shift) in [(0, 0), (100, 100), (1000, 1000), (1001, 0)] {
             let mut recovery = Recovery::new();
             recovery.hear(SECOND, 0, true, 0);
             let floor = SECOND + LATENCY + floor * MS;

@@ -14,8 +14,10 @@ const PID_MAX: u16 = pid::NULL - 1;
 
 /// A service and the multiplex that it has for itself.
 ///
-/// Tracks get PIDs by their kind and number: video `n` of the source is at `video_pid + n`, and so are sound and data. They
-/// depend on nothing else, so a set-top box finds them where they were after any change of the source and any restart.
+/// Tracks get PIDs by their kind and number: video `n` of the source is at `video_pid + n`, and so are sound and data; a PID
+/// that something else has is left out. Numbers follow from the order in the first map that a source tells, so a set-top box
+/// finds the same tracks where they were after a change of the source and after a restart. Only tracks that come and go while
+/// a source runs are numbered by history: those that stay, stay where they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// Rate of the whole multiplex, nulls included, in bits a second; see [`RATE_BPS_MIN`], [`RATE_BPS_MAX`].

@@ -22,6 +22,8 @@ pub(super) struct Source {
     /// The map that is in force, whole.
     map: Vec<u8>,
     sum: Option<u32>,
+    /// It is of what comes now, not of what came before a seam.
+    known: bool,
     changes: i64,
     refilled_at: i64,
 }
@@ -29,20 +31,29 @@ pub(super) struct Source {
 impl Source {
     pub fn new() -> Source {
         let assembler = Assembler::new();
-        Source { assembler, program: None, map: Vec::new(), sum: None, changes: CHANGES_MAX, refilled_at: 0 }
+        Source {
+            assembler,
+            program: None,
+            map: Vec::new(),
+            sum: None,
+            known: false,
+            changes: CHANGES_MAX,
+            refilled_at: 0,
+        }
     }
 
     /// What follows comes from elsewhere; its map is looked for anew. The one in force stays until then.
     pub fn seam(&mut self) {
+        self.known = false;
         self.assembler.reset(pid::PAT);
         if let Some((_, map)) = self.program.take() {
             self.assembler.reset(map);
         }
     }
 
-    /// A program is known.
+    /// The program of what comes now is known.
     pub fn is_known(&self) -> bool {
-        self.sum.is_some()
+        self.known
     }
 
     /// Whether packets of a PID belong to tables.
@@ -59,9 +70,9 @@ impl Source {
         Section::new(&self.map).and_then(Pmt::parse)
     }
 
-    /// A packet of one of its PIDs. True if another map is in force now.
+    /// A packet of one of its PIDs. True if another map is in force now, or the first since the seam.
     pub fn push(&mut self, now: i64, packet: &Packet<'_>, tally: &mut Tally) -> bool {
-        let Source { assembler, program, map, sum, changes, refilled_at } = self;
+        let Source { assembler, program, map, sum, known, changes, refilled_at } = self;
         let before = *program;
         let mut changed = false;
         assembler.push(packet, |section| {
@@ -75,7 +86,11 @@ impl Source {
                 return;
             }
             let ours = Pmt::parse(section).is_some_and(|map| Some((map.program, packet.pid)) == *program);
-            if !ours || *sum == Some(section.crc()) {
+            if !ours {
+                return;
+            }
+            if *sum == Some(section.crc()) {
+                changed |= !std::mem::replace(known, true);
                 return;
             }
             let more = (now - *refilled_at) / CHANGE_EACH;
@@ -87,7 +102,7 @@ impl Source {
                 return;
             }
             *changes -= 1;
-            *sum = Some(section.crc());
+            (*sum, *known) = (Some(section.crc()), true);
             map.clear();
             map.extend_from_slice(section.bytes());
             changed = true;

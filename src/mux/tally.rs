@@ -45,7 +45,7 @@ pub struct Tally {
     pub tracks_left_out: u64,
     /// Gaps in the source's continuity counters.
     pub source_gaps: u64,
-    /// Source packets that are no packets, or broken, or of units without a header.
+    /// Source packets that are no packets, or broken, or of units without a header or with times that are broken.
     pub source_damaged: u64,
     /// Source packets that are scrambled.
     pub source_scrambled: u64,
@@ -53,16 +53,25 @@ pub struct Tally {
     pub source_unmapped: u64,
     /// When the rate last did not suffice, in mux time.
     pub(super) overload_at: Option<i64>,
+    /// When a unit last was dropped for its time, in mux time.
+    pub(super) late_at: Option<i64>,
+    /// Until then that is no reason for an alarm.
+    pub(super) quiet_until: i64,
 }
 
 /// What is wrong now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Alarms {
-    /// No unit has come for half a second: tables, clock and nulls go on.
+    /// Nothing came for half a second that can be sent: tables, clock and nulls go on. Or for two seconds nothing of a kind,
+    /// pictures or sound, that the source says it has.
     pub source_lost: bool,
     /// Units were dropped in the last five seconds because the rate does not suffice.
     pub overload: bool,
-    /// No program of the source is known.
+    /// Units were dropped in the last five seconds because their times are not those of what else comes, or they came too
+    /// late to be sent. What is old where a channel joins a source raises nothing, nor does anything in the second behind a
+    /// seam.
+    pub late: bool,
+    /// No program of the source is known, half a second after it began.
     pub no_program: bool,
 }
 
@@ -70,6 +79,18 @@ impl Tally {
     pub(super) fn overload(&mut self, now: i64) {
         self.units_overload += 1;
         self.overload_at = Some(now);
+    }
+
+    /// A unit is dropped for its time.
+    pub(super) fn late(&mut self, now: i64) {
+        self.units_late += 1;
+        if now > self.quiet_until {
+            self.late_at = Some(now);
+        }
+    }
+
+    pub(super) fn is_late(&self, now: i64) -> bool {
+        self.late_at.is_some_and(|at| now - at <= ALARM)
     }
 
     pub(super) fn is_overloaded(&self, now: i64) -> bool {

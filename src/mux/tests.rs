@@ -24,7 +24,11 @@ impl Bench {
     fn tell(&mut self, tracks: &[(u8, u16)]) {
         let component =
             |&(stream_type, pid): &(u8, u16)| Component { stream_type, pid, descriptors: Vec::new() };
-        let components: Vec<Component> = tracks.iter().map(component).collect();
+        self.tell_all(tracks.iter().map(component).collect());
+    }
+
+    /// The same of tracks with descriptors.
+    fn tell_all(&mut self, components: Vec<Component>) {
         let map = section::pmt(7, 0, 0x1FFF, &components).unwrap();
         let pat = section::pat(1, 0, &[(0, 0x10), (7, 0x30)]).unwrap();
         let mut bytes = Vec::new();
@@ -36,6 +40,29 @@ impl Bench {
         assert!(write_section(0, first, &pat, &mut put) && write_section(0x30, second, &map, &mut put));
         self.mux.feed(Mono::from_micros(self.now_ms * 1000), &bytes);
         self.now_ms += 1000;
+    }
+
+    /// Unit `n` of sound on PID 0x51: a packet, each 20 ms.
+    fn sound(&mut self, n: u8) {
+        let mut packet = [0xFF; PACKET_BYTES];
+        packet[..13].copy_from_slice(&[
+            0x47,
+            0x40,
+            0x51,
+            0x10 | n & 15,
+            0,
+            0,
+            1,
+            0xC0,
+            0,
+            178,
+            0x80,
+            0x80,
+            5,
+        ]);
+        let time = u16::from(n) * 1800;
+        packet[13..18].copy_from_slice(&[0x21, 0, 1, (time >> 7) as u8, (time << 1) as u8 | 1]);
+        self.mux.feed(Mono::from_micros(self.now_ms * 1000), &packet);
     }
 
     /// The PMT that is sent now: PID of the clock, and of each track its type and PID.
@@ -81,12 +108,99 @@ fn pids_are_given_by_kind_and_number() {
     // Nothing that could be carried: what was stays.
     bench.tell(&[(0x86, 0x61)]);
     assert_eq!(bench.sent(), (101, all));
-    // The second picture would be where sound is.
+    // The second picture is behind all places of sound and data.
     bench.tell(&[(H264, 0x150), (H264, 0x160)]);
-    assert_eq!(bench.sent(), (101, vec![(H264, 101)]));
+    assert_eq!(bench.sent(), (101, vec![(H264, 101), (H264, 126)]));
     // Without pictures the first sound has the clock.
     bench.tell(&[(AAC_ADTS, 0x151)]);
     assert_eq!(bench.sent(), (102, vec![(AAC_ADTS, 102)]));
+}
+
+/// A channel that has run for long and one that begins now find the same source, and number it alike.
+#[test]
+fn a_seam_numbers_tracks_as_a_beginning_does() {
+    let languages = vec![*b"deu", *b"eng"];
+    let service = Service { languages, ..Service::default() };
+    let sound = |pid: u16, language: &[u8; 3]| Component {
+        stream_type: AAC_ADTS,
+        pid,
+        descriptors: [&[0x0A, 4][..], language, &[0]].concat(),
+    };
+    let place = |bench: &Bench, pid: u16| {
+        let all = bench.mux.tracks.iter();
+        all.filter(|track| track.source_pid == Some(pid)).map(|track| track.pid).collect::<Vec<_>>()
+    };
+    let mut old = Bench::new(service.clone());
+    old.tell_all(vec![sound(0x201, b"swe")]);
+    old.tell_all(vec![sound(0x200, b"nor"), sound(0x201, b"swe")]);
+    assert_eq!((place(&old, 0x200), place(&old, 0x201)), (vec![0x201], vec![0x200]), "it stays where it is");
+    let mut new = Bench::new(service);
+    new.tell_all(vec![sound(0x200, b"nor"), sound(0x201, b"swe")]);
+    // The map is the same as before the seam.
+    old.mux.seam(Mono::from_micros(old.now_ms * 1000));
+    old.tell_all(vec![sound(0x200, b"nor"), sound(0x201, b"swe")]);
+    for bench in [&old, &new] {
+        assert_eq!((place(bench, 0x200), place(bench, 0x201)), (vec![0x200], vec![0x201]));
+    }
+    assert_eq!(old.sent(), new.sent());
+}
+
+/// What else has a PID is passed over; which PID a number has is the same whatever comes first.
+#[test]
+fn close_pids_do_not_silence_tracks() {
+    let close = Service {
+        video_pid: 0x100,
+        audio_pid: 0x101,
+        data_pid: 0x102,
+        pcr_pid: Some(0x104),
+        ..Service::default()
+    };
+    let all = [
+        (H264, 0x50),
+        (AAC_ADTS, 0x51),
+        (AAC_ADTS, 0x52),
+        (AAC_ADTS, 0x53),
+        (PRIVATE, 0x54),
+        (PRIVATE, 0x55),
+    ];
+    let expected = vec![
+        (H264, 0x100),
+        (AAC_ADTS, 0x101),
+        (AAC_ADTS, 0x103),
+        (AAC_ADTS, 0x105),
+        (PRIVATE, 0x102),
+        (PRIVATE, 0x113),
+    ];
+    for first in 0..all.len() {
+        let mut bench = Bench::new(close.clone());
+        bench.tell(&all[first..=first]);
+        bench.mux.seam(Mono::from_micros(bench.now_ms * 1000));
+        bench.tell(&all);
+        assert_eq!(bench.sent(), (0x104, expected.clone()), "{first}");
+        assert_eq!(bench.mux.tally().tracks_left_out, 0);
+    }
+}
+
+/// Stream type 6 is what its descriptors say: what waits is not sent as something else.
+#[test]
+fn another_coding_of_the_same_type_is_another_track() {
+    let of = |descriptors: &[u8]| {
+        vec![Component { stream_type: PRIVATE, pid: 0x51, descriptors: descriptors.to_vec() }]
+    };
+    for (next, ended) in [(&b"\x6A\x01\0"[..], 1), (b"\x05\x04Opus\x0A\x04deu\0", 0)] {
+        let mut bench = Bench::new(Service::default());
+        bench.tell_all(of(b"\x05\x04Opus"));
+        bench.sent();
+        for n in 0..12 {
+            bench.sound(n);
+            bench.now_ms += 20;
+        }
+        assert!(bench.mux.tracks[0].units.iter().all(|unit| unit.placed));
+        let before = bench.mux.queued_packets();
+        bench.tell_all(of(next));
+        assert_eq!(bench.mux.queued_packets(), if ended == 1 { 0 } else { before }, "{next:?}");
+        assert_eq!(bench.mux.tracks[0].revision > bench.mux.carousel.sent(), ended == 1);
+    }
 }
 
 /// What ends with its track is counted, and so is what a seam leaves without a time.
@@ -94,18 +208,11 @@ fn pids_are_given_by_kind_and_number() {
 fn nothing_is_dropped_silently() {
     let mut bench = Bench::new(Service::default());
     bench.tell(&[(AAC_ADTS, 0x51)]);
-    let mut packet = [0xFF; PACKET_BYTES];
-    packet[..18]
-        .copy_from_slice(&[0x47, 0x40, 0x51, 0x10, 0, 0, 1, 0xC0, 0, 178, 0x80, 0x80, 5, 0x21, 0, 1, 0, 1]);
-    let mut sound = |bench: &mut Bench| {
-        packet[3] = 0x10 | (packet[3] + 1) & 15;
-        bench.mux.feed(Mono::from_micros(bench.now_ms * 1000), &packet);
-    };
-    sound(&mut bench);
+    bench.sound(0);
     assert_eq!((bench.mux.queued_packets(), bench.mux.tally().units_ended), (1, 0));
     bench.mux.seam(Mono::from_micros(bench.now_ms * 1000));
     assert_eq!((bench.mux.queued_packets(), bench.mux.tally().units_ended), (0, 1));
-    sound(&mut bench);
+    bench.sound(1);
     bench.tell(&[(H264, 0x50)]);
     assert_eq!((bench.mux.queued_packets(), bench.mux.tally().units_ended), (0, 2));
 }

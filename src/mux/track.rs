@@ -7,8 +7,8 @@
 //! of 512 bytes drains.
 //!
 //! Dropped whole is a picture that cannot be begun [`LEAD_MIN`] in front of its decoding, sound that came in time and
-//! cannot be begun [`SOUND_LEAD_MIN`] in front of it, and any unit that cannot be finished in time; of pictures, all up to
-//! the next that one can start with.
+//! cannot be begun [`SOUND_LEAD_MIN`] in front of it, and any unit that cannot be finished in time beside what others were
+//! seen to take of the rate; of pictures, all up to the next that one can start with.
 //!
 //! Where the model and what receivers want disagree: the main buffer for sound of two channels has 3584 bytes, which is
 //! 0.2 s of 143 kbit/s. Sound of a higher rate has the lead and exceeds that buffer, as it does from any multiplexer with
@@ -16,11 +16,11 @@
 //! fill its own with half a second of 4 Mbit/s.
 
 use super::queue::{List, Pool};
-use super::recovery::{LEAD_MIN, Line};
+use super::recovery::{EARLY_MAX, LEAD_MIN, Line};
 use super::tally::Tally;
 use super::ticker::{MS, SECOND};
-use crate::wire::ts::PACKET_BYTES;
 use crate::wire::ts::descriptor::Class;
+use crate::wire::ts::{PACKET_BYTES, PCR_TICKS};
 use std::collections::VecDeque;
 
 /// Units of a track that wait, at most: two per millisecond of the longest lead would not be more.
@@ -40,10 +40,15 @@ const SPREAD_TO: i64 = 250 * MS;
 const SPREAD_MAX: i64 = 20 * MS;
 /// A unit must be through that long before its decoding, by what is known when it is begun.
 const FINISH: i64 = 20 * MS;
+/// Parts that the rate is divided into.
+pub(super) const SHARE: i64 = 1024;
 /// Pictures are waited for that long where the source never says which one can start with; in source time.
 const KEY_WAIT: i64 = 10 * SECOND;
-/// A source that goes back a little in one track is one whose encoder stamps badly; by more, it is another timeline.
-const BACK_MAX: i64 = 500 * MS;
+/// A source that goes back a little in one track is one whose encoder stamps badly: it is given [`STEP_MIN`]. By more, there
+/// is no room for it.
+const BACK_MAX: i64 = 40 * MS;
+/// Least distance of two units of a track: a tick of their stamps.
+const STEP_MIN: i64 = PCR_TICKS as i64;
 
 /// Bits of the transport buffer TB (section 2.4.2.3).
 const TB_BITS: u64 = 512 * 8;
@@ -60,7 +65,7 @@ pub(super) struct Unit {
     pub pts: i64,
     pub dts: i64,
     pub placed: bool,
-    /// Its header has times.
+    /// Its header has the fields that times stand in.
     pub stamped: bool,
     /// A decoder can start with it.
     pub key: bool,
@@ -79,12 +84,12 @@ impl Unit {
     /// latest of those.
     #[must_use]
     pub fn place(&mut self, newest: &mut Option<i64>, dts: i64, pts: i64, now: i64) -> bool {
-        let floor = newest.unwrap_or(dts);
-        if dts < floor - BACK_MAX {
-            return false;
-        }
-        // A step back of an encoder's stamps is none of the decoder's.
-        self.dts = dts.max(floor);
+        self.dts = match *newest {
+            Some(newest) if dts < newest - BACK_MAX => return false,
+            // A step back of an encoder's stamps is none of the decoder's.
+            Some(newest) => dts.max(newest + STEP_MIN),
+            None => dts,
+        };
         self.pts = pts.max(self.dts);
         self.placed = true;
         self.in_time = self.dts - now >= LEAD_MIN + 100 * MS;
@@ -127,6 +132,8 @@ pub(super) struct Track {
     pub pid: u16,
     /// Where it comes from; `None`: the source does not have it now.
     pub source_pid: Option<u16>,
+    /// Since when.
+    pub here_since: i64,
     pub stream_type: u8,
     /// As the source tells them.
     pub descriptors: Vec<u8>,
@@ -141,6 +148,10 @@ pub(super) struct Track {
     pub last: Option<(i64, i64)>,
     /// Latest decoding time that has been given out.
     pub newest: Option<i64>,
+    /// Decoding time of the last unit that was begun.
+    begun: Option<i64>,
+    /// When a unit was last given a place.
+    pub placed_at: Option<i64>,
     /// Pictures are dropped on arrival until one that can be started with; since which decoding time.
     pub waits: Option<i64>,
     /// Those that wait are dropped likewise.
@@ -172,6 +183,7 @@ impl Track {
             number,
             pid,
             source_pid: None,
+            here_since: 0,
             stream_type: 0,
             descriptors: Vec::new(),
             revision: 0,
@@ -180,6 +192,8 @@ impl Track {
             units: VecDeque::new(),
             last: None,
             newest: None,
+            begun: None,
+            placed_at: None,
             waits: None,
             skips: None,
             asleep_until: i64::MIN,
@@ -215,11 +229,14 @@ impl Track {
                 tally.units_ended += 1;
             }
         }
-        while let Some(unit) = self.units.back_mut().filter(|unit| !unit.placed) {
-            tally.units_ended += u64::from(pool.clear(&mut unit.packets) > 0);
-            self.units.pop_back();
-        }
+        self.units.retain_mut(|unit| {
+            tally.units_ended += u64::from(!unit.placed && pool.clear(&mut unit.packets) > 0);
+            unit.placed
+        });
         (self.source_counter, self.last) = (None, None);
+        // What was given to units that are not sent is free again.
+        let waits = self.units.iter().rev().find(|unit| !unit.packets.is_empty());
+        self.newest = waits.map(|unit| unit.dts).or(self.begun);
         if self.class == Class::Video {
             self.waits = Some(i64::MIN);
         }
@@ -236,10 +253,11 @@ impl Track {
     }
 
     /// Gives the units that wait for it their places on `line`; returns when the last of them is shown. Those that belong
-    /// behind what was given out are dropped, and pictures that are made from them.
+    /// behind what was given out are dropped, and pictures that are made from them; those further away than anything is kept
+    /// are of another timeline, left over.
     pub fn settle(&mut self, line: Line, now: i64, pool: &mut Pool, tally: &mut Tally) -> Option<i64> {
         let (mut shown, mut without_key) = (None, false);
-        let Track { units, newest, class, .. } = self;
+        let Track { units, newest, class, placed_at, .. } = self;
         let given_out = *newest;
         units.retain_mut(|unit| {
             if unit.placed {
@@ -247,11 +265,13 @@ impl Track {
             }
             let (dts, pts) = (line.at(unit.dts), line.at(unit.pts));
             // Behind what was sent there is no room: to put several at one time would put them in disorder.
-            let late =
-                given_out.is_some_and(|given_out| dts < given_out) || !unit.place(newest, dts, pts, now);
+            let late = given_out.is_some_and(|given_out| dts < given_out)
+                || dts - now > EARLY_MAX
+                || !unit.place(newest, dts, pts, now);
             without_key &= !unit.key;
             if !late && !without_key {
                 shown = shown.max(Some(unit.pts));
+                *placed_at = Some(now);
                 return true;
             }
             if late {
@@ -274,6 +294,13 @@ impl Track {
         self.units.iter_mut().for_each(|unit| unit.in_time = false);
     }
 
+    /// A unit is not there: what is made from it is not either.
+    pub fn miss(&mut self) {
+        if self.class == Class::Video {
+            self.waits = Some(i64::MIN);
+        }
+    }
+
     /// Whether a picture that begins is to be left out, because those it is made from are.
     pub fn must_wait(&mut self, key: bool, dts: i64) -> bool {
         expired_or(&mut self.waits, key, dts)
@@ -285,8 +312,15 @@ impl Track {
     }
 
     /// Decoding time of the next unit, if a packet of it may go at `now`. Drops what may not go any more. `packet` is how
-    /// long one takes.
-    pub fn ready(&mut self, now: i64, packet: i64, pool: &mut Pool, tally: &mut Tally) -> Option<i64> {
+    /// long one takes, `share` what others take of the rate, in parts of [`SHARE`].
+    pub fn ready(
+        &mut self,
+        now: i64,
+        packet: i64,
+        share: i64,
+        pool: &mut Pool,
+        tally: &mut Tally,
+    ) -> Option<i64> {
         if now < self.asleep_until {
             return None;
         }
@@ -313,7 +347,8 @@ impl Track {
                 (now + packet > unit.dts).then_some(Loss::Cut)
             } else {
                 let whole = unit.packets.len() as i64 * packet;
-                let full = now + whole + whole / 8 + FINISH > unit.dts;
+                // Others come in bursts: a sixteenth for that.
+                let full = now + (whole + whole / 16) * SHARE / (SHARE - share) + FINISH > unit.dts;
                 if self.class == Class::Video && expired_or(&mut self.skips, unit.key, unit.dts) {
                     Some(Loss::NoKey)
                 } else if now > unit.latest(self.class) || full {
@@ -327,12 +362,12 @@ impl Track {
             pool.clear(&mut unit.packets);
             self.units.pop_front();
             match loss {
-                Loss::Late => tally.units_late += 1,
+                Loss::Late => tally.late(now),
                 Loss::Overload => tally.overload(now),
                 Loss::NoKey => tally.units_without_key += 1,
                 Loss::Cut => {
                     tally.units_cut += 1;
-                    if in_time { tally.overload(now) } else { tally.units_late += 1 }
+                    if in_time { tally.overload(now) } else { tally.late(now) }
                 }
             }
             if self.class == Class::Video && loss != Loss::NoKey {
@@ -349,6 +384,7 @@ impl Track {
 
     /// A packet went at `now`.
     pub fn sent(&mut self, now: i64) {
+        self.begun = self.units.front().map(|unit| unit.dts);
         self.tb_empty_at = self.tb_empty_at.max(now) + self.tb_packet;
         if self.class == Class::Video {
             // One that was kept waiting does not push those behind it back.

@@ -239,7 +239,7 @@ pub struct Report {
     /// In nanoseconds.
     pub pcr_off_max: f64,
     pub pcr_pids: Vec<u16>,
-    /// By table, shortest and longest distance.
+    /// By table, shortest and longest distance; the longest also from the first packet on and to the last.
     pub tables: BTreeMap<u8, (i64, i64)>,
     pub nulls: u64,
     pub versions: Vec<u8>,
@@ -271,7 +271,7 @@ pub fn read_with_gaps(bytes: &[u8], rate: u64, gaps: &[(usize, i64)]) -> Report 
     let (mut first_pcr, mut last_pcr, mut last_psi) = (None::<(i64, i64)>, None::<i64>, None::<(i64, i64)>);
     let (mut tb, mut run) = (0.0f64, (0u16, 0usize));
     let time = |n: i64| (i128::from(n) * 1504 * 27_000_000 / i128::from(rate)) as i64;
-    let (mut left_out, mut begins) = (0, true);
+    let (mut left_out, mut begins, mut end) = (0, true, 0);
     for (n, packet) in bytes.chunks(188).enumerate() {
         if let Some((_, more)) = gaps.iter().find(|(at, _)| *at == n) {
             left_out += more;
@@ -282,6 +282,8 @@ pub fn read_with_gaps(bytes: &[u8], rate: u64, gaps: &[(usize, i64)]) -> Report 
         assert_eq!(packet[0], 0x47, "packet {n}");
         assert_eq!((packet[1] & 0x80, packet[3] & 0xC0), (0, 0), "packet {n}");
         let pid = be(&packet[1..3]) as u16 & 0x1FFF;
+        let now = first_pcr.map_or(time(n), |(n0, pcr0)| pcr0 + time(n) - time(n0));
+        end = now;
         if pid == 0x1FFF {
             report.nulls += 1;
             run = (pid, 0);
@@ -341,8 +343,8 @@ pub fn read_with_gaps(bytes: &[u8], rate: u64, gaps: &[(usize, i64)]) -> Report 
             if table[0] != 0x70 {
                 assert_eq!(section_sum(&table), 0, "packet {n}: CRC");
             }
+            let gap = report.tables.entry(table[0]).or_insert((i64::MAX, time(n)));
             if let Some(last) = last_table.insert(table[0], now) {
-                let gap = report.tables.entry(table[0]).or_insert((i64::MAX, 0));
                 *gap = (gap.0.min(now - last), gap.1.max(now - last));
             }
             if table[0] == 2 {
@@ -395,6 +397,10 @@ pub fn read_with_gaps(bytes: &[u8], rate: u64, gaps: &[(usize, i64)]) -> Report 
         unit.ended = now + 1504 * 27_000_000 / rate as i64;
         assert!(unit.ended <= unit.dts, "packet {n}: {} ms late", (unit.ended - unit.dts) / MS);
     }
+    for (table, last) in last_table {
+        let gap = report.tables.entry(table).or_insert((i64::MAX, 0));
+        gap.1 = gap.1.max(end - last);
+    }
     for (pid, units) in &report.units {
         assert!(units.windows(2).all(|two| two[0].dts <= two[1].dts), "{pid:#x}: disorder");
         assert!(units.iter().all(|unit| unit.pts >= unit.dts));
@@ -431,12 +437,17 @@ impl Report {
         (0..units.len()).map(held).max().unwrap()
     }
 
-    /// The gates of a channel, in the domain of positions.
-    pub fn holds_gates(&self) {
+    /// The gates of a channel, in the domain of positions. `tables`: those that it must have.
+    pub fn holds_gates(&self, tables: &[u8]) {
         assert!(self.pcr_interval_max <= 38 * MS, "PCR: {} ms", self.pcr_interval_max / MS);
         assert!(self.pcr_off_max <= 100.0, "PCR: {} ns", self.pcr_off_max);
-        for (table, longest) in [(0x00, 100), (0x02, 100), (0x42, 1000), (0x40, 10_000), (0x70, 10_000)] {
-            let Some(gap) = self.tables.get(&table) else { continue };
+        for table in tables {
+            let longest = match table {
+                0x00 | 0x02 => 100,
+                0x42 => 1000,
+                _ => 10_000,
+            };
+            let gap = self.tables.get(table).unwrap_or_else(|| panic!("table {table:#x} never comes"));
             assert!(gap.0 >= 25 * MS && gap.1 <= longest * MS, "table {table:#x}: {gap:?}");
         }
         for (pid, units) in &self.units {
