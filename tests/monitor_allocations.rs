@@ -1,37 +1,16 @@
 //! A packet costs the monitor no allocation: only a PID or a table that was not there before does.
 
+#[path = "support/counting.rs"]
+mod counting;
+
 #[path = "support/stream.rs"]
 #[allow(dead_code, reason = "faults are made in tests/monitor.rs")]
 mod stream;
 
+use counting::allocations;
 use headgate::media::Mono;
 use headgate::monitor::{Monitor, Options};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The system's allocator, counting.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// The only test of this binary: another one's allocations would be counted too.
 #[test]
 fn packets_cost_no_allocation() {
     let packets = stream::clean(12);
@@ -42,12 +21,12 @@ fn packets_cost_no_allocation() {
         .collect();
     let mut monitor = Monitor::new(Options::default());
     let mut watch = |from: u64, to: u64| {
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = allocations();
         let range = stream::at_ms(from) / 7..stream::at_ms(to) / 7;
         for (n, datagram) in datagrams.iter().enumerate().take(range.end).skip(range.start) {
             monitor.handle_datagram(Mono::from_micros(stream::ticks(n * 7) / 27), datagram);
         }
-        ALLOCATIONS.load(Ordering::Relaxed) - before
+        allocations() - before
     };
     assert!(watch(0, 1500) > 0, "the counter counts");
     assert_eq!(watch(1500, 12_000), 0);

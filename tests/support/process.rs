@@ -167,6 +167,16 @@ pub fn program(name: &str) -> Option<PathBuf> {
     found
 }
 
+/// A program that the tests have built for themselves in `.tools/bin/`; without it the test is skipped.
+pub fn tool(name: &str, id: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin").join(name);
+    if !path.is_file() {
+        skip(id, &format!("{name} is not in .tools/bin/; `cargo xtask test` builds it"));
+        return None;
+    }
+    Some(path)
+}
+
 /// The current static ffmpeg in `.tools/`; without it the test is skipped.
 pub fn static_ffmpeg() -> Option<PathBuf> {
     let found = find_static_ffmpeg();

@@ -2,7 +2,8 @@
 //!
 //! Debian's packages are installed with `apt-get` as root or through `sudo`; no service starts, now or at the next boot.
 //! The current static ffmpeg is a Python wheel in a virtual environment under `.tools/`, which touches nothing outside
-//! the work tree.
+//! the work tree. So is the package dvb-conformance, which is built there: it wants a newer Rust than the gateway, and is
+//! not needed where the Rust is older.
 
 use anyhow::{Context, Result, bail};
 use std::collections::HashSet;
@@ -33,6 +34,13 @@ const SERVICES: [&str; 3] = ["nginx", "prometheus", "prometheus-node-exporter"];
 /// The wheel that carries the current static ffmpeg. Pinned: a codec round trip should change with a commit only.
 const WHEEL: &str = "imageio-ffmpeg==0.8.1";
 
+/// The program around the package dvb-conformance; its version stands in the manifest there and is the package's.
+const CONFORMANCE: &str = "tests/conformance";
+/// How it is listed.
+const CRATE: &str = "crates.io dvb-conformance";
+/// Minor version of Rust 1 that the package is written for.
+const CONFORMANCE_RUST: u32 = 95;
+
 /// One thing that the tests need.
 pub struct Need {
     /// Package name, with its registry in front when it is not Debian's.
@@ -55,7 +63,31 @@ pub fn survey(root: &Path) -> Vec<Need> {
         purpose: "the current static ffmpeg: every Enhanced RTMP codec",
         present: static_ffmpeg(root).is_some(),
     });
+    if rust_minor().is_some_and(|minor| minor >= CONFORMANCE_RUST) {
+        needs.push(Need {
+            name: CRATE.to_owned(),
+            purpose: "TR 101 290 by another hand: the judge of what channels send",
+            present: conformance_is_current(root),
+        });
+    }
     needs
+}
+
+/// Whether the built program is of the version in its manifest.
+fn conformance_is_current(root: &Path) -> bool {
+    let manifest = std::fs::read_to_string(root.join(CONFORMANCE).join("Cargo.toml")).unwrap_or_default();
+    let version = manifest.lines().find_map(|line| line.strip_prefix("version = "));
+    let output = Command::new(root.join(".tools/bin/headgate-conformance")).arg("--version").output();
+    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    version
+        .is_some_and(|version| said.trim() == format!("headgate-conformance {}", version.trim_matches('"')))
+}
+
+/// The toolchain's minor version.
+fn rust_minor() -> Option<u32> {
+    let output = Command::new("rustc").arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    text.split_once("rustc 1.")?.1.split('.').next()?.parse().ok()
 }
 
 /// The static ffmpeg's executable, if the virtual environment holds the pinned one.
@@ -75,13 +107,17 @@ pub fn static_ffmpeg(root: &Path) -> Option<PathBuf> {
 
 /// Installs what is missing.
 pub fn install(root: &Path, missing: &[&Need]) -> Result<()> {
-    let debian: Vec<&str> =
-        missing.iter().map(|need| need.name.as_str()).filter(|name| !name.starts_with("PyPI ")).collect();
+    let names: Vec<&str> = missing.iter().map(|need| need.name.as_str()).collect();
+    let (wheels, rest): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.starts_with("PyPI "));
+    let (crates, debian): (Vec<&str>, Vec<&str>) = rest.iter().partition(|name| **name == CRATE);
     if !debian.is_empty() {
         install_debian(&debian)?;
     }
-    if debian.len() < missing.len() {
+    if !wheels.is_empty() {
         install_wheel(root)?;
+    }
+    if !crates.is_empty() {
+        install_conformance(root)?;
     }
     Ok(())
 }
@@ -156,6 +192,17 @@ fn install_wheel(root: &Path) -> Result<()> {
         bail!("{WHEEL} is installed but carries no ffmpeg for this machine");
     }
     Ok(())
+}
+
+/// Builds the program; what it takes for that is kept apart from the workspace's own.
+fn install_conformance(root: &Path) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .args(["install", "--quiet", "--debug", "--locked", "--force", "--path"])
+        .arg(root.join(CONFORMANCE));
+    command.arg("--root").arg(root.join(".tools")).arg("--target-dir").arg(root.join("target/conformance"));
+    run(&mut command)
 }
 
 fn run(command: &mut Command) -> Result<()> {

@@ -79,7 +79,7 @@ fn list(survey: &[Need]) {
 
 fn confirmed(missing: usize) -> Result<bool> {
     println!("Debian packages are installed as root or through sudo, without starting any service;");
-    print!("the static ffmpeg goes to .tools/. Install the {missing} missing? [y/N] ");
+    print!("all else goes to .tools/. Install the {missing} missing? [y/N] ");
     std::io::stdout().flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
