@@ -100,10 +100,12 @@ impl Origin {
             self.metrics.refused[DatagramRefusal::TooLong].inc();
             return Heard::Nothing;
         }
-        let rtp = RtpPacket::around_ts(datagram.payload).is_some();
         let known = self.sender.is_some_and(|sender| sender.address == datagram.from);
-        // Who sends nothing that could be meant is nobody: it must not keep the true sender out. What goes on with a packet
-        // that was cut may look like anything.
+        // What goes on with a packet that was cut may look like anything, RTP too.
+        let goes_on = self.seam.head(datagram.payload).is_some()
+            || (self.cuts && datagram.payload.len() < PACKET_BYTES);
+        let rtp = !(known && goes_on) && RtpPacket::around_ts(datagram.payload).is_some();
+        // Who sends nothing that could be meant is nobody: it must not keep the true sender out.
         if !known && !rtp && datagram.payload.first() != Some(&SYNC_BYTE) {
             self.metrics.refused[DatagramRefusal::NotTs].inc();
             return Heard::Nothing;

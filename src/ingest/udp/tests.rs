@@ -274,3 +274,21 @@ fn two_paths_are_one_stream() {
     };
     assert!(rtp_loss(0) > 0 && rtp_loss(1) > 0);
 }
+
+/// The second half of a packet may look like RTP around packets; it is the second half of a packet.
+#[test]
+fn what_goes_on_with_a_packet_is_no_rtp() {
+    let mut bench = Bench::new(1, "");
+    let first: Vec<u8> = (0..10).flat_map(|n| bench.senders[0].picture(n == 0)).collect();
+    let packets: Vec<&[u8]> = first.chunks(188).collect();
+    let (cut, mut whole) = (packets.len() - 1, packets.concat());
+    // Behind the cut: version 2, payload type 33.
+    whole[cut * 188 + 100] = 0x80;
+    whole[cut * 188 + 101] = 33;
+    let (front, back) = whole.split_at(cut * 188 + 100);
+    bench.datagram(0, bench.from[0], front);
+    bench.datagram(0, bench.from[0], back);
+    let tally = bench.input.paths[0].demux().tally();
+    assert_eq!((tally.packets, tally.lost), (packets.len() as u64, 0));
+    assert!(bench.input.paths[0].rtp_tally().datagrams == 0);
+}
