@@ -21,7 +21,7 @@ mod tests;
 use crate::config::{self, Headend};
 use crate::fanout::directory::{Refused, StreamName};
 use crate::fanout::stream::CoreId;
-use crate::media::{Frame, Kind, Mono};
+use crate::media::{Frame, Mono};
 use crate::observe::{DisconnectReason, InputAbout, InputSlot};
 use crate::proto::rtp_ts;
 use crate::proto::ts::{Event, Output, Role};
@@ -357,7 +357,6 @@ impl Input {
         io.ask(Request::Publish(self.name.clone()));
         let Some(path) = self.paths.get(at) else { return };
         for (kind, body) in path.demux().configs() {
-            debug_assert!(matches!(kind, Kind::Audio | Kind::Video));
             io.ask(Request::Frame(Frame { kind, body, ..frame.clone() }));
         }
     }
