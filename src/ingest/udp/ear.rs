@@ -14,6 +14,9 @@ use std::time::Duration;
 /// Pause between two tries.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Within which the core has closed a socket.
+const CLOSED: Duration = Duration::from_millis(100);
+
 /// What comes there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
@@ -87,7 +90,8 @@ impl Ear {
             }
             io.ask(Request::Hush(self.number));
             origin.metrics.buffer_bytes.set(0);
-            self.state = State::Shut { again_at: now };
+            // Not before the old socket is closed: a second member of a group sends no report, and a port is taken.
+            self.state = State::Shut { again_at: now + CLOSED };
         }
         if !matches!(self.state, State::Shut { again_at } if now >= again_at) {
             return;

@@ -334,7 +334,8 @@ impl Input {
         let Some(path) = self.paths.get_mut(at) else { return };
         if path.begins(now, role) {
             let paths = &self.paths;
-            let start = self.air.start(now, at, |n| paths.get(n).map(Path::health).unwrap_or_default());
+            let start =
+                self.air.start(now, at, |n| paths.get(n).map(|path| path.health(now)).unwrap_or_default());
             if start != Start::No {
                 self.begin(at, start, &frame, io);
             }

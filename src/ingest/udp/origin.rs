@@ -20,6 +20,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Bytes of a packet with its error correction.
+const WIDE_BYTES: usize = 204;
 /// Between two lines about senders that take turns.
 const LINES: Duration = Duration::from_secs(10);
 
@@ -162,7 +164,9 @@ impl Origin {
         };
         let joined = self.seam.join(head);
         let (packets, tail) = rest.split_at(rest.len() - rest.len() % PACKET_BYTES);
-        let goes_on = tail.first() == Some(&SYNC_BYTE);
+        // Packets with room behind them (204 bytes) are whole.
+        let wide = payload.len().is_multiple_of(WIDE_BYTES) && !self.cuts;
+        let goes_on = tail.first() == Some(&SYNC_BYTE) && !wide;
         self.seam.keep(if goes_on { tail } else { &[] });
         if head.is_empty() && !goes_on {
             return false;

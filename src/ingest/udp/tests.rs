@@ -292,3 +292,47 @@ fn what_goes_on_with_a_packet_is_no_rtp() {
     assert_eq!((tally.packets, tally.lost), (packets.len() as u64, 0));
     assert!(bench.input.paths[0].rtp_tally().datagrams == 0);
 }
+
+/// A primary that brings packets, and nothing to begin with, does not keep its backup out.
+#[test]
+fn a_primary_without_keyframes_is_none() {
+    let mut bench = Bench::new(2, "failover_ms = 200");
+    // Tables, and pictures that refer to what never came.
+    let begin = bench.senders[0].picture(true);
+    bench.datagram(0, bench.from[0], &begin[..2 * 188]);
+    let mut first = None;
+    for n in 0..500 {
+        bench.pass(40);
+        bench.picture(0, false);
+        let said = bench.picture(1, n % 10 == 0);
+        if said.contains(&"publish live/in".to_owned()) {
+            first.get_or_insert(n);
+        }
+    }
+    assert!(first.is_some_and(|n| (290..320).contains(&n)), "{first:?}");
+    assert_eq!(bench.input.air.current(), Some(1));
+}
+
+/// Sound alone comes in few packets; that is no silence.
+#[test]
+fn sound_alone_has_longer_pauses() {
+    let mut path = Path::new(
+        0,
+        Duration::from_millis(200),
+        rtp_ts::Options { wait: Duration::ZERO, fec: false },
+        Mono::ZERO,
+    );
+    let mut out = Vec::new();
+    let mut put = |part: &[u8]| {
+        out.extend_from_slice(part);
+        true
+    };
+    let mut counters = [Counter::default(); 3];
+    let component = Component { stream_type: 0x0F, pid: 0x101, descriptors: Vec::new() };
+    assert!(write_section(0, &mut counters[0], &pat(1, 0, &[(1, 0x1000)]).unwrap(), &mut put));
+    assert!(write_section(0x1000, &mut counters[1], &pmt(1, 0, 0x101, &[component]).unwrap(), &mut put));
+    assert!(UnitWriter::new(0x101, &mut counters[2], Adaptation::default(), 20).write(&[0; 20], &mut put));
+    let at = |ms: u64| Mono::from_micros(ms * 1000);
+    assert_eq!(path.packets(at(0), &out), Turn::Came);
+    assert_eq!((path.look(at(999)), path.look(at(1000))), (Turn::No, Turn::Lost));
+}
