@@ -14,6 +14,9 @@ use std::time::Duration;
 /// Pause between two tries.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Within which the core has closed a socket.
+const CLOSED: Duration = Duration::from_millis(100);
+
 /// What comes there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
@@ -86,8 +89,9 @@ impl Ear {
                 return;
             }
             io.ask(Request::Hush(self.number));
-            origin.metrics.buffer_bytes.set(0);
-            self.state = State::Shut { again_at: now };
+            self.tell_buffer(0, origin);
+            // Not before the old socket is closed: a second member of a group sends no report, and a port is taken.
+            self.state = State::Shut { again_at: now + CLOSED };
         }
         if !matches!(self.state, State::Shut { again_at } if now >= again_at) {
             return;
@@ -105,8 +109,10 @@ impl Ear {
         match listen(&what) {
             Ok(listening) => {
                 let (got, place) = (listening.buffer_bytes, origin.from.place());
-                origin.metrics.buffer_bytes.set(got.into());
-                if std::mem::replace(&mut self.known, true) {
+                self.tell_buffer(got, origin);
+                let again = std::mem::replace(&mut self.known, true);
+                // The sockets of an origin come and go together.
+                if again && self.used_for == Use::Media {
                     origin.metrics.rejoins.inc();
                 }
                 let port = self.address.port();
@@ -125,6 +131,13 @@ impl Ear {
         }
     }
 
+    /// The page shows the buffer of the media.
+    fn tell_buffer(&self, bytes: u32, origin: &Origin) {
+        if self.used_for == Use::Media {
+            origin.metrics.buffer_bytes.set(bytes.into());
+        }
+    }
+
     fn fail(&mut self, now: Mono, why: String, origin: &Origin, stream: &str) {
         origin.metrics.socket_errors.inc();
         self.state = State::Shut { again_at: now + AGAIN };
@@ -138,7 +151,7 @@ impl Ear {
     pub fn failed(&mut self, now: Mono, error: i32, closed: bool, origin: &Origin, stream: &str) {
         let why = std::io::Error::from_raw_os_error(error).to_string();
         if closed {
-            origin.metrics.buffer_bytes.set(0);
+            self.tell_buffer(0, origin);
             return self.fail(now, why, origin, stream);
         }
         origin.metrics.socket_errors.inc();

@@ -21,7 +21,7 @@ mod tests;
 use crate::config::{self, Headend};
 use crate::fanout::directory::{Refused, StreamName};
 use crate::fanout::stream::CoreId;
-use crate::media::{Frame, Kind, Mono};
+use crate::media::{Frame, Mono};
 use crate::observe::{DisconnectReason, InputAbout, InputSlot};
 use crate::proto::rtp_ts;
 use crate::proto::ts::{Event, Output, Role};
@@ -43,6 +43,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const LINKS: Duration = Duration::from_millis(250);
 /// Shortest time between two lines about what a program consists of: a sender can change that ten times a second.
 const PROGRAM_LINES: Duration = Duration::from_secs(10);
+
+/// How soon behind a line that a path is there it may have one that it is not.
+const PATH_LINES: Duration = Duration::from_secs(1);
 
 /// What an input is made of.
 #[derive(Clone, Debug)]
@@ -100,6 +103,8 @@ pub struct Input {
     /// Of each path it was said that there is nothing to take.
     no_program: Vec<bool>,
     program_line_at: Mono,
+    /// Of each path, when it may have a line again.
+    path_line_at: Vec<Mono>,
     now: Mono,
     second_at: Mono,
     links_at: Mono,
@@ -137,6 +142,7 @@ impl Input {
             refused: false,
             no_program: vec![false; paths],
             program_line_at: Mono::ZERO,
+            path_line_at: vec![Mono::ZERO; paths],
             now,
             second_at: now + SECOND,
             links_at: now,
@@ -291,14 +297,22 @@ impl Input {
         self.slot.metrics.origin.set(-1);
     }
 
-    /// Says what has become of a path.
+    /// Says what has become of a path. One that comes and goes all the time has a line now and then.
     fn turned(&mut self, at: usize, turn: Turn) {
-        let Some(origin) = self.origins.get(at) else { return };
+        let (Some(origin), Some(line_at)) = (self.origins.get(at), self.path_line_at.get_mut(at)) else {
+            return;
+        };
+        if turn == Turn::No || self.now < *line_at {
+            return;
+        }
         let (stream, origin, on_air) =
             (&self.config.stream, origin.from.place(), self.air.current() == Some(at));
         match turn {
             Turn::No => {}
-            Turn::Came => tracing::info!(stream, %origin, "input: its program comes"),
+            Turn::Came => {
+                *line_at = self.now + PATH_LINES;
+                tracing::info!(stream, %origin, "input: its program comes");
+            }
             Turn::Lost if on_air => {
                 tracing::warn!(stream, %origin, "input: nothing comes from the origin on air")
             }
@@ -320,7 +334,8 @@ impl Input {
         let Some(path) = self.paths.get_mut(at) else { return };
         if path.begins(now, role) {
             let paths = &self.paths;
-            let start = self.air.start(now, at, |n| paths.get(n).map(Path::health).unwrap_or_default());
+            let start =
+                self.air.start(now, at, |n| paths.get(n).map(|path| path.health(now)).unwrap_or_default());
             if start != Start::No {
                 self.begin(at, start, &frame, io);
             }
@@ -343,7 +358,6 @@ impl Input {
         io.ask(Request::Publish(self.name.clone()));
         let Some(path) = self.paths.get(at) else { return };
         for (kind, body) in path.demux().configs() {
-            debug_assert!(matches!(kind, Kind::Audio | Kind::Video));
             io.ask(Request::Frame(Frame { kind, body, ..frame.clone() }));
         }
     }

@@ -20,6 +20,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Bytes of a packet with its error correction.
+const WIDE_BYTES: usize = 204;
+/// Between two lines about senders that take turns.
+const LINES: Duration = Duration::from_secs(10);
+
 /// What a datagram has in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
@@ -50,6 +55,8 @@ pub(super) struct Origin {
     changed: bool,
     /// Of the sender that is listened to, it was said that there is another one.
     told: bool,
+    /// Not before senders that take turns have a line again.
+    line_at: Mono,
     /// Whole packets of the datagram at hand, if it had to be put together; and the begin of the next packet.
     stitched: Vec<u8>,
     seam: Seam,
@@ -75,6 +82,7 @@ impl Origin {
             sender: None,
             changed: false,
             told: false,
+            line_at: Mono::ZERO,
             stitched: Vec::new(),
             seam: Seam::default(),
             cuts: false,
@@ -94,26 +102,36 @@ impl Origin {
             self.metrics.refused[DatagramRefusal::TooLong].inc();
             return Heard::Nothing;
         }
+        let known = self.sender.is_some_and(|sender| sender.address == datagram.from);
+        // What goes on with a packet that was cut may look like anything, RTP too.
+        let goes_on = self.seam.head(datagram.payload).is_some()
+            || (self.cuts && datagram.payload.len() < PACKET_BYTES);
+        let rtp = !(known && goes_on) && RtpPacket::around_ts(datagram.payload).is_some();
+        // Who sends nothing that could be meant is nobody: it must not keep the true sender out.
+        if !known && !rtp && datagram.payload.first() != Some(&SYNC_BYTE) {
+            self.metrics.refused[DatagramRefusal::NotTs].inc();
+            return Heard::Nothing;
+        }
         if !self.is_heard(now, datagram.from, stream) {
             self.metrics.refused[DatagramRefusal::OtherSender].inc();
             return Heard::Nothing;
         }
         self.monitor.handle_datagram(now, datagram.payload);
-        if self.stitch(datagram.payload) {
+        if !rtp && self.stitch(datagram.payload) {
             if !std::mem::replace(&mut self.cuts, true) {
                 let origin = &self.from;
                 tracing::warn!(stream, %origin, "input: its datagrams cut packets in two, so that one lost datagram is two; with ffmpeg add pkt_size=1316");
             }
             return Heard::Stitched;
         }
-        match datagram.payload.first() {
-            Some(&SYNC_BYTE) => Heard::Packets,
-            _ if RtpPacket::around_ts(datagram.payload).is_some() => Heard::Rtp,
-            _ => {
-                self.metrics.refused[DatagramRefusal::NotTs].inc();
-                Heard::Nothing
-            }
+        if rtp {
+            return Heard::Rtp;
         }
+        if datagram.payload.first() == Some(&SYNC_BYTE) {
+            return Heard::Packets;
+        }
+        self.metrics.refused[DatagramRefusal::NotTs].inc();
+        Heard::Nothing
     }
 
     /// Whether what was heard just now comes of another sender than before.
@@ -128,6 +146,12 @@ impl Origin {
 
     /// Whether `payload` goes on with what the datagram before it has left, or leaves something to the next one.
     fn stitch(&mut self, payload: &[u8]) -> bool {
+        self.stitched.clear();
+        if payload.len() < PACKET_BYTES {
+            // The end of a packet and no more: what the sender had left when it paused.
+            self.stitched.extend(self.seam.join(payload).iter().flatten());
+            return !self.stitched.is_empty();
+        }
         let head = match (self.seam.head(payload), payload.first()) {
             (Some(head), _) => Some(head),
             (None, Some(&SYNC_BYTE)) => Some(0),
@@ -140,12 +164,13 @@ impl Origin {
         };
         let joined = self.seam.join(head);
         let (packets, tail) = rest.split_at(rest.len() - rest.len() % PACKET_BYTES);
-        let goes_on = tail.first() == Some(&SYNC_BYTE);
+        // Packets with room behind them (204 bytes) are whole.
+        let wide = payload.len().is_multiple_of(WIDE_BYTES) && !self.cuts;
+        let goes_on = tail.first() == Some(&SYNC_BYTE) && !wide;
         self.seam.keep(if goes_on { tail } else { &[] });
         if head.is_empty() && !goes_on {
             return false;
         }
-        self.stitched.clear();
         self.stitched.extend(joined.iter().flatten());
         self.stitched.extend_from_slice(packets);
         true
@@ -188,10 +213,13 @@ impl Origin {
             _ => {}
         }
         let before = self.sender.replace(Sender { address: from, last_at: now });
-        self.told = false;
+        self.told = now < self.line_at;
         if let Some(before) = before {
-            let origin = &self.from;
-            tracing::info!(stream, %origin, before = %before.address, now = %from, "input: another sender");
+            if now >= self.line_at {
+                self.line_at = now + LINES;
+                let origin = &self.from;
+                tracing::info!(stream, %origin, before = %before.address, now = %from, "input: another sender");
+            }
             // What one sender did says nothing of the next one.
             self.publish_indicators();
             self.seam = Seam::default();

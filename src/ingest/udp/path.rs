@@ -9,7 +9,11 @@ use std::time::Duration;
 /// A unit whose end has not come for this long has none: the sender says how long pictures are by sending the next one.
 const UNIT_WAIT: Duration = Duration::from_millis(500);
 /// Sound alone is a place to begin with when pictures were announced and none came for this long.
-const NO_PICTURES: Duration = Duration::from_secs(4);
+const NO_PICTURES: Duration = Duration::from_secs(10);
+/// A path that brings nothing to begin with for this long is no use: longer than groups of pictures are.
+const NO_START: Duration = Duration::from_secs(12);
+/// Sound alone comes in packets of up to half a second.
+const SOUND_PAUSE: Duration = Duration::from_secs(1);
 
 /// See the module's description.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(super) struct Path {
     clean_since: Option<Mono>,
     /// What was wrong so far.
     faults: u64,
+    /// When a frame to begin with came last, or the path did.
+    start_at: Mono,
     /// Since when there is sound and no picture.
     sound_since: Option<Mono>,
 }
@@ -57,6 +63,7 @@ impl Path {
             alive: false,
             clean_since: None,
             faults: 0,
+            start_at: now,
             sound_since: None,
         }
     }
@@ -90,7 +97,8 @@ impl Path {
         if silence >= UNIT_WAIT && !std::mem::replace(&mut self.flushed, true) {
             self.demux.flush(now);
         }
-        if self.alive && silence >= self.failover {
+        // What waits for a repair, or for the other path, is not lost yet.
+        if self.alive && silence >= self.patience() && self.held_until(now) == Mono::NEVER {
             (self.alive, self.clean_since, self.sound_since) = (false, None, None);
             return Turn::Lost;
         }
@@ -105,13 +113,24 @@ impl Path {
     /// When [`Path::look`] is due.
     pub fn deadline(&self, now: Mono) -> Mono {
         let after = |open: bool, wait| self.media_at.filter(|_| open).map_or(Mono::NEVER, |at| at + wait);
-        let lost_at = after(self.alive, self.failover).min(after(!self.flushed, UNIT_WAIT));
-        let packet = self.receiver.as_ref().map_or(Mono::NEVER, |receiver| receiver.deadline(now));
-        lost_at.min(packet).min(self.demux.deadline())
+        let held_until = self.held_until(now);
+        let lost_at = after(self.alive && held_until == Mono::NEVER, self.patience());
+        let flush_at = after(!self.flushed, UNIT_WAIT);
+        lost_at.min(flush_at).min(held_until).min(self.demux.deadline())
     }
 
-    pub fn health(&self) -> Health {
-        Health { alive: self.alive, clean_since: self.clean_since }
+    /// Until when packets are held back.
+    fn held_until(&self, now: Mono) -> Mono {
+        self.receiver.as_ref().map_or(Mono::NEVER, |receiver| receiver.deadline(now))
+    }
+
+    /// How long nothing may come.
+    fn patience(&self) -> Duration {
+        if self.demux.has_video() { self.failover } else { self.failover.max(SOUND_PAUSE) }
+    }
+
+    pub fn health(&self, now: Mono) -> Health {
+        Health { alive: self.alive && now.since(self.start_at) < NO_START, clean_since: self.clean_since }
     }
 
     /// The next frame or event.
@@ -121,21 +140,21 @@ impl Path {
 
     /// Whether viewers can begin with a frame of `role` that came at `now`.
     pub fn begins(&mut self, now: Mono, role: Role) -> bool {
-        match role {
-            Role::Key => {
+        let begins = match role {
+            Role::Key | Role::Picture => {
                 self.sound_since = None;
-                true
-            }
-            Role::Picture => {
-                self.sound_since = None;
-                false
+                role == Role::Key
             }
             Role::Sound if self.demux.has_video() => {
                 now.since(*self.sound_since.get_or_insert(now)) >= NO_PICTURES
             }
             Role::Sound => true,
             Role::Config => false,
+        };
+        if begins {
+            self.start_at = now;
         }
+        begins
     }
 
     pub fn demux(&self) -> &Demux {
@@ -175,7 +194,11 @@ impl Path {
         if (came && !self.alive) || (faulty && self.alive) {
             self.clean_since = Some(now);
         }
-        if came && !std::mem::replace(&mut self.alive, true) { Turn::Came } else { Turn::No }
+        if came && !std::mem::replace(&mut self.alive, true) {
+            self.start_at = now;
+            return Turn::Came;
+        }
+        Turn::No
     }
 }
 

@@ -197,6 +197,9 @@ fn one_sender_is_heard_until_it_is_silent() {
     let refused = |bench: &Bench| {
         DatagramRefusal::ALL.map(|reason| bench.input.origins[0].metrics.refused[reason].get())
     };
+    // Somebody who sends no packets keeps nobody out.
+    bench.datagram(0, stranger, b"noise");
+    assert_eq!(refused(&bench), [0, 1, 0]);
     bench.picture(0, true);
     let mut other = Sender::default();
     for _ in 0..5 {
@@ -204,13 +207,13 @@ fn one_sender_is_heard_until_it_is_silent() {
         bench.picture(0, false);
         assert_eq!(bench.datagram(0, stranger, &other.picture(true)), [""; 0]);
     }
-    assert_eq!(refused(&bench), [5, 0, 0]);
+    assert_eq!(refused(&bench), [5, 1, 0]);
     bench.pass(200);
     // What others of it came before was never read.
     let said = bench.datagram(0, stranger, &other.picture(true));
     assert!(said.contains(&"Frames key".to_owned()), "{said:?}");
     bench.datagram(0, stranger, b"neither");
-    assert_eq!(refused(&bench), [5, 1, 0]);
+    assert_eq!(refused(&bench), [5, 2, 0]);
 }
 
 /// Packets that were cut in two between datagrams; one datagram that is lost takes those of its own packets with it.
@@ -225,7 +228,10 @@ fn packets_that_are_cut_are_put_together() {
             stream.extend(bench.senders[0].picture(n % 10 == 0));
         }
         let mut pictures = 0;
-        for (n, piece) in stream.chunks(size).enumerate().filter(|(n, _)| Some(*n) != lost) {
+        // Senders pause in the middle, and send what they have.
+        let (front, back) = stream.split_at(stream.len() / 188 / 2 * 188);
+        let pieces = front.chunks(size).chain(back.chunks(size));
+        for (n, piece) in pieces.enumerate().filter(|(n, _)| Some(*n) != lost) {
             bench.pass(n as u64 % 2);
             let said = bench.datagram(0, bench.from[0], piece);
             pictures += said.iter().filter(|word| word.starts_with("Frames")).count();
@@ -267,4 +273,66 @@ fn two_paths_are_one_stream() {
         input.origins[origin].metrics.indicators.iter().find(|i| i.0 == "rtp_loss").unwrap().1.get()
     };
     assert!(rtp_loss(0) > 0 && rtp_loss(1) > 0);
+}
+
+/// The second half of a packet may look like RTP around packets; it is the second half of a packet.
+#[test]
+fn what_goes_on_with_a_packet_is_no_rtp() {
+    let mut bench = Bench::new(1, "");
+    let first: Vec<u8> = (0..10).flat_map(|n| bench.senders[0].picture(n == 0)).collect();
+    let packets: Vec<&[u8]> = first.chunks(188).collect();
+    let (cut, mut whole) = (packets.len() - 1, packets.concat());
+    // Behind the cut: version 2, payload type 33.
+    whole[cut * 188 + 100] = 0x80;
+    whole[cut * 188 + 101] = 33;
+    let (front, back) = whole.split_at(cut * 188 + 100);
+    bench.datagram(0, bench.from[0], front);
+    bench.datagram(0, bench.from[0], back);
+    let tally = bench.input.paths[0].demux().tally();
+    assert_eq!((tally.packets, tally.lost), (packets.len() as u64, 0));
+    assert!(bench.input.paths[0].rtp_tally().datagrams == 0);
+}
+
+/// A primary that brings packets, and nothing to begin with, does not keep its backup out.
+#[test]
+fn a_primary_without_keyframes_is_none() {
+    let mut bench = Bench::new(2, "failover_ms = 200");
+    // Tables, and pictures that refer to what never came.
+    let begin = bench.senders[0].picture(true);
+    bench.datagram(0, bench.from[0], &begin[..2 * 188]);
+    let mut first = None;
+    for n in 0..500 {
+        bench.pass(40);
+        bench.picture(0, false);
+        let said = bench.picture(1, n % 10 == 0);
+        if said.contains(&"publish live/in".to_owned()) {
+            first.get_or_insert(n);
+        }
+    }
+    assert!(first.is_some_and(|n| (290..320).contains(&n)), "{first:?}");
+    assert_eq!(bench.input.air.current(), Some(1));
+}
+
+/// Sound alone comes in few packets; that is no silence.
+#[test]
+fn sound_alone_has_longer_pauses() {
+    let mut path = Path::new(
+        0,
+        Duration::from_millis(200),
+        rtp_ts::Options { wait: Duration::ZERO, fec: false },
+        Mono::ZERO,
+    );
+    let mut out = Vec::new();
+    let mut put = |part: &[u8]| {
+        out.extend_from_slice(part);
+        true
+    };
+    let mut counters = [Counter::default(); 3];
+    let component = Component { stream_type: 0x0F, pid: 0x101, descriptors: Vec::new() };
+    assert!(write_section(0, &mut counters[0], &pat(1, 0, &[(1, 0x1000)]).unwrap(), &mut put));
+    assert!(write_section(0x1000, &mut counters[1], &pmt(1, 0, 0x101, &[component]).unwrap(), &mut put));
+    assert!(UnitWriter::new(0x101, &mut counters[2], Adaptation::default(), 20).write(&[0; 20], &mut put));
+    let at = |ms: u64| Mono::from_micros(ms * 1000);
+    assert_eq!(path.packets(at(0), &out), Turn::Came);
+    assert_eq!((path.look(at(999)), path.look(at(1000))), (Turn::No, Turn::Lost));
 }

@@ -450,6 +450,19 @@ fn memory_is_bounded() {
     assert_eq!(bench.times(), [(Role::Key, 1000, 0)]);
 }
 
+/// A packet of nothing but the smallest pictures: what comes of it is bounded.
+#[test]
+fn pictures_of_one_packet_are_bounded() {
+    let mut bench = Bench::ready();
+    bench.key(0);
+    bench.times();
+    let many = annex_b(&[INTER]).repeat(7000);
+    bench.pes(PICTURES, 3600, 3600, &many);
+    assert_eq!((bench.times().len(), bench.demux.tally().too_large), (64, 1));
+    bench.pes(PICTURES, 7200, 7200, &annex_b(&[INTER]));
+    assert_eq!(bench.times().len(), 1, "and the next one goes on");
+}
+
 #[test]
 fn a_flush_ends_what_waits_and_an_interruption_asks_for_a_keyframe() {
     let mut bench = Bench::ready();

@@ -20,6 +20,8 @@ use std::ops::Range;
 
 /// NAL units of one access unit; pictures of 8K in small slices have some hundred.
 const NALS_MAX: usize = 8192;
+/// Access units of one PES packet; some senders put a group of pictures into one.
+const UNITS_MAX: u32 = 64;
 /// Bytes of all parameter sets: half of what a stream's configuration may have.
 const SETS_BYTES_MAX: usize = crate::media::track::CONFIG_BYTES_MAX / 2;
 
@@ -93,6 +95,10 @@ impl Video {
                 units +=
                     u32::from(self.finish(payload, random_access && units == 0, times(units), out, tally));
                 (pictures, field) = (false, None);
+                if units >= UNITS_MAX {
+                    tally.too_large += 1;
+                    return units;
+                }
             }
             if matches!(kind, Nal::Slice { .. }) {
                 // With its second field a frame is complete.

@@ -74,7 +74,7 @@ fn disturbed(server: &Server, ffmpeg: &Path, file: &Path, port: u16) {
     let _sender = send_for_ever(ffmpeg, file, "mpegts", &format!("udp://127.0.0.1:{port}"));
     await_figure(server, "on_air", &[], 1.0);
     disturb(800);
-    await_figure(server, "datagrams_refused_total", &["other_sender"], 600.0);
+    await_figure(server, "datagrams_refused_total", &["other_sender"], 400.0);
     let mut player = watch(server);
     let pictures =
         std::iter::from_fn(|| player.tag()).filter(|tag| tag.kind == crate::support::checker::VIDEO);
