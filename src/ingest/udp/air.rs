@@ -83,6 +83,11 @@ impl Air {
         (self.current, self.claim_at) = (None, now + CLAIM_AGAIN);
     }
 
+    /// The name is claimed after a while only.
+    pub fn wait(&mut self, now: Mono) {
+        self.claim_at = self.claim_at.max(now + CLAIM_AGAIN);
+    }
+
     /// Nothing came for too long: whatever comes first is taken, the primary preferred.
     pub fn silent(&mut self, now: Mono) {
         (self.current, self.patient_until) = (None, now + self.failover);

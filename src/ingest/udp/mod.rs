@@ -22,7 +22,7 @@ use crate::config::{self, Headend};
 use crate::fanout::directory::{Refused, StreamName};
 use crate::fanout::stream::CoreId;
 use crate::media::{Frame, Mono};
-use crate::observe::{DisconnectReason, InputAbout, InputSlot};
+use crate::observe::{DatagramRefusal, DisconnectReason, InputAbout, InputSlot};
 use crate::proto::rtp_ts;
 use crate::proto::ts::{Event, Output, Role};
 use crate::shard::engine::Datagram;
@@ -44,6 +44,8 @@ const LINKS: Duration = Duration::from_millis(250);
 /// Shortest time between two lines about what a program consists of: a sender can change that ten times a second.
 const PROGRAM_LINES: Duration = Duration::from_secs(10);
 
+/// An input that hears of no time for so long, of which it hears every second, was not run.
+const STOOD_STILL: Duration = Duration::from_millis(1500);
 /// How soon behind a line that a path is there it may have one that it is not.
 const PATH_LINES: Duration = Duration::from_secs(1);
 
@@ -158,7 +160,7 @@ impl Input {
 
     /// A datagram came to socket `number`.
     pub fn handle_datagram(&mut self, now: Mono, number: u32, datagram: Datagram<'_>, io: &mut Io) {
-        self.now = now;
+        self.wake(now);
         let Some(ear) = self.ears.iter().find(|ear| ear.number == number) else { return };
         let (origin, used_for) = (ear.origin, ear.used_for);
         let (at, leg) = self.path_of(origin);
@@ -233,9 +235,17 @@ impl Input {
         }
     }
 
+    /// It is `now`. A core that stood still has not read what others have sent meanwhile: it cannot know who is silent.
+    fn wake(&mut self, now: Mono) {
+        if now.since(self.now) >= STOOD_STILL {
+            self.air.wait(now);
+        }
+        self.now = now;
+    }
+
     /// [`Input::deadline`] has passed.
     pub fn handle_timeout(&mut self, now: Mono, io: &mut Io) {
-        self.now = now;
+        self.wake(now);
         for at in 0..self.paths.len() {
             let turn = self.paths.get_mut(at).map_or(Turn::No, |path| path.look(now));
             self.turned(at, turn);
@@ -382,12 +392,20 @@ impl Input {
             Event::NoProgram { announced } => {
                 self.slot.metrics.no_program.inc();
                 if missing.is_some_and(|missing| !std::mem::replace(missing, true)) {
-                    let silent = self.paths.get(at).is_none_or(|path| path.demux().tally().packets == 0);
+                    let path = self.paths.get(at);
+                    let silent = path.is_none_or(|path| path.demux().tally().packets == 0);
+                    let alive = path.is_some_and(|path| path.health(now).alive);
+                    let foreign = self
+                        .origins
+                        .get(at)
+                        .is_some_and(|origin| origin.metrics.refused[DatagramRefusal::NotTs].get() > 0);
                     let (program, why) = (
                         self.config.program,
                         match announced {
+                            _ if silent && foreign => "what comes is no transport stream",
+                            _ if silent => "no packet came yet",
+                            true if !alive => "nothing of it comes any more",
                             true => "its map is missing or names nothing that can be carried",
-                            false if silent => "no packet came yet",
                             false => "no table names it",
                         },
                     );

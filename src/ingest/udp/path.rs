@@ -14,6 +14,10 @@ const NO_PICTURES: Duration = Duration::from_secs(10);
 const NO_START: Duration = Duration::from_secs(12);
 /// Sound alone comes in packets of up to half a second.
 const SOUND_PAUSE: Duration = Duration::from_secs(1);
+/// Some senders send in bursts (ffmpeg that copies a file): a pause as long as one of their last ones twice is none, up to this.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long pauses are remembered, at least.
+const PAUSES_KEPT: Duration = Duration::from_secs(20);
 
 /// See the module's description.
 #[derive(Debug)]
@@ -26,6 +30,7 @@ pub(super) struct Path {
     /// When the last packet of the program came, and how many there were.
     media_at: Option<Mono>,
     media: u64,
+    pauses: Pauses,
     /// What waited for its end was ended.
     flushed: bool,
     alive: bool,
@@ -36,6 +41,34 @@ pub(super) struct Path {
     start_at: Mono,
     /// Since when there is sound and no picture.
     sound_since: Option<Mono>,
+}
+
+/// The longest pause lately, of those that have ended.
+#[derive(Debug)]
+pub(super) struct Pauses {
+    since: Mono,
+    newer: Duration,
+    older: Duration,
+}
+
+impl Pauses {
+    pub fn new(now: Mono) -> Pauses {
+        Pauses { since: now, newer: Duration::ZERO, older: Duration::ZERO }
+    }
+
+    pub fn ended(&mut self, now: Mono, pause: Duration) {
+        if now.since(self.since) >= PAUSES_KEPT {
+            (self.since, self.older, self.newer) = (now, self.newer, Duration::ZERO);
+        }
+        // What is longer is an interruption, not a habit.
+        if pause <= PAUSE_MAX {
+            self.newer = self.newer.max(pause);
+        }
+    }
+
+    pub fn longest(&self) -> Duration {
+        self.newer.max(self.older)
+    }
 }
 
 /// What time or a datagram has changed.
@@ -59,6 +92,7 @@ impl Path {
             failover,
             media_at: None,
             media: 0,
+            pauses: Pauses::new(now),
             flushed: true,
             alive: false,
             clean_since: None,
@@ -126,7 +160,8 @@ impl Path {
 
     /// How long nothing may come.
     fn patience(&self) -> Duration {
-        if self.demux.has_video() { self.failover } else { self.failover.max(SOUND_PAUSE) }
+        let pause = if self.demux.has_video() { self.pauses.longest() * 2 } else { SOUND_PAUSE };
+        self.failover.max(pause.min(PAUSE_MAX))
     }
 
     pub fn health(&self, now: Mono) -> Health {
@@ -189,7 +224,9 @@ impl Path {
         let came = std::mem::replace(&mut self.media, self.demux.tally().media) != self.media;
         let faulty = std::mem::replace(&mut self.faults, faults) != faults;
         if came {
-            (self.media_at, self.flushed) = (Some(now), false);
+            let before = self.media_at.replace(now);
+            self.pauses.ended(now, before.map_or(Duration::ZERO, |at| now.since(at)));
+            self.flushed = false;
         }
         if (came && !self.alive) || (faulty && self.alive) {
             self.clean_since = Some(now);

@@ -179,7 +179,7 @@ fn a_name_is_claimed_again_every_second() {
     // Four seconds, a keyframe every fifth of one.
     assert_eq!(claims, 4);
     assert_eq!(bench.input.slot.metrics.claims_refused.get(), 4);
-    bench.pass(2000);
+    bench.pass(1400);
     assert_eq!(bench.picture(0, true)[0], "publish live/in");
     // Somebody takes it over, and later it falls silent.
     bench.input.handle_answer(bench.now, &Answer::Deposed(DisconnectReason::Takeover));
@@ -188,6 +188,18 @@ fn a_name_is_claimed_again_every_second() {
     assert_eq!(bench.picture(0, true)[0], "publish live/in");
     bench.input.handle_answer(bench.now, &Answer::Deposed(DisconnectReason::PublisherSilent));
     assert_eq!(bench.picture(0, true)[0], "publish live/in", "at once");
+}
+
+/// Behind a pause of the whole process whoever publishes has sent, too, and was not heard yet.
+#[test]
+fn who_stood_still_takes_no_name_from_others() {
+    let mut bench = Bench::new(1, "");
+    bench.pass(3000);
+    assert_eq!(bench.picture(0, true), [""; 0]);
+    bench.pass(999);
+    assert_eq!(bench.picture(0, true), [""; 0]);
+    bench.pass(1);
+    assert_eq!(bench.picture(0, true)[0], "publish live/in");
 }
 
 #[test]
@@ -311,6 +323,41 @@ fn a_primary_without_keyframes_is_none() {
     }
     assert!(first.is_some_and(|n| (290..320).contains(&n)), "{first:?}");
     assert_eq!(bench.input.air.current(), Some(1));
+}
+
+/// A sender that sends in bursts is lost once at most, and one that sends evenly is missed as soon as before.
+#[test]
+fn pauses_of_a_sender_are_learned() {
+    let turns = |pause_ms: u64, times: u64| {
+        let mut bench = Bench::new(1, "failover_ms = 200");
+        let mut lost = 0;
+        for n in 0..times {
+            for ms in 0..pause_ms {
+                bench.pass(1);
+                lost += u64::from(bench.input.paths[0].look(bench.now) == Turn::Lost);
+                assert!(lost <= 1, "pause {n} at {ms} ms");
+            }
+            bench.picture(0, n % 3 == 0);
+        }
+        let mut missed_ms = 0;
+        while bench.input.paths[0].look(bench.now) != Turn::Lost {
+            bench.pass(1);
+            missed_ms += 1;
+        }
+        (lost, missed_ms)
+    };
+    assert_eq!(turns(40, 100), (0, 200));
+    assert_eq!(turns(150, 100), (0, 300));
+    assert_eq!(turns(341, 100), (1, 682));
+    assert_eq!(turns(900, 20), (1, 1000));
+    // What was long once is forgotten.
+    let mut pauses = path::Pauses::new(Mono::ZERO);
+    let second = Duration::from_secs(1);
+    pauses.ended(Mono::ZERO + second, Duration::from_millis(400));
+    for s in 2..60 {
+        pauses.ended(Mono::ZERO + second * s, Duration::from_millis(40));
+    }
+    assert_eq!(pauses.longest(), Duration::from_millis(40));
 }
 
 /// Sound alone comes in few packets; that is no silence.
