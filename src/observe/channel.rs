@@ -3,7 +3,7 @@
 use super::cells::{Counter, Gauge, Ratio};
 use super::families::{Families, Sample};
 use super::histogram::Times;
-use super::labels::{PerSendError, SendError, SourceState};
+use super::labels::{MuxAlarm, PerMuxAlarm, PerSendError, SendError, SourceState};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a channel is, as its configuration says: for lists of channels.
@@ -42,6 +42,8 @@ pub struct ChannelMetrics {
     pub overflows: Counter,
     /// Access units left out because they came too late, or out of the source's time.
     pub units_late: Counter,
+    /// 1 while something is wrong with what the multiplex is given.
+    pub alarms: PerMuxAlarm<Gauge>,
     /// The source's [`SourceState`], by its index.
     pub source_state: Gauge,
     /// Milliseconds without anything of the source.
@@ -146,6 +148,7 @@ pub(super) fn collect(page: &mut Families, pacer: &PacerSlot, channels: &[Channe
     );
     flow(page, channels);
     source(page, channels);
+    alarms(page, channels);
     pace(page, channels);
 }
 
@@ -259,6 +262,21 @@ fn source(page: &mut Families, channels: &[ChannelSlot]) {
     );
 }
 
+/// What is wrong with it now.
+fn alarms(page: &mut Families, channels: &[ChannelSlot]) {
+    let raised = channels.iter().flat_map(|slot| {
+        MuxAlarm::ALL.map(|alarm| {
+            let labels = vec![("channel", slot.about.name.as_str()), ("alarm", alarm.as_str())];
+            (labels, slot.metrics.alarms[alarm].get() as f64)
+        })
+    });
+    page.gauges(
+        "headgate_channel_alarm",
+        "1 while this is wrong with what the channel is given, else 0.",
+        raised,
+    );
+}
+
 /// How well the clock is kept.
 fn pace(page: &mut Families, channels: &[ChannelSlot]) {
     page.counters(
@@ -280,7 +298,7 @@ fn pace(page: &mut Families, channels: &[ChannelSlot]) {
 
 #[cfg(test)]
 mod tests {
-    use crate::observe::{ChannelAbout, ChannelSlot, PacerTimes, Registry, SendError, SourceState};
+    use crate::observe::{ChannelAbout, ChannelSlot, MuxAlarm, PacerTimes, Registry, SendError, SourceState};
 
     #[test]
     fn channels_are_on_the_page() {
@@ -291,6 +309,7 @@ mod tests {
         slot.metrics.send_errors[SendError::Unreachable].add(3);
         slot.metrics.source_state.set(SourceState::OnAir.index() as i64);
         slot.metrics.source_lost_ms.add(1500);
+        slot.metrics.alarms[MuxAlarm::Late].set(1);
         slot.indicators[0].1.inc();
         let mut times = PacerTimes::default();
         times.record_lateness_us(200);
@@ -300,6 +319,8 @@ mod tests {
             "headgate_channel_bitrate_bps{channel=\"one\"} 4000000",
             "headgate_channel_send_errors_total{channel=\"one\",reason=\"unreachable\"} 3",
             "headgate_channel_source_up{channel=\"one\"} 1",
+            "headgate_channel_alarm{channel=\"one\",alarm=\"late\"} 1",
+            "headgate_channel_alarm{channel=\"one\",alarm=\"overload\"} 0",
             "headgate_channel_source_lost_seconds_total{channel=\"one\"} 1.5",
             "headgate_channel_indicators_total{channel=\"one\",indicator=\"1.4\"} 1",
             "headgate_pacer_lateness_seconds_bucket{le=\"0.00025\"} 1",

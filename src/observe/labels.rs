@@ -274,6 +274,21 @@ labels! {
 }
 
 labels! {
+    /// What is wrong with what a channel's multiplex is given.
+    MuxAlarm in PerMuxAlarm {
+        /// Nothing that can be sent has come for half a second, or for two seconds no pictures or no sound of a source that
+        /// has them.
+        SourceLost = "source_lost",
+        /// Units were left out in the last five seconds because the rate does not suffice.
+        Overload = "overload",
+        /// Units were left out in the last five seconds because of their times.
+        Late = "late",
+        /// The source has no program that is known.
+        NoProgram = "no_program",
+    }
+}
+
+labels! {
     /// What a channel's source is doing.
     SourceState in PerSourceState {
         /// Nobody publishes it.

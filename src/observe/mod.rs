@@ -33,8 +33,9 @@ pub use door::DoorMetrics;
 pub use histogram::{CoreHistograms, SharedHistograms};
 pub use input::{InputAbout, InputMetrics, InputSlot, Named, OriginMetrics};
 pub use labels::{
-    CopyStage, DatagramRefusal, DisconnectReason, DropReason, FrameKind, PerProtocol, PerSendError,
-    PerShedCause, Protocol, RefuseReason, SendError, ShedCause, SourceState, Stage, SwitchReason,
+    CopyStage, DatagramRefusal, DisconnectReason, DropReason, FrameKind, MuxAlarm, PerMuxAlarm, PerProtocol,
+    PerSendError, PerShedCause, Protocol, RefuseReason, SendError, ShedCause, SourceState, Stage,
+    SwitchReason,
 };
 pub use lag::LoopLag;
 pub use memory::MemoryBound;

@@ -25,12 +25,12 @@ pub use announce::Announcer;
 pub use judge::indicators;
 pub use outlet::{Links, OutletError};
 
-use crate::config::headend::TRACK_PIDS;
+use crate::config::headend::{RATE_BPS_MIN, TRACK_PIDS};
 use crate::config::{Channel as Configured, Headend, Transport};
 use crate::fanout::directory::StreamName;
 use crate::media::Mono;
-use crate::mux::{DATAGRAM_BYTES as PAYLOAD_BYTES, Mux, Service, Tally};
-use crate::observe::{ChannelAbout, ChannelSlot};
+use crate::mux::{self, Alarms, DATAGRAM_BYTES as PAYLOAD_BYTES, Mux, Service, Tally};
+use crate::observe::{ChannelAbout, ChannelSlot, MuxAlarm};
 use crate::proto::rtp_ts::Sender;
 use crate::shard::pacer::{Channel, Heard, Outlet, SLOT_BYTES, To, Tray};
 use crate::wire::fec::FEC_HEADER_BYTES;
@@ -46,6 +46,8 @@ const DATAGRAM_BYTES: usize = RTP_BYTES + PAYLOAD_BYTES;
 /// A repair packet is as long as what it protects, and has two headers of its own.
 const REPAIR_BYTES: usize = RTP_BYTES + FEC_HEADER_BYTES + PAYLOAD_BYTES;
 const _: () = assert!(DATAGRAM_BYTES <= SLOT_BYTES && REPAIR_BYTES <= SLOT_BYTES);
+// What a configuration may ask for, the multiplex can do.
+const _: () = assert!(RATE_BPS_MIN == mux::RATE_BPS_MIN);
 
 /// How often counts of the multiplex and of the judge are taken.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
@@ -167,7 +169,15 @@ impl Output {
         let dropped = tally.units_overload - before.units_overload;
         metrics.units_dropped.add(dropped);
         metrics.units_late.add(tally.units_late - before.units_late);
-        let overloaded = self.mux.alarms(now).overload;
+        let Alarms { source_lost, overload: overloaded, late, no_program } = self.mux.alarms(now);
+        for (alarm, raised) in [
+            (MuxAlarm::SourceLost, source_lost),
+            (MuxAlarm::Overload, overloaded),
+            (MuxAlarm::Late, late),
+            (MuxAlarm::NoProgram, no_program),
+        ] {
+            metrics.alarms[alarm].set(raised.into());
+        }
         let channel = self.slot.about.name.as_str();
         match (std::mem::replace(&mut self.overloaded, overloaded), overloaded) {
             (false, true) => {

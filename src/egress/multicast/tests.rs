@@ -153,11 +153,15 @@ fn a_stall_that_is_left_out_is_announced() {
 }
 
 #[test]
-fn what_the_kernel_says_is_counted() {
+fn what_the_kernel_and_the_multiplex_say_is_counted() {
     let mut bench = Bench::new(&["udp://127.0.0.1:5000"]);
     bench.output.sent(0, Ok(1316));
     bench.output.sent(0, Err(libc::ENETUNREACH));
+    (0..1500).for_each(|ms| bench.tick(ms));
     let metrics = bench.metrics();
+    let raised: Vec<_> =
+        metrics.alarms.iter().filter(|(_, gauge)| gauge.get() == 1).map(|(alarm, _)| alarm).collect();
+    assert_eq!(raised, [MuxAlarm::SourceLost, MuxAlarm::NoProgram], "nothing was fed");
     assert_eq!((metrics.sent_datagrams.get(), metrics.sent_bytes.get()), (1, 1316));
     assert_eq!(metrics.send_errors.iter().map(|(_, count)| count.get()).sum::<u64>(), 1);
 }
