@@ -34,6 +34,7 @@ mod residents;
 pub mod runtime;
 mod shed;
 mod silent;
+pub mod sockopt;
 mod subscribe;
 mod sweep;
 mod timers;

@@ -3,11 +3,12 @@
 use super::App;
 use super::core::{Core, Shared};
 use super::engine::{Backend, epoll::Epoll, uring, uring::Uring};
+use super::sockopt::set_notsent_lowat;
 use crate::fanout::stream::CoreId;
 use crate::observe::CoreSlot;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,21 +65,6 @@ pub(super) fn prepare_socket(socket: &OwnedFd, limits: &super::Limits) {
     if let Err(error) = done {
         tracing::debug!(%error, "a socket option is refused");
     }
-}
-
-fn set_notsent_lowat(socket: &OwnedFd, bytes: u32) -> io::Result<()> {
-    let value = bytes as libc::c_int;
-    // SAFETY: `value` is an int that lives through the call, and its size is given.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_NOTSENT_LOWAT,
-            (&raw const value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// What a core's thread starts with.

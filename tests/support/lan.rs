@@ -74,15 +74,14 @@ impl Lan {
         self.link().unwrap();
     }
 
-    /// The gateway's `eth1` carries `mbit` megabits a second, or as much as it can again; false (and a reported skip) where
-    /// the kernel cannot make it slow.
-    pub fn slow(&self, mbit: Option<u32>) -> bool {
+    /// The gateway's `eth1` carries a megabit a second and lets so many bytes wait (as `tc` takes them), or it carries as much
+    /// as it can again; false (and a reported skip) where the kernel cannot make it slow.
+    pub fn slow(&self, wait: Option<&str>) -> bool {
         if program("tc").is_none() {
             return false;
         }
-        let how = match mbit {
-            // Much may wait: whoever sends is told, and nothing is dropped behind his back.
-            Some(mbit) => format!("add dev eth1 root tbf rate {mbit}mbit burst 16kb limit 64mb"),
+        let how = match wait {
+            Some(bytes) => format!("add dev eth1 root tbf rate 1mbit burst 16kb limit {bytes}"),
             None => "del dev eth1 root".to_owned(),
         };
         let done = run(&format!("tc -n {} qdisc {how}", self.network.name()));

@@ -2,6 +2,7 @@
 
 use crate::config::{Channel, Destination};
 use crate::shard::interfaces::{Interface, find, list};
+use crate::shard::sockopt::tell_of_drops;
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -92,6 +93,9 @@ impl<'a> Manner<'a> {
                 }
                 sockopt::set_ipv6_multicast_loop(socket, self.loopback)?;
             }
+        }
+        if group {
+            tell_of_drops(socket, self.address)?;
         }
         match interface {
             Some(interface) if group => set_interface(socket, self.address.is_ipv4(), interface.index),
