@@ -2,7 +2,7 @@
 
 use crate::config::{Channel, Destination};
 use crate::shard::interfaces::{Interface, find, list};
-use crate::shard::sockopt::tell_of_drops;
+use crate::shard::sockopt::{set_unicast_interface, tell_of_drops};
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -98,19 +98,19 @@ impl<'a> Manner<'a> {
             tell_of_drops(socket, self.address)?;
         }
         match interface {
-            Some(interface) if group => set_interface(socket, self.address.is_ipv4(), interface.index),
-            Some(interface) => socket2::SockRef::from(socket).bind_device(Some(interface.name.as_bytes())),
+            Some(interface) => set_interface(socket, self.address, interface.index),
             None => Ok(()),
         }
     }
 }
 
-/// Groups are sent to on interface `index`, whatever the routes say.
-fn set_interface(socket: &OwnedFd, v4: bool, index: u32) -> io::Result<()> {
+/// What is sent to `to` goes out on interface `index`, whatever the routes say.
+fn set_interface(socket: &OwnedFd, to: SocketAddr, index: u32) -> io::Result<()> {
     let any = &Ipv4Addr::UNSPECIFIED;
-    match v4 {
-        true => sockopt::set_ip_multicast_if_with_ifindex(socket, any, any, index)?,
-        false => sockopt::set_ipv6_multicast_if(socket, index)?,
+    match (to.ip().is_multicast(), to.is_ipv4()) {
+        (true, true) => sockopt::set_ip_multicast_if_with_ifindex(socket, any, any, index)?,
+        (true, false) => sockopt::set_ipv6_multicast_if(socket, index)?,
+        (false, _) => set_unicast_interface(socket, to, index)?,
     }
     Ok(())
 }
@@ -121,18 +121,8 @@ struct Held {
     socket: OwnedFd,
     interface: String,
     index: u32,
-    group: bool,
-    v4: bool,
-}
-
-impl Held {
-    /// Sends on `interface`, which has the name of the one that is gone.
-    fn rebind(&self, interface: &Interface) -> io::Result<()> {
-        match self.group {
-            true => set_interface(&self.socket, self.v4, interface.index),
-            false => socket2::SockRef::from(&self.socket).bind_device(Some(interface.name.as_bytes())),
-        }
-    }
+    /// One of the addresses that it sends to.
+    to: SocketAddr,
 }
 
 /// All interfaces that channels send on, and their sockets.
@@ -190,8 +180,7 @@ impl Links {
                 socket: copy,
                 interface: manner.interface.unwrap_or_default().to_owned(),
                 index: interface.index,
-                group: manner.address.ip().is_multicast(),
-                v4: manner.address.is_ipv4(),
+                to: manner.address,
             });
         }
         Ok(socket)
@@ -243,10 +232,10 @@ impl Links {
             if let Some(interface) = find(&self.known, &held.interface)
                 && interface.index != held.index
             {
-                match held.rebind(interface) {
+                match set_interface(&held.socket, held.to, interface.index) {
                     Ok(()) => held.index = interface.index,
                     Err(error) => {
-                        tracing::debug!(interface = held.interface, %error, "cannot send on the new interface")
+                        tracing::warn!(interface = held.interface, to = %held.to, %error, "cannot send on the new interface; it is tried again")
                     }
                 }
             }
