@@ -1,7 +1,8 @@
 //! The metrics page against its documentation.
 
-use headgate::observe::{ChannelAbout, ChannelSlot, InputAbout, InputSlot, Registry};
+use headgate::observe::{ChannelAbout, ChannelSlot, InputAbout, InputSlot, LinkSlot, Registry};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Names of all families on the page.
 fn families(page: &str) -> BTreeSet<&str> {
@@ -13,7 +14,10 @@ fn every_family_is_documented_and_every_documented_one_exists() {
     let channel = ChannelSlot::new(ChannelAbout::default(), &["1.4"]);
     let about = InputAbout { stream: "live/one".into(), from: vec!["udp://127.0.0.1:5000".into()] };
     let input = InputSlot::new(about, &["lost"], &["crc"], &["1.4"]);
-    let page = Registry::with_headend(&[0], vec![channel], vec![input]).render();
+    let registry = Registry::with_headend(&[0], vec![channel], vec![input]);
+    let link = LinkSlot { interface: "eth1".to_owned(), up: Default::default() };
+    registry.links.set(vec![Arc::new(link)]).unwrap();
+    let page = registry.render();
     let documented: BTreeSet<&str> = include_str!("../docs/metrics.md")
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next())

@@ -91,6 +91,15 @@ impl ChannelSlot {
     }
 }
 
+/// An interface that channels are sent on; written by the thread that looks at links.
+#[derive(Debug)]
+pub struct LinkSlot {
+    /// As the configuration names it: by its name, or by an address.
+    pub interface: String,
+    /// 1 while it is up and there is somebody at its other end.
+    pub up: Gauge,
+}
+
 /// The pacer's own counters, written by its thread.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -129,8 +138,13 @@ impl PacerTimes {
     }
 }
 
-/// Puts the pacer and its channels on the page.
-pub(super) fn collect(page: &mut Families, pacer: &PacerSlot, channels: &[ChannelSlot]) {
+/// Puts the pacer, its channels and their links on the page.
+pub(super) fn collect(
+    page: &mut Families,
+    pacer: &PacerSlot,
+    channels: &[ChannelSlot],
+    links: &[Arc<LinkSlot>],
+) {
     if channels.is_empty() {
         return;
     }
@@ -145,6 +159,11 @@ pub(super) fn collect(page: &mut Families, pacer: &PacerSlot, channels: &[Channe
         "headgate_pacer_cpu_seconds_total",
         "Processor time of that thread.",
         [(vec![], pacer.cpu_seconds.get())],
+    );
+    page.gauges(
+        "headgate_link_up",
+        "1 while the interface that channels are sent on is up and has a link, else 0.",
+        links.iter().map(|link| (vec![("interface", link.interface.as_str())], link.up.get() as f64)),
     );
     flow(page, channels);
     source(page, channels);

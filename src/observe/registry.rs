@@ -1,7 +1,7 @@
 //! All cores' metrics, and the page made of them.
 
 use super::cells::{Counter, Gauge, Ratio};
-use super::channel::{self, ChannelSlot, PacerSlot};
+use super::channel::{self, ChannelSlot, LinkSlot, PacerSlot};
 use super::core::CoreMetrics;
 use super::door::DoorMetrics;
 use super::families::{Families, Sample};
@@ -10,7 +10,7 @@ use super::input::{self, InputSlot};
 use super::labels::{CopyStage, DisconnectReason, DropReason, FrameKind, Protocol, RefuseReason, Stage};
 use super::process;
 use prometheus::TextEncoder;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 /// One core's ends.
@@ -35,6 +35,8 @@ pub struct Registry {
     pub channels: Vec<ChannelSlot>,
     /// Every input, in the configuration's order.
     pub inputs: Vec<InputSlot>,
+    /// The interfaces that they are sent on, as soon as they are known.
+    pub links: OnceLock<Vec<Arc<LinkSlot>>>,
     /// CPU numbers behind the positions, as label text.
     names: Vec<String>,
     started: SystemTime,
@@ -54,6 +56,7 @@ impl Registry {
             pacer: Arc::default(),
             channels,
             inputs,
+            links: OnceLock::new(),
             names: cpus.iter().map(usize::to_string).collect(),
             started: SystemTime::now(),
         })
@@ -87,7 +90,8 @@ impl Registry {
         self.traffic(&mut page);
         self.connections(&mut page);
         self.door.collect(&mut page);
-        channel::collect(&mut page, &self.pacer, &self.channels);
+        let links = self.links.get().map(Vec::as_slice).unwrap_or_default();
+        channel::collect(&mut page, &self.pacer, &self.channels, links);
         input::collect(&mut page, &self.inputs);
         self.machine(&mut page);
         self.latency(&mut page);

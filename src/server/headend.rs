@@ -59,6 +59,8 @@ impl Channels {
             outputs.push(output);
             announcer.add(channel, slot);
         }
+        // Nobody else sets it.
+        let _set = registry.links.set(links.slots());
         let beside = Mutex::new(Beside { links, looked_at: Instant::now(), announcer });
         Ok(Channels { outputs, beside })
     }

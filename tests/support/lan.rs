@@ -68,6 +68,12 @@ impl Lan {
         run(&format!("ip -n {} link set eth1 {state}", self.network.name())).unwrap();
     }
 
+    /// Pulls the plug at the other end, as a switch that fails does, or puts it back: the gateway's `eth1` stays switched on.
+    pub fn plug_boxes(&self, up: bool) {
+        let state = if up { "up" } else { "down" };
+        run(&format!("ip -n {} link set eth1 {state}", self.boxes)).unwrap();
+    }
+
     /// Takes `eth1` away, both ends, and makes it anew.
     pub fn replace(&self) {
         run(&format!("ip -n {} link del eth1", self.network.name())).unwrap();

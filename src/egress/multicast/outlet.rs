@@ -1,6 +1,7 @@
 //! The sockets that channels send by: what a destination asks for, laid on a socket, and held to it when links change.
 
 use crate::config::{Channel, Destination};
+use crate::observe::{Gauge, LinkSlot};
 use crate::shard::interfaces::{Interface, find, list};
 use crate::shard::sockopt::{set_unicast_interface, tell_of_drops};
 use rustix::net::sockopt;
@@ -8,6 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// Why a destination cannot be sent to, whatever becomes of the network later; its message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +117,11 @@ fn set_interface(socket: &OwnedFd, to: SocketAddr, index: u32) -> io::Result<()>
     Ok(())
 }
 
+/// Whether what is sent on it has somewhere to go.
+fn works(interface: &Interface) -> bool {
+    interface.is_up() && interface.has_carrier()
+}
+
 /// A socket whose interface is watched.
 #[derive(Debug)]
 struct Held {
@@ -127,12 +134,15 @@ struct Held {
 
 /// All interfaces that channels send on, and their sockets.
 ///
-/// A link may go and come back: datagrams are not taken while it is away, and taken again when it is there. Only an
+/// A link may go and come back. While its interface is switched off datagrams are not taken; while only the cable is out the
+/// kernel takes them and throws them away, so that nothing but [`LinkSlot::up`] says so. Both end by themselves. Only an
 /// interface that was removed and made anew has another number, which sockets must be told; [`Links::look`] does.
 #[derive(Debug, Default)]
 pub struct Links {
     known: Vec<Interface>,
     held: Vec<Held>,
+    /// Each interface once.
+    slots: Vec<Arc<LinkSlot>>,
 }
 
 impl Links {
@@ -141,7 +151,7 @@ impl Links {
     /// # Errors
     /// The kernel does not tell them.
     pub fn new() -> io::Result<Links> {
-        Ok(Links { known: list()?, held: Vec::new() })
+        Ok(Links { known: list()?, ..Links::default() })
     }
 
     /// Opens the socket of a destination of `channel`.
@@ -176,9 +186,15 @@ impl Links {
             let copy = socket.try_clone().map_err(|error| {
                 fail(error.to_string(), "the process may be out of file descriptors".to_owned())
             })?;
+            let name = manner.interface.unwrap_or_default();
+            if self.slots.iter().all(|slot| slot.interface != name) {
+                let slot = LinkSlot { interface: name.to_owned(), up: Gauge::default() };
+                slot.up.set(works(interface).into());
+                self.slots.push(Arc::new(slot));
+            }
             self.held.push(Held {
                 socket: copy,
-                interface: manner.interface.unwrap_or_default().to_owned(),
+                interface: name.to_owned(),
                 index: interface.index,
                 to: manner.address,
             });
@@ -199,10 +215,7 @@ impl Links {
 
     /// What is wrong with the links of channels now, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
-        let mut names: Vec<&str> = self.held.iter().map(|held| held.interface.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        let state = |name: &&str| match find(&self.known, name) {
+        let state = |name: &str| match find(&self.known, name) {
             Some(interface) if !interface.is_up() => {
                 Some(format!("interface `{name}` is down (ip link set {name} up)"))
             }
@@ -210,7 +223,13 @@ impl Links {
             _ => None,
         };
         let after = "; channels go out as soon as there is one";
-        names.iter().filter_map(state).map(|warning| warning + after).collect()
+        let states = self.slots.iter().filter_map(|slot| state(&slot.interface));
+        states.map(|warning| warning + after).collect()
+    }
+
+    /// The interfaces that channels are sent on; [`Links::look`] keeps what they say true.
+    pub fn slots(&self) -> Vec<Arc<LinkSlot>> {
+        self.slots.clone()
     }
 
     /// Looks at the links again: logs those that went and came, and tells sockets the number of an interface that was made
@@ -223,11 +242,7 @@ impl Links {
             Ok(now) => now,
             Err(error) => return tracing::debug!(%error, "cannot look at the interfaces"),
         };
-        let before = std::mem::replace(&mut self.known, now);
-        let works = |interfaces: &[Interface], name: &str| {
-            find(interfaces, name).is_some_and(|interface| interface.is_up() && interface.has_carrier())
-        };
-        let mut told: Vec<&str> = Vec::new();
+        self.known = now;
         for held in &mut self.held {
             if let Some(interface) = find(&self.known, &held.interface)
                 && interface.index != held.index
@@ -239,17 +254,14 @@ impl Links {
                     }
                 }
             }
-            if told.contains(&held.interface.as_str()) {
-                continue;
-            }
-            told.push(&held.interface);
-            match (works(&before, &held.interface), works(&self.known, &held.interface)) {
-                (true, false) => {
-                    tracing::warn!(interface = held.interface, "link lost; channels cannot be sent on it")
-                }
-                (false, true) => {
-                    tracing::info!(interface = held.interface, "link is there; channels are sent on it")
-                }
+        }
+        for slot in &self.slots {
+            let interface = slot.interface.as_str();
+            let (was, is) = (slot.up.get() == 1, find(&self.known, interface).is_some_and(works));
+            slot.up.set(is.into());
+            match (was, is) {
+                (true, false) => tracing::warn!(interface, "link lost; channels cannot be sent on it"),
+                (false, true) => tracing::info!(interface, "link is there; channels are sent on it"),
                 _ => {}
             }
         }

@@ -86,6 +86,26 @@ fn a_link_goes_and_comes_back() {
     assert_eq!(log.matches("datagrams are not taken by the kernel").count(), 1, "{log}");
 }
 
+/// A cable that is out at its other end costs no error: the kernel takes what it then throws away. The link says so.
+#[test]
+fn a_cable_is_pulled() {
+    let (_shared, Some(prepared)) = (share_machine(), prepare()) else { return };
+    let receiver = prepared.0.receiver(GROUP);
+    let headend = Headend::start(first_that_works(), prepared, &[&format!("udp://{GROUP}")]);
+    receiver.take(10);
+    let up = || headend.server.metrics().sum("headgate_link_up", &["eth1"]);
+    assert_eq!(up(), 1.0);
+    for (plugged, line) in [(false, "link lost"), (true, "link is there")] {
+        headend.lan.plug_boxes(plugged);
+        poll(line, LIMIT, || headend.server.log().contains(line).then_some(()));
+        assert_eq!(up(), f64::from(u8::from(plugged)));
+    }
+    // More than it had before.
+    let after = receiver.until(|all| all.len() > 2000);
+    assert!(after.iter().all(|datagram| datagram.len() == 1316 && datagram[0] == 0x47));
+    headend.server.stop();
+}
+
 /// An interface that is made anew has another number, and the channel is on it again: to a group, and to a host.
 #[test]
 fn an_interface_is_replaced() {
