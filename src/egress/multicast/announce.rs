@@ -154,7 +154,9 @@ impl Session {
         let socket = links.socket(&self.to)?;
         rustix::net::connect(&socket, &self.to.address)?;
         let own = SockRef::from(&socket).local_addr()?;
-        own.as_socket().map(|own| own.ip()).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+        // Without an address of the interface there is nobody to be announced by.
+        let own = own.as_socket().map(|own| own.ip()).filter(|own| !own.is_unspecified());
+        own.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
     }
 
     fn describe(&self, origin: IpAddr, version: u64) -> String {

@@ -130,6 +130,8 @@ struct Held {
     index: u32,
     /// One of the addresses that it sends to.
     to: SocketAddr,
+    /// It has an own address to send from.
+    bound: bool,
 }
 
 /// All interfaces that channels send on, and their sockets.
@@ -197,6 +199,7 @@ impl Links {
                 interface: name.to_owned(),
                 index: interface.index,
                 to: manner.address,
+                bound: manner.own_address().is_some(),
             });
         }
         Ok(socket)
@@ -224,7 +227,29 @@ impl Links {
         };
         let after = "; channels go out as soon as there is one";
         let states = self.slots.iter().filter_map(|slot| state(&slot.interface));
-        states.map(|warning| warning + after).collect()
+        let mut warnings: Vec<String> = states.map(|warning| warning + after).collect();
+        let mut bare: Vec<(&str, bool)> = self.bare().collect();
+        bare.sort_unstable();
+        bare.dedup();
+        warnings.extend(bare.into_iter().map(|(name, v4)| {
+            let family = if v4 { "IPv4" } else { "IPv6" };
+            format!(
+                "interface `{name}` has no {family} address; channels leave it with another interface's, or with none \
+                 (ip address add … dev {name})"
+            )
+        }));
+        warnings
+    }
+
+    /// Interfaces, and whether it is IPv4, that sockets send on without an address of theirs to send from.
+    fn bare(&self) -> impl Iterator<Item = (&str, bool)> {
+        let held = self.held.iter().filter(|held| !held.bound);
+        held.filter_map(|held| {
+            let (interface, v4) = (find(&self.known, &held.interface)?, held.to.is_ipv4());
+            let has = interface.addresses.iter().any(|address| address.is_ipv4() == v4);
+            // One that is down has no IPv6 address yet.
+            (interface.is_up() && !has).then_some((held.interface.as_str(), v4))
+        })
     }
 
     /// The interfaces that channels are sent on; [`Links::look`] keeps what they say true.
@@ -265,5 +290,30 @@ impl Links {
                 _ => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+
+    #[test]
+    fn an_interface_without_an_address_is_a_warning() {
+        let mut links = Links::new().unwrap();
+        let held = |to: &str, bound| Held {
+            socket: UdpSocket::bind("127.0.0.1:0").unwrap().into(),
+            interface: "lo".to_owned(),
+            index: 1,
+            to: to.parse().unwrap(),
+            bound,
+        };
+        links.held = vec![held("239.255.1.1:5000", false), held("239.255.1.2:5000", false)];
+        assert_eq!(links.warnings(), [""; 0]);
+        links.known.iter_mut().for_each(|interface| interface.addresses.clear());
+        let warnings = links.warnings();
+        assert!(warnings.len() == 1 && warnings[0].contains("`lo` has no IPv4 address"), "{warnings:?}");
+        links.held = vec![held("239.255.1.1:5000", true)];
+        assert_eq!(links.warnings(), [""; 0], "it has its own");
     }
 }
