@@ -284,9 +284,19 @@ const DESCRIPTORS_KEPT_MIN: u64 = 64;
 /// And so many more for each core: its listeners, eventfd, ring or epoll, and a few to spare.
 const DESCRIPTORS_KEPT_PER_CORE: u64 = 8;
 
+/// Descriptors that channels keep: two of a destination (the pacer's, and the one by which its interface is watched), and some
+/// for the pacer's thread.
+fn descriptors_of_channels(config: &Config) -> u64 {
+    let destinations: usize = config.channels.iter().map(|channel| channel.to.len()).sum();
+    let pacer = if headend::has_pacer(config) { DESCRIPTORS_KEPT_PER_CORE } else { 0 };
+    2 * destinations as u64 + pacer
+}
+
 /// Connections that one of `cores` accepts: what is configured, but all of them together never take the last of
-/// `descriptors`, so that a limit of ours comes before the kernel's, which would close the admin port too.
-fn connections_per_core(configured: u32, cores: usize, descriptors: u64) -> u32 {
+/// `descriptors`, so that a limit of ours comes before the kernel's, which would close the admin port too. Channels have
+/// `channels` of them before anybody else.
+fn connections_per_core(configured: u32, cores: usize, descriptors: u64, channels: u64) -> u32 {
+    let descriptors = descriptors.saturating_sub(channels);
     let kept = (descriptors / 10).max(DESCRIPTORS_KEPT_MIN + DESCRIPTORS_KEPT_PER_CORE * cores as u64);
     let share = descriptors.saturating_sub(kept) / cores.max(1) as u64;
     configured.min(u32::try_from(share.max(1)).unwrap_or(u32::MAX))
@@ -295,7 +305,12 @@ fn connections_per_core(configured: u32, cores: usize, descriptors: u64) -> u32 
 fn shared(config: &Config, cores: usize, descriptors: u64, give_back: fn()) -> anyhow::Result<Shared> {
     let ms = Duration::from_millis;
     let Config { fanout, publish, limits, .. } = config;
-    let per_core = connections_per_core(limits.connections_per_core, cores, descriptors);
+    let per_core = connections_per_core(
+        limits.connections_per_core,
+        cores,
+        descriptors,
+        descriptors_of_channels(config),
+    );
     let mode = match fanout.flush {
         Flush::Frame => Mode::Frame,
         Flush::Video => Mode::Video,
@@ -408,10 +423,16 @@ mod tests {
             (100, 4, 10, 1),
         ] {
             assert_eq!(
-                connections_per_core(configured, cores, descriptors),
+                connections_per_core(configured, cores, descriptors, 0),
                 expected,
                 "{cores} {descriptors}"
             );
         }
+        let text = "[[channel]]\nname = \"one\"\nsource = \"live/one\"\nbitrate = 4000000\n\
+                    to = [\"udp://127.0.0.1:5000\", \"udp://127.0.0.1:5002\"]\n";
+        let channels = descriptors_of_channels(&Config::parse(text, "a test").unwrap());
+        assert_eq!(channels, 2 * 2 + 8);
+        assert_eq!(connections_per_core(32_768, 1, 256 + channels, channels), 184);
+        assert_eq!(connections_per_core(32_768, 1, 8, channels), 1);
     }
 }
