@@ -132,8 +132,10 @@ impl Session {
         let origin = self.origin(links)?;
         let version = self.version;
         if self.told.as_ref().is_none_or(|told| *told != (origin, self.describe(origin, version))) {
-            if let Some((origin, description)) = self.told.take() {
-                self.send(links, &sap::delete(origin, &description))?;
+            if let Some((origin, description)) = &self.told {
+                // What could not be ended is ended the next time.
+                self.send(links, &sap::delete(*origin, description))?;
+                self.told = None;
             }
             self.version = utc_s.max(version + 1);
         }
