@@ -250,7 +250,7 @@ impl Registry {
         page.counter(
             "headgate_doorbells_total",
             "Wakes of one core by another.",
-            self.total(|m| &m.doorbells),
+            self.total(|m| &m.doorbells).wrapping_add(self.pacer.doorbells.get()),
         );
         page.counter(
             "headgate_ring_sqe_overflows_total",
