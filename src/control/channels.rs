@@ -45,7 +45,20 @@ fn listed(slot: &ChannelSlot) -> Listed {
 
 /// For the page, in the order of the configuration.
 pub(super) fn list(registry: &Registry) -> Vec<Listed> {
-    registry.channels.iter().take(LISTED_MAX).map(listed).collect()
+    let shown = |slot: &ChannelSlot| Listed {
+        // Our interfaces and addresses are nobody's business there.
+        to: slot.about.to.iter().map(|to| place(to)).collect(),
+        ..listed(slot)
+    };
+    registry.channels.iter().take(LISTED_MAX).map(shown).collect()
+}
+
+/// `to` without the interface and the source that stand before its address.
+fn place(to: &str) -> String {
+    match (to.split_once("://"), to.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, address))) => format!("{scheme}://{address}"),
+        _ => to.to_owned(),
+    }
 }
 
 /// For the API, in the order of the configuration.

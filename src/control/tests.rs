@@ -172,6 +172,7 @@ fn channels_are_told_of_to_operators_and_to_readers() {
     assert_eq!(api["channels"][1]["source_state"], "no_stream");
     let shown = value(page(&control, "/api/streams", 7));
     assert_eq!(shown["channels"][0]["on_air"], true);
+    assert_eq!(shown["channels"][0]["to"][0], "udp://239.255.1.1:5000", "no interface of ours");
     assert_eq!(shown["channels"][1]["on_air"], false);
     assert!(shown["channels"][0].get("send_errors").is_none(), "that is the operator's");
     control.stop();
