@@ -134,6 +134,7 @@ impl Path {
         // What waits for a repair, or for the other path, is not lost yet.
         if self.alive && silence >= self.patience() && self.held_until(now) == Mono::NEVER {
             (self.alive, self.clean_since, self.sound_since) = (false, None, None);
+            self.demux.doubt();
             return Turn::Lost;
         }
         turn

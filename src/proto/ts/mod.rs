@@ -261,6 +261,11 @@ impl Demux {
         }
     }
 
+    /// The source has paused for long. If packets are missing when it goes on, pictures begin with a keyframe.
+    pub fn doubt(&mut self) {
+        self.streams.iter_mut().for_each(|stream| stream.pes.doubt());
+    }
+
     /// The next output.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.out.pop_front()

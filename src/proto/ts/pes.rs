@@ -40,9 +40,11 @@ pub(super) enum Did {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// Between units, or in one that was given up.
+    /// Between units.
     #[default]
     Idle,
+    /// In one that was given up.
+    Broken,
     Open,
     Whole,
 }
@@ -56,6 +58,10 @@ pub(super) struct Reassembly {
     random_access: bool,
     first_at: Mono,
     continuity: Option<u8>,
+    /// Between units packets were lost, right in front of the one at hand.
+    behind_gap: bool,
+    /// The source paused for so long that whatever it lost may have been anything.
+    doubted: bool,
 }
 
 impl Reassembly {
@@ -67,6 +73,8 @@ impl Reassembly {
             random_access: false,
             first_at: Mono::ZERO,
             continuity: None,
+            behind_gap: false,
+            doubted: false,
         }
     }
 
@@ -77,6 +85,7 @@ impl Reassembly {
     /// Looks at the counter of a packet with payload, once for each packet. False: it came before, and is to be ignored.
     pub fn count(&mut self, packet: &Packet<'_>, tally: &mut Tally) -> (bool, Did) {
         let before = self.continuity.replace(packet.continuity);
+        let doubted = std::mem::take(&mut self.doubted);
         match before {
             Some(before) if !packet.discontinuity() && before == packet.continuity => {
                 tally.repeated += 1;
@@ -84,17 +93,25 @@ impl Reassembly {
             }
             Some(before) if !packet.discontinuity() && (before + 1) & 0x0F != packet.continuity => {
                 tally.lost += 1;
-                (true, self.give_up(tally))
+                self.behind_gap = self.state == State::Idle;
+                let did = self.give_up(tally);
+                (true, if doubted { Did::LostKey } else { did })
             }
             _ => (true, Did::Nothing),
         }
     }
 
+    /// The source paused: what is lost when it goes on may have been a unit to begin with.
+    pub fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
     /// Drops the unit at hand, whose rest will not come.
-    pub fn give_up(&mut self, tally: &mut Tally) -> Did {
-        if std::mem::take(&mut self.state) == State::Idle {
+    fn give_up(&mut self, tally: &mut Tally) -> Did {
+        if matches!(self.state, State::Idle | State::Broken) {
             return Did::Nothing;
         }
+        self.state = State::Broken;
         tally.damaged += 1;
         self.bytes.clear();
         if self.random_access { Did::LostKey } else { Did::Lost }
@@ -103,11 +120,13 @@ impl Reassembly {
     /// What comes next is of another source: its counter says nothing about what came before.
     pub fn restart(&mut self) {
         (self.state, self.continuity) = (State::Idle, None);
+        (self.behind_gap, self.doubted) = (false, false);
         self.bytes.clear();
     }
 
     /// Reads a packet with payload that [`Reassembly::count`] let pass.
     pub fn push(&mut self, now: Mono, packet: &Packet<'_>, tally: &mut Tally) -> Did {
+        let behind_gap = std::mem::take(&mut self.behind_gap);
         if packet.unit_start {
             if self.state == State::Open {
                 // Of a length that was not reached: the rest was never sent.
@@ -119,11 +138,17 @@ impl Reassembly {
             self.first_at = now;
             self.random_access = packet.adaptation.is_some_and(|field| field.random_access);
         } else if self.state != State::Open {
-            return Did::Nothing;
+            if !behind_gap {
+                return Did::Nothing;
+            }
+            // The rest of a unit whose first packet is lost, and with it what says whether it was one to begin with.
+            self.state = State::Broken;
+            tally.damaged += 1;
+            return Did::LostKey;
         }
         if self.bytes.len() + packet.payload.len() > self.bytes_max {
             tally.too_large += 1;
-            self.state = State::Idle;
+            self.state = State::Broken;
             // Its memory goes too: nothing in use needs as much.
             self.bytes = Vec::new();
             return Did::LostKey;

@@ -257,6 +257,42 @@ fn behind_a_lost_keyframe_nothing_goes_on() {
     assert_eq!(bench.demux.tally().before_keyframe, 2);
 }
 
+/// Who loses the first packet of a unit cannot know what it was. Nothing goes on before a keyframe.
+#[test]
+fn a_unit_without_its_begin_may_have_been_a_keyframe() {
+    let mut bench = Bench::ready();
+    bench.key(0);
+    bench.times();
+    assert_eq!(bench.sent, 3);
+    // The first of three, and one of the next unit, which changes nothing.
+    bench.spoil = |n, packet| (n != 4 && n != 8).then_some(packet);
+    let long = annex_b(&[&[9, 0xF0], SPS, PPS, &[IDR, &[0x55; 400]].concat()]);
+    bench.pes(PICTURES, 3600, 3600, &long);
+    assert_eq!((bench.sent, bench.demux.tally().damaged), (6, 1));
+    bench.pes(PICTURES, 7200, 7200, &annex_b(&[&[INTER, &[0x55; 400]].concat()]));
+    bench.pes(PICTURES, 10_800, 10_800, &annex_b(&[INTER]));
+    bench.key(14_400);
+    bench.pes(PICTURES, 18_000, 18_000, &annex_b(&[INTER]));
+    assert_eq!(bench.times(), [(Role::Key, 160, 0), (Role::Picture, 200, 0)]);
+    assert_eq!((bench.demux.tally().damaged, bench.demux.tally().before_keyframe), (2, 1));
+}
+
+/// Behind a pause without loss all is well; behind one with loss a keyframe may be missing.
+#[test]
+fn a_pause_is_doubted_if_it_lost_something() {
+    let mut bench = Bench::ready();
+    bench.key(0);
+    bench.demux.doubt();
+    bench.pes(PICTURES, 3600, 3600, &annex_b(&[INTER]));
+    assert_eq!(bench.times().len(), 3, "nothing was lost");
+    bench.demux.doubt();
+    bench.spoil = |n, packet| (n != 5).then_some(packet);
+    bench.key(7200);
+    bench.pes(PICTURES, 10_800, 10_800, &annex_b(&[INTER]));
+    bench.key(14_400);
+    assert_eq!(bench.times(), [(Role::Key, 160, 0)]);
+}
+
 #[test]
 fn clocks_wrap_and_go_on() {
     let mut bench = Bench::ready();
