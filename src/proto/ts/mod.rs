@@ -108,7 +108,7 @@ pub enum Output {
 /// What is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A program is taken, or consists of something else now.
+    /// A program is taken, consists of something else now, or its map is back after [`Event::NoProgram`].
     Program {
         /// `program_number`.
         number: u16,
@@ -195,6 +195,8 @@ pub struct Demux {
     numbers_since: Mono,
     /// When the lack of a program is told.
     missing_at: Mono,
+    /// It was told, and no map came since.
+    missing: bool,
 }
 
 impl Demux {
@@ -211,6 +213,7 @@ impl Demux {
             tally: Tally::default(),
             numbers_since: now,
             missing_at: now + NO_PROGRAM,
+            missing: false,
         }
     }
 
@@ -228,7 +231,7 @@ impl Demux {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Mono) {
         if now >= self.missing_at {
-            self.missing_at = now + NO_PROGRAM;
+            (self.missing_at, self.missing) = (now + NO_PROGRAM, true);
             let announced = self.programs.is_announced();
             self.out.push_back(Output::Event(Event::NoProgram { announced }));
         }
@@ -332,13 +335,22 @@ impl Demux {
 
     fn tables(&mut self, now: Mono, packet: &Packet<'_>) {
         let Demux { programs, tally, specs, assembler, .. } = self;
-        let mut apply = None;
-        assembler.push(packet, |section| match section.crc_ok() {
-            true => apply = programs.read(now, section, specs).or(apply.take()),
-            false => tally.crc += 1,
+        let (mut apply, mut mapped) = (None, false);
+        assembler.push(packet, |section| {
+            if !section.crc_ok() {
+                tally.crc += 1;
+                return;
+            }
+            apply = programs.read(now, section, specs).or(apply.take());
+            mapped |= programs.is_map(section);
         });
-        if programs.is_carried() {
+        // A PAT alone is no sign of life: the map that it names may have stopped.
+        if mapped && programs.is_carried() {
             self.missing_at = now + NO_PROGRAM;
+            if std::mem::take(&mut self.missing) && apply.is_none() {
+                let (number, carried) = (programs.chosen().unwrap_or(0), self.streams.len());
+                self.out.push_back(Output::Event(Event::Program { number, carried }));
+            }
         }
         if let Some(specs) = apply {
             self.apply(now, specs);

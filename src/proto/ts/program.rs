@@ -119,6 +119,11 @@ impl Programs {
         self.candidates.iter().map(|c| size_of::<Candidate>() + streams(c)).sum()
     }
 
+    /// Whether `section` is the map of the program that is taken.
+    pub fn is_map(&self, section: Section<'_>) -> bool {
+        section.is_current() && Pmt::parse(section).is_some_and(|pmt| Some(pmt.program) == self.chosen)
+    }
+
     /// Reads a section whose CRC fits. Returns what the chosen program consists of, if that is another thing than `current`
     /// and is to be applied.
     pub fn read(&mut self, now: Mono, section: Section<'_>, current: &[Spec]) -> Option<Vec<Spec>> {

@@ -403,6 +403,27 @@ fn the_program_that_is_asked_for_is_taken() {
     }
 }
 
+/// A PAT that names a map which does not come any more; and the map, when it is back, although nothing in it is new.
+#[test]
+fn a_map_that_stops_is_missed() {
+    let mut bench = Bench::ready();
+    for _ in 0..6 {
+        bench.at_us += 1_000_000;
+        bench.section(0, &pat(1, 0, &[(1, MAP)]).unwrap());
+    }
+    assert!(bench.demux.deadline() <= bench.now());
+    bench.demux.handle_timeout(bench.now());
+    let events = bench.outputs();
+    assert!(matches!(events.as_slice(), [Output::Event(Event::NoProgram { announced: true })]), "{events:?}");
+    for expected in [1, 0] {
+        bench.tables(&[(1, MAP)], 0, &[component(0x1B, PICTURES), component(0x0F, SOUND)]);
+        let events = bench.outputs();
+        let told = Output::Event(Event::Program { number: 1, carried: 2 });
+        assert_eq!(format!("{events:?}"), format!("{:?}", vec![told; expected]));
+    }
+    assert!(bench.demux.deadline() > bench.now());
+}
+
 #[test]
 fn what_is_scrambled_is_counted_and_left_out() {
     let mut bench = Bench::ready();
