@@ -258,7 +258,7 @@ impl Demux {
         for stream in &mut self.streams {
             stream.pes.restart();
             match &mut stream.track {
-                Track::Video(video) => video.wait(),
+                Track::Video(video) => video.interrupt(),
                 Track::Audio(audio) => audio.interrupt(),
             }
         }

@@ -542,6 +542,37 @@ fn a_flush_ends_what_waits_and_an_interruption_asks_for_a_keyframe() {
     assert_eq!(tag::inspect(Kind::Video, &body).unwrap().codec, Codec::H264);
 }
 
+/// The sets of the source before are not in the record of the next one; and no set makes a record impossible.
+#[test]
+fn sets_are_those_of_the_source() {
+    let mut bench = Bench::ready();
+    // With number 1 instead of 0.
+    let other: &[u8] = &[0x68, 0x5B, 0xC7, 0x80];
+    bench.pes(PICTURES, 0, 0, &annex_b(&[SPS, PPS, other, IDR]));
+    let holds = |outputs: &[Output]| {
+        let frames = payloads(outputs);
+        let (Tagged::Config, record) = &frames[0] else { panic!("{frames:?}") };
+        record.windows(other.len()).any(|part| part == other)
+    };
+    assert!(holds(&bench.outputs()));
+    bench.demux.interrupt(bench.now());
+    bench.key(3600);
+    assert!(!holds(&bench.outputs()));
+    // All numbers that there are: one more than a record can count.
+    let many: Vec<Vec<u8>> = (0..256u32)
+        .map(|id| {
+            // ue(id), ue(0), and ones.
+            let (code, bits) = (id + 1, (id + 1).ilog2());
+            let word = (u64::from(code) << 1 | 1) << (64 - 2 * bits - 2) | 0xFF << (64 - 2 * bits - 10);
+            [&[0x68][..], &word.to_be_bytes()[..4]].concat()
+        })
+        .collect();
+    let sets: Vec<&[u8]> = std::iter::once(SPS).chain(many.iter().map(Vec::as_slice)).chain([IDR]).collect();
+    bench.pes(PICTURES, 7200, 7200, &annex_b(&sets));
+    assert_eq!(bench.times(), [(Role::Config, 80, 0), (Role::Key, 80, 0)]);
+    assert_eq!(bench.demux.tally().too_large, 1);
+}
+
 proptest! {
     /// Packets whose PIDs are read and whose insides are anything.
     #[test]

@@ -25,6 +25,10 @@ const UNITS_MAX: u32 = 64;
 /// Bytes of all parameter sets: half of what a stream's configuration may have.
 const SETS_BYTES_MAX: usize = crate::media::track::CONFIG_BYTES_MAX / 2;
 
+/// Sequence and picture parameter sets of H.264 that a record can count (ISO/IEC 14496-15 section 5.3.3.1).
+const SPS_MAX: usize = 31;
+const PPS_MAX: usize = 255;
+
 /// One parameter set.
 #[derive(Debug)]
 struct Set {
@@ -67,6 +71,12 @@ impl Video {
     /// Nothing goes on before the next keyframe.
     pub fn wait(&mut self) {
         self.waiting = true;
+    }
+
+    /// What comes next is of another source, with parameter sets of its own. Told is its configuration if it differs.
+    pub fn interrupt(&mut self) {
+        self.waiting = true;
+        self.sets.clear();
     }
 
     pub fn heap_bytes(&self) -> usize {
@@ -149,12 +159,19 @@ impl Video {
             return;
         };
         let held: usize = self.sets.iter().map(|set| set.bytes.len()).sum();
+        let count = self.sets.iter().filter(|set| set.kind == kind).count();
+        let room = match (self.codec, kind) {
+            (Codec::H264, Nal::Sps) => count < SPS_MAX,
+            (Codec::H264, _) => count < PPS_MAX,
+            // Its record counts more than there are identifiers.
+            _ => true,
+        };
         match self.sets.iter_mut().find(|set| set.kind == kind && set.id == id) {
             Some(set) if set.bytes == nal => {}
             Some(set) if held - set.bytes.len() + nal.len() <= SETS_BYTES_MAX => {
                 (set.bytes, set.told) = (nal.to_vec(), false);
             }
-            None if held + nal.len() <= SETS_BYTES_MAX => {
+            None if room && held + nal.len() <= SETS_BYTES_MAX => {
                 self.sets.push(Set { kind, id, bytes: nal.to_vec(), told: false });
             }
             _ => tally.too_large += 1,
@@ -230,8 +247,10 @@ impl Video {
                 return false;
             };
             self.sets.iter_mut().for_each(|set| set.told = true);
-            self.config = Some(config.clone());
-            out.config(crate::media::Kind::Video, times.dts, config);
+            if self.config.as_ref() != Some(&config) {
+                self.config = Some(config.clone());
+                out.config(crate::media::Kind::Video, times.dts, config);
+            }
         }
         self.waiting &= !key;
         true
