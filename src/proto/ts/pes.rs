@@ -58,6 +58,8 @@ pub(super) struct Reassembly {
     random_access: bool,
     first_at: Mono,
     continuity: Option<u8>,
+    /// Payload of the last packet; one that comes again has the same.
+    last: Vec<u8>,
     /// Between units packets were lost, right in front of the one at hand.
     behind_gap: bool,
     /// The source paused for so long that whatever it lost may have been anything.
@@ -73,21 +75,25 @@ impl Reassembly {
             random_access: false,
             first_at: Mono::ZERO,
             continuity: None,
+            last: Vec::new(),
             behind_gap: false,
             doubted: false,
         }
     }
 
     pub fn heap_bytes(&self) -> usize {
-        self.bytes.capacity()
+        self.bytes.capacity() + self.last.capacity()
     }
 
     /// Looks at the counter of a packet with payload, once for each packet. False: it came before, and is to be ignored.
     pub fn count(&mut self, packet: &Packet<'_>, tally: &mut Tally) -> (bool, Did) {
         let before = self.continuity.replace(packet.continuity);
         let doubted = std::mem::take(&mut self.doubted);
+        let same = self.last == packet.payload;
+        self.last.clear();
+        self.last.extend_from_slice(packet.payload);
         match before {
-            Some(before) if !packet.discontinuity() && before == packet.continuity => {
+            Some(before) if !packet.discontinuity() && before == packet.continuity && same => {
                 tally.repeated += 1;
                 (false, Did::Nothing)
             }

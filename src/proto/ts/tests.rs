@@ -573,6 +573,23 @@ fn sets_are_those_of_the_source() {
     assert_eq!(bench.demux.tally().too_large, 1);
 }
 
+/// The same counter with other bytes is sixteen packets later, and not the same packet again.
+#[test]
+fn packets_that_come_again_are_the_same() {
+    let mut bench = Bench::ready();
+    bench.key(0);
+    let before = bench.counters.clone();
+    bench.pes(PICTURES, 3600, 3600, &annex_b(&[INTER]));
+    bench.counters = before;
+    bench.pes(PICTURES, 3600, 3600, &annex_b(&[INTER]));
+    assert_eq!((bench.times().len(), bench.demux.tally().repeated, bench.demux.tally().lost), (3, 1, 0));
+    let after = bench.counters.clone();
+    bench.pes(PICTURES, 7200, 7200, &annex_b(&[INTER]));
+    bench.counters = after;
+    bench.pes(PICTURES, 10_800, 10_800, &annex_b(&[INTER]));
+    assert_eq!((bench.times().len(), bench.demux.tally().repeated, bench.demux.tally().lost), (2, 1, 1));
+}
+
 proptest! {
     /// Packets whose PIDs are read and whose insides are anything.
     #[test]
