@@ -1,7 +1,8 @@
 //! Sound: frames are found in the bytes of PES packets, wherever these begin and end, and each gets its time.
 //!
 //! A packet's time is that of the first frame which begins in it; the others follow by their length. Frames may go on in
-//! the next packet. Where a frame should begin and none does, the search goes on byte by byte.
+//! the next packet. Where a frame should begin and none does, the search goes on byte by byte, until one is found behind
+//! which another begins: a short sync word is in the middle of frames, too.
 
 use super::tags::{Role, audio, mp3_head};
 use super::{Frames, Tally};
@@ -62,6 +63,8 @@ pub(super) struct Audio {
     latm: Option<MuxConfig>,
     record: Option<Vec<u8>>,
     config: Option<Bytes>,
+    /// The next frame is being searched for.
+    searching: bool,
     /// MPEG audio: whether it is of layer III, once that is known.
     pub layer_3: Option<bool>,
 }
@@ -77,6 +80,7 @@ impl Audio {
             latm: None,
             record: None,
             config: None,
+            searching: false,
             layer_3: None,
         }
     }
@@ -105,7 +109,7 @@ impl Audio {
     /// What comes next does not follow on what was.
     pub fn interrupt(&mut self) {
         self.carry.clear();
-        self.anchor = None;
+        (self.anchor, self.searching) = (None, false);
     }
 
     /// Reads the payload of one PES packet. `track` is its number, `None` while it has none.
@@ -120,11 +124,16 @@ impl Audio {
         let carried = self.carry.len();
         let mut data = std::mem::take(&mut self.carry);
         data.extend_from_slice(payload);
-        let (mut at, mut pts, mut searching) = (0, pts, false);
+        let (mut at, mut pts) = (0, pts);
         while let Some(rest) = data.get(at..).filter(|rest| !rest.is_empty()) {
-            match self.look(rest) {
+            let found = match self.searching.then(|| self.is_followed(rest)) {
+                Some(None) => Found::More,
+                Some(Some(false)) => Found::No,
+                _ => self.look(rest),
+            };
+            match found {
                 Found::Frame(piece) => {
-                    searching = false;
+                    self.searching = false;
                     if at >= carried
                         && let Some(pts) = pts.take()
                     {
@@ -146,7 +155,7 @@ impl Audio {
                 }
                 Found::More => break,
                 Found::No => {
-                    tally.resyncs += u64::from(!std::mem::replace(&mut searching, true));
+                    tally.resyncs += u64::from(!std::mem::replace(&mut self.searching, true));
                     at += 1;
                 }
             }
@@ -178,6 +187,25 @@ impl Audio {
             return;
         }
         out.sound(time, audio(piece.codec, piece.legacy, track, Role::Frames, frame));
+    }
+
+    /// Whether another frame begins behind the one that seems to begin here, in forms whose sync words are short. `None`:
+    /// too little is there to tell.
+    fn is_followed(&self, bytes: &[u8]) -> Option<bool> {
+        let (length, header_bytes): (fn(&[u8]) -> Option<usize>, usize) = match self.form {
+            Form::Adts => {
+                (|bytes| AdtsHeader::parse(bytes).map(|header| header.frame_bytes), adts::HEADER_BYTES)
+            }
+            Form::Latm => (Loas::length, latm::HEADER_BYTES),
+            Form::Mpeg => (
+                |bytes| MpegAudioHeader::parse(bytes).map(|header| header.frame_bytes),
+                mpeg_audio::HEADER_BYTES,
+            ),
+            Form::Ac3 | Form::Opus(_) => return Some(true),
+        };
+        let Some(end) = length(bytes) else { return (bytes.len() >= header_bytes).then_some(false) };
+        let next = bytes.get(end..).filter(|next| next.len() >= header_bytes)?;
+        Some(length(next).is_some())
     }
 
     fn look(&mut self, bytes: &[u8]) -> Found {

@@ -590,6 +590,29 @@ fn packets_that_come_again_are_the_same() {
     assert_eq!((bench.times().len(), bench.demux.tally().repeated, bench.demux.tally().lost), (2, 1, 1));
 }
 
+/// What looks like the begin of a frame in the middle of one is none.
+#[test]
+fn a_frame_is_found_by_two_headers() {
+    let mut bench = Bench::ready();
+    bench.key(0);
+    bench.outputs();
+    let (one, two) = (adts(&[1; 300]), adts(&[2; 300]));
+    let half = [&[0x55; 50][..], &adts(&[])[..3], &adts(&[0; 60])[3..27]].concat();
+    bench.pes(SOUND, 90_000, 90_000, &[&half[..], &one, &two].concat());
+    let frames = |bench: &mut Bench| -> Vec<Vec<u8>> {
+        let frames = payloads(&bench.outputs());
+        frames.into_iter().filter(|frame| frame.0 == Tagged::Frames).map(|frame| frame.1).collect()
+    };
+    assert_eq!(frames(&mut bench), [vec![1; 300], vec![2; 300]]);
+    assert_eq!(bench.demux.tally().resyncs, 1);
+    // The second header may be that of the next packet.
+    bench.pes(SOUND, 93_840, 93_840, &[&half[..], &one].concat());
+    assert_eq!(frames(&mut bench), [[0; 0]; 0]);
+    bench.pes(SOUND, 95_760, 95_760, &two);
+    assert_eq!(frames(&mut bench), [vec![1; 300], vec![2; 300]]);
+    assert_eq!(bench.demux.tally().resyncs, 2);
+}
+
 proptest! {
     /// Packets whose PIDs are read and whose insides are anything.
     #[test]
