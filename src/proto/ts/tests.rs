@@ -613,6 +613,18 @@ fn a_frame_is_found_by_two_headers() {
     assert_eq!(bench.demux.tally().resyncs, 2);
 }
 
+#[test]
+fn a_picture_is_not_shown_hours_later() {
+    let mut bench = Bench::ready();
+    bench.key(0);
+    // Three hours; FLV has room for 2 h 19 min.
+    bench.pes(PICTURES, 3600 + 3 * 3600 * 90_000, 3600, &annex_b(&[INTER]));
+    bench.pes(PICTURES, 7200 + 2 * 3600 * 90_000, 7200, &annex_b(&[INTER]));
+    let times = bench.times();
+    assert_eq!(times[2..], [(Role::Picture, 40, 0), (Role::Picture, 80, 7_200_000)]);
+    assert_eq!(bench.demux.tally().malformed, 1);
+}
+
 proptest! {
     /// Packets whose PIDs are read and whose insides are anything.
     #[test]

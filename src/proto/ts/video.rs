@@ -29,6 +29,9 @@ const SETS_BYTES_MAX: usize = crate::media::track::CONFIG_BYTES_MAX / 2;
 const SPS_MAX: usize = 31;
 const PPS_MAX: usize = 255;
 
+/// What a composition offset in FLV can be, in ms: 24 bits with a sign (FLV annex E.4.3.1).
+const CTS_MS: Range<i64> = -(1 << 23)..1 << 23;
+
 /// One parameter set.
 #[derive(Debug)]
 struct Set {
@@ -217,7 +220,10 @@ impl Video {
         }
         if picture && self.may_go_on(key, times, out, tally) {
             let size: usize = nals.iter().map(|(_, range)| range.len() + 4).sum();
-            let cts_ms = i32::try_from(times.pts.div_euclid(90) - times.dts.div_euclid(90)).unwrap_or(0);
+            let offset_ms = times.pts.div_euclid(90) - times.dts.div_euclid(90);
+            let cts_ms = i32::try_from(offset_ms).ok().filter(|_| CTS_MS.contains(&offset_ms));
+            tally.malformed += u64::from(cts_ms.is_none());
+            let cts_ms = cts_ms.unwrap_or(0);
             let mut body = video_head(self.codec, Role::Frames, key, cts_ms, size);
             for (kind, range) in &nals {
                 let nal = bytes(range);
