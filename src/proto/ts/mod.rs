@@ -301,7 +301,12 @@ impl Demux {
                     Track::Audio(audio) => audio.heap_bytes(),
                 }
         };
-        self.assembler.heap_bytes()
+        let body = |output: &Output| match output {
+            Output::Frame(_, frame) => frame.body.len(),
+            Output::Event(_) => 0,
+        };
+        let out = self.out.capacity() * size_of::<Output>() + self.out.iter().map(body).sum::<usize>();
+        out + self.assembler.heap_bytes()
             + self.programs.heap_bytes()
             + self.streams.iter().map(stream).sum::<usize>()
     }

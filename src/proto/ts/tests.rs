@@ -514,7 +514,9 @@ fn pictures_of_one_packet_are_bounded() {
     bench.key(0);
     bench.times();
     let many = annex_b(&[INTER]).repeat(7000);
+    let before = bench.demux.heap_bytes();
     bench.pes(PICTURES, 3600, 3600, &many);
+    assert!(bench.demux.heap_bytes() >= before + 64 * size_of::<Output>(), "what waits counts");
     assert_eq!((bench.times().len(), bench.demux.tally().too_large), (64, 1));
     bench.pes(PICTURES, 7200, 7200, &annex_b(&[INTER]));
     assert_eq!(bench.times().len(), 1, "and the next one goes on");
