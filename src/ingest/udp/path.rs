@@ -10,6 +10,8 @@ use std::time::Duration;
 const UNIT_WAIT: Duration = Duration::from_millis(500);
 /// Sound alone is a place to begin with when pictures were announced and none came for this long.
 const NO_PICTURES: Duration = Duration::from_secs(10);
+/// The same when pictures come, and none to begin with: groups of pictures are shorter.
+const NO_KEYFRAME: Duration = Duration::from_secs(30);
 /// A path that brings nothing to begin with for this long is no use: longer than groups of pictures are.
 const NO_START: Duration = Duration::from_secs(12);
 /// Sound alone comes in packets of up to half a second.
@@ -39,8 +41,8 @@ pub(super) struct Path {
     faults: u64,
     /// When a frame to begin with came last, or the path did.
     start_at: Mono,
-    /// Since when there is sound and no picture.
-    sound_since: Option<Mono>,
+    /// Since when there is sound and no picture, and how many pictures were left out until then.
+    sound_since: Option<(Mono, u64)>,
 }
 
 /// The longest pause lately, of those that have ended.
@@ -182,7 +184,10 @@ impl Path {
                 role == Role::Key
             }
             Role::Sound if self.demux.has_video() => {
-                now.since(*self.sound_since.get_or_insert(now)) >= NO_PICTURES
+                let tally = self.demux.tally();
+                let left_out = tally.before_keyframe + tally.before_config;
+                let (since, before) = *self.sound_since.get_or_insert((now, left_out));
+                now.since(since) >= if left_out == before { NO_PICTURES } else { NO_KEYFRAME }
             }
             Role::Sound => true,
             Role::Config => false,

@@ -383,3 +383,51 @@ fn sound_alone_has_longer_pauses() {
     assert_eq!(path.packets(at(0), &out), Turn::Came);
     assert_eq!((path.look(at(999)), path.look(at(1000))), (Turn::No, Turn::Lost));
 }
+
+/// Pictures that wait for their keyframe are on their way; only without any sound alone is a place to begin with.
+#[test]
+fn sound_waits_for_a_keyframe() {
+    for (pictures, expected_s) in [(false, 10), (true, 30)] {
+        let options = rtp_ts::Options { wait: Duration::ZERO, fec: false };
+        let mut path = Path::new(0, Duration::from_millis(200), options, Mono::ZERO);
+        let mut counters = [Counter::default(); 4];
+        let mut first = None;
+        for second in 0..40u64 {
+            let mut out = Vec::new();
+            let mut put = |part: &[u8]| {
+                out.extend_from_slice(part);
+                true
+            };
+            let components = [(0x1B, 0x100), (0x0F, 0x101)].map(|(stream_type, pid)| Component {
+                stream_type,
+                pid,
+                descriptors: Vec::new(),
+            });
+            let [one, two, three, four] = &mut counters;
+            assert!(write_section(0, one, &pat(1, 0, &[(1, 0x1000)]).unwrap(), &mut put));
+            assert!(write_section(0x1000, two, &pmt(1, 0, 0x100, &components).unwrap(), &mut put));
+            let mut unit = |stream_id, pid, counter: &mut Counter, payload: &[u8]| {
+                let ticks = second * 90_000;
+                let header = PesHeader { stream_id, pts: ticks, dts: ticks }.encode(payload.len()).unwrap();
+                let unit = [header.as_slice(), payload].concat();
+                assert!(
+                    UnitWriter::new(pid, counter, Adaptation::default(), unit.len()).write(&unit, &mut put)
+                );
+            };
+            if pictures {
+                unit(0xE0, 0x100, three, INTER);
+            }
+            unit(0xC0, 0x101, four, &[0xFF, 0xF1, 0x4C, 0x80, 0x01, 0x1F, 0xFC, 0x21]);
+            let now = Mono::from_micros(second * 1_000_000);
+            path.packets(now, &out);
+            while let Some(output) = path.poll_output() {
+                if let Output::Frame(role, _) = output
+                    && path.begins(now, role)
+                {
+                    first.get_or_insert(second);
+                }
+            }
+        }
+        assert_eq!(first, Some(expected_s), "pictures: {pictures}");
+    }
+}
