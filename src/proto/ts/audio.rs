@@ -30,6 +30,9 @@ pub(super) enum Form {
     Opus(u8),
 }
 
+/// Bytes of the frame whose header this begins with.
+type Length = fn(&[u8]) -> Option<usize>;
+
 /// What was found where a frame should begin.
 enum Found {
     Frame(Piece),
@@ -192,7 +195,7 @@ impl Audio {
     /// Whether another frame begins behind the one that seems to begin here, in forms whose sync words are short. `None`:
     /// too little is there to tell.
     fn is_followed(&self, bytes: &[u8]) -> Option<bool> {
-        let (length, header_bytes): (fn(&[u8]) -> Option<usize>, usize) = match self.form {
+        let (length, header_bytes): (Length, usize) = match self.form {
             Form::Adts => {
                 (|bytes| AdtsHeader::parse(bytes).map(|header| header.frame_bytes), adts::HEADER_BYTES)
             }
