@@ -104,8 +104,8 @@ pub struct Input {
     refused: bool,
     /// Of each path it was said that there is nothing to take.
     no_program: Vec<bool>,
-    program_line_at: Mono,
-    /// Of each path, when it may have a line again.
+    /// Of each path, when it may have a line again about its program, and about whether it comes.
+    program_line_at: Vec<Mono>,
     path_line_at: Vec<Mono>,
     now: Mono,
     second_at: Mono,
@@ -143,7 +143,7 @@ impl Input {
             air: Air::new(failover, config.revert_after_s.map(Duration::from_secs), now),
             refused: false,
             no_program: vec![false; paths],
-            program_line_at: Mono::ZERO,
+            program_line_at: vec![Mono::ZERO; paths],
             path_line_at: vec![Mono::ZERO; paths],
             now,
             second_at: now + SECOND,
@@ -376,16 +376,17 @@ impl Input {
         let Some(origin) = self.origins.get(at) else { return };
         let (stream, origin) = (&self.config.stream, origin.from.place());
         let missing = self.no_program.get_mut(at);
+        let Some(line_at) = self.program_line_at.get_mut(at) else { return };
         match event {
             Event::Program { number, carried } => {
                 missing.into_iter().for_each(|missing| *missing = false);
-                if now >= self.program_line_at {
-                    self.program_line_at = now + PROGRAM_LINES;
+                if now >= *line_at {
+                    *line_at = now + PROGRAM_LINES;
                     tracing::info!(stream, %origin, program = number, streams = carried, "input: program");
                 }
             }
             Event::NotCarried { pid, what } => {
-                if now >= self.program_line_at {
+                if now >= *line_at {
                     tracing::warn!(stream, %origin, pid, codec = what, "input: a stream cannot be carried");
                 }
             }
