@@ -1,6 +1,7 @@
 //! What is changed in a packet on its way: PID, counter, clock, and the times of a PES header. Nothing else is.
 
 use crate::wire::ts::packet::Packet;
+use crate::wire::ts::write::pes::timestamp;
 use crate::wire::ts::{CLOCK_MODULUS, PACKET_BYTES, PCR_TICKS, SYNC_BYTE, pid};
 
 type Bytes = [u8; PACKET_BYTES];
@@ -101,17 +102,6 @@ fn pcr_bytes(pcr: u64) -> [u8; PCR_BYTES] {
     let (base, extension) = (pcr / PCR_TICKS % CLOCK_MODULUS, pcr % PCR_TICKS);
     let [_, _, bytes @ ..] = (base << 15 | 0x3F << 9 | extension).to_be_bytes();
     bytes
-}
-
-/// 33 bits in five bytes behind a mark of four bits, a marker bit behind each part (section 2.4.3.7).
-fn timestamp(mark: u8, ticks: u64) -> [u8; 5] {
-    [
-        mark << 4 | (ticks >> 29) as u8 & 0x0E | 1,
-        (ticks >> 22) as u8,
-        (ticks >> 14) as u8 | 1,
-        (ticks >> 7) as u8,
-        (ticks << 1) as u8 | 1,
-    ]
 }
 
 #[cfg(test)]

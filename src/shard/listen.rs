@@ -8,10 +8,11 @@
 //! Unsafe, and why it is sound: every option is set or read with a value of ours that lives through the call, whose size
 //! is given.
 
+use super::sockopt::set;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// `SO_BINDTOIFINDEX` and `SO_MEMINFO` of `asm-generic/socket.h`.
 const SO_BINDTOIFINDEX: libc::c_int = 62;
@@ -162,20 +163,6 @@ fn storage(address: SocketAddr) -> libc::sockaddr_storage {
         );
     }
     storage
-}
-
-fn set<T>(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
-    // SAFETY: `value` lives through the call, and its size is given.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw const *value).cast(),
-            size_of::<T>() as libc::socklen_t,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+const ON: libc::c_int = 1;
 
 /// How much a TCP socket holds that is not sent yet before it takes no more.
 pub(super) fn set_notsent_lowat(socket: &OwnedFd, bytes: u32) -> io::Result<()> {
-    set(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes as libc::c_int)
+    set(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, &(bytes as libc::c_int))
 }
 
 /// Whoever sends by this UDP socket is told of datagrams that the interface's queue drops (`ENOBUFS`); without that they
@@ -16,8 +18,8 @@ pub(super) fn set_notsent_lowat(socket: &OwnedFd, bytes: u32) -> io::Result<()> 
 /// The kernel refuses.
 pub fn tell_of_drops(socket: &OwnedFd, to: SocketAddr) -> io::Result<()> {
     match to {
-        SocketAddr::V4(_) => set(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1),
-        SocketAddr::V6(_) => set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1),
+        SocketAddr::V4(_) => set(socket, libc::IPPROTO_IP, libc::IP_RECVERR, &ON),
+        SocketAddr::V6(_) => set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, &ON),
     }
 }
 
@@ -30,20 +32,21 @@ pub fn set_unicast_interface(socket: &OwnedFd, to: SocketAddr, index: u32) -> io
     // The kernel takes it as it stands in a packet.
     let index = index.to_be() as libc::c_int;
     match to {
-        SocketAddr::V4(_) => set(socket, libc::IPPROTO_IP, libc::IP_UNICAST_IF, index),
-        SocketAddr::V6(_) => set(socket, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_IF, index),
+        SocketAddr::V4(_) => set(socket, libc::IPPROTO_IP, libc::IP_UNICAST_IF, &index),
+        SocketAddr::V6(_) => set(socket, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_IF, &index),
     }
 }
 
-fn set(socket: &OwnedFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    // SAFETY: `value` is an int that lives through the call, and its size is given.
+/// Sets an option to `value`, laid out as the kernel wants it.
+pub(super) fn set<T>(socket: impl AsFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    // SAFETY: `value` lives through the call, and its size is given.
     let result = unsafe {
         libc::setsockopt(
-            socket.as_raw_fd(),
+            socket.as_fd().as_raw_fd(),
             level,
             name,
-            (&raw const value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
+            (&raw const *value).cast(),
+            size_of::<T>() as libc::socklen_t,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

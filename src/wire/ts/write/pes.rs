@@ -83,8 +83,9 @@ impl PesHeader {
     }
 }
 
-/// 33 bits in five bytes behind a mark of four bits, a marker bit behind each part.
-const fn timestamp(mark: u8, ticks: u64) -> [u8; 5] {
+/// The lowest 33 bits of `ticks` (90 kHz) in five bytes behind a mark of four bits, a marker bit behind each part
+/// (ISO/IEC 13818-1 section 2.4.3.7).
+pub const fn timestamp(mark: u8, ticks: u64) -> [u8; 5] {
     [
         mark << 4 | (ticks >> 29) as u8 & 0x0E | 1,
         (ticks >> 22) as u8,
