@@ -63,11 +63,15 @@ pub struct Variant {
     pub video: bool,
     /// Video Metadata and audio MultichannelConfig packets are left out, for players that reject them.
     pub strip: bool,
+    /// Of a transport stream: AAC is carried in LOAS/LATM and not in ADTS.
+    pub latm: bool,
+    /// Of a transport stream: AV1 is carried, as the AOM's draft says.
+    pub av1: bool,
 }
 
 impl Variant {
     /// Everything, as the publisher sent it.
-    pub const FULL: Variant = Variant { audio: true, video: true, strip: false };
+    pub const FULL: Variant = Variant { audio: true, video: true, strip: false, latm: false, av1: false };
 
     /// Whether a frame with these [`flags`] is in. Script frames always are.
     pub fn carries(self, frame: u8) -> bool {

@@ -1,9 +1,9 @@
-//! AV1: `av1C` record (AV1 ISOBMFF binding section 2.3) and sequence header OBU (AV1 section 5.5).
+//! AV1: `av1C` record (AV1 ISOBMFF binding section 2.3), sequence header (AV1 section 5.5) and open bitstream units.
 
-use super::bits::BitReader;
+pub mod obu;
+mod sequence;
 
-/// OBU type of a sequence header.
-const OBU_SEQUENCE_HEADER: u8 = 1;
+pub use sequence::{SequenceHeader, av1c};
 
 /// What an `av1C` record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Av1Config {
             (true, true) if profile == 2 => 12,
             (true, _) => 10,
         };
-        let size = sequence_header(obus).and_then(max_frame_size);
+        let size = sequence_header(obus).and_then(SequenceHeader::parse).map(|header| header.size);
         Some(Av1Config { profile, level_idx: levels & 0x1f, high_tier: flags & 0x80 != 0, bit_depth, size })
     }
 
@@ -49,68 +49,10 @@ impl Av1Config {
     }
 }
 
-/// The payload of the first sequence header OBU.
-fn sequence_header(mut obus: &[u8]) -> Option<&[u8]> {
-    loop {
-        let (&header, rest) = obus.split_first()?;
-        let rest = if header & 0x04 != 0 { rest.get(1..)? } else { rest };
-        let (size, rest) = if header & 0x02 != 0 { leb128(rest)? } else { (rest.len(), rest) };
-        let (payload, rest) = rest.split_at_checked(size)?;
-        if header >> 3 & 0x0f == OBU_SEQUENCE_HEADER {
-            return Some(payload);
-        }
-        obus = rest;
-    }
-}
-
-/// Section 4.10.5, limited to 32 bits. Returns the value and what follows it.
-fn leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let mut value = 0u64;
-    for (at, byte) in bytes.iter().take(8).enumerate() {
-        value |= u64::from(byte & 0x7f) << (7 * at);
-        if byte & 0x80 == 0 {
-            return Some((usize::try_from(u32::try_from(value).ok()?).ok()?, bytes.get(at + 1..)?));
-        }
-    }
-    None
-}
-
-/// Section 5.5.1, up to `max_frame_height_minus_1`.
-fn max_frame_size(payload: &[u8]) -> Option<(u32, u32)> {
-    let mut r = BitReader::new(payload);
-    r.skip(3 + 1)?; // seq_profile, still_picture
-    if r.bit()? {
-        r.skip(5)?; // reduced_still_picture_header: seq_level_idx only
-    } else {
-        let mut buffer_delay_bits = None;
-        if r.bit()? {
-            r.skip(32 + 32)?; // num_units_in_display_tick, time_scale
-            if r.bit()? {
-                r.ue()?; // num_ticks_per_picture_minus_1
-            }
-            if r.bit()? {
-                buffer_delay_bits = Some(r.bits(5)? + 1);
-                r.skip(32 + 5 + 5)?; // rest of decoder_model_info
-            }
-        }
-        let display_delay = r.bit()?;
-        for _ in 0..=r.bits(5)? {
-            r.skip(12)?; // operating_point_idc
-            if r.bits(5)? > 7 {
-                r.skip(1)?; // seq_tier
-            }
-            if let Some(bits) = buffer_delay_bits
-                && r.bit()?
-            {
-                r.skip(2 * bits + 1)?; // operating_parameters_info
-            }
-            if display_delay && r.bit()? {
-                r.skip(4)?; // initial_display_delay_minus_1
-            }
-        }
-    }
-    let (width_bits, height_bits) = (r.bits(4)? + 1, r.bits(4)? + 1);
-    Some((r.bits(width_bits)? + 1, r.bits(height_bits)? + 1))
+/// The payload of the first sequence header among `obus`.
+pub fn sequence_header(obus: &[u8]) -> Option<&[u8]> {
+    let found = obu::obus(obus).find(|obu| obu.kind == obu::kind::SEQUENCE_HEADER)?;
+    obus.get(found.payload)
 }
 
 #[cfg(test)]
@@ -138,7 +80,6 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(tail in proptest::collection::vec(any::<u8>(), 0..60)) {
-            max_frame_size(&tail);
             Av1Config::parse(&[&SVT[..4], &tail].concat());
         }
     }

@@ -104,7 +104,7 @@ pub fn reassembled_bytes(format: Format, body: &Bytes) -> u64 {
 /// Appends metadata, sequence headers and colour/channel configuration, each stamped with `dts_ms`; nothing in a format
 /// whose join points bring their own.
 pub fn configuration(format: Format, config: &ConfigSet, variant: Variant, dts_ms: u32, out: &mut Vec<u8>) {
-    let Variant { audio, video, strip } = variant;
+    let Variant { audio, video, strip, .. } = variant;
     let metadata = config.metadata.iter().map(|body| (Kind::Data, body));
     let entries = config.iter_for(audio, video, strip).map(|entry| (entry.kind, &entry.body));
     for (kind, body) in metadata.chain(entries) {

@@ -164,10 +164,10 @@ fn write_unit(
 /// nothing is known has what the whole has.
 pub fn refusal(config: &ConfigSet, variant: Variant) -> Option<&'static str> {
     let known = config.tracks().any(|track| program::wants(variant, track.kind));
-    let variant = if known { variant } else { Variant::FULL };
+    let variant = if known { variant } else { Variant { audio: true, video: true, ..variant } };
     let mut why = None;
     for track in config.tracks().filter(|track| program::wants(variant, track.kind)) {
-        match Track::new(&track) {
+        match Track::new(&track, variant) {
             Ok(_) | Err(Unfit::NotYet) => return None,
             Err(Unfit::Never(reason)) => why = why.or(Some(reason)),
         }

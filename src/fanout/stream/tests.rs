@@ -205,7 +205,7 @@ fn a_ninth_variant_is_refused() {
     let mut stream = stream();
     publish(&mut stream, 0, 1);
     let variants =
-        (0..8u32).map(|bits| Variant { audio: bits & 1 != 0, video: bits & 2 != 0, strip: bits & 4 != 0 });
+        (0..8u32).map(|bits| Variant { audio: bits & 1 != 0, video: bits & 2 != 0, strip: bits & 4 != 0, ..Variant::FULL });
     for (id, variant) in variants.enumerate() {
         assert!(stream.subscribe(MS(0), LogKey { variant, ..FLV }, 0, || Some(LogId(id as u32))).is_ok());
     }
@@ -294,7 +294,7 @@ fn what_a_variant_carries() {
         (false, true, false, [true, true, false, false, true]),
         (true, false, true, [false, false, true, false, true]),
     ] {
-        let variant = Variant { audio, video, strip };
+        let variant = Variant { audio, video, strip, ..Variant::FULL };
         assert_eq!(flags.map(|f| variant.carries(f)), expected, "{variant:?}");
     }
 }

@@ -117,7 +117,7 @@ impl Iterator for Nals<'_> {
 }
 
 /// Where the next 00 00 01 stands, from `from` on.
-fn start_code(bytes: &[u8], from: usize) -> Option<usize> {
+pub(super) fn start_code(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {
         match *bytes.get(at..)?.first_chunk::<3>()? {

@@ -191,6 +191,17 @@ fn audio_config(r: &mut BitReader<'_>) -> Result<(u32, u32), NotLatm> {
     Ok((rate, if short { 960 } else { 1024 }))
 }
 
+/// Bits of an AudioSpecificConfig up to the end of its core: without extensions behind a sync word.
+///
+/// # Errors
+/// It is one of those that are not read here.
+pub fn config_bits(config: &[u8]) -> Result<u32, NotLatm> {
+    let mut r = BitReader::new(config);
+    let before = r.left();
+    audio_config(&mut r)?;
+    Ok((before - r.left()) as u32)
+}
+
 fn frequency(r: &mut BitReader<'_>) -> Result<u32, NotLatm> {
     match r.bits(4) {
         Some(15) => r.bits(24).filter(|hz| *hz > 0).ok_or(NotLatm::Malformed),

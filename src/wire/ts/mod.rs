@@ -5,6 +5,7 @@
 pub mod ac3;
 pub mod adts;
 pub mod annexb;
+pub mod av1;
 pub mod crc;
 pub mod cut;
 pub mod descriptor;

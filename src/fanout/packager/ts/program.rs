@@ -71,7 +71,7 @@ impl Program {
         for track in all.filter(|track| wants(self.variant, track.kind)) {
             let known =
                 tracks.iter().any(|t| (t.kind(), t.config().track_id) == (track.kind, track.track_id));
-            tracks.extend(Track::new(&track).ok().filter(|_| !known));
+            tracks.extend(Track::new(&track, self.variant).ok().filter(|_| !known));
         }
         // Video first, by its lower PIDs.
         tracks.sort_by_key(Track::pid);

@@ -1,10 +1,13 @@
 //! A track as an elementary stream: stream type, descriptors, and the form of its frames.
 
+use crate::fanout::log::Variant;
 use crate::media::{Codec, Kind, TrackConfig};
 use crate::wire::ts::stream_type;
 use crate::wire::ts::write::adts::Adts;
 use crate::wire::ts::write::annexb::AnnexB;
+use crate::wire::ts::write::av1::Av1;
 use crate::wire::ts::write::descriptor::{self, format};
+use crate::wire::ts::write::latm::Latm;
 use crate::wire::ts::write::opus::{self, ControlHeader};
 use crate::wire::ts::write::pes::stream_id;
 use crate::wire::ts::write::section::Component;
@@ -30,7 +33,9 @@ pub(super) enum Unfit {
 #[derive(Clone, Debug)]
 enum Form {
     AnnexB(AnnexB),
+    Av1(Av1),
     Adts(Adts),
+    Latm(Latm),
     Opus,
     AsItIs,
 }
@@ -45,11 +50,11 @@ pub(super) struct Track {
 }
 
 impl Track {
-    /// A track that is configured so.
-    pub(super) fn new(config: &TrackConfig) -> Result<Track, Unfit> {
+    /// A track that is configured so, in a log of `variant`.
+    pub(super) fn new(config: &TrackConfig, variant: Variant) -> Result<Track, Unfit> {
         use stream_id::{AUDIO, PRIVATE_1, VIDEO};
         let record = config.record.as_deref().unwrap_or_default();
-        if record.is_empty() && config.codec.needs_config() && refused(config.codec).is_none() {
+        if record.is_empty() && config.codec.needs_config() && refused(config.codec, variant).is_none() {
             return Err(Unfit::NotYet);
         }
         let (stream_type, stream_id, form) = match config.codec {
@@ -63,6 +68,14 @@ impl Track {
                     AnnexB::of_hvcc(record).ok_or(Unfit::Never("the HEVC configuration cannot be read"))?;
                 (stream_type::HEVC, VIDEO, Form::AnnexB(of))
             }
+            Codec::Av1 if variant.av1 => {
+                let of = Av1::of_record(record).ok_or(Unfit::Never("the AV1 configuration cannot be read"))?;
+                (stream_type::PRIVATE, PRIVATE_1, Form::Av1(of))
+            }
+            Codec::Aac if variant.latm => {
+                let latm = Latm::of_config(record).map_err(Unfit::Never)?;
+                (stream_type::AAC_LATM, AUDIO, Form::Latm(latm))
+            }
             Codec::Aac => {
                 let adts = Adts::of_config(record).map_err(|why| Unfit::Never(why.as_str()))?;
                 (stream_type::AAC_ADTS, AUDIO, Form::Adts(adts))
@@ -74,14 +87,15 @@ impl Track {
             Codec::Eac3 => (stream_type::EAC3, PRIVATE_1, Form::AsItIs),
             Codec::Opus => (stream_type::PRIVATE, PRIVATE_1, Form::Opus),
             other => {
-                return Err(Unfit::Never(refused(other).unwrap_or("this codec has no place in MPEG-TS")));
+                let why = refused(other, variant).unwrap_or("this codec has no place in MPEG-TS");
+                return Err(Unfit::Never(why));
             }
         };
         let base = if config.kind == Kind::Video { VIDEO_PID } else { AUDIO_PID };
         let component = Component {
             stream_type,
             pid: base + u16::from(config.track_id),
-            descriptors: descriptors(config.codec, record)?,
+            descriptors: descriptors(config.codec, record, &form)?,
         };
         Ok(Track { config: config.clone(), component, stream_id, form })
     }
@@ -118,6 +132,8 @@ impl Track {
     pub(super) fn convert(&self, payload: &[u8], key: bool, mut put: impl FnMut(&[u8]) -> bool) -> bool {
         match &self.form {
             Form::AnnexB(of) => of.convert(payload, key, put),
+            Form::Av1(of) => of.convert(payload, key, put),
+            Form::Latm(latm) => latm.convert(payload, put),
             Form::Adts(adts) => adts.header(payload.len()).is_some_and(|header| put(&header) && put(payload)),
             Form::Opus => {
                 ControlHeader::new(payload.len()).is_some_and(|header| put(header.as_slice()) && put(payload))
@@ -127,12 +143,17 @@ impl Track {
     }
 }
 
-fn descriptors(codec: Codec, record: &[u8]) -> Result<Vec<u8>, Unfit> {
+fn descriptors(codec: Codec, record: &[u8], form: &Form) -> Result<Vec<u8>, Unfit> {
     let mut out = Vec::new();
     match codec {
         Codec::Hevc => {
             out.extend(descriptor::registration(format::HEVC));
             out.extend(descriptor::hevc_video(record).into_iter().flatten());
+        }
+        // The registration must be the first.
+        Codec::Av1 => {
+            out.extend(descriptor::registration(format::AV1));
+            out.extend(descriptor::av1_video(record).into_iter().flatten());
         }
         Codec::Ac3 => out.extend(descriptor::registration(format::AC3)),
         Codec::Eac3 => out.extend(descriptor::registration(format::EAC3)),
@@ -144,18 +165,23 @@ fn descriptors(codec: Codec, record: &[u8]) -> Result<Vec<u8>, Unfit> {
         }
         _ => {}
     }
-    if !matches!(codec, Codec::H264 | Codec::Hevc) {
+    if let Form::Latm(latm) = form {
+        out.extend(descriptor::aac(latm.profile_and_level()));
+    }
+    if !matches!(codec, Codec::H264 | Codec::Hevc | Codec::Av1) {
         out.extend(descriptor::language(LANGUAGE));
     }
     Ok(out)
 }
 
 /// What is left out on purpose, with the reason for people.
-const fn refused(codec: Codec) -> Option<&'static str> {
+const fn refused(codec: Codec, variant: Variant) -> Option<&'static str> {
     Some(match codec {
         // The specification of the AOM wants start codes, earlier drafts plain OBUs, and ffmpeg 9 writes them without
-        // the descriptors by which either could be told: no two players agree.
-        Codec::Av1 => "players do not agree on how MPEG-TS carries AV1",
+        // the descriptors by which either could be told: few players read any of them.
+        Codec::Av1 if !variant.av1 => {
+            "players do not agree on how MPEG-TS carries AV1, so it is sent only with `av1 = true` in [mpegts]"
+        }
         Codec::Vp8 => "no specification says how MPEG-TS carries VP8",
         Codec::Vp9 => "no specification says how MPEG-TS carries VP9",
         Codec::Flac => "no specification says how MPEG-TS carries FLAC",

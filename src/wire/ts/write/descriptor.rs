@@ -12,6 +12,8 @@ pub mod format {
     pub const EAC3: [u8; 4] = *b"EAC3";
     /// Opus.
     pub const OPUS: [u8; 4] = *b"Opus";
+    /// AV1.
+    pub const AV1: [u8; 4] = *b"AV01";
 }
 
 /// Descriptor tags.
@@ -23,8 +25,12 @@ mod tag {
     pub const SERVICE_LIST: u8 = 0x41;
     pub const SERVICE: u8 = 0x48;
     pub const AC3: u8 = 0x6A;
+    pub const PRIVATE_DATA_SPECIFIER: u8 = 0x5F;
     pub const EAC3: u8 = 0x7A;
+    pub const AAC: u8 = 0x7C;
     pub const EXTENSION: u8 = 0x7F;
+    /// Private: what it means, the specifier in front of it says.
+    pub const AV1_VIDEO: u8 = 0x80;
 }
 
 /// `service_type` of digital television: of everything that has pictures, or may get some.
@@ -52,6 +58,11 @@ pub const fn eac3() -> [u8; 3] {
     [tag::EAC3, 1, 0]
 }
 
+/// AAC in DVB (annex H.2.1): `profile_and_level` of ISO/IEC 14496-3 table 1.14, and nothing more.
+pub const fn aac(profile_and_level: u8) -> [u8; 3] {
+    [tag::AAC, 1, profile_and_level]
+}
+
 /// Opus: extension 0x80 with the channel configuration code (see [`super::opus`]).
 pub const fn opus(channel_config: u8) -> [u8; 4] {
     [tag::EXTENSION, 2, 0x80, channel_config]
@@ -67,6 +78,14 @@ pub fn hevc_video(record: &[u8]) -> Option<[u8; 15]> {
     // No temporal sub-layers of its own, no still or 24-hour pictures; no sub-picture HRD; dynamic range not said.
     *last = 0x1F;
     Some(out)
+}
+
+/// AV1 video (AOM, "Carriage of AV1 in MPEG-2 TS", section 2.2) as an `av1C` record says, behind the specifier by which
+/// DVB knows whose private descriptor it is (EN 300 468 section 6.2.31, the AOM's number); `None` if it is no such record.
+pub fn av1_video(record: &[u8]) -> Option<[u8; 12]> {
+    let [a, b, c, d] = super::av1::descriptor_body(record)?;
+    let [s0, s1, s2, s3] = *b"AOMS";
+    Some([tag::PRIVATE_DATA_SPECIFIER, 4, s0, s1, s2, s3, tag::AV1_VIDEO, 4, a, b, c, d])
 }
 
 /// Service: type, provider and name (EN 300 468 section 6.2.33). Texts that do not fit are cut.

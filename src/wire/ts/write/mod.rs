@@ -6,7 +6,9 @@
 
 pub mod adts;
 pub mod annexb;
+pub mod av1;
 pub mod descriptor;
+pub mod latm;
 pub mod opus;
 pub mod packet;
 pub mod pes;
