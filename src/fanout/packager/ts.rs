@@ -128,7 +128,11 @@ impl Packager {
                 true
             });
             let (pts, dts) = clock::times(frame.dts_ms, part.cts_ms, tag.presentation_offset_ns);
-            let header = PesHeader { stream_id: track.stream_id(), pts, dts }.encode(bytes);
+            let header = PesHeader { stream_id: track.stream_id(), pts, dts };
+            let header = match frame.kind {
+                Kind::Video => Some(header.encode_video(bytes)),
+                _ => header.encode(bytes),
+            };
             // One that is not whole cannot be decoded, nor is a sound of 64 KiB one.
             let Some(header) = header.filter(|_| whole) else { continue };
             // Where there are no pictures, every sound is a place to begin at.
@@ -140,7 +144,11 @@ impl Packager {
                 payload: part.payload,
                 bytes: header.as_slice().len() + bytes,
                 header,
-                says: Adaptation { random_access, ..Adaptation::default() },
+                says: Adaptation {
+                    random_access,
+                    priority: key && track.marks_key_frames(),
+                    ..Adaptation::default()
+                },
             });
         }
     }

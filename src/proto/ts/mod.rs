@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod audio;
+mod av1;
 mod pes;
 mod program;
 mod tags;
@@ -26,6 +27,7 @@ use crate::wire::ts::pes::Unwrap;
 use crate::wire::ts::section::Assembler;
 use crate::wire::ts::{descriptor::Class, pid};
 use audio::{Audio, Form};
+use av1::Av1;
 use bytes::Bytes;
 use pes::{Did, Reassembly};
 use program::{Programs, Read, Spec};
@@ -164,6 +166,7 @@ impl Frames<'_> {
 #[derive(Debug)]
 enum Track {
     Video(Box<Video>),
+    Av1(Box<Av1>),
     Audio(Box<Audio>),
 }
 
@@ -178,6 +181,15 @@ struct Stream {
     /// Pictures: the last decoding time, and the distance to the one before.
     last_dts: Option<i64>,
     step: i64,
+}
+
+/// What is read of a transport stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `program_number` of the program that is taken; 0: the first with pictures or sound.
+    pub program: u16,
+    /// AV1 is read, as the AOM's draft carries it.
+    pub av1: bool,
 }
 
 /// See the module's description.
@@ -200,12 +212,12 @@ pub struct Demux {
 }
 
 impl Demux {
-    /// A stream that begins at `now`, of which `program` is taken; 0: the first with pictures or sound.
-    pub fn new(program: u16, now: Mono) -> Demux {
+    /// A stream that begins at `now`.
+    pub fn new(options: Options, now: Mono) -> Demux {
         Demux {
             sync: DatagramSync::default(),
             assembler: Assembler::new(),
-            programs: Programs::new(program),
+            programs: Programs::new(options),
             specs: Vec::new(),
             streams: Vec::new(),
             clock: Unwrap::default(),
@@ -259,6 +271,7 @@ impl Demux {
             stream.pes.restart();
             match &mut stream.track {
                 Track::Video(video) => video.interrupt(),
+                Track::Av1(av1) => av1.wait(),
                 Track::Audio(audio) => audio.interrupt(),
             }
         }
@@ -278,13 +291,14 @@ impl Demux {
     pub fn configs(&self) -> impl Iterator<Item = (Kind, Bytes)> + '_ {
         self.streams.iter().filter_map(|stream| match &stream.track {
             Track::Video(video) => video.config().map(|body| (Kind::Video, body.clone())),
+            Track::Av1(av1) => av1.config().map(|body| (Kind::Video, body.clone())),
             Track::Audio(audio) => audio.config().map(|body| (Kind::Audio, body.clone())),
         })
     }
 
     /// Whether there are pictures.
     pub fn has_video(&self) -> bool {
-        self.streams.iter().any(|stream| matches!(stream.track, Track::Video(_)))
+        self.streams.iter().any(|stream| matches!(stream.track, Track::Video(_) | Track::Av1(_)))
     }
 
     /// What was counted.
@@ -298,6 +312,7 @@ impl Demux {
             stream.pes.heap_bytes()
                 + match &stream.track {
                     Track::Video(video) => video.heap_bytes(),
+                    Track::Av1(av1) => av1.heap_bytes(),
                     Track::Audio(audio) => audio.heap_bytes(),
                 }
         };
@@ -368,7 +383,7 @@ impl Demux {
         let (mut pictures, mut sounds) = (false, 0);
         for spec in &specs {
             let room = match spec.read {
-                Some(Read::Video(_)) => !std::mem::replace(&mut pictures, true),
+                Some(Read::Video(_) | Read::Av1) => !std::mem::replace(&mut pictures, true),
                 Some(Read::Audio(_)) => {
                     sounds += 1;
                     sounds <= AUDIO_TRACKS_MAX
@@ -427,7 +442,7 @@ impl Demux {
         let pts = endless(unit.header.pts);
         match &mut stream.track {
             Track::Audio(audio) => audio.read(unit.payload, pts, stream.number, &mut out, &mut self.tally),
-            Track::Video(video) => {
+            track => {
                 let step = stream.step;
                 let dts = dts.or_else(|| stream.last_dts.map(|last| last + step));
                 let Some(dts) = dts else {
@@ -445,7 +460,14 @@ impl Demux {
                     let dts = dts + i64::from(n) * step;
                     Times { dts, pts: dts + lead }
                 };
-                let pictures = video.read(unit.payload, unit.random_access, times, &mut out, &mut self.tally);
+                let tally = &mut self.tally;
+                let pictures = match track {
+                    Track::Video(video) => {
+                        video.read(unit.payload, unit.random_access, times, &mut out, tally)
+                    }
+                    Track::Av1(av1) => av1.read(unit.payload, times, &mut out, tally),
+                    Track::Audio(_) => 0,
+                };
                 stream.last_dts = Some(dts + i64::from(pictures.saturating_sub(1)) * step);
             }
         }
@@ -476,6 +498,7 @@ impl Demux {
 impl Stream {
     fn new(spec: Spec, read: Read) -> Stream {
         let (track, bytes_max) = match read {
+            Read::Av1 => (Track::Av1(Box::new(Av1::new())), PICTURE_BYTES_MAX),
             Read::Video(codec) => (Track::Video(Box::new(Video::new(codec))), PICTURE_BYTES_MAX),
             Read::Audio(form) => (Track::Audio(Box::new(Audio::new(form))), SOUND_BYTES_MAX),
         };
@@ -487,6 +510,8 @@ impl Stream {
     fn lost(&mut self, did: Did) {
         match (&mut self.track, did) {
             (Track::Video(video), Did::LostKey) => video.wait(),
+            (Track::Av1(av1), Did::LostKey) => av1.wait(),
+            (Track::Av1(av1), Did::Lost) => av1.lost(),
             (Track::Audio(audio), Did::Lost | Did::LostKey) => audio.interrupt(),
             _ => {}
         }

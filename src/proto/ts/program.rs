@@ -4,6 +4,7 @@
 //! applied when they say something new, ten times in a row and then ten times a second: one that changes all the time
 //! (attack T2) settles on what stands in it then.
 
+use super::Options;
 use super::audio::Form;
 use crate::media::{Codec, Mono};
 use crate::wire::ts::descriptor::{Class, Descriptors, classify, tag};
@@ -30,6 +31,7 @@ const FIRST_PID: u16 = 0x10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Read {
     Video(Codec),
+    Av1,
     Audio(Form),
 }
 
@@ -45,9 +47,10 @@ pub(super) struct Spec {
 }
 
 impl Spec {
-    fn of(stream: &tables::Stream<'_>, program: Descriptors<'_>) -> Spec {
+    fn of(stream: &tables::Stream<'_>, program: Descriptors<'_>, av1: bool) -> Spec {
         let (what, class) = classify(stream.stream_type, stream.descriptors, program);
-        Spec { pid: stream.pid, read: read_as(stream.stream_type, what, stream.descriptors), what, class }
+        let read = read_as(stream.stream_type, what, stream.descriptors).filter(|read| av1 || *read != Read::Av1);
+        Spec { pid: stream.pid, read, what, class }
     }
 }
 
@@ -55,6 +58,7 @@ fn read_as(kind: u8, what: &str, descriptors: Descriptors<'_>) -> Option<Read> {
     Some(match (kind, what) {
         (stream_type::H264, _) => Read::Video(Codec::H264),
         (stream_type::HEVC, _) | (_, "HEVC") => Read::Video(Codec::Hevc),
+        (_, "AV1") => Read::Av1,
         (stream_type::AAC_ADTS, _) => Read::Audio(Form::Adts),
         (stream_type::AAC_LATM, _) => Read::Audio(Form::Latm),
         (stream_type::MPEG1_AUDIO | stream_type::MPEG2_AUDIO, _) => Read::Audio(Form::Mpeg),
@@ -79,7 +83,7 @@ struct Candidate {
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Programs {
-    wanted: u16,
+    options: Options,
     candidates: Vec<Candidate>,
     chosen: Option<u16>,
     first_at: Option<Mono>,
@@ -88,8 +92,8 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    pub fn new(wanted: u16) -> Programs {
-        Programs { wanted, candidates: Vec::new(), chosen: None, first_at: None, applied_until: Mono::ZERO }
+    pub fn new(options: Options) -> Programs {
+        Programs { options, candidates: Vec::new(), chosen: None, first_at: None, applied_until: Mono::ZERO }
     }
 
     /// The program that is taken.
@@ -140,7 +144,7 @@ impl Programs {
 
     fn pat(&mut self, now: Mono, section: Section<'_>, pat: Pat<'_>) {
         let (number, last) = (section.number(), section.last_number());
-        let wanted = self.wanted;
+        let wanted = self.options.program;
         let named: Vec<(u16, u16)> = pat
             .programs()
             .filter(|(program, pid)| *program != 0 && *pid >= FIRST_PID && *pid != pid::NULL)
@@ -166,7 +170,7 @@ impl Programs {
         let Some(candidate) = self.candidates.iter_mut().find(|c| c.number == pmt.program) else { return };
         let mut streams: Vec<Spec> = Vec::new();
         for stream in pmt.streams().take(STREAMS_MAX) {
-            let spec = Spec::of(&stream, pmt.descriptors);
+            let spec = Spec::of(&stream, pmt.descriptors, self.options.av1);
             let free = spec.pid >= FIRST_PID && spec.pid != pid::NULL && !taken.contains(&spec.pid);
             if free && streams.iter().all(|other| other.pid != spec.pid) {
                 streams.push(spec);

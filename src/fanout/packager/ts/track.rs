@@ -54,7 +54,9 @@ impl Track {
     pub(super) fn new(config: &TrackConfig, variant: Variant) -> Result<Track, Unfit> {
         use stream_id::{AUDIO, PRIVATE_1, VIDEO};
         let record = config.record.as_deref().unwrap_or_default();
-        if record.is_empty() && config.codec.needs_config() && refused(config.codec, variant).is_none() {
+        // The descriptor of AV1 is made from its record.
+        let needs = config.codec.needs_config() || config.codec == Codec::Av1;
+        if record.is_empty() && needs && refused(config.codec, variant).is_none() {
             return Err(Unfit::NotYet);
         }
         let (stream_type, stream_id, form) = match config.codec {
@@ -115,6 +117,12 @@ impl Track {
 
     pub(super) fn stream_id(&self) -> u8 {
         self.stream_id
+    }
+
+    /// Whether its key frames are marked as more important than the rest, as AV1's must be (AOM, "Carriage of AV1 in
+    /// MPEG-2 TS", section 3.4).
+    pub(super) fn marks_key_frames(&self) -> bool {
+        matches!(self.form, Form::Av1(_))
     }
 
     /// What it was made from.

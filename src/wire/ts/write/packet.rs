@@ -36,6 +36,8 @@ pub struct Adaptation {
     pub discontinuity: bool,
     /// A decoder can start with what follows.
     pub random_access: bool,
+    /// What follows matters more than the rest (`elementary_stream_priority_indicator`).
+    pub priority: bool,
     /// Program clock reference in ticks of 27 MHz, modulo 2^33 x 300.
     pub pcr: Option<u64>,
 }
@@ -43,7 +45,7 @@ pub struct Adaptation {
 impl Adaptation {
     /// Bytes of the field with its length byte; 0 if there is nothing to say.
     const fn bytes(&self) -> usize {
-        match (self.pcr, self.discontinuity || self.random_access) {
+        match (self.pcr, self.discontinuity || self.random_access || self.priority) {
             (Some(_), _) => FIELD_BYTES_MAX,
             (None, true) => 2,
             (None, false) => 0,
@@ -70,6 +72,7 @@ impl Head {
         let [high, low] = (pid & 0x1FFF).to_be_bytes();
         let flags = u8::from(says.discontinuity) << 7
             | u8::from(says.random_access) << 6
+            | u8::from(says.priority) << 5
             | u8::from(says.pcr.is_some()) << 4;
         let pcr = says.pcr.unwrap_or(0);
         let (base, extension) = (pcr / PCR_TICKS % CLOCK_MODULUS, pcr % PCR_TICKS);
@@ -264,7 +267,7 @@ mod tests {
         #[test]
         fn whatever_goes_in_comes_out(len in 1usize..2000, random_access: bool, pcr in proptest::option::of(0u64..1 << 41)) {
             let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
-            let first = Adaptation { random_access, pcr, discontinuity: false };
+            let first = Adaptation { random_access, pcr, ..Adaptation::default() };
             let out = unit(first, &payload, &mut Counter(3));
             prop_assert_eq!(out.len(), packets_of(len, &first) * 188);
             let mut read: Vec<u8> = Vec::new();

@@ -8,7 +8,7 @@ pub mod stream_id {
     pub const AUDIO: u8 = 0xC0;
     /// Video.
     pub const VIDEO: u8 = 0xE0;
-    /// Private stream 1: AC-3, E-AC-3, Opus.
+    /// Private stream 1: AC-3, E-AC-3, Opus, AV1.
     pub const PRIVATE_1: u8 = 0xBD;
 }
 
@@ -46,15 +46,17 @@ impl PesHeader {
     /// The header in front of `payload` bytes. `None` if they are more than a PES packet of this stream may hold: only
     /// one of video may be of unknown length, which is written where the length does not fit.
     pub fn encode(&self, payload: usize) -> Option<Encoded> {
+        let whole = self.encode_video(payload);
+        let told = whole.bytes.get(4..6) != Some(&[0, 0]) || self.stream_id == stream_id::VIDEO;
+        told.then_some(whole)
+    }
+
+    /// The same of a stream of pictures that has another identifier: where the length does not fit, none is told.
+    pub fn encode_video(&self, payload: usize) -> Encoded {
         let (pts, dts) = (self.pts % CLOCK_MODULUS, self.dts % CLOCK_MODULUS);
         let both = pts != dts;
         let times = if both { 10 } else { 5 };
-        let length = match u16::try_from(3 + times + payload) {
-            Ok(length) => length,
-            Err(_) if self.stream_id == stream_id::VIDEO => 0,
-            Err(_) => return None,
-        };
-        let [high, low] = length.to_be_bytes();
+        let [high, low] = u16::try_from(3 + times + payload).unwrap_or(0).to_be_bytes();
         let (flags, mark) = if both { (0xC0, 3) } else { (0x80, 2) };
         let (p, d) = (timestamp(mark, pts), timestamp(1, dts));
         // 0x84: the payload begins with an access unit.
@@ -79,7 +81,7 @@ impl PesHeader {
             d[3],
             d[4],
         ];
-        Some(Encoded { bytes, len: PREFIX_BYTES + 3 + times })
+        Encoded { bytes, len: PREFIX_BYTES + 3 + times }
     }
 }
 
@@ -124,6 +126,7 @@ mod tests {
             of(stream_id::AUDIO).encode(65_527).is_some() && of(stream_id::AUDIO).encode(65_528).is_none()
         );
         assert_eq!(of(stream_id::VIDEO).encode(65_528).unwrap().as_slice()[4..6], [0, 0]);
+        assert_eq!(of(stream_id::PRIVATE_1).encode_video(65_528).as_slice()[3..6], [0xBD, 0, 0]);
     }
 
     #[test]
