@@ -11,7 +11,7 @@ use headgate::{
         http,
         rtmp::{Event, ServerSession, SessionConfig},
         rtp_ts::{self, FecEncoder, Receiver, receiver::HEAP_BYTES_MAX},
-        ts::{Demux, Output, PICTURE_BYTES_MAX, Tally},
+        ts::{self, Demux, Output, PICTURE_BYTES_MAX, Tally},
     },
     wire::{
         aac::AacConfig,
@@ -428,7 +428,7 @@ pub fn ts_frames(data: &[u8]) {
 /// The frames of an input of [`ts_frames`], and what was counted.
 pub fn ts_program(data: &[u8]) -> (Vec<Frame>, Tally) {
     let Some(&[piece, flags]) = data.first_chunk() else { return (Vec::new(), Tally::default()) };
-    let (mut demux, mut now, mut frames) = (Demux::new(0, Mono::ZERO), Mono::ZERO, Vec::new());
+    let (mut demux, mut now, mut frames) = (Demux::new(ts::Options { program: 0, av1: true }, Mono::ZERO), Mono::ZERO, Vec::new());
     for (n, datagram) in ts_stream(data).chunks(7 * TS_PACKET_BYTES).enumerate() {
         now = now + Duration::from_micros(u64::from(piece) * 100);
         demux.handle_datagram(now, datagram);

@@ -119,7 +119,7 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
         gate: gate.clone(),
         rtmp_port: rtmp.port(),
         registry: registry.clone(),
-        streams: Arc::new(Streams::new(shared.clone())),
+        streams: Arc::new(Streams::new(shared.clone(), config.headend.av1)),
         ready: ready.clone(),
         door: door.clone(),
         limiters: limiters.clone(),

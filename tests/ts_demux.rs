@@ -6,7 +6,7 @@ use headgate::fanout::packager::{About, Packager, Packed};
 use headgate::fanout::segment::Entry;
 use headgate::media::{Codec, Frame, Kind, Mono, Packet, TrackTable, tag};
 use headgate::proto::rtmp::{Event as Rtmp, ServerSession, SessionConfig};
-use headgate::proto::ts::{Demux, Event, Output, Role, Tally};
+use headgate::proto::ts::{Demux, Event, Options, Output, Role, Tally};
 use std::path::Path;
 
 /// Packets of a datagram.
@@ -19,7 +19,7 @@ fn vector(name: &str) -> Vec<u8> {
 
 /// What a stream in datagrams of `bytes_each` comes to.
 fn demux(stream: &[u8], bytes_each: usize) -> (Vec<Event>, Vec<(Role, Frame)>, Tally) {
-    let (mut demux, mut events, mut frames) = (Demux::new(0, Mono::ZERO), Vec::new(), Vec::new());
+    let (mut demux, mut events, mut frames) = (Demux::new(Options::default(), Mono::ZERO), Vec::new(), Vec::new());
     for (at, datagram) in (0..).zip(stream.chunks(bytes_each)) {
         demux.handle_datagram(Mono::from_micros(at * 1000), datagram);
     }

@@ -10,12 +10,15 @@ const PARAMETERS: [&str; 2] = ["token", "key"];
 #[derive(Clone, Debug)]
 pub struct Gate {
     config: Arc<Mutex<Arc<Config>>>,
+    /// As it was at the start: what channels and inputs have changes with a restart only, and this is to go with it.
+    av1: bool,
 }
 
 impl Gate {
     /// A gate that follows `config`.
     pub fn new(config: Arc<Config>) -> Gate {
-        Gate { config: Arc::new(Mutex::new(config)) }
+        let av1 = config.headend.av1;
+        Gate { config: Arc::new(Mutex::new(config)), av1 }
     }
 
     /// Follows another configuration from now on (reload).
@@ -41,6 +44,11 @@ impl Gate {
     /// Whether players of `app` get no Metadata and MultichannelConfig packets unless they ask.
     pub fn strips(&self, app: &str) -> bool {
         self.config().app(app).eflv_strip
+    }
+
+    /// Whether AV1 stands in transport streams.
+    pub fn av1_in_ts(&self) -> bool {
+        self.av1
     }
 }
 

@@ -17,6 +17,9 @@ const JOINS: (&str, [&str; 2]) = ("join", ["keyframe", "live"]);
 /// What `?eflv=` may be: whether what some players reject stays in.
 const EFLVS: (&str, [&str; 2]) = ("eflv", ["keep", "strip"]);
 
+/// What `?aac=` may be: how AAC stands in a transport stream.
+const AACS: (&str, [&str; 2]) = ("aac", ["adts", "latm"]);
+
 /// Which of its two values an option has, and nothing if it is not there.
 ///
 /// # Errors
@@ -29,8 +32,8 @@ fn choice(query: &str, (name, [first, second]): (&str, [&str; 2])) -> Result<Opt
     }
 }
 
-/// The log that a query asks for, and the one to begin with: `?eflv=strip`, `?join=live`. What else stands in it is not
-/// looked at.
+/// The log that a query asks for, and the one to begin with: `?eflv=strip`, `?join=live`, and `?aac=latm` of a transport
+/// stream. What else stands in it is not looked at.
 ///
 /// # Errors
 /// An option has a value that it cannot have: what it may be, for people.
@@ -42,9 +45,15 @@ pub fn wanted(
 ) -> Result<(LogKey, Option<LogKey>), String> {
     let strip = choice(query, EFLVS)?.map_or_else(|| gate.strips(app), |at| at == 1);
     let live = choice(query, JOINS)? == Some(1);
-    // Nothing of what is stripped is ever in a transport stream: it would be the same log twice.
-    let strip = strip && format != Format::Ts;
-    let key = LogKey { format, variant: Variant { strip, ..Variant::FULL } };
+    let variant = match format {
+        // Nothing of what is stripped is ever in a transport stream: it would be the same log twice.
+        Format::Ts => {
+            let latm = choice(query, AACS)? == Some(1);
+            Variant { latm, av1: gate.av1_in_ts(), ..Variant::FULL }
+        }
+        Format::Rtmp | Format::Flv => Variant { strip, ..Variant::FULL },
+    };
+    let key = LogKey { format, variant };
     // Sound at once, pictures from the next keyframe.
     let sound = LogKey { variant: Variant { video: false, ..key.variant }, ..key };
     Ok((key, live.then_some(sound)))
@@ -76,6 +85,21 @@ mod tests {
             let (key, _) = wanted(Format::Ts, app, query, &gate).unwrap();
             assert!(!key.variant.strip, "{app}?{query}");
         }
+        for (config, query, latm, av1) in [
+            ("", "", false, false),
+            ("", "join=live&aac=latm", true, false),
+            ("[headend]\nav1 = true\n", "aac=adts", false, true),
+        ] {
+            let gate = Gate::new(Arc::new(Config::parse(config, "test").unwrap()));
+            let (key, first) = wanted(Format::Ts, "live", query, &gate).unwrap();
+            assert_eq!((key.variant.latm, key.variant.av1), (latm, av1), "{query}");
+            let same = Variant { video: false, ..key.variant };
+            assert!(first.is_none_or(|first| first.variant == same), "{query}");
+            let (key, _) = wanted(Format::Flv, "live", query, &gate).unwrap();
+            assert_eq!(key.variant, Variant::FULL, "of no meaning there");
+        }
+        let told = wanted(Format::Ts, "live", "aac=mp3", &gate).unwrap_err();
+        assert_eq!(told, "aac may be `adts` or `latm`");
         for (query, told) in [
             ("join=foo", "join may be `keyframe` or `live`"),
             ("join=", "join may be `keyframe` or `live`"),

@@ -52,11 +52,12 @@ struct Tracks {
 }
 
 impl Tracks {
-    fn look(&mut self, config: Option<Arc<ConfigSet>>) -> &[TrackSummary] {
+    /// `av1`: that stands in transport streams.
+    fn look(&mut self, config: Option<Arc<ConfigSet>>, av1: bool) -> &[TrackSummary] {
         // The very same, not only the same number: a stream that ends and one that begins may share a name.
         if self.of.as_ref().map(Arc::as_ptr) != config.as_ref().map(Arc::as_ptr) {
             self.said = config.iter().flat_map(|config| config.summary()).map(|t| track(&t)).collect();
-            let key = LogKey { format: Format::Ts, variant: Variant::FULL };
+            let key = LogKey { format: Format::Ts, variant: Variant { av1, ..Variant::FULL } };
             self.mpegts = config.as_ref().is_some_and(|config| packager::refusal(key, config).is_none());
             self.of = config;
         }
@@ -75,13 +76,15 @@ struct Memory {
 #[derive(Debug)]
 pub struct Streams {
     shared: Arc<Shared>,
+    /// AV1 stands in transport streams.
+    av1: bool,
     memories: Mutex<HashMap<StreamName, Memory>>,
 }
 
 impl Streams {
-    /// A view of `shared`.
-    pub fn new(shared: Arc<Shared>) -> Streams {
-        Streams { shared, memories: Mutex::default() }
+    /// A view of `shared`; `av1`: that stands in transport streams.
+    pub fn new(shared: Arc<Shared>, av1: bool) -> Streams {
+        Streams { shared, av1, memories: Mutex::default() }
     }
 }
 
@@ -90,11 +93,11 @@ impl StreamSource for Streams {
         let (now, listed) = (clock(), self.shared.directory.list());
         let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         memories.retain(|name, _| listed.binary_search_by(|l| l.name.cmp(name)).is_ok());
-        listed.iter().map(|l| summary(l, now, &mut memories)).collect()
+        listed.iter().map(|l| summary(l, now, self.av1, &mut memories)).collect()
     }
 }
 
-fn summary(listed: &Listed, now: Mono, memories: &mut HashMap<StreamName, Memory>) -> StreamSummary {
+fn summary(listed: &Listed, now: Mono, av1: bool, memories: &mut HashMap<StreamName, Memory>) -> StreamSummary {
     let stats = &listed.stats;
     let bytes_in = stats.bytes_in.load(Ordering::Relaxed);
     let memory = memories.entry(listed.name.clone()).or_insert_with(|| Memory {
@@ -102,7 +105,7 @@ fn summary(listed: &Listed, now: Mono, memories: &mut HashMap<StreamName, Memory
         tracks: Tracks::default(),
     });
     let bitrate_bps = memory.rate.look(now, bytes_in);
-    let tracks = memory.tracks.look(stats.config()).to_vec();
+    let tracks = memory.tracks.look(stats.config(), av1).to_vec();
     StreamSummary {
         app: listed.name.app().to_owned(),
         name: listed.name.stream().to_owned(),
@@ -162,13 +165,13 @@ mod tests {
         };
         let sound = config(Kind::Audio, b"\xaf\0\x11\x90");
         let both = config(Kind::Video, b"\x17\0\0\0\0\x01");
-        let mut look = |config| tracks.look(config).iter().map(|t| t.codec.clone()).collect::<Vec<_>>();
+        let mut look = |config| tracks.look(config, false).iter().map(|t| t.codec.clone()).collect::<Vec<_>>();
         assert_eq!(look(Some(sound.clone())), ["AAC"]);
         assert_eq!(look(Some(both)), ["H.264", "AAC"]);
         assert_eq!(look(Some(sound)), ["AAC"]);
         assert!(look(None).is_empty());
         let mut carried = |config| {
-            tracks.look(config);
+            tracks.look(config, false);
             tracks.mpegts
         };
         let vp9 = config(Kind::Video, b"\x90vp09\x01\0\0\0\0\x0b\x82\x02\x02\0\0\0");

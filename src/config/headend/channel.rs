@@ -1,7 +1,7 @@
 //! `[[channel]]`: one stream that leaves as a constant-rate transport stream.
 
 use super::place::Destination;
-use super::{Fault, Headend, in_range, required, service_text, stream_name, url};
+use super::{Aac, Fault, Headend, in_range, required, service_text, stream_name, url};
 use crate::config::diagnostic::Violation;
 use crate::config::name::check_stream;
 use crate::config::validate::wrong;
@@ -56,6 +56,8 @@ pub struct Channel {
     pub audio_pid: u16,
     /// PID of the clock; `None` is the first video track's.
     pub pcr_pid: Option<u16>,
+    /// How AAC is sent.
+    pub aac: Aac,
     /// Languages of the audio tracks in their order (ISO 639-2, three small letters each).
     pub languages: Vec<[u8; 3]>,
     /// Whether a network information table is sent.
@@ -80,6 +82,7 @@ pub(in crate::config) struct ChannelEntry {
     video_pid: Option<u16>,
     audio_pid: Option<u16>,
     pcr_pid: Option<u16>,
+    aac: Aac,
     languages: Vec<String>,
     nit: bool,
     tdt: bool,
@@ -114,6 +117,7 @@ impl ChannelEntry {
             video_pid: self.video_pid.unwrap_or(VIDEO_PID),
             audio_pid: self.audio_pid.unwrap_or(AUDIO_PID),
             pcr_pid: self.pcr_pid,
+            aac: self.aac,
             languages: languages(&self.languages).map_err(|(at, fault)| {
                 let at = at.map(|at| at.to_string());
                 let mut path = path("languages").to_vec();

@@ -43,6 +43,28 @@ pub const INPUTS_MAX: usize = 1024;
 /// with 3 bytes of its own and one that names the alphabet before each.
 pub const SERVICE_TEXT_BYTES_MAX: usize = 120;
 
+/// Whose rules a transport stream follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum System {
+    /// DVB: AC-3 and E-AC-3 are private streams, named by descriptors 0x6A and 0x7A (ETSI EN 300 468 annex D).
+    #[default]
+    Dvb,
+    /// ATSC: they have stream types of their own, 0x81 and 0x87 (A/53 part 3, A/52 annexes A and G).
+    Atsc,
+}
+
+/// How AAC stands in a transport stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Aac {
+    /// Each frame behind an ADTS header (stream type 0x0F).
+    #[default]
+    Adts,
+    /// As elements of LOAS/LATM (stream type 0x11).
+    Latm,
+}
+
 /// What all channels and inputs share.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -59,6 +81,10 @@ pub struct Headend {
     pub provider: String,
     /// Network id and original network id of all channels, 1 to 65535.
     pub network_id: u16,
+    /// Whose rules channels follow where these differ.
+    pub system: System,
+    /// Whether AV1 stands in transport streams: in those that are sent, HTTP-TS among them, and in those that come.
+    pub av1: bool,
     /// Bytes the kernel may hold for one input's socket (`SO_RCVBUF`).
     pub receive_buffer_bytes: u32,
     /// Megabits a second that the link behind an interface (as the destinations write it) carries.
@@ -74,6 +100,8 @@ impl Default for Headend {
             dscp: 34,
             provider: "headgate".to_owned(),
             network_id: 0xFF01,
+            system: System::Dvb,
+            av1: false,
             receive_buffer_bytes: 4 << 20,
             link_mbit: BTreeMap::new(),
         }

@@ -25,9 +25,10 @@ pub use announce::Announcer;
 pub use judge::indicators;
 pub use outlet::{Links, OutletError};
 
-use crate::config::headend::{RATE_BPS_MIN, TRACK_PIDS};
+use crate::config::headend::{Aac, RATE_BPS_MIN, System, TRACK_PIDS};
 use crate::config::{Channel as Configured, Headend, Transport};
 use crate::fanout::directory::StreamName;
+use crate::fanout::log::{Format, LogKey, Variant};
 use crate::media::Mono;
 use crate::mux::{self, Alarms, DATAGRAM_BYTES as PAYLOAD_BYTES, Mux, Service, Tally};
 use crate::observe::{ChannelAbout, ChannelSlot, MuxAlarm};
@@ -65,6 +66,12 @@ pub fn about(channel: &Configured) -> ChannelAbout {
 /// Where PIDs of tracks that are neither pictures nor sound may begin; one of them is free.
 const DATA_PIDS: [u16; 4] = [0x0300, 0x0400, 0x0500, 0x0600];
 
+/// The log that a configured channel is made from.
+fn log(channel: &Configured, shared: &Headend) -> LogKey {
+    let variant = Variant { latm: channel.aac == Aac::Latm, av1: shared.av1, ..Variant::FULL };
+    LogKey { format: Format::Ts, variant }
+}
+
 /// The multiplex of a configured channel.
 fn service(channel: &Configured, shared: &Headend) -> Service {
     let firsts = [Some(channel.pmt_pid), Some(channel.video_pid), Some(channel.audio_pid), channel.pcr_pid];
@@ -84,6 +91,7 @@ fn service(channel: &Configured, shared: &Headend) -> Service {
         data_pid,
         pcr_pid: channel.pcr_pid,
         languages: channel.languages.clone(),
+        dvb_ac3: shared.system == System::Dvb,
         nit: channel.nit,
         time: channel.tdt,
         ..Service::default()
@@ -93,6 +101,7 @@ fn service(channel: &Configured, shared: &Headend) -> Service {
 /// See the module's description.
 pub struct Output {
     source_name: StreamName,
+    log: LogKey,
     mux: Mux,
     rtp: Sender,
     /// Who gets each datagram.
@@ -143,6 +152,7 @@ impl Output {
         let (app, stream) = channel.source.rsplit_once('/').unwrap_or(("", &channel.source));
         let output = Output {
             source_name: StreamName::new(app, stream),
+            log: log(channel, shared),
             mux: Mux::new(service, Mono::ZERO),
             rtp: Sender::new((seed >> 32) as u32, seed as u16),
             to,
@@ -197,6 +207,10 @@ impl Output {
 impl Channel for Output {
     fn source(&self) -> &StreamName {
         &self.source_name
+    }
+
+    fn log(&self) -> LogKey {
+        self.log
     }
 
     fn datagram_ns(&self) -> u64 {

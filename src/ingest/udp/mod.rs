@@ -24,7 +24,7 @@ use crate::fanout::stream::CoreId;
 use crate::media::{Frame, Mono};
 use crate::observe::{DatagramRefusal, DisconnectReason, InputAbout, InputSlot};
 use crate::proto::rtp_ts;
-use crate::proto::ts::{Event, Output, Role};
+use crate::proto::ts::{self, Event, Output, Role};
 use crate::shard::engine::Datagram;
 use crate::shard::interfaces::Interface;
 use crate::shard::links::Links;
@@ -54,6 +54,8 @@ const PATH_LINES: Duration = Duration::from_secs(1);
 pub struct Plan {
     config: config::Input,
     buffer_bytes: u32,
+    /// AV1 is read.
+    av1: bool,
     core: CoreId,
     slot: InputSlot,
 }
@@ -66,7 +68,13 @@ impl Plan {
         let slot = InputSlot::new(about, &origin::RTP_FATES, &origin::TS_FAULTS, &origin::indicators());
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&config.stream);
         let core = (hash % u64::from(cores.max(1))) as CoreId;
-        Plan { config: config.clone(), buffer_bytes: headend.receive_buffer_bytes, core, slot }
+        Plan {
+            config: config.clone(),
+            buffer_bytes: headend.receive_buffer_bytes,
+            av1: headend.av1,
+            core,
+            slot,
+        }
     }
 
     /// The core that it lives on.
@@ -121,6 +129,7 @@ impl Input {
         let wait = if config.merge { config.reorder_ms.max(config.skew_ms) } else { config.reorder_ms };
         let fec = config.from.iter().any(|origin| origin.fec);
         let options = rtp_ts::Options { wait: ms(wait), fec };
+        let read = ts::Options { program: config.program, av1: plan.av1 };
         let paths = if config.merge { 1 } else { config.from.len() };
         let (app, stream) = config.stream.rsplit_once('/').unwrap_or(("", &config.stream));
         let origins = config.from.iter().zip(&slot.origins);
@@ -139,7 +148,7 @@ impl Input {
             links,
             ears: ears.collect(),
             origins: origins.map(|(from, m)| Origin::new(from.clone(), m.clone(), failover, now)).collect(),
-            paths: (0..paths).map(|_| Path::new(config.program, failover, options, now)).collect(),
+            paths: (0..paths).map(|_| Path::new(read, failover, options, now)).collect(),
             air: Air::new(failover, config.revert_after_s.map(Duration::from_secs), now),
             refused: false,
             no_program: vec![false; paths],

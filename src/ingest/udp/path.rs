@@ -85,12 +85,12 @@ pub(super) enum Turn {
 }
 
 impl Path {
-    /// A path on which nothing came yet. `program` as in the configuration.
-    pub fn new(program: u16, failover: Duration, options: rtp_ts::Options, now: Mono) -> Path {
+    /// A path on which nothing came yet. `read` is what is taken of its transport stream.
+    pub fn new(read: ts::Options, failover: Duration, options: rtp_ts::Options, now: Mono) -> Path {
         Path {
             options,
             receiver: None,
-            demux: Demux::new(program, now),
+            demux: Demux::new(read, now),
             failover,
             media_at: None,
             media: 0,

@@ -52,7 +52,7 @@ struct Bench {
 impl Bench {
     fn new(program: u16) -> Bench {
         let spoil = |_, packet| Some(packet);
-        Bench { demux: Demux::new(program, Mono::ZERO), counters: HashMap::new(), at_us: 0, spoil, sent: 0 }
+        Bench { demux: Demux::new(Options { program, ..Options::default() }, Mono::ZERO), counters: HashMap::new(), at_us: 0, spoil, sent: 0 }
     }
 
     /// With pictures of H.264 and sound of AAC announced.

@@ -23,6 +23,7 @@ pub use thread::Start;
 pub use wire::SLOT_BYTES;
 
 use crate::fanout::directory::StreamName;
+use crate::fanout::log::LogKey;
 use crate::media::Mono;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -71,6 +72,8 @@ pub struct To {
 pub trait Channel {
     /// The stream that it sends.
     fn source(&self) -> &StreamName;
+    /// The log of it that the channel is made from: one of a transport stream.
+    fn log(&self) -> LogKey;
     /// Nanoseconds between two datagrams at its rate.
     fn datagram_ns(&self) -> u64;
     /// The clock starts: datagram 0 is due at `at`.

@@ -65,6 +65,9 @@ impl Channel for Noted {
     fn source(&self) -> &StreamName {
         &self.0
     }
+    fn log(&self) -> LogKey {
+        KEY
+    }
     fn datagram_ns(&self) -> u64 {
         2_000_000
     }

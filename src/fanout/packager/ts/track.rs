@@ -188,7 +188,7 @@ const fn refused(codec: Codec, variant: Variant) -> Option<&'static str> {
         // The specification of the AOM wants start codes, earlier drafts plain OBUs, and ffmpeg 9 writes them without
         // the descriptors by which either could be told: few players read any of them.
         Codec::Av1 if !variant.av1 => {
-            "players do not agree on how MPEG-TS carries AV1, so it is sent only with `av1 = true` in [mpegts]"
+            "players do not agree on how MPEG-TS carries AV1, so it is sent only with `av1 = true` in [headend]"
         }
         Codec::Vp8 => "no specification says how MPEG-TS carries VP8",
         Codec::Vp9 => "no specification says how MPEG-TS carries VP9",
