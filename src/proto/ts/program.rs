@@ -49,7 +49,8 @@ pub(super) struct Spec {
 impl Spec {
     fn of(stream: &tables::Stream<'_>, program: Descriptors<'_>, av1: bool) -> Spec {
         let (what, class) = classify(stream.stream_type, stream.descriptors, program);
-        let read = read_as(stream.stream_type, what, stream.descriptors).filter(|read| av1 || *read != Read::Av1);
+        let read =
+            read_as(stream.stream_type, what, stream.descriptors).filter(|read| av1 || *read != Read::Av1);
         Spec { pid: stream.pid, read, what, class }
     }
 }

@@ -1,0 +1,84 @@
+//! What anybody may send: bounded, and nothing panics.
+
+use super::*;
+use proptest::prelude::*;
+
+/// Attack T3: a unit that never ends.
+#[test]
+fn memory_is_bounded() {
+    let mut bench = Bench::ready();
+    bench.key(0);
+    let endless = |pid: u16| {
+        let [high, low] = pid.to_be_bytes();
+        move |n: usize| {
+            let mut packet = [0x55; 188];
+            packet[..4].copy_from_slice(&[
+                0x47,
+                high | if n == 0 { 0x40 } else { 0 },
+                low,
+                0x10 | ((n + 1) & 15) as u8,
+            ]);
+            if n == 0 {
+                packet[4..13].copy_from_slice(&[0, 0, 1, 0xE0, 0, 0, 0x80, 0, 0]);
+            }
+            packet
+        }
+    };
+    let packet = endless(PICTURES);
+    for n in 0..2 * PICTURE_BYTES_MAX / 184 {
+        bench.demux.handle_datagram(bench.now(), &packet(n));
+        assert!(bench.demux.heap_bytes() <= 2 * PICTURE_BYTES_MAX + (2 << 20));
+    }
+    assert_eq!(bench.demux.tally().too_large, 1);
+    assert!(bench.demux.heap_bytes() < 1 << 20, "given back");
+    // The next keyframe is taken as ever.
+    bench.times();
+    bench.key(90_000);
+    assert_eq!(bench.times(), [(Role::Key, 1000, 0)]);
+}
+
+/// A packet of nothing but the smallest pictures: what comes of it is bounded.
+#[test]
+fn pictures_of_one_packet_are_bounded() {
+    let mut bench = Bench::ready();
+    bench.key(0);
+    bench.times();
+    let many = annex_b(&[INTER]).repeat(7000);
+    let before = bench.demux.heap_bytes();
+    bench.pes(PICTURES, 3600, 3600, &many);
+    assert!(bench.demux.heap_bytes() >= before + 64 * size_of::<Output>(), "what waits counts");
+    assert_eq!((bench.times().len(), bench.demux.tally().too_large), (64, 1));
+    bench.pes(PICTURES, 7200, 7200, &annex_b(&[INTER]));
+    assert_eq!(bench.times().len(), 1, "and the next one goes on");
+}
+
+proptest! {
+    /// Packets whose PIDs are read and whose insides are anything.
+    #[test]
+    fn nothing_panics(
+        packets in proptest::collection::vec(
+            (0usize..3, any::<bool>(), any::<u8>(), proptest::collection::vec(any::<u8>(), 184)), 0..60
+        ),
+        kind in prop::sample::select(vec![(0x1Bu8, 0x0Fu8), (0x24, 0x11), (0x1B, 0x03), (0x24, 0x81)]),
+    ) {
+        let mut bench = Bench::new(0);
+        bench.tables(&[(1, MAP)], 0, &[component(kind.0, PICTURES), component(kind.1, SOUND)]);
+        for (which, start, flags, payload) in packets {
+            let [high, low] = [PICTURES, SOUND, 0][which].to_be_bytes();
+            let mut packet = [0; 188];
+            packet[..4].copy_from_slice(&[0x47, high | if start { 0x40 } else { 0 }, low, flags & 0x3F]);
+            packet[4..].copy_from_slice(&payload);
+            if start && which < 2 {
+                packet[4..13].copy_from_slice(&[0, 0, 1, 0xE0, 0, flags, 0x80, flags, flags >> 4]);
+            }
+            bench.demux.handle_datagram(bench.now(), &packet);
+            for output in bench.outputs() {
+                if let Output::Frame(_, frame) = output {
+                    prop_assert!(tag::inspect(frame.kind, &frame.body).is_ok());
+                }
+            }
+        }
+        bench.demux.interrupt(bench.now());
+        prop_assert!(bench.demux.heap_bytes() <= 2 * PICTURE_BYTES_MAX + (2 << 20));
+    }
+}
