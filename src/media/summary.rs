@@ -163,11 +163,7 @@ fn metadata_members(body: &[u8]) -> Option<amf0::Object> {
 mod tests {
     use super::*;
     use crate::media::{Frame, Mono, TrackTable};
-
-    fn hex(text: &str) -> Vec<u8> {
-        let digits: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-        digits.chunks(2).map(|p| u8::from_str_radix(std::str::from_utf8(p).unwrap(), 16).unwrap()).collect()
-    }
+    use crate::wire::hex;
 
     /// One line a track: `codec#id profile WxH rate/channels`, a dash for what is unknown.
     fn lines(frames: &[(Kind, Vec<u8>)]) -> Vec<String> {

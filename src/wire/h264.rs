@@ -186,14 +186,8 @@ fn skip_scaling_list(r: &mut BitReader<'_>, size: usize) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::hex;
     use proptest::prelude::*;
-
-    fn hex(text: &str) -> Vec<u8> {
-        text.as_bytes()
-            .chunks(2)
-            .map(|p| u8::from_str_radix(std::str::from_utf8(p).unwrap(), 16).unwrap())
-            .collect()
-    }
 
     #[test]
     fn records_from_the_wild() {

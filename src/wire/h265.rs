@@ -143,14 +143,8 @@ fn sps_size(nal: &[u8]) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::hex;
     use proptest::prelude::*;
-
-    fn hex(text: &str) -> Vec<u8> {
-        text.as_bytes()
-            .chunks(2)
-            .map(|p| u8::from_str_radix(std::str::from_utf8(p).unwrap(), 16).unwrap())
-            .collect()
-    }
 
     /// x265 of ffmpeg 9: header, VPS and SPS arrays (its PPS and SEI arrays cut off).
     const X265: &str = "0101600000009000000000003cf000fcfdf8f800000f0220000100184001\

@@ -20,3 +20,10 @@ pub mod sap;
 pub mod sdp;
 pub mod ts;
 pub mod vp9;
+
+/// The bytes that hexadecimal digits stand for; what lies between the digits for the eye is left out.
+#[cfg(test)]
+pub(crate) fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}

@@ -1,12 +1,8 @@
 //! Tag heads as real publishers sent them, the grammar's corners, and lies.
 
 use super::*;
+use crate::wire::hex;
 use proptest::prelude::*;
-
-fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-    digits.chunks(2).map(|p| u8::from_str_radix(std::str::from_utf8(p).unwrap(), 16).unwrap()).collect()
-}
 
 fn parts(kind: Kind, text: &str) -> Vec<(u8, Codec, i32, Range<usize>)> {
     let body = hex(text);

@@ -2,15 +2,11 @@
 
 use super::*;
 use crate::media::{tag::inspect, time::Mono};
+use crate::wire::hex;
 use proptest::prelude::*;
 
 use Kind::{Audio, Data, Video};
 use Observed::{Changed, Media, New, Refused, Repeat};
-
-fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-    digits.chunks(2).map(|p| u8::from_str_radix(std::str::from_utf8(p).unwrap(), 16).unwrap()).collect()
-}
 
 fn frame(kind: Kind, body: impl Into<Bytes>) -> Frame {
     Frame { kind, dts_ms: 0, body: body.into(), first_byte_at: Mono::ZERO, complete_at: Mono::ZERO }

@@ -178,7 +178,8 @@ mod tests {
     fn units_and_their_ends() {
         // A delimiter, a frame with an extension, one without a size.
         let bytes = [0x12, 0, 0x36, 0x08, 2, 0xAA, 0xBB, 0x30, 1, 2, 3];
-        let found: Vec<_> = obus(&bytes).map(|obu| (obu.kind, obu.range(), obu.payload, obu.has_size)).collect();
+        let found: Vec<_> =
+            obus(&bytes).map(|obu| (obu.kind, obu.range(), obu.payload, obu.has_size)).collect();
         let expected = [(2, 0..2, 2..2, true), (6, 2..7, 5..7, true), (6, 7..11, 8..11, false)];
         assert_eq!(found, expected);
         assert_eq!(bytes[..2], TEMPORAL_DELIMITER);

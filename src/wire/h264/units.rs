@@ -76,14 +76,8 @@ pub fn avcc(sps: &[&[u8]], pps: &[&[u8]]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::wire::h264::sps_of_avcc;
+    use crate::wire::hex;
     use proptest::prelude::*;
-
-    fn hex(text: &str) -> Vec<u8> {
-        text.as_bytes()
-            .chunks(2)
-            .map(|p| u8::from_str_radix(std::str::from_utf8(p).unwrap(), 16).unwrap())
-            .collect()
-    }
 
     /// A record from the wild, taken apart and put together again.
     #[test]

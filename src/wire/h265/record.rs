@@ -50,14 +50,8 @@ pub fn hvcc(vps: &[&[u8]], sps: &[&[u8]], pps: &[&[u8]]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::wire::h265::HevcConfig;
+    use crate::wire::hex;
     use proptest::prelude::*;
-
-    fn hex(text: &str) -> Vec<u8> {
-        text.as_bytes()
-            .chunks(2)
-            .map(|p| u8::from_str_radix(std::str::from_utf8(p).unwrap(), 16).unwrap())
-            .collect()
-    }
 
     /// Of x265 in ffmpeg 9.
     const VPS: &str = "40010c01ffff01600000030090000003000003003c959409";

@@ -53,7 +53,8 @@ impl Latm {
             (Some(to), Some(from)) => to.copy_from_slice(from),
             _ => return Err(reason(NotLatm::Unsupported)),
         }
-        let profile_and_level = AacConfig::parse(record).map_or(NO_PROFILE, |config| profile_and_level(&config));
+        let profile_and_level =
+            AacConfig::parse(record).map_or(NO_PROFILE, |config| profile_and_level(&config));
         Ok(Latm { config, config_bits: bits, profile_and_level })
     }
 
