@@ -97,7 +97,12 @@ impl StreamSource for Streams {
     }
 }
 
-fn summary(listed: &Listed, now: Mono, av1: bool, memories: &mut HashMap<StreamName, Memory>) -> StreamSummary {
+fn summary(
+    listed: &Listed,
+    now: Mono,
+    av1: bool,
+    memories: &mut HashMap<StreamName, Memory>,
+) -> StreamSummary {
     let stats = &listed.stats;
     let bytes_in = stats.bytes_in.load(Ordering::Relaxed);
     let memory = memories.entry(listed.name.clone()).or_insert_with(|| Memory {
@@ -165,7 +170,8 @@ mod tests {
         };
         let sound = config(Kind::Audio, b"\xaf\0\x11\x90");
         let both = config(Kind::Video, b"\x17\0\0\0\0\x01");
-        let mut look = |config| tracks.look(config, false).iter().map(|t| t.codec.clone()).collect::<Vec<_>>();
+        let mut look =
+            |config| tracks.look(config, false).iter().map(|t| t.codec.clone()).collect::<Vec<_>>();
         assert_eq!(look(Some(sound.clone())), ["AAC"]);
         assert_eq!(look(Some(both)), ["H.264", "AAC"]);
         assert_eq!(look(Some(sound)), ["AAC"]);

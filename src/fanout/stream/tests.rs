@@ -204,8 +204,12 @@ fn a_variant_carries_its_tracks_only_and_joins_at_any_sound() {
 fn a_ninth_variant_is_refused() {
     let mut stream = stream();
     publish(&mut stream, 0, 1);
-    let variants =
-        (0..8u32).map(|bits| Variant { audio: bits & 1 != 0, video: bits & 2 != 0, strip: bits & 4 != 0, ..Variant::FULL });
+    let variants = (0..8u32).map(|bits| Variant {
+        audio: bits & 1 != 0,
+        video: bits & 2 != 0,
+        strip: bits & 4 != 0,
+        ..Variant::FULL
+    });
     for (id, variant) in variants.enumerate() {
         assert!(stream.subscribe(MS(0), LogKey { variant, ..FLV }, 0, || Some(LogId(id as u32))).is_ok());
     }

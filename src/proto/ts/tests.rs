@@ -1,5 +1,6 @@
 //! Programs made by hand: what comes out of them, and what of broken ones.
 
+mod av1;
 mod bounds;
 mod losses;
 mod pictures;
@@ -8,7 +9,7 @@ mod sound;
 mod times;
 
 use super::*;
-use crate::media::{Codec, Packet as Tagged, tag};
+use crate::media::{Codec, Packet as Tagged, Tag, tag};
 use crate::wire::ts::write::packet::{Adaptation, Counter, UnitWriter, write_section};
 use crate::wire::ts::write::pes::PesHeader;
 use crate::wire::ts::write::section::{Component, pat, pmt};
@@ -57,14 +58,12 @@ struct Bench {
 
 impl Bench {
     fn new(program: u16) -> Bench {
-        let spoil = |_, packet| Some(packet);
-        Bench {
-            demux: Demux::new(Options { program, ..Options::default() }, Mono::ZERO),
-            counters: HashMap::new(),
-            at_us: 0,
-            spoil,
-            sent: 0,
-        }
+        Bench::of(Options { program, ..Options::default() })
+    }
+
+    fn of(options: Options) -> Bench {
+        let (demux, spoil) = (Demux::new(options, Mono::ZERO), |_, packet| Some(packet));
+        Bench { demux, counters: HashMap::new(), at_us: 0, spoil, sent: 0 }
     }
 
     /// With pictures of H.264 and sound of AAC announced.

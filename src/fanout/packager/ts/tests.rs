@@ -1,5 +1,7 @@
 //! The log's bytes, read packet by packet.
 
+mod codecs;
+
 use super::*;
 use crate::fanout::log::{Format, LogId, LogKey};
 use crate::fanout::packager::{self, Packager};
@@ -368,6 +370,8 @@ mod arbitrary {
             (true, b"\x90hvc1\x01"),
             (true, b"\x91hvc1\0\0\0"),
             (true, b"\x96\x21avc1\0"),
+            (true, b"\x90av01\x81\0\x0d\0"),
+            (true, b"\x91av01\x32\x03"),
             (false, AAC),
             (false, SOUND),
             (false, b"\x90OpusOpusHead\x01"),
@@ -383,8 +387,8 @@ mod arbitrary {
     proptest! {
         /// Whatever comes, only whole packets go out, counted without a gap.
         #[test]
-        fn frames_become_whole_packets(bodies in proptest::collection::vec((body(), any::<u32>()), 1..40)) {
-            let mut bench = Bench::new(Variant::FULL);
+        fn frames_become_whole_packets(bodies in proptest::collection::vec((body(), any::<u32>()), 1..40), latm: bool) {
+            let mut bench = Bench::new(Variant { av1: true, latm, ..Variant::FULL });
             let mut counters = std::collections::BTreeMap::new();
             for ((video, body), dts_ms) in bodies {
                 let kind = if video { Kind::Video } else { Kind::Audio };

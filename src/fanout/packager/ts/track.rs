@@ -71,7 +71,8 @@ impl Track {
                 (stream_type::HEVC, VIDEO, Form::AnnexB(of))
             }
             Codec::Av1 if variant.av1 => {
-                let of = Av1::of_record(record).ok_or(Unfit::Never("the AV1 configuration cannot be read"))?;
+                let of =
+                    Av1::of_record(record).ok_or(Unfit::Never("the AV1 configuration cannot be read"))?;
                 (stream_type::PRIVATE, PRIVATE_1, Form::Av1(of))
             }
             Codec::Aac if variant.latm => {

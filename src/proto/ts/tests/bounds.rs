@@ -1,6 +1,7 @@
 //! What anybody may send: bounded, and nothing panics.
 
 use super::*;
+use crate::wire::ts::write::descriptor::{format, registration};
 use proptest::prelude::*;
 
 /// Attack T3: a unit that never ends.
@@ -59,10 +60,12 @@ proptest! {
         packets in proptest::collection::vec(
             (0usize..3, any::<bool>(), any::<u8>(), proptest::collection::vec(any::<u8>(), 184)), 0..60
         ),
-        kind in prop::sample::select(vec![(0x1Bu8, 0x0Fu8), (0x24, 0x11), (0x1B, 0x03), (0x24, 0x81)]),
+        kind in prop::sample::select(vec![(0x1Bu8, 0x0Fu8), (0x24, 0x11), (0x1B, 0x03), (0x24, 0x81), (6, 0x87)]),
     ) {
-        let mut bench = Bench::new(0);
-        bench.tables(&[(1, MAP)], 0, &[component(kind.0, PICTURES), component(kind.1, SOUND)]);
+        let mut bench = Bench::of(Options { av1: true, ..Options::default() });
+        let descriptors = if kind.0 == 6 { registration(format::AV1).to_vec() } else { Vec::new() };
+        let pictures = Component { stream_type: kind.0, pid: PICTURES, descriptors };
+        bench.tables(&[(1, MAP)], 0, &[pictures, component(kind.1, SOUND)]);
         for (which, start, flags, payload) in packets {
             let [high, low] = [PICTURES, SOUND, 0][which].to_be_bytes();
             let mut packet = [0; 188];
