@@ -18,6 +18,8 @@ use std::ops::Range;
 
 /// Bytes that wait for the rest of their frame: more than the longest, of LATM.
 const CARRY_BYTES_MAX: usize = 16 << 10;
+/// Substreams that complete a frame of E-AC-3: eight of each of eight programs (ETSI TS 102 366 section E.1.3.1).
+const SUBSTREAMS_MAX: u32 = 64;
 
 /// What stands in the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,10 @@ struct Piece {
 pub(super) struct Audio {
     form: Form,
     carry: Vec<u8>,
+    /// The time of the frame that waits in `carry`, if its packet told one.
+    carry_pts: Option<i64>,
+    /// Substreams that completed the frame before (E-AC-3).
+    substreams: u32,
     /// Time of the last frame with a time of its own, in ticks of 90 kHz, and samples since.
     anchor: Option<i64>,
     samples: u64,
@@ -77,6 +83,8 @@ impl Audio {
         Audio {
             form,
             carry: Vec::new(),
+            carry_pts: None,
+            substreams: 0,
             anchor: None,
             samples: 0,
             rate_hz: 48_000,
@@ -112,7 +120,7 @@ impl Audio {
     /// What comes next does not follow on what was.
     pub fn interrupt(&mut self) {
         self.carry.clear();
-        (self.anchor, self.searching) = (None, false);
+        (self.anchor, self.carry_pts, self.searching) = (None, None, false);
     }
 
     /// Reads the payload of one PES packet. `track` is its number, `None` while it has none.
@@ -127,7 +135,7 @@ impl Audio {
         let carried = self.carry.len();
         let mut data = std::mem::take(&mut self.carry);
         data.extend_from_slice(payload);
-        let (mut at, mut pts) = (0, pts);
+        let (mut at, mut pts, mut carry_pts) = (0, pts, self.carry_pts.take());
         while let Some(rest) = data.get(at..).filter(|rest| !rest.is_empty()) {
             let found = match self.searching.then(|| self.is_followed(rest)) {
                 Some(None) => Found::More,
@@ -137,9 +145,8 @@ impl Audio {
             match found {
                 Found::Frame(piece) => {
                     self.searching = false;
-                    if at >= carried
-                        && let Some(pts) = pts.take()
-                    {
+                    let own = if at < carried { carry_pts.take() } else { pts.take() };
+                    if let Some(pts) = own {
                         (self.anchor, self.samples) = (Some(pts), 0);
                     }
                     self.rate_hz = piece.rate_hz.max(1);
@@ -163,6 +170,8 @@ impl Audio {
                 }
             }
         }
+        // What goes on waiting began in this packet, or in the one before.
+        self.carry_pts = if at < carried { carry_pts } else { pts };
         data.drain(..at.min(data.len()));
         if data.len() > CARRY_BYTES_MAX {
             tally.too_large += 1;
@@ -216,7 +225,7 @@ impl Audio {
             Form::Adts => adts_frame(bytes),
             Form::Latm => self.latm_element(bytes),
             Form::Mpeg => self.mpeg_frame(bytes),
-            Form::Ac3 => ac3_frame(bytes),
+            Form::Ac3 => self.ac3_frame(bytes),
             Form::Opus(code) => opus_frame(bytes, code),
         }
     }
@@ -239,6 +248,40 @@ impl Audio {
             legacy: Some(0xAF),
             config: Some(mux.config.clone()),
         })
+    }
+
+    /// A frame of AC-3, or one of E-AC-3 with the substreams that complete it. These may come in the next packet: as many
+    /// are waited for as the frame before had. One that comes later than that is left out, and waited for from then on.
+    fn ac3_frame(&mut self, bytes: &[u8]) -> Found {
+        let Some(header) = Ac3Header::parse(bytes) else { return none_or_more(bytes, ac3::HEADER_BYTES) };
+        let (mut end, mut substreams) = (header.frame_bytes, 0);
+        loop {
+            let behind = match bytes.get(end..) {
+                None => return Found::More,
+                Some([]) if substreams < self.substreams => return Found::More,
+                Some([]) => break,
+                Some(behind) => behind,
+            };
+            match Ac3Header::parse(behind) {
+                None if ac3::may_begin(behind) => return Found::More,
+                Some(more) if more.samples == 0 && substreams < SUBSTREAMS_MAX => {
+                    (end, substreams) = (end + more.frame_bytes, substreams + 1);
+                }
+                // The next frame.
+                _ => {
+                    self.substreams = substreams;
+                    break;
+                }
+            }
+        }
+        if header.samples == 0 {
+            self.substreams = (self.substreams + 1 + substreams).min(SUBSTREAMS_MAX);
+            return Found::Frame(unusable(end, 0, self.rate_hz));
+        }
+        self.substreams = self.substreams.max(substreams);
+        let codec = if header.enhanced { Codec::Eac3 } else { Codec::Ac3 };
+        let base = unusable(end, header.samples, header.sample_rate_hz);
+        Found::Frame(Piece { payload: 0..end, codec, ..base })
     }
 
     fn mpeg_frame(&mut self, bytes: &[u8]) -> Found {
@@ -282,21 +325,6 @@ fn adts_frame(bytes: &[u8]) -> Found {
     piece.legacy = Some(0xAF);
     piece.config = Some(header.config().to_vec());
     Found::Frame(piece)
-}
-
-/// A frame of AC-3, or one of E-AC-3 with the substreams that complete it.
-fn ac3_frame(bytes: &[u8]) -> Found {
-    let Some(header) = Ac3Header::parse(bytes) else { return none_or_more(bytes, ac3::HEADER_BYTES) };
-    let mut end = header.frame_bytes;
-    while let Some(more) = bytes.get(end..).and_then(Ac3Header::parse).filter(|more| more.samples == 0) {
-        end += more.frame_bytes;
-    }
-    if bytes.len() < end {
-        return Found::More;
-    }
-    let codec = if header.enhanced { Codec::Eac3 } else { Codec::Ac3 };
-    let base = unusable(end, header.samples, header.sample_rate_hz);
-    Found::Frame(Piece { payload: 0..end, codec, ..base })
 }
 
 fn opus_frame(bytes: &[u8], code: u8) -> Found {

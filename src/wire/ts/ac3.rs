@@ -69,6 +69,11 @@ impl Ac3Header {
     }
 }
 
+/// Whether `bytes`, too few to tell, may be the beginning of a frame.
+pub fn may_begin(bytes: &[u8]) -> bool {
+    bytes.len() < HEADER_BYTES && SYNC.iter().zip(bytes).all(|(sync, byte)| sync == byte)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,7 @@ pub mod pes;
 pub mod section;
 pub mod tables;
 pub mod text;
+pub mod tstd;
 pub mod write;
 
 /// Bytes of a packet.
