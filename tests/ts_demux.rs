@@ -19,7 +19,8 @@ fn vector(name: &str) -> Vec<u8> {
 
 /// What a stream in datagrams of `bytes_each` comes to.
 fn demux(stream: &[u8], bytes_each: usize) -> (Vec<Event>, Vec<(Role, Frame)>, Tally) {
-    let (mut demux, mut events, mut frames) = (Demux::new(Options::default(), Mono::ZERO), Vec::new(), Vec::new());
+    let (mut demux, mut events, mut frames) =
+        (Demux::new(Options::default(), Mono::ZERO), Vec::new(), Vec::new());
     for (at, datagram) in (0..).zip(stream.chunks(bytes_each)) {
         demux.handle_datagram(Mono::from_micros(at * 1000), datagram);
     }

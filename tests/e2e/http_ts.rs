@@ -1,6 +1,7 @@
 //! HTTP-TS: numbered frames arrive whole, in time and without a jump that was not announced.
 
 mod demuxers;
+mod variants;
 
 use crate::support::checker::{AUDIO, VIDEO};
 use crate::support::engine::engine_tests;

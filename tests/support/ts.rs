@@ -279,7 +279,8 @@ impl Reader {
         }
         let (pts, dts, from) = header(&pes);
         let length = be(&pes[4..6]) as usize;
-        let video = pes[3] & 0xF0 == 0xE0;
+        // AV1 is private data by its number.
+        let video = pes[3] & 0xF0 == 0xE0 || stream.descriptors.starts_with(b"\x05\x04AV01");
         assert!(
             length == pes.len() - 6 || (video && length == 0),
             "{at}: {length} bytes, {} came",
