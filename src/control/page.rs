@@ -3,6 +3,7 @@
 //! For readers without JavaScript the file also carries the bare names; everything else comes from the list.
 
 use super::channels::{self, Listed};
+use super::inputs;
 use super::{Options, StreamSource, StreamState, StreamSummary};
 use crate::edge::auth::Gate;
 use crate::observe::Registry;
@@ -21,8 +22,8 @@ use std::time::{Duration, Instant};
 const HTML: &str = include_str!("page.html");
 /// Where the names stand in [`HTML`].
 const NAMES_MARK: &str = "<!--streams-->";
-/// Streams on the page; more are only counted. Keeps page and answer small on a node with thousands.
-const LISTED_MAX: usize = 200;
+/// Streams, channels and inputs on the page; more are only counted. Keeps page and answer small on a node with thousands.
+pub(super) const LISTED_MAX: usize = 200;
 /// How long an answer is repeated, so that many open pages cost what one costs.
 const REPEAT: Duration = Duration::from_millis(1000);
 
@@ -37,6 +38,11 @@ struct List {
     /// Live streams that are not listed.
     omitted: usize,
     channels: Vec<Listed>,
+    /// Channels that are not listed.
+    channels_omitted: usize,
+    inputs: Vec<inputs::Listed>,
+    /// Inputs that are not listed.
+    inputs_omitted: usize,
 }
 
 #[derive(Serialize)]
@@ -116,6 +122,18 @@ pub(super) fn routes(options: &Options) -> Router {
         policy: policy(),
         newest: Mutex::new(None),
     });
+    for (what, all) in
+        [("channels", options.registry.channels.len()), ("inputs", options.registry.inputs.len())]
+    {
+        if all > LISTED_MAX {
+            tracing::info!(
+                what,
+                all,
+                listed = LISTED_MAX,
+                "the page does not list all; the API of the admin port does"
+            );
+        }
+    }
     let list = {
         let shown = shown.clone();
         async move || json_text(shown.newest(|made| &made.list))
@@ -156,6 +174,8 @@ impl Shown {
         let page = HTML.replacen(NAMES_MARK, &names.collect::<String>(), 1);
         let config = self.gate.config();
         let token = |app: &str| config.app(app).play_token.is_some();
+        let (channels, channels_omitted) = channels::list(&self.registry);
+        let (inputs, inputs_omitted) = inputs::list(&self.registry);
         let list = List {
             version: env!("CARGO_PKG_VERSION"),
             rtmp_port: self.rtmp_port,
@@ -168,7 +188,10 @@ impl Shown {
                 })
                 .collect(),
             omitted,
-            channels: channels::list(&self.registry),
+            channels,
+            channels_omitted,
+            inputs,
+            inputs_omitted,
         };
         // Only maps with odd keys and failing writers can be refused, and there are none.
         let list = serde_json::to_string(&list).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Streams that come as transport streams in datagrams, by UDP or RTP, to groups or to addresses of this machine.
 //!
 //! An [`Input`] is a resident of one core: the publisher of its stream, fed by the sockets of its origins. What lives here:
-//! sockets and their interfaces (`ear`), who is listened to and the live monitor (`origin`), packets to frames (`path`),
+//! the sockets of all of them, for a thread that may wait ([`Ears`]), who is listened to and the live monitor (`origin`), packets to frames (`path`),
 //! which origin is on air (`air`). A [`Plan`] is what one is made of.
 //!
 //! What must stay true:
@@ -17,30 +17,27 @@ mod origin;
 mod path;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use crate::config::{self, Headend};
 use crate::fanout::directory::{Refused, StreamName};
 use crate::fanout::stream::CoreId;
 use crate::media::{Frame, Mono};
-use crate::observe::{DatagramRefusal, DisconnectReason, InputAbout, InputSlot};
+use crate::observe::{DatagramRefusal, DisconnectReason, InputAbout, InputEvent, InputSlot};
 use crate::proto::rtp_ts;
 use crate::proto::ts::{self, Event, Output, Role};
 use crate::shard::engine::Datagram;
-use crate::shard::interfaces::Interface;
-use crate::shard::links::Links;
 use crate::shard::{Answer, Io, Request};
 use air::{Air, Start};
-use ear::{Around, Ear, Use};
+pub use ear::Ears;
+use ear::Use;
 use origin::{Heard, Origin};
 use path::{Path, Turn};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::sync::Arc;
 use std::time::Duration;
 
-/// How often figures are brought to the page, and interfaces compared.
+/// How often figures are brought to the page.
 const SECOND: Duration = Duration::from_secs(1);
-/// How often it is looked whether interfaces have changed, at least.
-const LINKS: Duration = Duration::from_millis(250);
 /// Shortest time between two lines about what a program consists of: a sender can change that ten times a second.
 const PROGRAM_LINES: Duration = Duration::from_secs(10);
 
@@ -87,9 +84,9 @@ impl Plan {
         &self.slot
     }
 
-    /// Whether it needs to know the machine's interfaces.
-    pub fn has_interfaces(&self) -> bool {
-        self.config.from.iter().any(|origin| origin.interface.is_some())
+    /// How many sockets it has.
+    pub fn sockets(&self) -> u32 {
+        ear::count(&self.config)
     }
 }
 
@@ -99,12 +96,6 @@ pub struct Input {
     config: config::Input,
     name: StreamName,
     slot: InputSlot,
-    buffer_bytes: u32,
-    links: Arc<Links>,
-    /// As it was seen last.
-    interfaces: Arc<[Interface]>,
-    changes: u64,
-    ears: Vec<Ear>,
     origins: Vec<Origin>,
     paths: Vec<Path>,
     air: Air,
@@ -117,12 +108,11 @@ pub struct Input {
     path_line_at: Vec<Mono>,
     now: Mono,
     second_at: Mono,
-    links_at: Mono,
 }
 
 impl Input {
     /// An input that listens to nothing yet.
-    pub fn new(plan: &Plan, links: Arc<Links>, now: Mono) -> Input {
+    pub fn new(plan: &Plan, now: Mono) -> Input {
         let (config, slot) = (plan.config.clone(), plan.slot.clone());
         let ms = Duration::from_millis;
         let failover = ms(config.failover_ms);
@@ -133,20 +123,8 @@ impl Input {
         let paths = if config.merge { 1 } else { config.from.len() };
         let (app, stream) = config.stream.rsplit_once('/').unwrap_or(("", &config.stream));
         let origins = config.from.iter().zip(&slot.origins);
-        let ears = config.from.iter().enumerate().flat_map(|(at, from)| {
-            let fec = [(1, from.column_address()), (2, from.row_address())];
-            let repairs =
-                fec.into_iter().filter(|_| from.fec).map(move |(n, address)| (n, Use::Repair, address));
-            let all = std::iter::once((0, Use::Media, from.address)).chain(repairs);
-            all.map(move |(n, used_for, address)| Ear::new(3 * at as u32 + n, at, used_for, address))
-        });
         Input {
             name: StreamName::new(app, stream),
-            buffer_bytes: plan.buffer_bytes,
-            interfaces: links.newest(),
-            changes: links.changes(),
-            links,
-            ears: ears.collect(),
             origins: origins.map(|(from, m)| Origin::new(from.clone(), m.clone(), failover, now)).collect(),
             paths: (0..paths).map(|_| Path::new(read, failover, options, now)).collect(),
             air: Air::new(failover, config.revert_after_s.map(Duration::from_secs), now),
@@ -156,7 +134,6 @@ impl Input {
             path_line_at: vec![Mono::ZERO; paths],
             now,
             second_at: now + SECOND,
-            links_at: now,
             config,
             slot,
         }
@@ -170,8 +147,7 @@ impl Input {
     /// A datagram came to socket `number`.
     pub fn handle_datagram(&mut self, now: Mono, number: u32, datagram: Datagram<'_>, io: &mut Io) {
         self.wake(now);
-        let Some(ear) = self.ears.iter().find(|ear| ear.number == number) else { return };
-        let (origin, used_for) = (ear.origin, ear.used_for);
+        let (origin, used_for) = ear::place_of(number);
         let (at, leg) = self.path_of(origin);
         let (Some(origin), Some(path)) = (self.origins.get_mut(origin), self.paths.get_mut(at)) else {
             return;
@@ -207,6 +183,7 @@ impl Input {
                     at.and_then(|at| self.origins.get(at)).map(|origin| origin.from.place().to_string());
                 self.slot.metrics.on_air.set(1);
                 self.slot.metrics.origin.set(at.map_or(-1, |at| at as i64));
+                self.note("on_air", None, at);
                 tracing::info!(stream, origin, "input: on air");
             }
             Answer::PublishRefused(why) => {
@@ -221,6 +198,7 @@ impl Input {
                         }
                     };
                     tracing::warn!(stream, why, "input: not published; trying again every second");
+                    self.note("refused", Some(why), None);
                 }
             }
             Answer::Deposed(reason) => {
@@ -231,14 +209,7 @@ impl Input {
                     _ => self.air.refused(now),
                 }
                 tracing::warn!(stream, %reason, "input: off air");
-            }
-            Answer::SocketFailed { number, error, closed } => {
-                let ear = self.ears.iter_mut().find(|ear| ear.number == *number);
-                if let Some(ear) = ear
-                    && let Some(origin) = self.origins.get(ear.origin)
-                {
-                    ear.failed(now, *error, *closed, origin, stream);
-                }
+                self.note("off_air", Some(reason.as_str()), None);
             }
             Answer::Playing | Answer::PlayRefused(_) => {}
         }
@@ -261,7 +232,6 @@ impl Input {
             self.drain(now, at, io);
         }
         self.origins.iter_mut().for_each(|origin| origin.look(now));
-        self.listen(now, io);
         if now >= self.second_at {
             self.second_at = now + SECOND;
             self.publish(now);
@@ -272,8 +242,7 @@ impl Input {
     pub fn deadline(&self) -> Mono {
         let paths = self.paths.iter().map(|path| path.deadline(self.now));
         let origins = self.origins.iter().map(Origin::deadline);
-        let ears = self.ears.iter().map(Ear::deadline);
-        paths.chain(origins).chain(ears).fold(self.second_at.min(self.links_at), Mono::min)
+        paths.chain(origins).fold(self.second_at, Mono::min)
     }
 
     /// Bytes on the heap.
@@ -282,33 +251,16 @@ impl Input {
         paths + self.origins.iter().map(Origin::heap_bytes).sum::<usize>()
     }
 
-    /// Opens sockets, and opens them again when interfaces have changed.
-    fn listen(&mut self, now: Mono, io: &mut Io) {
-        let changes = self.links.changes();
-        let changed = std::mem::replace(&mut self.changes, changes) != changes;
-        if changed {
-            self.interfaces = self.links.newest();
-        }
-        self.links_at = now + LINKS;
-        let (links, stream) = (&*self.interfaces, self.config.stream.as_str());
-        let around = Around { links, changed, buffer_bytes: self.buffer_bytes, stream };
-        for ear in &mut self.ears {
-            if let Some(origin) = self.origins.get(ear.origin) {
-                ear.look(now, around, origin, io);
-            }
-        }
-    }
-
     fn publish(&mut self, now: Mono) {
-        for ear in &mut self.ears {
-            if let Some(origin) = self.origins.get(ear.origin) {
-                ear.publish(origin);
-            }
-        }
         self.origins.iter_mut().for_each(|origin| origin.publish(now));
         for (path, origin) in self.paths.iter().zip(&mut self.origins) {
             origin.publish_path(&path.rtp_tally(), path.demux().tally());
         }
+    }
+
+    /// Notes for lists what has happened.
+    fn note(&self, what: &'static str, cause: Option<&'static str>, origin: Option<usize>) {
+        self.slot.diary.note(InputEvent { at_us: self.now.as_micros(), what, cause, origin });
     }
 
     fn off_air(&self) {
@@ -337,6 +289,7 @@ impl Input {
             }
             Turn::Lost => tracing::warn!(stream, %origin, "input: nothing comes from an origin"),
         }
+        self.note(if turn == Turn::Came { "came" } else { "lost" }, None, Some(at));
     }
 
     /// Takes what path `at` has brought.
@@ -371,6 +324,7 @@ impl Input {
             let (from, to) = (self.air.current().and_then(place), place(at));
             tracing::warn!(stream = self.config.stream, from, to, %reason, "input: another origin is put on air");
             self.slot.metrics.failovers[reason].inc();
+            self.note("switched", Some(reason.as_str()), Some(at));
             io.ask(Request::Unpublish);
         }
         self.air.put(at);
@@ -420,6 +374,7 @@ impl Input {
                         },
                     );
                     tracing::warn!(stream, %origin, program, why, "input: no program to take");
+                    self.note("no_program", Some(why), Some(at));
                 }
             }
         }
