@@ -123,6 +123,11 @@ impl Service {
         None
     }
 
+    /// The PID of the clock before anything is known of a source.
+    pub(super) fn first_pcr_pid(&self) -> u16 {
+        self.pcr_pid.unwrap_or(self.video_pid)
+    }
+
     /// The rate, in any case one that can be calculated with.
     pub(super) fn rate(&self) -> u64 {
         self.rate_bps.clamp(RATE_BPS_MIN, RATE_BPS_MAX)

@@ -1,6 +1,7 @@
 //! The PID map and what a source may say of itself. Whole channels are held to their gates in `tests/mux.rs`.
 
 use super::*;
+use crate::wire::ts::SYNC_BYTE;
 use crate::wire::ts::packet::Packet;
 use crate::wire::ts::section::Assembler;
 use crate::wire::ts::stream_type::{AAC_ADTS, H264, PRIVATE};
@@ -127,7 +128,7 @@ fn a_seam_numbers_tracks_as_a_beginning_does() {
         descriptors: [&[0x0A, 4][..], language, &[0]].concat(),
     };
     let place = |bench: &Bench, pid: u16| {
-        let all = bench.mux.tracks.iter();
+        let all = bench.mux.program.tracks.iter();
         all.filter(|track| track.source_pid == Some(pid)).map(|track| track.pid).collect::<Vec<_>>()
     };
     let mut old = Bench::new(service.clone());
@@ -195,11 +196,11 @@ fn another_coding_of_the_same_type_is_another_track() {
             bench.sound(n);
             bench.now_ms += 20;
         }
-        assert!(bench.mux.tracks[0].units.iter().all(|unit| unit.placed));
+        assert!(bench.mux.program.tracks[0].units.iter().all(|unit| unit.placed));
         let before = bench.mux.queued_packets();
         bench.tell_all(of(next));
         assert_eq!(bench.mux.queued_packets(), if ended == 1 { 0 } else { before }, "{next:?}");
-        assert_eq!(bench.mux.tracks[0].revision > bench.mux.carousel.sent(), ended == 1);
+        assert_eq!(bench.mux.program.tracks[0].revision > bench.mux.carousel.sent(), ended == 1);
     }
 }
 

@@ -6,10 +6,12 @@
 //! alone ([`Plan`]), and counters of PIDs run on over everything. Sections (SCTE-35, DSM-CC) are not carried: they have
 //! no PES header whose times could be restamped.
 
-use super::Mux;
+use super::Program;
 use super::recovery::TRACKS_MAX;
-use super::service::Service;
 use super::track::Track;
+use crate::mux::carousel::Carousel;
+use crate::mux::service::Service;
+use crate::mux::ticker::Ticker;
 use crate::wire::ts::descriptor::{Class, Descriptors, classify, tag};
 use crate::wire::ts::tables::Stream;
 use crate::wire::ts::write::descriptor as write;
@@ -30,9 +32,9 @@ struct Told {
     descriptors: Vec<u8>,
 }
 
-impl Mux {
+impl Program {
     /// Follows the source's map. One without anything that can be carried changes nothing.
-    pub(super) fn adopt(&mut self, now: i64) {
+    pub(super) fn adopt(&mut self, now: i64, ticker: &Ticker, carousel: &mut Carousel) {
         let Some(map) = self.source.map() else { return };
         let whole = plain(map.descriptors);
         let mut told: Vec<Told> = Vec::new();
@@ -60,9 +62,9 @@ impl Mux {
                 track.source_pid = None;
             }
         }
-        let plan = Plan::of(&self.service);
+        let (plan, next) = (Plan::of(&self.service), carousel.revision() + 1);
         for told in told {
-            left_out += u64::from(self.assign(now, told, &plan).is_none());
+            left_out += u64::from(self.assign(now, told, &plan, next).is_none());
         }
         for at in 0..self.tracks.len() {
             let Some(track) = self.tracks.get_mut(at).filter(|track| track.source_pid.is_none()) else {
@@ -70,15 +72,16 @@ impl Mux {
             };
             track.flush(&mut self.pool, &mut self.tally);
         }
-        left_out += self.announce(now, whole);
+        // At once where it is written, which may be behind what is fed.
+        left_out += self.announce(now.min(ticker.now()), whole, carousel);
         self.tally.tracks_left_out += left_out;
         self.pids.clear();
         let here = self.tracks.iter().enumerate();
         self.pids.extend(here.filter_map(|(at, track)| Some((track.source_pid?, at))));
     }
 
-    /// Gives a track its place; `None`: there is none.
-    fn assign(&mut self, now: i64, told: Told, plan: &Plan) -> Option<()> {
+    /// Gives a track its place; `None`: there is none. `next`: number of the PMT that will say so.
+    fn assign(&mut self, now: i64, told: Told, plan: &Plan, next: u64) -> Option<()> {
         let of_class = || self.tracks.iter().enumerate().filter(|(_, track)| track.class == told.class);
         let same = of_class().find(|(_, track)| track.source_pid == Some(told.pid)).map(|(at, _)| at);
         let at = match same {
@@ -95,7 +98,7 @@ impl Mux {
                 })
             }
         };
-        let (track, next) = (self.tracks.get_mut(at)?, self.carousel.revision() + 1);
+        let track = self.tracks.get_mut(at)?;
         if track.source_pid != Some(told.pid) {
             track.seam(&mut self.pool, &mut self.tally);
             track.here_since = now;
@@ -117,7 +120,7 @@ impl Mux {
     }
 
     /// Writes the PMT of the tracks that are there, without those for which it has no room; tells how many those are.
-    fn announce(&mut self, now: i64, whole: Vec<u8>) -> u64 {
+    fn announce(&mut self, now: i64, whole: Vec<u8>, carousel: &mut Carousel) -> u64 {
         let mut here: Vec<usize> = (0..self.tracks.len()).collect();
         here.retain(|at| self.tracks.get(*at).is_some_and(|track| track.source_pid.is_some()));
         here.sort_by_key(|at| self.tracks.get(*at).map(|track| (order(track.class), track.number)));
@@ -127,13 +130,12 @@ impl Mux {
             let clock = tracks().find(|track| track.class != Class::Data).map(|track| track.pid);
             let pcr_pid = self.service.pcr_pid.or(clock).unwrap_or(self.service.video_pid);
             let components: Vec<Component> = tracks().map(|track| component(track, &self.service)).collect();
-            // At once where it is written, which may be behind what is fed.
-            match self.carousel.set_map(now.min(self.ticker.now()), pcr_pid, components, whole.clone()) {
+            match carousel.set_map(now, pcr_pid, components, whole.clone()) {
                 Some(changed) => {
                     self.tally.pmt_changes += u64::from(changed);
-                    self.pcr_next = (self.carousel.revision(), pcr_pid);
+                    self.pcr_next = (carousel.revision(), pcr_pid);
                     // A track that was not named anew is named by what is being sent.
-                    let revision = self.carousel.revision();
+                    let revision = carousel.revision();
                     self.tracks.iter_mut().for_each(|track| track.revision = track.revision.min(revision));
                     return left_out;
                 }

@@ -15,16 +15,16 @@
 //! such leads. The size of a picture buffer is not looked up: MPEG-2 at main level, which no input makes a log of, would
 //! fill its own with half a second of 4 Mbit/s.
 
-use super::queue::{List, Pool};
 use super::recovery::{EARLY_MAX, LEAD_MIN, Line};
-use super::tally::Tally;
-use super::ticker::{MS, SECOND};
+use crate::mux::queue::{List, Pool};
+use crate::mux::tally::Tally;
+use crate::mux::ticker::{MS, SECOND};
 use crate::wire::ts::descriptor::Class;
 use crate::wire::ts::{PACKET_BYTES, PCR_TICKS};
 use std::collections::VecDeque;
 
 /// Units of a track that wait, at most: two per millisecond of the longest lead would not be more.
-pub(super) const UNITS_MAX: usize = 1024;
+pub(in crate::mux) const UNITS_MAX: usize = 1024;
 /// Pictures are begun that long before they are shown, at the earliest.
 const PICTURE_LEAD: i64 = 850 * MS;
 /// But that long before they are decoded in any case: reordering may be deep.
@@ -41,7 +41,7 @@ const SPREAD_MAX: i64 = 20 * MS;
 /// A unit must be through that long before its decoding, by what is known when it is begun.
 const FINISH: i64 = 20 * MS;
 /// Parts that the rate is divided into.
-pub(super) const SHARE: i64 = 1024;
+pub(in crate::mux) const SHARE: i64 = 1024;
 /// Pictures are waited for that long where the source never says which one can start with; in source time.
 const KEY_WAIT: i64 = 10 * SECOND;
 /// A source that goes back a little in one track is one whose encoder stamps badly: it is given [`STEP_MIN`]. By more, there
@@ -59,7 +59,7 @@ const RMAX_MIN_BPS: u64 = 10_000_000;
 
 /// An access unit.
 #[derive(Debug)]
-pub(super) struct Unit {
+pub(in crate::mux) struct Unit {
     pub packets: List,
     /// In mux time once it is placed, in source time before.
     pub pts: i64,
@@ -125,7 +125,7 @@ enum Loss {
 
 /// See the module's description.
 #[derive(Debug)]
-pub(super) struct Track {
+pub(in crate::mux) struct Track {
     pub class: Class,
     /// Its number among those of its class.
     pub number: u16,
