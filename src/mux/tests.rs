@@ -1,4 +1,4 @@
-//! The PID map and what a source may say of itself. Whole channels are held to their gates in `tests/mux.rs`.
+//! The PID map and what a source may say of itself. Whole channels are held to their gates in `tests/mux/`.
 
 use super::*;
 use crate::wire::ts::SYNC_BYTE;
