@@ -1,8 +1,13 @@
-//! A channel at constant rate: a source's transport stream, made again for multicast.
+//! A channel at constant rate: transport streams of one source or several, made again for multicast as the services of one.
 //!
-//! [`Mux`] is a machine like the protocol sessions, without socket, clock or thread: entries of a `ts` log go in as they
+//! [`Mux`] is a machine like the protocol sessions, without socket, clock or thread: entries of `ts` logs go in as they
 //! come ([`Mux::feed`]), datagrams of seven packets come out as they are due ([`Mux::position`], [`Mux::write`]). It changes
 //! PIDs, counters, clock, the times of PES headers and the tables, and nothing else of what it carries.
+//!
+//! What belongs to the whole is here: position and `ticker`, the tables (`carousel`), and which packet is next. What belongs to
+//! one service is a `program`: its source with its seams, its tracks and PIDs, the recovery of its source's clock, its own clock,
+//! its share of the rate, its losses and alarms. Programs know nothing of each other: what happens to the source of one changes
+//! nothing for the others.
 //!
 //! **Time is position.** Packet `n` is sent at `n * 1504 / rate` and everything is decided for that moment, from what was
 //! fed before it was written, and not from the moment at which it is really written: a late caller that feeds what came
@@ -10,33 +15,36 @@
 //! because they are counted from packets and nothing else.
 //!
 //! **A packet's place is taken** by the first of: a PCR that is due; a table that is due; sound, data, then pictures, each
-//! kind by decoding time, as far as the model of a decoder allows (`track`); a null.
+//! kind by decoding time over all services, as far as the model of a decoder allows (`program::track`); what a service sends beyond
+//! its share, likewise; a null.
 //!
-//! **Too much** for the rate is dropped by rule: sound is sent before pictures; of those, the unit that could not be there
+//! **Too much** for the rate is dropped by rule: a service that exceeds its share gives way to those that do not
+//! (`program::share`), and in a service sound is sent before pictures; of those, the unit that could not be there
 //! in time is dropped whole, with all up to the next that one can start with ([`Tally::units_overload`],
 //! [`Alarms::overload`]). The rate is never stretched, and no packet of a unit is sent after its decoding time.
 //!
 //! What must stay true:
-//! - a datagram is always seven packets; PCRs are at most 38 ms apart, at every rate; PAT and PMT 100 ms, SDT 1 s, NIT and
-//!   TDT 10 s; tables never in a row, unless the rate is below what drains them anyway (1 Mbit/s). Nothing of the source,
+//! - a datagram is always seven packets; PCRs of each service are at most 38 ms apart, at every rate; PAT and PMTs 100 ms, SDT 1 s,
+//!   NIT and TDT 10 s; tables never in a row, unless the rate is below what drains them anyway (1 Mbit/s). Nothing of a source,
 //!   nor its absence, moves that. Clocks and tables take some 84 kbit/s of [`RATE_BPS_MIN`], and each unit whole packets;
-//! - counters of the multiplex run on over seams, losses and changes of tracks; PIDs follow from the order of the source's
-//!   first map behind a seam, and stay while the source has its tracks (`program`);
+//! - counters of the multiplex run on over seams, losses and changes of tracks; PIDs follow from the order of a source's
+//!   first map behind a seam, and stay while the source has its tracks (`program::map`);
 //! - a PTS is 0.2 to 0.9 s in front of the PCR where its unit begins (more only if pictures are reordered over more than
-//!   half a second; less only for sound that more than six packets of other sound had to go before);
-//! - times go on in a line that bends slowly (`recovery`); only a seam or a source that jumps breaks it, and then
+//!   half a second; less only for sound that more than six packets a service of other sound had to go before);
+//! - times of a service go on in a line that bends slowly (`program::recovery`); only a seam or a source that jumps breaks it, and then
 //!   forward. What would stand behind what was sent is left out, never squeezed in;
 //! - the clock never jumps by itself, so nothing has to be announced behind its first packet. Only a caller that was held
 //!   up makes it jump ([`Mux::skip`]): it follows real time, as receivers' clocks have done meanwhile, and says so
 //!   (`discontinuity_indicator`). To stop it instead would leave the channel late for good, by each stall more;
-//! - memory is bounded, whatever comes: [`queue_packets_max`] packets wait, in units of at most 1024 a track and 32 tracks,
-//!   with the 2 MiB of unfinished sections and a map of 1 KiB; a packet costs no allocation once as much waits as usually
+//! - memory is bounded, whatever comes: of each service [`queue_packets_max`] packets wait, in units of at most 1024 a track and
+//!   32 tracks, with the 2 MiB of unfinished sections and a map of 1 KiB; a packet costs no allocation once as much waits as usually
 //!   does.
 //!
-//! Not here: which part of a log is fed (the channel's), sockets, pacing, RTP, FEC; MPTS; scrambling.
+//! Not here: which part of a log is fed (the channel's), sockets, pacing, RTP, FEC; scrambling.
 #![forbid(unsafe_code)]
 
 mod carousel;
+mod multiplex;
 mod program;
 mod queue;
 mod rewrite;
@@ -44,13 +52,17 @@ mod service;
 mod tally;
 mod ticker;
 
-pub use service::{LocalTime, RATE_BPS_MAX, RATE_BPS_MIN, Service};
+pub use multiplex::{
+    LocalTime, Multiplex, RATE_BPS_MAX, RATE_BPS_MIN, SERVICE_BPS, SERVICES_MAX, TABLES_BPS, TRACK_PIDS, queue_packets_max,
+};
+pub use service::Service;
 pub use tally::{Alarms, Tally};
 
 use crate::media::Mono;
 use crate::wire::ts::PACKET_BYTES;
 use carousel::Carousel;
-use program::Program;
+use program::share::Sent;
+use program::{Program, Urgency};
 use std::time::Duration;
 use ticker::{PACKET_BITS, SECOND, Ticker};
 
@@ -60,30 +72,17 @@ pub const DATAGRAM_PACKETS: usize = 7;
 pub const DATAGRAM_BYTES: usize = DATAGRAM_PACKETS * PACKET_BYTES;
 /// Bits of a datagram.
 const DATAGRAM_BITS: u64 = DATAGRAM_PACKETS as u64 * PACKET_BITS;
-/// Time of the multiplex that may wait: a track may be that far in front of another, and both have their lead.
-const QUEUE_SECONDS: u64 = 3;
-/// Packets that may wait at any rate.
-const QUEUE_PACKETS_MIN: u64 = 512;
-/// And at any rate at most: 32 MiB.
-const QUEUE_PACKETS_MAX: u64 = (32 << 20) / 192;
 /// Longest time from the beginning that is calculated with, in microseconds: 285 years.
 const TIME_US_MAX: u64 = 1 << 53;
-/// Packets that may wait in a multiplex of this rate: three seconds of it, at least 512, at most 32 MiB. Each takes 192
-/// bytes.
-pub const fn queue_packets_max(rate_bps: u64) -> usize {
-    let packets = (rate_bps / PACKET_BITS).saturating_mul(QUEUE_SECONDS);
-    let most = if packets > QUEUE_PACKETS_MAX { QUEUE_PACKETS_MAX } else { packets };
-    (if most < QUEUE_PACKETS_MIN { QUEUE_PACKETS_MIN } else { most }) as usize
-}
-
 /// See the module's description.
 #[derive(Debug)]
 pub struct Mux {
-    service: Service,
+    multiplex: Multiplex,
     at: Mono,
     ticker: Ticker,
     carousel: Carousel,
-    program: Program,
+    /// One for each service, in their order.
+    programs: Vec<Program>,
     written: u64,
     /// What is the multiplex's: nulls, tables.
     tally: Tally,
@@ -91,39 +90,47 @@ pub struct Mux {
 
 impl Mux {
     /// A multiplex whose first packet is due at `at`.
-    pub fn new(service: Service, at: Mono) -> Mux {
-        let rate = service.rate();
+    pub fn new(multiplex: Multiplex, at: Mono) -> Mux {
+        let shares = multiplex.shares();
+        let (all, of) = (shares.iter().fold(0, |all: u64, share| all.saturating_add(*share)), shares.len());
+        let programs = multiplex.services.iter().zip(&shares).enumerate();
+        let programs =
+            programs.map(|(n, (service, share))| Program::new(service.clone(), (n, of), *share, all)).collect();
         Mux {
             at,
-            ticker: Ticker::new(rate, service.clock),
-            carousel: Carousel::new(&service, service.first_pcr_pid()),
-            program: Program::new(service.clone(), queue_packets_max(rate)),
+            ticker: Ticker::new(multiplex.rate(), multiplex.clock),
+            carousel: Carousel::new(&multiplex),
+            programs,
             written: 0,
             tally: Tally::default(),
-            service,
+            multiplex,
         }
     }
 
     /// What it sends.
-    pub fn service(&self) -> &Service {
-        &self.service
+    pub fn multiplex(&self) -> &Multiplex {
+        &self.multiplex
     }
 
-    /// Packets of the source: an entry of a `ts` log, or any whole packets of a transport stream. `now` is when they came to
+    /// Packets of the source of service `service`: an entry of a `ts` log, or any whole packets of a transport stream. `now` is when they came to
     /// this host, which a log's entry knows: their delay is measured by it, and with it a backlog is understood at once,
     /// however long. Without, the time of the call will do for as much as may wait ([`queue_packets_max`]). It must not be in
     /// the future.
-    pub fn feed(&mut self, now: Mono, packets: &[u8]) {
+    pub fn feed(&mut self, service: usize, now: Mono, packets: &[u8]) {
         let now = self.ticks(now);
-        self.program.feed(now, packets, &self.ticker, &mut self.carousel);
+        if let Some(program) = self.programs.get_mut(service) {
+            program.feed(now, packets, &self.ticker, &mut self.carousel);
+        }
     }
 
-    /// What is fed next does not continue what was: a part was skipped, or there is another publisher or source. What
+    /// What is fed next to a service does not continue what was: a part was skipped, or there is another publisher or source. What
     /// waits is sent; pictures begin again with one that can be started with; the times of what comes go on behind. What
     /// came before `now` may follow, with the times at which it came.
-    pub fn seam(&mut self, now: Mono) {
+    pub fn seam(&mut self, service: usize, now: Mono) {
         let now = self.ticks(now);
-        self.program.seam(now);
+        if let Some(program) = self.programs.get_mut(service) {
+            program.seam(now);
+        }
     }
 
     /// Datagrams that are due by `now`, since the beginning: datagram `n` is due at `n * 10528 / rate`.
@@ -132,7 +139,7 @@ impl Mux {
         if now < self.at {
             return 0;
         }
-        let rate = self.service.rate();
+        let rate = self.multiplex.rate();
         let bits = (us / 1_000_000).saturating_mul(rate).saturating_add(us % 1_000_000 * rate / 1_000_000);
         bits / DATAGRAM_BITS + 1
     }
@@ -140,7 +147,7 @@ impl Mux {
     /// When a datagram is due; to the microsecond above.
     pub fn due(&self, datagram: u64) -> Mono {
         let us = u128::from(datagram) * u128::from(DATAGRAM_BITS) * 1_000_000;
-        let us = us.div_ceil(u128::from(self.service.rate()));
+        let us = us.div_ceil(u128::from(self.multiplex.rate()));
         self.at + Duration::from_micros(u64::try_from(us).unwrap_or(u64::MAX))
     }
 
@@ -151,25 +158,33 @@ impl Mux {
 
     /// What the clock says at the first byte of the next datagram, in ticks of 27 MHz: RTP stamps are made from it.
     pub fn clock(&self) -> u64 {
-        self.service.clock.wrapping_add(self.ticker.now() as u64)
+        self.multiplex.clock.wrapping_add(self.ticker.now() as u64)
     }
 
     /// Writes the next datagram. `utc_seconds`: seconds since 1970, for the TDT.
     pub fn write(&mut self, out: &mut [u8; DATAGRAM_BYTES], utc_seconds: u64) {
-        self.program.settle(self.ticker.now(), &self.ticker);
+        let ticker = &self.ticker;
+        self.programs.iter_mut().for_each(|program| program.settle(ticker.now(), ticker));
         for packet in out.as_chunks_mut().0 {
             self.put(packet, utc_seconds);
             self.ticker.advance();
             self.tally.packets += 1;
         }
         self.written += 1;
-        let fixed = self.tally.tables + self.program.tally.clocks;
-        self.program.measure(self.ticker.now(), self.tally.packets, fixed);
+        let clocks: u64 = self.programs.iter().map(|program| program.tally.clocks).sum();
+        let Tally { packets, nulls, tables, .. } = self.tally;
+        let sent = Sent { at: self.ticker.now(), packets, busy: packets - nulls, fixed: clocks + tables };
+        self.programs.iter_mut().for_each(|program| program.measure(sent));
     }
 
-    /// What was counted.
+    /// What was counted, of all services together.
     pub fn tally(&self) -> Tally {
-        self.tally.plus(&self.program.tally())
+        self.programs.iter().fold(self.tally.clone(), |all, program| all.plus(&program.tally()))
+    }
+
+    /// What was counted of one service; there is none of packets of tables and nulls, which are nobody's.
+    pub fn tally_of(&self, service: usize) -> Tally {
+        self.programs.get(service).map(Program::tally).unwrap_or_default()
     }
 
     /// Leaves out all datagrams that are due by `now` but the last, and tells how many: what a caller that was held up for
@@ -184,28 +199,36 @@ impl Mux {
         self.ticker.skip(left_out * DATAGRAM_PACKETS as u64);
         self.written += left_out;
         self.tally.datagrams_skipped += left_out;
-        self.program.skip(&self.ticker);
+        self.programs.iter_mut().for_each(|program| program.skip(&self.ticker));
         left_out
     }
 
-    /// What is wrong at `now`.
+    /// What is wrong at `now`, with any of the services.
     pub fn alarms(&self, now: Mono) -> Alarms {
-        self.program.alarms(self.ticks(now), &self.ticker)
+        (0..self.programs.len()).fold(Alarms::default(), |all, service| all.or(self.alarms_of(service, now)))
     }
 
-    /// How much the source's clock was found to be slower than this host's, in parts in 10^9.
-    pub fn drift_ppb(&self) -> i64 {
-        self.program.clock.frequency_ppb()
+    /// What is wrong with one service at `now`.
+    pub fn alarms_of(&self, service: usize, now: Mono) -> Alarms {
+        let now = self.ticks(now);
+        self.programs.get(service).map(|program| program.alarms(now, &self.ticker)).unwrap_or_default()
     }
 
-    /// Packets that wait; at most [`queue_packets_max`].
+    /// How much the clock of a service's source was found to be slower than this host's, in parts in 10^9.
+    pub fn drift_ppb(&self, service: usize) -> i64 {
+        self.programs.get(service).map_or(0, |program| program.clock.frequency_ppb())
+    }
+
+    /// Packets that wait; of each service at most [`queue_packets_max`].
     pub fn queued_packets(&self) -> usize {
-        self.program.pool.used()
+        self.programs.iter().map(|program| program.pool.used()).sum()
     }
 
     /// Bytes held.
     pub fn heap_bytes(&self) -> usize {
-        self.carousel.heap_bytes() + self.program.heap_bytes()
+        self.carousel.heap_bytes()
+            + self.programs.capacity() * size_of::<Program>()
+            + self.programs.iter().map(Program::heap_bytes).sum::<usize>()
     }
 
     /// A moment in ticks of 27 MHz since the beginning.
@@ -213,19 +236,31 @@ impl Mux {
         (now.micros_since(self.at).min(TIME_US_MAX) * (SECOND as u64 / 1_000_000)) as i64
     }
 
-    /// The next packet.
+    /// The next packet: a clock, a table, the most urgent of all services, or a null.
     fn put(&mut self, out: &mut [u8; PACKET_BYTES], utc_seconds: u64) {
-        let Mux { ticker, carousel, program, tally, .. } = self;
-        if program.put_clock(ticker, out) {
+        let Mux { multiplex, ticker, carousel, programs, tally, .. } = self;
+        let now = ticker.now();
+        let due = programs.iter_mut().filter(|program| program.clock_due() <= now);
+        if let Some(program) = due.min_by_key(|program| program.clock_due()) {
+            program.put_clock(ticker, out);
             return;
         }
-        if carousel.put(ticker.now(), utc_seconds, out) {
+        if carousel.put(now, utc_seconds, out) {
             tally.tables += 1;
-            program.mapped(ticker.now(), carousel.sent());
+            for (n, program) in programs.iter_mut().enumerate() {
+                program.mapped(now, carousel.sent(n));
+            }
             return;
         }
-        let next = program.next(ticker, carousel.sent());
-        if !next.is_some_and(|(_, track)| program.put_media(track, ticker, self.service.clock, out)) {
+        let mut best: Option<(Urgency, &mut Program, usize)> = None;
+        for (n, program) in programs.iter_mut().enumerate() {
+            if let Some((urgency, track)) = program.next(ticker, carousel.sent(n))
+                && best.as_ref().is_none_or(|(first, ..)| urgency < *first)
+            {
+                best = Some((urgency, program, track));
+            }
+        }
+        if !best.is_some_and(|(_, program, track)| program.put_media(track, ticker, multiplex.clock, out)) {
             *out = rewrite::NULL;
             tally.nulls += 1;
         }

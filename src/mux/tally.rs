@@ -75,6 +75,18 @@ pub struct Alarms {
     pub no_program: bool,
 }
 
+impl Alarms {
+    /// What is wrong with either.
+    pub(super) fn or(self, other: Alarms) -> Alarms {
+        Alarms {
+            source_lost: self.source_lost || other.source_lost,
+            overload: self.overload || other.overload,
+            late: self.late || other.late,
+            no_program: self.no_program || other.no_program,
+        }
+    }
+}
+
 impl Tally {
     /// Both together; times of alarms are left out.
     pub(super) fn plus(&self, other: &Tally) -> Tally {

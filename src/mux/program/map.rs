@@ -10,6 +10,7 @@ use super::Program;
 use super::recovery::TRACKS_MAX;
 use super::track::Track;
 use crate::mux::carousel::Carousel;
+use crate::mux::multiplex::TRACK_PIDS;
 use crate::mux::service::Service;
 use crate::mux::ticker::Ticker;
 use crate::wire::ts::descriptor::{Class, Descriptors, classify, tag};
@@ -62,9 +63,9 @@ impl Program {
                 track.source_pid = None;
             }
         }
-        let (plan, next) = (Plan::of(&self.service), carousel.revision() + 1);
+        let next = carousel.revision(self.number) + 1;
         for told in told {
-            left_out += u64::from(self.assign(now, told, &plan, next).is_none());
+            left_out += u64::from(self.assign(now, told, next).is_none());
         }
         for at in 0..self.tracks.len() {
             let Some(track) = self.tracks.get_mut(at).filter(|track| track.source_pid.is_none()) else {
@@ -81,7 +82,7 @@ impl Program {
     }
 
     /// Gives a track its place; `None`: there is none. `next`: number of the PMT that will say so.
-    fn assign(&mut self, now: i64, told: Told, plan: &Plan, next: u64) -> Option<()> {
+    fn assign(&mut self, now: i64, told: Told, next: u64) -> Option<()> {
         let of_class = || self.tracks.iter().enumerate().filter(|(_, track)| track.class == told.class);
         let same = of_class().find(|(_, track)| track.source_pid == Some(told.pid)).map(|(at, _)| at);
         let at = match same {
@@ -90,10 +91,10 @@ impl Program {
                 let is_free = |(number, _): &(u16, u16)| {
                     of_class().all(|(_, track)| track.number != *number || track.source_pid.is_none())
                 };
-                let (number, pid) = plan.places(told.class).find(is_free)?;
+                let (number, pid) = self.plan.places(told.class).find(is_free)?;
                 let before = of_class().find(|(_, track)| track.number == number).map(|(at, _)| at);
                 before.unwrap_or_else(|| {
-                    self.tracks.push(Track::new(told.class, number, pid, self.service.rate()));
+                    self.tracks.push(Track::new(told.class, number, pid, self.most_bps, self.of));
                     self.tracks.len() - 1
                 })
             }
@@ -130,12 +131,12 @@ impl Program {
             let clock = tracks().find(|track| track.class != Class::Data).map(|track| track.pid);
             let pcr_pid = self.service.pcr_pid.or(clock).unwrap_or(self.service.video_pid);
             let components: Vec<Component> = tracks().map(|track| component(track, &self.service)).collect();
-            match carousel.set_map(now, pcr_pid, components, whole.clone()) {
+            match carousel.set_map(self.number, now, pcr_pid, components, whole.clone()) {
                 Some(changed) => {
                     self.tally.pmt_changes += u64::from(changed);
-                    self.pcr_next = (carousel.revision(), pcr_pid);
+                    self.pcr_next = (carousel.revision(self.number), pcr_pid);
                     // A track that was not named anew is named by what is being sent.
-                    let revision = carousel.revision();
+                    let revision = carousel.revision(self.number);
                     self.tracks.iter_mut().for_each(|track| track.revision = track.revision.min(revision));
                     return left_out;
                 }
@@ -153,11 +154,13 @@ impl Program {
 }
 
 /// The PIDs of all numbers of each kind, which follow from the service alone: a kind's first PID and those behind it, without
-/// those that something else has. Sound is first to have them: there is more of it than of data and of pictures.
-struct Plan(Vec<(Class, u16)>);
+/// those that something else has. Sound is first to have them: there is more of it than of data and of pictures. Where there
+/// are other services, a kind has [`TRACK_PIDS`], which are nobody else's.
+#[derive(Debug)]
+pub(super) struct Plan(Vec<(Class, u16)>);
 
 impl Plan {
-    fn of(service: &Service) -> Plan {
+    pub fn of(service: &Service, alone: bool) -> Plan {
         let Service { pmt_pid, video_pid, audio_pid, data_pid, pcr_pid, .. } = *service;
         let fixed = [Some(pmt_pid), Some(video_pid), Some(audio_pid), Some(data_pid), pcr_pid];
         let mut plan: Vec<(Class, u16)> = Vec::with_capacity(TRACKS_MAX);
@@ -170,7 +173,7 @@ impl Plan {
             let free: Vec<u16> = (first..pid::NULL)
                 .filter(is_free)
                 .filter(|pid| *pid != pmt_pid && plan.iter().all(|(_, other)| other != pid))
-                .take(usize::from(most))
+                .take(usize::from(if alone { most } else { TRACK_PIDS }))
                 .collect();
             plan.extend(free.into_iter().map(|pid| (class, pid)));
         }

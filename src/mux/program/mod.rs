@@ -1,29 +1,35 @@
 //! One program of a multiplex: its source, its tracks and their PIDs, its clock, and what it lost.
 //!
 //! `source` reads the tables of what is fed, `map` gives its tracks their PIDs and writes the PMT, `intake` makes units of its
-//! packets, `recovery` finds their times in the multiplex, and `track` holds them until they go. Which packet goes next is
-//! not decided here.
+//! packets, `recovery` finds their times in the multiplex, and `track` holds them until they go; `share` is what it may take of
+//! the rate. Which program's packet goes next is not decided here.
 
 mod intake;
 mod map;
 pub(super) mod recovery;
+pub(super) mod share;
 mod source;
 pub(super) mod track;
 
 use super::carousel::Carousel;
 use super::queue::Pool;
 use super::rewrite;
+use super::multiplex::queue_packets_max;
 use super::service::Service;
 use super::tally::{Alarms, Tally};
 use super::ticker::{MS, SECOND, Ticker};
 use crate::wire::ts::PACKET_BYTES;
 use crate::wire::ts::descriptor::Class;
+use map::Plan;
 use recovery::{Recovery, SILENCE};
+use share::{Sent, Share};
 use source::Source;
-use track::{SHARE, Track};
+use track::Track;
 
-/// From one PCR to the next at most, at any rate: a packet earlier if the packet behind it would be later than that.
+/// From one PCR to the next at most, at any rate: earlier by as many packets as there are clocks, for all may be due at once.
 const PCR_EACH: i64 = 38 * MS;
+/// The first one comes that much behind that of the service before: as its PMT does.
+const PCR_BEHIND: i64 = 5 * MS;
 /// A caller whose writing is behind what it feeds by more was held up, and what it feeds came earlier than it says.
 const HELD_UP: i64 = 250 * MS;
 /// Times of a source that begins anew begin at least that long behind those before.
@@ -32,16 +38,26 @@ const FRAME: i64 = 20 * MS;
 const JOIN: i64 = SECOND;
 /// Time without pictures, or sound, after which they are lost though the other goes on: a still each second is in use.
 const KIND_SILENCE: i64 = 2 * SECOND;
-/// Time that what others than pictures take of the rate is measured over.
-const SHARE_WINDOW: i64 = SECOND;
-/// What it is taken for at least: a ninth. And at most: pictures that have less room are sent by chance.
-const SHARE_LEAST: i64 = SHARE / 9;
-const SHARE_MOST: i64 = SHARE * 3 / 4;
+/// What goes first, of all programs: what they have a right to before what is more; of that, sound before data before pictures,
+/// and of each kind what is decoded first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Urgency {
+    exceeds: bool,
+    rank: u8,
+    dts: i64,
+}
 
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Program {
     service: Service,
+    /// Its place among the services.
+    number: usize,
+    /// How many there are.
+    of: usize,
+    /// What it may take where others leave room, in bits a second.
+    most_bps: u64,
+    plan: Plan,
     source: Source,
     /// When the last seam was.
     seam_at: i64,
@@ -62,40 +78,35 @@ pub(super) struct Program {
     fed_at: i64,
     /// The latest time at which anything that was placed is shown.
     floor: Option<i64>,
-    /// What others than pictures take of the rate, in parts of [`SHARE`] (the least of it until sound was sent); since when it is
-    /// measured, and packets of others and of all until then.
-    share: i64,
-    share_from: (i64, u64, u64),
-    /// What was measured last: tables of ten seconds are not in every window.
-    share_last: i64,
-    /// Packets of sound and data.
-    beside: u64,
+    share: Share,
     pub tally: Tally,
 }
 
 impl Program {
-    /// Of a multiplex of which `queue_packets` may wait.
-    pub fn new(service: Service, queue_packets: usize) -> Program {
+    /// Service `number` of `of`, which may take `share_bps` of the `all_bps` that all of them have together, in bits a second.
+    pub fn new(service: Service, (number, of): (usize, usize), share_bps: u64, all_bps: u64) -> Program {
         let pcr_pid = service.first_pcr_pid();
+        let most_bps = share_bps.saturating_mul(2).min(all_bps);
         Program {
+            plan: Plan::of(&service, of == 1),
+            number,
+            of,
+            most_bps,
             source: Source::new(),
             seam_at: 0,
             renumber: true,
             tracks: Vec::new(),
             pids: Vec::new(),
-            pool: Pool::new(queue_packets),
+            pool: Pool::new(queue_packets_max(most_bps)),
             clock: Recovery::new(),
             pcr_pid,
             pcr_next: (0, pcr_pid),
             // Behind the first tables: nobody knows before whose clock it is.
-            pcr_due: 15 * MS,
+            pcr_due: 15 * MS + number as i64 * PCR_BEHIND,
             pcr_begins: true,
             fed_at: 0,
             floor: None,
-            share: SHARE_LEAST,
-            share_from: (0, 0, 0),
-            share_last: 0,
-            beside: 0,
+            share: Share::new(share_bps, all_bps),
             tally: Tally::default(),
             service,
         }
@@ -162,24 +173,24 @@ impl Program {
         }
     }
 
-    /// The packet of its clock, if one is due.
-    #[must_use]
-    pub fn put_clock(&mut self, ticker: &Ticker, out: &mut [u8; PACKET_BYTES]) -> bool {
-        if ticker.now() < self.pcr_due {
-            return false;
-        }
+    /// When its clock is due.
+    pub fn clock_due(&self) -> i64 {
+        self.pcr_due
+    }
+
+    /// The packet of its clock.
+    pub fn put_clock(&mut self, ticker: &Ticker, out: &mut [u8; PACKET_BYTES]) {
         let of = |track: &&Track| track.pid == self.pcr_pid;
         let counter = self.tracks.iter().find(of).map_or(0x0F, |track| track.counter);
         let begins = std::mem::take(&mut self.pcr_begins);
         rewrite::clock(out, self.pcr_pid, counter, ticker.pcr(), begins);
         self.told_time(ticker);
         self.tally.clocks += 1;
-        true
     }
 
     /// A PCR goes: the next one has time.
     fn told_time(&mut self, ticker: &Ticker) {
-        self.pcr_due = ticker.now() + PCR_EACH - ticker.packet();
+        self.pcr_due = ticker.now() + PCR_EACH - ticker.packet() * self.of as i64;
     }
 
     /// PMT number `revision` was sent: the clock may be where that says.
@@ -190,17 +201,17 @@ impl Program {
         }
     }
 
-    /// The most urgent packet of what may go: how urgent it is, and its track. `sent`: the last PMT that was sent.
-    pub fn next(&mut self, ticker: &Ticker, sent: u64) -> Option<((u8, i64), usize)> {
+    /// The most urgent packet of what may go, with its track. `sent`: the last PMT that was sent.
+    pub fn next(&mut self, ticker: &Ticker, sent: u64) -> Option<(Urgency, usize)> {
         let (now, packet) = (ticker.now(), ticker.packet());
-        let mut best: Option<((u8, i64), usize)> = None;
+        let (mut best, others): (Option<(Urgency, usize)>, _) = (None, self.share.others());
         for (at, track) in self.tracks.iter_mut().enumerate().filter(|(_, track)| track.revision <= sent) {
-            let Some(dts) = track.ready(now, packet, self.share, &mut self.pool, &mut self.tally) else {
+            let Some(dts) = track.ready(now, packet, others, &mut self.pool, &mut self.tally) else {
                 continue;
             };
-            let key = (track.rank(), dts);
-            if best.is_none_or(|(least, _)| key < least) {
-                best = Some((key, at));
+            let urgency = Urgency { exceeds: self.share.exceeds(now, track.class), rank: track.rank(), dts };
+            if best.is_none_or(|(first, _)| urgency < first) {
+                best = Some((urgency, at));
             }
         }
         best
@@ -220,7 +231,7 @@ impl Program {
         if !self.pool.pop(&mut unit.packets, out) {
             return false;
         }
-        self.beside += u64::from(track.class != Class::Video);
+        self.share.charge(ticker.now(), track.class);
         track.counter = (track.counter + 1) & 0x0F;
         rewrite::head(out, track.pid, track.counter);
         let pcr = (track.pid == self.pcr_pid).then(|| ticker.pcr());
@@ -239,17 +250,9 @@ impl Program {
         true
     }
 
-    /// Finds what others than pictures take of the rate, of `packets` so far and `fixed` of them clocks and tables.
-    pub fn measure(&mut self, now: i64, packets: u64, fixed: u64) {
-        let (from, beside, before) = self.share_from;
-        if now - from < SHARE_WINDOW {
-            return;
-        }
-        let others = self.beside + fixed;
-        let share = (others - beside) * SHARE as u64 / (packets - before).max(1);
-        let last = std::mem::replace(&mut self.share_last, share as i64);
-        self.share = self.share_last.max(last).clamp(SHARE_LEAST, SHARE_MOST);
-        self.share_from = (now, others, packets);
+    /// Finds what others take of the rate.
+    pub fn measure(&mut self, sent: Sent) {
+        self.share.measure(sent);
     }
 
     /// What was counted.
