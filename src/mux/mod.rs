@@ -53,7 +53,8 @@ mod tally;
 mod ticker;
 
 pub use multiplex::{
-    LocalTime, Multiplex, RATE_BPS_MAX, RATE_BPS_MIN, SERVICE_BPS, SERVICES_MAX, TABLES_BPS, TRACK_PIDS, queue_packets_max,
+    LocalTime, Multiplex, RATE_BPS_MAX, RATE_BPS_MIN, SERVICE_BPS, SERVICES_MAX, TABLES_BPS, TRACK_PIDS,
+    queue_packets_max,
 };
 pub use service::Service;
 pub use tally::{Alarms, Tally};
@@ -94,8 +95,9 @@ impl Mux {
         let shares = multiplex.shares();
         let (all, of) = (shares.iter().fold(0, |all: u64, share| all.saturating_add(*share)), shares.len());
         let programs = multiplex.services.iter().zip(&shares).enumerate();
-        let programs =
-            programs.map(|(n, (service, share))| Program::new(service.clone(), (n, of), *share, all)).collect();
+        let programs = programs
+            .map(|(n, (service, share))| Program::new(service.clone(), (n, of), *share, all))
+            .collect();
         Mux {
             at,
             ticker: Ticker::new(multiplex.rate(), multiplex.clock),

@@ -128,7 +128,8 @@ impl Multiplex {
         let stated: u64 = self.services.iter().filter_map(|it| it.rate_bps).fold(0, u64::saturating_add);
         let others = self.services.iter().filter(|service| service.rate_bps.is_none()).count() as u64;
         let part = self.media_bps().saturating_sub(stated) / others.max(1);
-        let share = |service: &Service| service.rate_bps.unwrap_or(part).clamp(RATE_BPS_MIN / 2, RATE_BPS_MAX);
+        let share =
+            |service: &Service| service.rate_bps.unwrap_or(part).clamp(RATE_BPS_MIN / 2, RATE_BPS_MAX);
         self.services.iter().take(SERVICES_MAX).map(share).collect()
     }
 
@@ -158,7 +159,8 @@ mod tests {
     #[test]
     fn problems_are_found() {
         assert_eq!(Multiplex::default().problem(), None);
-        let of = |services: Vec<Service>| Multiplex { rate_bps: 20_000_000, services, ..Multiplex::default() };
+        let of =
+            |services: Vec<Service>| Multiplex { rate_bps: 20_000_000, services, ..Multiplex::default() };
         let good: Vec<Service> = (0..4).map(service).collect();
         assert_eq!(of(good.clone()).problem(), None);
         assert_eq!(of((0..16).map(service).collect()).problem(), None);

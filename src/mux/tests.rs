@@ -237,7 +237,10 @@ fn any_multiplex_is_sent_without_a_panic() {
     let with = |service: Service| vec![service, Service::default()];
     for multiplex in [
         Multiplex { rate_bps: 0, ..Multiplex::default() },
-        Multiplex { services: with(Service { pmt_pid: 0x1FFF, ..Service::default() }), ..Multiplex::default() },
+        Multiplex {
+            services: with(Service { pmt_pid: 0x1FFF, ..Service::default() }),
+            ..Multiplex::default()
+        },
         Multiplex {
             rate_bps: u64::MAX,
             clock: u64::MAX,

@@ -27,7 +27,9 @@ mod process;
 mod registry;
 
 pub use cells::{Counter, Gauge, Ratio};
-pub use channel::{ChannelAbout, ChannelMetrics, ChannelSlot, LinkSlot, PacerSlot, PacerTimes};
+pub use channel::{
+    ChannelAbout, ChannelMetrics, ChannelSlot, LinkSlot, PacerSlot, PacerTimes, ServiceAbout, ServiceMetrics,
+};
 pub use core::CoreMetrics;
 pub use door::DoorMetrics;
 pub use histogram::{CoreHistograms, SharedHistograms};

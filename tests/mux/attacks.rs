@@ -30,10 +30,10 @@ fn t1_to_t3_nothing_moves_the_channel() {
             }
         }
         let now = at(&channel);
-        channel.mux.feed(now, &bytes);
+        channel.mux.feed(0, now, &bytes);
         let mut pat = stream::section_packet(0, &stream::pat());
         pat[3] |= round as u8 & 15;
-        channel.mux.feed(now, &pat);
+        channel.mux.feed(0, now, &pat);
         // Maps that flip.
         let streams: Vec<u8> =
             (0..30 + round % 30).flat_map(|n| [0x1B, 0xE1, (n + round) as u8, 0xF0, 0]).collect();
@@ -41,16 +41,16 @@ fn t1_to_t3_nothing_moves_the_channel() {
             stream::section(2, 1, round as u8 & 31, &[&[0xE1, 0, 0xF0, 0][..], &streams[..150]].concat());
         let mut packet = stream::section_packet(0x1000, &map);
         packet[3] |= round as u8 & 15;
-        channel.mux.feed(now, &packet);
+        channel.mux.feed(0, now, &packet);
         // A picture without end, at many times the rate.
         let mut endless = [0x55; 188];
         endless[..4].copy_from_slice(&[0x47, 0x01, 0x00, 0x10]);
         for n in 0..100u8 {
             endless[3] = 0x10 | n & 15;
-            channel.mux.feed(now, &endless);
+            channel.mux.feed(0, now, &endless);
         }
         if round % 20 == 0 {
-            channel.mux.seam(now);
+            channel.mux.seam(0, now);
         }
         let to = channel.now_us + 10_000;
         channel.run_to(to);
@@ -58,7 +58,7 @@ fn t1_to_t3_nothing_moves_the_channel() {
     }
     assert!(channel.heap_max < queue_packets_max(4_000_000) * 192 + (4 << 20), "{}", channel.heap_max);
     // A good source is good again.
-    channel.mux.seam(at(&channel));
+    channel.mux.seam(0, at(&channel));
     let mut good = usual(4_000_000, 70, 12);
     good.begun_us = channel.now_us;
     let until = channel.now_us + 8_000_000;
@@ -83,8 +83,8 @@ fn t1_any_calls_in_any_order() {
     let mut units = 0;
     for seed in 1..=60u64 {
         let rate = [200_000, 3_000_000, 1_000_000_000][seed as usize % 3];
-        let service = Service { rate_bps: rate, clock: seed << 57, nit: true, ..Service::default() };
-        let mut mux = Mux::new(service, Mono::from_micros(seed));
+        let multiplex = Multiplex { rate_bps: rate, clock: seed << 57, nit: true, ..Multiplex::default() };
+        let mut mux = Mux::new(multiplex, Mono::from_micros(seed));
         let mut source = Source::new(vec![Track::video(2_000_000), Track::audio(0x200, 96_000)], seed);
         let (mut now_us, mut out, mut counters) = (0u64, [0; 1316], std::collections::BTreeMap::new());
         for _ in 0..600 {
@@ -103,9 +103,9 @@ fn t1_any_calls_in_any_order() {
             now_us = now_us.saturating_add(leap.max(source.random(40_000)));
             let now = Mono::from_micros(now_us);
             match source.random(50) {
-                0 => mux.seam(now),
+                0 => mux.seam(0, now),
                 1..4 => drop(mux.skip(now)),
-                _ => mux.feed(now, &entry.bytes),
+                _ => mux.feed(0, now, &entry.bytes),
             }
             for _ in 0..(mux.position(now).saturating_sub(mux.written())).min(30) {
                 mux.write(&mut out, now_us);
@@ -119,7 +119,7 @@ fn t1_any_calls_in_any_order() {
                 }
             }
             assert!(mux.queued_packets() <= queue_packets_max(rate));
-            let _seen = (mux.alarms(now), mux.clock(), mux.due(mux.written()), mux.drift_ppb());
+            let _seen = (mux.alarms(now), mux.clock(), mux.due(mux.written()), mux.drift_ppb(0));
         }
         units += mux.tally().units;
         assert!(mux.heap_bytes() < queue_packets_max(rate) * 192 + (4 << 20));

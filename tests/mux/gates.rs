@@ -33,10 +33,10 @@ fn every_rate_holds_the_gates() {
 #[test]
 fn another_checker_reads_it() {
     let service = Service { name: "Eins".to_owned(), provider: "Tests".to_owned(), ..Service::default() };
-    let mut channel = Channel::new(service);
+    let mut channel = Channel::new(alone(service));
     let mut source = usual(4_000_000, 70, 5);
     let first = source.entry();
-    channel.mux.feed(Mono::ZERO, &first.bytes);
+    channel.mux.feed(0, Mono::ZERO, &first.bytes);
     channel.play(&mut source, 10_000_000);
     // Table times are taken from decoding times there, which are up to a second ahead.
     let limits = ts::Limits { tables: 900, names: 2000, pcr: 38, lead: 900 };
@@ -110,7 +110,7 @@ fn drift_is_followed() {
             let off = (two[1].dts - two[0].dts - 40 * MS).abs();
             assert!(off <= 300 * 2 + 40 * MS * 240 / 1_000_000, "a step of {off} ticks");
         }
-        assert!((channel.mux.drift_ppb() as f64 / 1e3 + ppm).abs() < 15.0, "{}", channel.mux.drift_ppb());
+        assert!((channel.mux.drift_ppb(0) as f64 / 1e3 + ppm).abs() < 15.0, "{}", channel.mux.drift_ppb(0));
     }
 }
 
@@ -139,7 +139,7 @@ fn low_rates_hold_the_gates() {
 
 #[test]
 fn positions_are_exact() {
-    let mux = Mux::new(Service { rate_bps: 4_000_000, ..Service::default() }, Mono::from_micros(500));
+    let mux = Mux::new(Multiplex { rate_bps: 4_000_000, ..Multiplex::default() }, Mono::from_micros(500));
     assert_eq!(mux.position(Mono::ZERO), 0);
     assert_eq!(mux.position(Mono::from_micros(500)), 1);
     for n in [1u64, 2, 1000, 1_000_000_007] {

@@ -14,14 +14,20 @@ mod gates;
 mod overload;
 mod readers;
 mod seams;
+mod services;
 mod sources;
 mod stalls;
 
 use channel::{MS, Report, Source, Track, read, read_with_gaps};
 use headgate::media::Mono;
 use headgate::monitor::{Monitor, Options};
-use headgate::mux::{Mux, Service, queue_packets_max};
+use headgate::mux::{Multiplex, Mux, Service, queue_packets_max};
 use std::time::Duration;
+
+/// A service that is alone.
+fn alone(service: Service) -> Multiplex {
+    Multiplex { services: vec![service], ..Multiplex::default() }
+}
 
 /// A channel whose clock runs by itself.
 struct Channel {
@@ -33,19 +39,14 @@ struct Channel {
 }
 
 impl Channel {
-    fn new(service: Service) -> Channel {
-        let rate = service.rate_bps;
-        Channel { mux: Mux::new(service, Mono::ZERO), out: Vec::new(), rate, now_us: 0, heap_max: 0 }
+    fn new(multiplex: Multiplex) -> Channel {
+        let rate = multiplex.rate_bps;
+        Channel { mux: Mux::new(multiplex, Mono::ZERO), out: Vec::new(), rate, now_us: 0, heap_max: 0 }
     }
 
     fn of(rate_bps: u64) -> Channel {
-        Channel::new(Service {
-            rate_bps,
-            name: "Eins ä".to_owned(),
-            nit: true,
-            time: true,
-            ..Service::default()
-        })
+        let service = Service { name: "Eins ä".to_owned(), ..Service::default() };
+        Channel::new(Multiplex { rate_bps, nit: true, time: true, ..alone(service) })
     }
 
     /// Time goes on to `us`, in ticks of a millisecond.
@@ -67,7 +68,7 @@ impl Channel {
         loop {
             let entry = source.entry();
             self.run_to(entry.at_us);
-            self.mux.feed(Mono::from_micros(entry.at_us), &entry.bytes);
+            self.mux.feed(0, Mono::from_micros(entry.at_us), &entry.bytes);
             if entry.at_us >= us {
                 return;
             }
@@ -80,10 +81,10 @@ impl Channel {
         report
     }
 
-    /// Tables that its service has.
+    /// Tables that it has.
     fn tables(&self) -> Vec<u8> {
-        let service = self.mux.service();
-        let rare = [(service.nit, 0x40), (service.time, 0x70), (service.local_time.is_some(), 0x73)];
+        let it = self.mux.multiplex();
+        let rare = [(it.nit, 0x40), (it.time, 0x70), (it.local_time.is_some(), 0x73)];
         [0x00, 0x02, 0x42]
             .into_iter()
             .chain(rare.iter().filter(|(on, _)| *on).map(|(_, table)| *table))

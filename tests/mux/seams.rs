@@ -34,7 +34,7 @@ fn a_seam_shows_nowhere() {
         let mut channel = Channel::of(4_000_000);
         let mut source = usual(4_000_000, 70, 2);
         channel.play(&mut source, 6_000_000);
-        channel.mux.seam(Mono::from_micros(channel.now_us));
+        channel.mux.seam(0, Mono::from_micros(channel.now_us));
         let mut other = usual(4_000_000, 70, 3);
         (other.tracks[0].pid, other.tracks[1].pid) = (0x321, 0x123);
         other.begun_us = channel.now_us + pause_us;
@@ -79,7 +79,7 @@ fn tracks_come_and_go() {
         dvb_ac3: true,
         ..Service::default()
     };
-    let mut channel = Channel::new(service);
+    let mut channel = Channel::new(alone(service));
     let mut source = usual(4_000_000, 60, 7);
     channel.play(&mut source, 3_000_000);
     let begun_us = channel.now_us;
@@ -93,7 +93,7 @@ fn tracks_come_and_go() {
         (source.version, source.begun_us, source.stamp) = (version, begun_us, stamp);
         source
     };
-    channel.mux.seam(Mono::from_micros(begun_us));
+    channel.mux.seam(0, Mono::from_micros(begun_us));
     channel.play(&mut again(tracks.clone(), 1, begun_us, 90_000), 8_000_000);
     let both = channel.read();
     let of = |pid: u16| both.streams.iter().find(|stream| stream.1 == pid).cloned().unwrap();
@@ -104,7 +104,7 @@ fn tracks_come_and_go() {
     // The first sound goes, behind a seam: the second is the first now, as for a channel that begins here.
     tracks.remove(1);
     let begun_us = channel.now_us;
-    channel.mux.seam(Mono::from_micros(begun_us));
+    channel.mux.seam(0, Mono::from_micros(begun_us));
     channel.play(&mut again(tracks, 2, begun_us, 90_000), 13_000_000);
     let one = channel.read();
     assert_eq!(
@@ -132,17 +132,17 @@ fn a_backlog_is_not_sent_late() {
         channel.run_to(live);
         // A caller says that it begins, and then feeds what was before that.
         if seam {
-            channel.mux.seam(Mono::from_micros(live));
+            channel.mux.seam(0, Mono::from_micros(live));
         }
         let next = loop {
             let entry = source.entry();
             if entry.at_us > live {
                 break entry;
             }
-            channel.mux.feed(Mono::from_micros(if knows { entry.at_us } else { live }), &entry.bytes);
+            channel.mux.feed(0, Mono::from_micros(if knows { entry.at_us } else { live }), &entry.bytes);
         };
         channel.run_to(next.at_us);
-        channel.mux.feed(Mono::from_micros(next.at_us), &next.bytes);
+        channel.mux.feed(0, Mono::from_micros(next.at_us), &next.bytes);
         channel.play(&mut source, live + 10_500_000);
         let (report, tally) = (channel.read(), channel.mux.tally());
         assert!(report.units[&0x100][0].key && tally.units_late > 0);
@@ -160,7 +160,7 @@ fn what_would_be_behind_is_left_out() {
     let mut channel = Channel::of(4_000_000);
     let mut source = usual(4_000_000, 70, 16);
     channel.play(&mut source, 5_000_000);
-    channel.mux.seam(Mono::from_micros(channel.now_us));
+    channel.mux.seam(0, Mono::from_micros(channel.now_us));
     // It comes with what it had: a second of it at once, as from a publisher that sends its last GOP first.
     let mut other = usual(4_000_000, 70, 17);
     other.tracks[0].gop = 30;
@@ -171,10 +171,10 @@ fn what_would_be_behind_is_left_out() {
         if entry.at_us > channel.now_us {
             break entry;
         }
-        channel.mux.feed(now, &entry.bytes);
+        channel.mux.feed(0, now, &entry.bytes);
     };
     channel.run_to(next.at_us);
-    channel.mux.feed(Mono::from_micros(next.at_us), &next.bytes);
+    channel.mux.feed(0, Mono::from_micros(next.at_us), &next.bytes);
     channel.play(&mut other, 12_000_000);
     assert!(channel.mux.tally().units_late > 0 && channel.mux.tally().units_without_key > 0);
     for (pid, units) in channel.read().units {

@@ -15,7 +15,7 @@ fn a_stall_of_the_caller_is_no_stall_of_the_channel() {
             let until = channel.now_us + 1_000_000;
             while {
                 let entry = source.entry();
-                channel.mux.feed(Mono::from_micros(entry.at_us), &entry.bytes);
+                channel.mux.feed(0, Mono::from_micros(entry.at_us), &entry.bytes);
                 entry.at_us < until
             } {}
         }
@@ -52,7 +52,7 @@ fn what_a_long_stall_delayed_is_left_out() {
         assert_eq!(channel.mux.tally().datagrams_skipped, left_out);
         loop {
             let entry = source.entry();
-            channel.mux.feed(if knows { Mono::from_micros(entry.at_us) } else { now }, &entry.bytes);
+            channel.mux.feed(0, if knows { Mono::from_micros(entry.at_us) } else { now }, &entry.bytes);
             if entry.at_us >= channel.now_us {
                 break;
             }

@@ -89,10 +89,8 @@ impl ChannelEntry {
         let provider = self.provider.as_deref().unwrap_or(&shared.provider);
         let parent = Parent { number: &number, channel: name, provider };
         let services = if self.services.is_empty() {
-            let source = &self.source;
-            must(source.as_ref(), "source", "add source = \"live/one\": the stream it sends")?;
             let entry = ServiceEntry {
-                source: source.clone(),
+                source: self.source.clone(),
                 service_name: self.service_name.clone(),
                 provider: self.provider.clone(),
                 service_id: self.service_id,
@@ -130,7 +128,11 @@ impl ChannelEntry {
         let count = self.services.len();
         if count > SERVICES_MAX {
             let hint = format!("one channel has at most {SERVICES_MAX}; use another channel for more");
-            return Err(wrong(&["channel", parent.number, "services"], format!("lists {count} services"), hint));
+            return Err(wrong(
+                &["channel", parent.number, "services"],
+                format!("lists {count} services"),
+                hint,
+            ));
         }
         let mut services = Vec::with_capacity(count);
         for (at, entry) in self.services.iter().enumerate() {
@@ -172,7 +174,9 @@ impl ChannelEntry {
             Some((key, _)) => Err(wrong(
                 &["channel", number, key],
                 format!("`{key}` stands beside `services`, and nobody knows whose it is"),
-                format!("write {key} inside of a service: services = [{{ source = \"live/one\", {key} = … }}]"),
+                format!(
+                    "write {key} inside of a service: services = [{{ source = \"live/one\", {key} = … }}]"
+                ),
             )),
         }
     }

@@ -129,7 +129,8 @@ fn identities(config: &Config) -> Result<(), Violation> {
         for (at, service) in channel.services.iter().enumerate() {
             let ids = (channel.stream_id, service.service_id);
             if let Some(other) = services.insert(ids, channel.name.as_str()) {
-                let message = format!("channel `{other}` has stream id {} and service id {} too", ids.0, ids.1);
+                let message =
+                    format!("channel `{other}` has stream id {} and service id {} too", ids.0, ids.1);
                 let hint = "set another service_id here: a set-top box takes equal ones for one service";
                 let at = at.to_string();
                 let of_service = ["channel", &number, "services", &at, "service_id"];

@@ -6,7 +6,6 @@
 use super::channel::RATE_BPS_MIN;
 use super::{Fault, in_range, service_text, stream_name};
 use crate::config::diagnostic::Violation;
-use crate::config::validate::wrong;
 use serde::Deserialize;
 use std::ops::RangeInclusive;
 
@@ -284,14 +283,20 @@ fn own_data(service: &Service) -> Result<(), Fault> {
     let last = service.data_pid.saturating_add(TRACK_PIDS - 1);
     let tables = service.data_pid..=last;
     let sound = service.audio_pid..=service.audio_pid.saturating_add(TRACK_PIDS - 1);
-    let taken = [Some(service.pmt_pid), service.pcr_pid].into_iter().flatten().find(|pid| tables.contains(pid));
+    let taken =
+        [Some(service.pmt_pid), service.pcr_pid].into_iter().flatten().find(|pid| tables.contains(pid));
     let sound = sound.contains(&service.data_pid) || tables.contains(&service.audio_pid);
     let pid = if sound { Some(service.audio_pid) } else { taken };
     match pid.or((u64::from(last) > *PIDS.end()).then_some(last)) {
         None => Ok(()),
         Some(pid) => Err(Fault::new(
-            format!("{pid} is one of the {TRACK_PIDS} PIDs behind the video tracks', for subtitles and other data"),
-            format!("keep {} PIDs from video_pid on free, where there are several services", DATA_BEHIND + TRACK_PIDS),
+            format!(
+                "{pid} is one of the {TRACK_PIDS} PIDs behind the video tracks', for subtitles and other data"
+            ),
+            format!(
+                "keep {} PIDs from video_pid on free, where there are several services",
+                DATA_BEHIND + TRACK_PIDS
+            ),
         )),
     }
 }

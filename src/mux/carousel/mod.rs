@@ -137,7 +137,8 @@ impl Carousel {
     pub fn new(multiplex: &Multiplex) -> Carousel {
         let services = || multiplex.services.iter().take(SERVICES_MAX);
         let network = multiplex.nit.then_some((0, pid::NIT));
-        let programs = network.into_iter().chain(services().map(|service| (service.service_id, service.pmt_pid)));
+        let programs =
+            network.into_iter().chain(services().map(|service| (service.service_id, service.pmt_pid)));
         let programs: Vec<(u16, u16)> = programs.collect();
         let said: Vec<section::Service<'_>> = services()
             .map(|service| section::Service {
@@ -176,7 +177,12 @@ impl Carousel {
         let if_wanted = |wanted: bool, sections: Vec<Vec<u8>>| if wanted { sections } else { Vec::new() };
         tables.push(Table::new(pid::SDT, sdt, NAMES, 40 * MS));
         tables.push(Table::new(pid::NIT, if_wanted(multiplex.nit, nit), SLOW, 50 * MS));
-        tables.push(Table::new(pid::TDT, if_wanted(multiplex.time, vec![time::tdt(0).into()]), SLOW, 60 * MS));
+        tables.push(Table::new(
+            pid::TDT,
+            if_wanted(multiplex.time, vec![time::tdt(0).into()]),
+            SLOW,
+            60 * MS,
+        ));
         let mut carousel = Carousel {
             tables,
             maps,
@@ -222,7 +228,8 @@ impl Carousel {
     /// Finds how far apart tables may be sent, so that each of those that come often is through in its time.
     fn space(&mut self) {
         let maps = self.maps.iter().zip(self.tables.iter().skip(PMT));
-        let longest = |(map, table): (&Map, &Table)| table.packets().max(map.next.as_ref().map_or(0, Vec::len));
+        let longest =
+            |(map, table): (&Map, &Table)| table.packets().max(map.next.as_ref().map_or(0, Vec::len));
         let packets = 1 + maps.map(longest).sum::<usize>();
         self.sections_apart = (TABLES_WITHIN / packets as i64).min(SECTIONS_APART);
         self.packets_apart = self.sections_apart.min(PACKETS_APART);
@@ -259,7 +266,8 @@ impl Carousel {
             return false;
         }
         let here = || self.tables.iter().enumerate().filter(|(_, table)| !table.sections.is_empty());
-        let first = here().filter(|(_, table)| table.next_at() <= now).min_by_key(|(_, table)| table.latest());
+        let first =
+            here().filter(|(_, table)| table.next_at() <= now).min_by_key(|(_, table)| table.latest());
         let Some((which, _)) = first else {
             self.next_at = here().map(|(_, table)| table.next_at()).min().unwrap_or(i64::MAX);
             return false;

@@ -23,7 +23,8 @@ pub(super) fn packets(pid: u16, section: &[u8]) -> Vec<[u8; PACKET_BYTES]> {
 /// A table that never changes while it is sent. Its version depends on its content, so that after a restart receivers
 /// see another version where there is another content, and the same one where there is not.
 pub(super) fn versioned(table: impl Fn(u8) -> Option<Vec<Vec<u8>>>) -> Vec<Vec<u8>> {
-    let first: Vec<u8> = table(0).unwrap_or_default().iter().flat_map(|section| content(section)).copied().collect();
+    let first: Vec<u8> =
+        table(0).unwrap_or_default().iter().flat_map(|section| content(section)).copied().collect();
     table((crc32(&first) % 32) as u8).unwrap_or_default()
 }
 
@@ -46,4 +47,3 @@ pub(super) fn local_offset(local: LocalTime) -> [u8; 15] {
     // The time of the next change: the last day that can be said.
     [0x58, 13, a, b, c, sign, hours, minutes, 0xFF, 0xFF, 0x23, 0x59, 0x59, hours, minutes]
 }
-

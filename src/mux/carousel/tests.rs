@@ -42,10 +42,7 @@ fn every_table_comes_in_its_time() {
         {
             let at: Vec<i64> = seen.iter().filter(|(id, _)| *id == table).map(|(_, at)| *at).collect();
             let gaps = || at.windows(2).map(|two| two[1] - two[0]);
-            assert!(
-                at[0] <= longest && gaps().max().unwrap() <= longest,
-                "{table:#x} at {rate_bps}: {at:?}"
-            );
+            assert!(at[0] <= longest && gaps().max().unwrap() <= longest, "{table:#x} at {rate_bps}: {at:?}");
             assert!(gaps().min().unwrap() >= 25, "{table:#x}");
         }
     }
@@ -53,9 +50,7 @@ fn every_table_comes_in_its_time() {
 
 fn components(n: usize) -> Vec<Component> {
     let pid = |at: usize| 0x100 + at as u16;
-    (0..n)
-        .map(|at| Component { stream_type: 6, pid: pid(at), descriptors: vec![5, 4, 1, 2, 3, 4] })
-        .collect()
+    (0..n).map(|at| Component { stream_type: 6, pid: pid(at), descriptors: vec![5, 4, 1, 2, 3, 4] }).collect()
 }
 
 /// The longest tables at the lowest rates, where a packet takes up to 7.5 ms and a fifth of them are clocks.
@@ -63,8 +58,7 @@ fn components(n: usize) -> Vec<Component> {
 fn long_tables_keep_no_other_waiting() {
     let local_time = Some(LocalTime { country: *b"DEU", offset_minutes: 60 });
     for rate_bps in [crate::mux::RATE_BPS_MIN, 214_000, 216_000, 251_000, 303_000, 502_000] {
-        let service =
-            Service { name: "n".repeat(240), provider: "p".repeat(240), ..Service::default() };
+        let service = Service { name: "n".repeat(240), provider: "p".repeat(240), ..Service::default() };
         let multiplex = Multiplex {
             rate_bps,
             network_name: "w".repeat(240),
@@ -144,14 +138,14 @@ fn tables_of_many_services_are_in_time() {
                 ..Service::default()
             })
             .collect();
-        let multiplex =
-            Multiplex { rate_bps, nit: true, time: true, services, ..Multiplex::default() };
+        let multiplex = Multiplex { rate_bps, nit: true, time: true, services, ..Multiplex::default() };
         let mut carousel = Carousel::new(&multiplex);
         for n in 0..16 {
             assert_eq!(carousel.set_map(n, 0, 0x100, components(tracks), Vec::new()), Some(true));
         }
         let (mut ticker, mut assembler) = (Ticker::new(rate_bps, 0), Assembler::new());
-        let (mut out, mut ended) = ([0; PACKET_BYTES], std::collections::BTreeMap::<(u16, u8), Vec<i64>>::new());
+        let (mut out, mut ended) =
+            ([0; PACKET_BYTES], std::collections::BTreeMap::<(u16, u8), Vec<i64>>::new());
         let mut last = std::collections::BTreeMap::<u16, i64>::new();
         while ticker.now() < 30 * SECOND {
             if carousel.put(ticker.now(), 0, &mut out) {

@@ -12,9 +12,9 @@ mod source;
 pub(super) mod track;
 
 use super::carousel::Carousel;
+use super::multiplex::queue_packets_max;
 use super::queue::Pool;
 use super::rewrite;
-use super::multiplex::queue_packets_max;
 use super::service::Service;
 use super::tally::{Alarms, Tally};
 use super::ticker::{MS, SECOND, Ticker};

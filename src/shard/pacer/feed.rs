@@ -1,5 +1,5 @@
-//! From logs to channels: each stream that channels send is followed once, and each of its channels has its own place in
-//! the log.
+//! From logs to channels: each stream that channels send is followed once, and each channel that it is a source of has its own
+//! place in the log, once for each time it has it.
 
 use super::thread::Pacer;
 use super::{Channel, Heard};
@@ -21,6 +21,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 struct Reader {
     channel: usize,
+    /// Its place among the channel's sources.
+    source: usize,
     /// `None` until there is a place to begin at.
     cursor: Option<Cursor>,
 }
@@ -39,10 +41,13 @@ pub(super) struct Source {
 }
 
 /// The sources of channels, each once, with who reads it.
-pub(super) fn sources<'a>(channels: impl Iterator<Item = &'a StreamName>) -> Vec<Source> {
+pub(super) fn sources<'a>(channels: impl Iterator<Item = &'a [StreamName]>) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::new();
-    for (channel, name) in channels.enumerate() {
-        let reader = Reader { channel, cursor: None };
+    let all = channels.enumerate().flat_map(|(channel, names)| {
+        names.iter().enumerate().map(move |(source, name)| (channel, source, name))
+    });
+    for (channel, source, name) in all {
+        let reader = Reader { channel, source, cursor: None };
         match sources.iter_mut().find(|source| source.name == *name) {
             Some(source) => source.readers.push(reader),
             None => sources.push(Source {
@@ -85,7 +90,7 @@ impl<C: Channel> Pacer<C> {
         let Some(source) = self.sources.get(at) else { return };
         for reader in &source.readers {
             if let Some(lane) = self.lanes.get_mut(reader.channel) {
-                lane.channel.heard(now, heard);
+                lane.channel.heard(reader.source, now, heard);
             }
         }
     }
@@ -212,7 +217,7 @@ impl<C: Channel> Pacer<C> {
             if reader.cursor.is_none() {
                 reader.cursor = view.join().and_then(|join| view.cursor_at(join.pos));
                 if reader.cursor.is_some() {
-                    channel.seam(now);
+                    channel.seam(reader.source, now);
                 }
             }
             while let Some(cursor) = reader.cursor {
@@ -224,14 +229,15 @@ impl<C: Channel> Pacer<C> {
                     Step::Send(run) => {
                         for (entry, packets) in view.entries(cursor, &run) {
                             room = room.saturating_sub(packets.len());
-                            channel.feed(now, Mono::from_micros(entry.complete_us), packets);
+                            let came_at = Mono::from_micros(entry.complete_us);
+                            channel.feed(reader.source, now, came_at, packets);
                         }
                         reader.cursor = Some(Cursor { pos: run.next, offset: run.to });
                     }
                     Step::Skip(join) => {
                         reader.cursor = view.cursor_at(join.pos);
-                        channel.heard(now, Heard::Skipped);
-                        channel.seam(now);
+                        channel.heard(reader.source, now, Heard::Skipped);
+                        channel.seam(reader.source, now);
                     }
                     Step::Idle | Step::Wait => break,
                 }

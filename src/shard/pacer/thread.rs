@@ -124,7 +124,7 @@ impl<C: Channel> Pacer<C> {
             let pace = Pace::new(channel.datagram_ns(), now);
             lanes.push(Lane { channel, first, pace });
         }
-        let sources = sources(lanes.iter().map(|lane| lane.channel.source()));
+        let sources = sources(lanes.iter().map(|lane| lane.channel.sources()));
         Pacer {
             id,
             shared,
