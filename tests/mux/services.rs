@@ -259,13 +259,15 @@ fn any_number_of_services_holds_the_gates() {
 fn no_two_tracks_share_a_pid() {
     let mut channel = Channel::new(multiplex(20_000_000, (0..SERVICES_MAX).map(service).collect()));
     let source = |n: usize| {
-        let sounds = (0..12).map(|at| Track::audio(0x200 + at, 8_000));
+        // Their map is one packet.
+        let sound = |pid: u16| Track { descriptors: Vec::new(), ..Track::audio(pid, 8_000) };
+        let sounds = (0..12).map(|at| sound(0x200 + at));
         let pictures = (0..10).map(|at| Track { pid: 0x100 + at, ..Track::video(20_000) });
         let data = (0..9).map(|at| Track {
             stream_type: 6,
             stream_id: 0xBD,
             mhz: 5000,
-            ..Track::audio(0x400 + at, 8_000)
+            ..sound(0x400 + at)
         });
         Source::new(sounds.chain(pictures).chain(data).collect(), n as u64)
     };

@@ -84,11 +84,10 @@ impl ChannelEntry {
         let must = |value, key, hint| required(value, "channel", &number, key, hint);
         let name = must(self.name.as_ref(), "name", "add name = \"one\": what metrics and logs call it")?;
         check_name(name).map_err(|fault| fault.at(&path("name")))?;
-        let (to, bitrate_bps) = self.destinations(&number, shared)?;
         let (stream_id, service_id) = derived_ids(name);
         let provider = self.provider.as_deref().unwrap_or(&shared.provider);
         let parent = Parent { number: &number, channel: name, provider };
-        let services = if self.services.is_empty() {
+        let alone = if self.services.is_empty() {
             let entry = ServiceEntry {
                 source: self.source.clone(),
                 service_name: self.service_name.clone(),
@@ -101,10 +100,15 @@ impl ChannelEntry {
                 languages: self.languages.clone(),
                 bitrate: None,
             };
-            vec![entry.resolve(&parent, None, service_id)?]
+            Some(entry.resolve(&parent, None, service_id)?)
         } else {
             self.belongs_to_services(&number)?;
-            self.several(&parent, bitrate_bps)?
+            None
+        };
+        let (to, bitrate_bps) = self.destinations(&number, shared)?;
+        let services = match alone {
+            Some(service) => vec![service],
+            None => self.several(&parent, bitrate_bps)?,
         };
         let least = RATE_BPS_MIN * services.len() as u64;
         if bitrate_bps < least {

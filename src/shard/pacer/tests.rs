@@ -374,7 +374,7 @@ fn a_channel_of_several_streams_is_told_which() {
     assert_eq!(bench.pacer.sources.len(), 2);
     let log_of = |bench: &mut Bench, name: &str, id: u64, fill: u8| {
         let claim = bench.publish(name);
-        bench.tick(1);
+        bench.tick(3);
         assert!(bench.is_asked(&claim), "{name}");
         let mut log = LogWriter::new(LogId(id as _));
         append(&mut log, 2, fill, true);
@@ -389,7 +389,7 @@ fn a_channel_of_several_streams_is_told_which() {
     };
     let (_first, _) = log_of(&mut bench, "a", 1, 1);
     let (second, mut log) = log_of(&mut bench, "b", 2, 2);
-    bench.tick(3);
+    bench.tick(4);
     use Told::{Fed, Of, Seam};
     let found = Told::Heard(Heard::Found);
     let told = [found, Of(2), found, Of(1), found];
