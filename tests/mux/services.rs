@@ -55,17 +55,12 @@ impl Sources {
     }
 }
 
-/// What a receiver of service `n` takes of a channel: the others' packets are nulls to it.
+/// What a receiver of service `n` takes of a channel.
 fn only(bytes: &[u8], n: usize) -> Vec<u8> {
     let its = service(n);
-    let mut bytes = bytes.to_vec();
-    for packet in bytes.chunks_mut(188) {
-        let pid = u16::from_be_bytes([packet[1] & 0x1F, packet[2]]);
-        if pid >= 0x20 && pid != its.pmt_pid && !(its.video_pid..its.video_pid + 0x20).contains(&pid) {
-            packet[1..4].copy_from_slice(&[0x1F, 0xFF, 0x10]);
-        }
-    }
-    bytes
+    super::channel::only(bytes, |pid| {
+        pid == its.pmt_pid || (its.video_pid..its.video_pid + 0x20).contains(&pid)
+    })
 }
 
 /// Holds service `n` to the gates.
@@ -263,12 +258,7 @@ fn no_two_tracks_share_a_pid() {
         let sound = |pid: u16| Track { descriptors: Vec::new(), ..Track::audio(pid, 8_000) };
         let sounds = (0..12).map(|at| sound(0x200 + at));
         let pictures = (0..10).map(|at| Track { pid: 0x100 + at, ..Track::video(20_000) });
-        let data = (0..9).map(|at| Track {
-            stream_type: 6,
-            stream_id: 0xBD,
-            mhz: 5000,
-            ..sound(0x400 + at)
-        });
+        let data = (0..9).map(|at| Track { stream_type: 6, stream_id: 0xBD, mhz: 5000, ..sound(0x400 + at) });
         Source::new(sounds.chain(pictures).chain(data).collect(), n as u64)
     };
     let mut sources = Sources::new((0..SERVICES_MAX).map(source).collect());
