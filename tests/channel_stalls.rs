@@ -10,7 +10,7 @@ mod stream;
 
 use channel::{Source, Track, read_with_gaps};
 use headgate::media::Mono;
-use headgate::mux::{Mux, Service};
+use headgate::mux::{Multiplex, Mux};
 
 /// When the channel begins.
 const BEGIN_US: u64 = 1_000_000;
@@ -28,13 +28,13 @@ fn play(seed: u64, rate_bps: u64) -> (Vec<u8>, Vec<(usize, i64)>) {
     let mut source = Source::new(vec![Track::video(1_000_000), Track::audio(0x200, 96_000)], seed);
     source.begun_us = SOURCE_US;
     let mut chance = Source::new(Vec::new(), seed ^ 0x5EED);
-    let mut mux = Mux::new(Service { rate_bps, nit: true, time: true, ..Service::default() }, at(0));
-    mux.seam(at(0));
+    let mut mux = Mux::new(Multiplex { rate_bps, nit: true, time: true, ..Multiplex::default() }, at(0));
+    mux.seam(0, at(0));
     let (mut ms, mut out, mut gaps, mut next) = (0, Vec::new(), Vec::new(), source.entry());
     while ms < END_MS {
         ms += if chance.random(400) == 0 { 1 + chance.random(2500) } else { 1 };
         while next.at_us <= ms * 1000 {
-            mux.feed(at(next.at_us), &next.bytes);
+            mux.feed(0, at(next.at_us), &next.bytes);
             next = source.entry();
         }
         let due = mux.position(at(ms * 1000)) - mux.written();

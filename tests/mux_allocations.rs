@@ -13,19 +13,19 @@ mod stream;
 use channel::{Source, Track};
 use counting::allocations;
 use headgate::media::Mono;
-use headgate::mux::{Mux, Service};
+use headgate::mux::{Multiplex, Mux};
 
 #[test]
 fn packets_cost_no_allocation() {
     let mut source = Source::new(vec![Track::video(2_800_000), Track::audio(0x200, 192_000)], 1);
     let entries: Vec<_> = (0..1500).map(|_| source.entry()).collect();
-    let mut mux = Mux::new(Service::default(), Mono::ZERO);
+    let mut mux = Mux::new(Multiplex::default(), Mono::ZERO);
     let mut datagram = [0; 1316];
     let mut play = |range: std::ops::Range<usize>| {
         let before = allocations();
         for entry in &entries[range] {
             let now = Mono::from_micros(entry.at_us);
-            mux.feed(now, &entry.bytes);
+            mux.feed(0, now, &entry.bytes);
             while mux.written() < mux.position(now) {
                 mux.write(&mut datagram, 0);
             }

@@ -13,7 +13,7 @@ mod stream;
 
 use channel::{Entry, Source, Track};
 use headgate::media::Mono;
-use headgate::mux::{DATAGRAM_BYTES, Mux, Service};
+use headgate::mux::{DATAGRAM_BYTES, Multiplex, Mux};
 use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
 use std::net::UdpSocket;
@@ -42,14 +42,14 @@ fn cpu_ns() -> f64 {
 /// Nanoseconds a datagram of `count` channels, each a tick of a millisecond at a time.
 fn multiplex(entries: &[Entry], until_us: u64, count: u64) -> f64 {
     let mut channels: Vec<(Mux, usize)> = (0..count)
-        .map(|_| (Mux::new(Service { rate_bps: RATE_BPS, ..Service::default() }, Mono::ZERO), 0))
+        .map(|_| (Mux::new(Multiplex { rate_bps: RATE_BPS, ..Multiplex::default() }, Mono::ZERO), 0))
         .collect();
     let (mut datagram, mut written, begun) = ([0; DATAGRAM_BYTES], 0u64, cpu_ns());
     for now_us in (0..until_us).step_by(1000) {
         let now = Mono::from_micros(now_us);
         for (mux, next) in &mut channels {
             while let Some(entry) = entries.get(*next).filter(|entry| entry.at_us <= now_us) {
-                mux.feed(now, &entry.bytes);
+                mux.feed(0, now, &entry.bytes);
                 *next += 1;
             }
             while mux.written() < mux.position(now) {

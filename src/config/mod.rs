@@ -21,7 +21,7 @@ pub mod sign;
 mod validate;
 
 pub use diagnostic::{ConfigError, Diagnostic, Violation};
-pub use headend::{Channel, Destination, Fec, Headend, Input, Origin, Transport};
+pub use headend::{Channel, Destination, Fec, Headend, Input, Origin, Service, Transport};
 pub use load::load;
 pub use name::NAME_BYTES_MAX;
 pub use network::Network;

@@ -1,7 +1,7 @@
 //! What the API and the page say about channels.
 
 use super::page::LISTED_MAX;
-use crate::observe::{ChannelSlot, Registry, SourceState};
+use crate::observe::{ChannelSlot, Registry, ServiceAbout, ServiceMetrics, SourceState};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -9,10 +9,34 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Listed {
     name: String,
-    source: String,
+    /// The stream, where there is one service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    services: Vec<ListedService>,
     to: Vec<String>,
     bitrate_bps: u64,
+    /// All services are.
     on_air: bool,
+}
+
+/// A service of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct ListedService {
+    id: String,
+    name: String,
+    source: String,
+    on_air: bool,
+    #[serde(flatten)]
+    detail: Option<ServiceDetail>,
+}
+
+/// What of it is the operator's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct ServiceDetail {
+    /// What the source is doing.
+    source_state: &'static str,
+    /// Access units left out, because the source is faster than the channel or its share of it.
+    units_dropped: u64,
 }
 
 /// One channel with all that an operator asks.
@@ -20,7 +44,7 @@ pub(super) struct Listed {
 pub(super) struct ChannelSummary {
     #[serde(flatten)]
     about: Listed,
-    /// What the source is doing.
+    /// What the source is doing, or the first that is not on air of several.
     source_state: &'static str,
     /// Share of null packets in the last second.
     null_ratio: f64,
@@ -31,13 +55,25 @@ pub(super) struct ChannelSummary {
     indicators: BTreeMap<&'static str, u64>,
 }
 
-fn listed(slot: &ChannelSlot) -> Listed {
+fn listed(slot: &ChannelSlot, detailed: bool) -> Listed {
+    let (one, services) = (slot.about.services.first(), slot.about.services.iter().zip(slot.services.iter()));
+    let service = |(about, metrics): (&ServiceAbout, &ServiceMetrics)| ListedService {
+        id: about.id.clone(),
+        name: about.name.clone(),
+        source: about.source.clone(),
+        on_air: metrics.state() == SourceState::OnAir,
+        detail: detailed.then(|| ServiceDetail {
+            source_state: metrics.state().as_str(),
+            units_dropped: metrics.units_dropped.get(),
+        }),
+    };
     Listed {
         name: slot.about.name.clone(),
-        source: slot.about.source.clone(),
+        source: one.filter(|_| slot.about.services.len() == 1).map(|one| one.source.clone()),
+        services: services.map(service).collect(),
         to: slot.about.to.clone(),
         bitrate_bps: slot.about.bitrate_bps,
-        on_air: slot.metrics.state() == SourceState::OnAir,
+        on_air: slot.state() == SourceState::OnAir,
     }
 }
 
@@ -46,7 +82,7 @@ pub(super) fn list(registry: &Registry) -> (Vec<Listed>, usize) {
     let shown = |slot: &ChannelSlot| Listed {
         // Our interfaces and addresses are nobody's business there.
         to: slot.about.to.iter().map(|to| place(to)).collect(),
-        ..listed(slot)
+        ..listed(slot, false)
     };
     let omitted = registry.channels.len().saturating_sub(LISTED_MAX);
     (registry.channels.iter().take(LISTED_MAX).map(shown).collect(), omitted)
@@ -66,8 +102,8 @@ pub(super) fn summaries(registry: &Registry) -> Vec<ChannelSummary> {
         let errors = slot.metrics.send_errors.iter().map(|(reason, count)| (reason.as_str(), count.get()));
         let raised = slot.indicators.iter().map(|(indicator, count)| (*indicator, count.get()));
         ChannelSummary {
-            about: listed(slot),
-            source_state: slot.metrics.state().as_str(),
+            about: listed(slot, true),
+            source_state: slot.state().as_str(),
             null_ratio: slot.metrics.nulls.get(),
             datagrams: slot.metrics.datagrams.get(),
             send_errors: errors.filter(|(_, count)| *count > 0).collect(),

@@ -8,7 +8,7 @@
 
 use super::page::{encoded, escaped, plain};
 use super::{Options, StreamSource, StreamState};
-use crate::config::{Channel, Destination, Transport};
+use crate::config::{Channel, Destination, Service, Transport};
 use crate::edge::auth::{Gate, parameter};
 use crate::proto::http::Medium;
 use axum::Router;
@@ -60,6 +60,8 @@ struct Item {
     name: String,
     group: String,
     url: String,
+    /// Service id of what is meant, where there are several at the place.
+    program: Option<u16>,
 }
 
 /// A live stream.
@@ -76,8 +78,8 @@ struct Shown {
     streams: Arc<dyn StreamSource>,
     rtmp_port: u16,
     channels: Vec<Channel>,
-    /// The first channel of each source: its place in the list.
-    by_source: HashMap<String, usize>,
+    /// What viewers know a stream by: name and provider of the first service that it is the source of.
+    by_source: HashMap<String, (String, String)>,
     newest: Mutex<Option<(Instant, Arc<[Live]>)>>,
 }
 
@@ -85,8 +87,9 @@ struct Shown {
 pub(super) fn routes(options: &Options) -> Router {
     let channels = options.config.channels.clone();
     let mut by_source = HashMap::new();
-    for (index, channel) in channels.iter().enumerate() {
-        by_source.entry(channel.source.clone()).or_insert(index);
+    for service in channels.iter().flat_map(|channel| &channel.services) {
+        let known = (service.name.clone(), service.provider.clone());
+        by_source.entry(service.source.clone()).or_insert(known);
     }
     let shown = Arc::new(Shown {
         gate: options.gate.clone(),
@@ -119,7 +122,7 @@ impl Shown {
             return (StatusCode::BAD_REQUEST, "proto is ts, flv, rtmp or udp\n").into_response();
         };
         let items = match proto {
-            Proto::Udp => self.channels.iter().filter_map(multicast).collect(),
+            Proto::Udp => self.channels.iter().flat_map(multicast).take(ENTRIES_MAX).collect(),
             Proto::Http(_) | Proto::Rtmp => {
                 let told = headers.get(header::HOST).and_then(|host| host.to_str().ok());
                 match told.filter(|host| is_host(host)) {
@@ -148,8 +151,7 @@ impl Shown {
             .filter_map(|stream| {
                 let Live { app, name, mpegts } = stream;
                 let path = format!("/{app}/{name}");
-                let channel = path.get(1..).and_then(|source| self.by_source.get(source));
-                let channel = channel.and_then(|index| self.channels.get(*index));
+                let known = path.get(1..).and_then(|source| self.by_source.get(source));
                 let base = match proto {
                     Proto::Http(Medium::Ts) if !mpegts => return None,
                     Proto::Http(medium) => format!("http://{host}{}{}", encoded(&path), medium.suffix()),
@@ -162,8 +164,9 @@ impl Shown {
                 let token = config.app(app).play_token.as_ref().and_then(|_| tokens.iter().find(opens));
                 Some(Item {
                     id: format!("{app}/{name}"),
-                    name: channel.map_or(name, |channel| &channel.service_name).clone(),
-                    group: channel.map_or(app, |channel| &channel.provider).clone(),
+                    name: known.map_or(name, |(name, _)| name).clone(),
+                    group: known.map_or(app, |(_, provider)| provider).clone(),
+                    program: None,
                     url: match token {
                         Some(token) => format!("{base}?token={token}"),
                         None => base,
@@ -194,19 +197,22 @@ impl Shown {
     }
 }
 
-/// The entry of a channel: its first group that a player can join. A source-specific one whose sender is left to the kernel
-/// is none: who does not know the sender cannot.
-fn multicast(channel: &Channel) -> Option<Item> {
+/// The entries of a channel on its first group that a player can join: one for each service. A source-specific one whose
+/// sender is left to the kernel is none: who does not know the sender cannot.
+fn multicast(channel: &Channel) -> Vec<Item> {
     let joins = |to: &&Destination| {
         to.address.ip().is_multicast() && (!to.is_source_specific() || to.source.is_some())
     };
-    let to = channel.to.iter().find(joins)?;
-    Some(Item {
-        id: channel.name.clone(),
-        name: channel.service_name.clone(),
-        group: channel.provider.clone(),
+    let Some(to) = channel.to.iter().find(joins) else { return Vec::new() };
+    let several = channel.services.len() > 1;
+    let item = |service: &Service| Item {
+        id: if several { format!("{}/{}", channel.name, service.service_id) } else { channel.name.clone() },
+        name: service.name.clone(),
+        group: service.provider.clone(),
         url: group_url(to),
-    })
+        program: several.then_some(service.service_id),
+    };
+    channel.services.iter().map(item).collect()
 }
 
 /// `udp://@GROUP:PORT` as players take it; with the sender in front of the `@` where the channel says which it is.
@@ -247,11 +253,12 @@ fn without_port(host: &str) -> &str {
 /// An extended M3U list as set-top boxes read it.
 fn m3u(items: &[Item]) -> String {
     items.iter().fold("#EXTM3U\n".to_owned(), |mut out, item| {
-        let Item { id, name, group, url } = item;
+        let Item { id, name, group, url, program } = item;
+        let program = program.map_or(String::new(), |id| format!("#EXTVLCOPT:program={id}\n"));
         // Writing to a string never fails.
         let _always = writeln!(
             out,
-            "#EXTINF:-1 tvg-id=\"{}\" tvg-name=\"{}\" group-title=\"{}\",{}\n{url}",
+            "#EXTINF:-1 tvg-id=\"{}\" tvg-name=\"{}\" group-title=\"{}\",{}\n{program}{url}",
             in_quotes(id),
             in_quotes(name),
             in_quotes(group),
@@ -281,12 +288,14 @@ fn xspf(items: &[Item]) -> String {
          <playlist version=\"1\" xmlns=\"http://xspf.org/ns/0/\" xmlns:vlc=\"{VLC}/ns/0/\">\n<trackList>\n"
     );
     for (number, item) in items.iter().enumerate() {
+        let option = |id: u16| format!("<vlc:option>program={id}</vlc:option>");
+        let program = item.program.map_or(String::new(), option);
         let [name, group, url] = [&item.name, &item.group, &item.url].map(|text| in_xml(text));
         // Writing to a string never fails.
         let _always = writeln!(
             out,
             "<track><location>{url}</location><title>{name}</title><album>{group}</album>\
-             <extension application=\"{VLC}/0\"><vlc:id>{number}</vlc:id></extension></track>"
+             <extension application=\"{VLC}/0\"><vlc:id>{number}</vlc:id>{program}</extension></track>"
         );
     }
     out + "</trackList>\n</playlist>\n"
@@ -308,6 +317,7 @@ mod tests {
             name: name.to_owned(),
             group: name.to_owned(),
             url: "udp://@239.1.1.1:5000".to_owned(),
+            program: None,
         }
     }
 

@@ -5,7 +5,7 @@ use super::*;
 use crate::edge::admission::Visit;
 use crate::observe::{
     AlarmReception, ChannelAbout, ChannelSlot, InputAbout, InputEvent, InputSlot, PerProtocol, Reception,
-    SendError, SourceState, SwitchReason,
+    SendError, ServiceAbout, SourceState, SwitchReason,
 };
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -158,14 +158,21 @@ fn the_media_port_has_the_page_and_nothing_else() {
 
 #[test]
 fn channels_are_told_of_to_operators_and_to_readers() {
-    let slot = |name: &str| {
+    let slot = |name: &str, ids: &[&str]| {
         let to = vec!["udp://eth1@239.255.1.1:5000".to_owned()];
-        let about =
-            ChannelAbout { name: name.to_owned(), source: "live/b".to_owned(), to, bitrate_bps: 2_000_000 };
+        let service = |id: &&str| ServiceAbout {
+            id: (*id).to_owned(),
+            name: format!("Service {id}"),
+            source: format!("live/{id}"),
+        };
+        let services = ids.iter().map(service).collect();
+        let about = ChannelAbout { name: name.to_owned(), services, to, bitrate_bps: 2_000_000 };
         ChannelSlot::new(about, &["1.4", "2.5"])
     };
-    let (one, two) = (slot("one"), slot("two"));
-    one.metrics.source_state.set(SourceState::OnAir.index() as i64);
+    let (one, two) = (slot("one", &["b"]), slot("two", &["c", "d"]));
+    two.services[1].source_state.set(SourceState::OnAir.index() as i64);
+    two.services[1].units_dropped.add(7);
+    one.services[0].source_state.set(SourceState::OnAir.index() as i64);
     one.metrics.send_errors[SendError::Unreachable].add(3);
     one.indicators[1].1.inc();
     let options = Options {
@@ -178,16 +185,25 @@ fn channels_are_told_of_to_operators_and_to_readers() {
     };
     let api = value(admin(&control, "/api/v1/channels", "localhost"));
     let expected = serde_json::json!({
-        "name": "one", "source": "live/b", "to": ["udp://eth1@239.255.1.1:5000"], "bitrate_bps": 2_000_000,
+        "name": "one", "source": "live/b",
+        "services": [{"id": "b", "name": "Service b", "source": "live/b", "on_air": true, "source_state": "on_air",
+            "units_dropped": 0}],
+        "to": ["udp://eth1@239.255.1.1:5000"], "bitrate_bps": 2_000_000,
         "on_air": true, "source_state": "on_air", "null_ratio": 0.0, "datagrams": 0,
         "send_errors": {"unreachable": 3}, "indicators": {"2.5": 1},
     });
     assert_eq!(api["channels"][0], expected);
     assert_eq!(api["channels"][1]["source_state"], "no_stream");
+    assert!(api["channels"][1].get("source").is_none() && api["channels"][1]["on_air"] == false);
+    let second = &api["channels"][1]["services"][1];
+    assert_eq!((&second["source"], &second["on_air"]), (&"live/d".into(), &true.into()));
+    assert_eq!((&second["source_state"], &second["units_dropped"]), (&"on_air".into(), &7.into()));
     let shown = value(page(&control, "/api/streams", 7));
     assert_eq!(shown["channels"][0]["on_air"], true);
     assert_eq!(shown["channels"][0]["to"][0], "udp://239.255.1.1:5000", "no interface of ours");
     assert_eq!(shown["channels"][1]["on_air"], false);
+    let second = serde_json::json!({"id": "d", "name": "Service d", "source": "live/d", "on_air": true});
+    assert_eq!(shown["channels"][1]["services"][1], second, "what it lost is the operator's");
     assert!(shown["channels"][0].get("send_errors").is_none(), "that is the operator's");
     control.stop();
 }

@@ -1,31 +1,22 @@
-//! What a channel says of itself, and where its packets are.
+//! What one service says of itself, and where its packets are.
 
+use super::multiplex::{RATE_BPS_MIN, TRACK_PIDS};
 use crate::wire::ts::pid;
 
-/// Lowest rate of a multiplex, in bits a second. A packet takes 7.5 ms there, so that each fifth is a clock, and with the
-/// tables nearly half of the rate is gone; below, long tables would not come in their time any more.
-pub const RATE_BPS_MIN: u64 = 200_000;
-/// Highest rate: of a link of 1 Gbit/s.
-pub const RATE_BPS_MAX: u64 = 1_000_000_000;
 /// PIDs below belong to tables of DVB.
 const PID_MIN: u16 = 0x20;
 /// PIDs above are for fillers.
 const PID_MAX: u16 = pid::NULL - 1;
 
-/// A service and the multiplex that it has for itself.
+/// A service of a [`Multiplex`](super::Multiplex).
 ///
 /// Tracks get PIDs by their kind and number: video `n` of the source is at `video_pid + n`, and so are sound and data; a PID
-/// that something else has is left out. Numbers follow from the order in the first map that a source tells, so a set-top box
+/// that something else of it has is left out. Where there are several services, each kind has eight PIDs, and nothing is left
+/// out: they must be apart. Numbers follow from the order in the first map that a source tells, so a set-top box
 /// finds the same tracks where they were after a change of the source and after a restart. Only tracks that come and go while
 /// a source runs are numbered by history: those that stay, stay where they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// Rate of the whole multiplex, nulls included, in bits a second; see [`RATE_BPS_MIN`], [`RATE_BPS_MAX`].
-    pub rate_bps: u64,
-    /// `transport_stream_id`.
-    pub stream_id: u16,
-    /// `network_id` and `original_network_id`.
-    pub network_id: u16,
     /// `service_id`, which is the program's number; not 0.
     pub service_id: u16,
     /// `service_type` of EN 300 468 table 87: 1 television, 2 radio.
@@ -34,8 +25,9 @@ pub struct Service {
     pub name: String,
     /// Who offers it.
     pub provider: String,
-    /// Name in the NIT.
-    pub network_name: String,
+    /// What its pictures, sound and data may always take, whole packets, in bits a second; `None`: an equal part of what others
+    /// leave. It may take more while others do not need theirs; where not everything fits, it loses what is more.
+    pub rate_bps: Option<u64>,
     /// PID of the PMT.
     pub pmt_pid: u16,
     /// PID of the first track of video.
@@ -51,38 +43,17 @@ pub struct Service {
     /// AC-3 and E-AC-3 as DVB announces them (stream type 6 with descriptors 0x6A, 0x7A) where the source has them as
     /// ATSC does (0x81, 0x87).
     pub dvb_ac3: bool,
-    /// With a NIT.
-    pub nit: bool,
-    /// With a TDT.
-    pub time: bool,
-    /// With a TOT as well: what local time is.
-    pub local_time: Option<LocalTime>,
-    /// What the clock says at the first packet, in ticks of 27 MHz. If it follows the wall clock, receivers hardly notice
-    /// that a process was replaced.
-    pub clock: u64,
-}
-
-/// Local time of a country, without daylight saving that begins or ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalTime {
-    /// ISO 3166 code of three letters.
-    pub country: [u8; 3],
-    /// What it is ahead of UTC, in minutes; at most 13 hours either way.
-    pub offset_minutes: i16,
 }
 
 impl Default for Service {
-    /// 4 Mbit/s, PIDs as ffmpeg and this gateway's HTTP-TS have them, a network number of those that are nobody's.
+    /// PIDs as ffmpeg and this gateway's HTTP-TS have them.
     fn default() -> Service {
         Service {
-            rate_bps: 4_000_000,
-            stream_id: 1,
-            network_id: 0xFF01,
             service_id: 1,
             service_type: 1,
             name: String::new(),
             provider: "headgate".to_owned(),
-            network_name: "headgate".to_owned(),
+            rate_bps: None,
             pmt_pid: 0x1000,
             video_pid: 0x100,
             audio_pid: 0x200,
@@ -90,24 +61,16 @@ impl Default for Service {
             pcr_pid: None,
             languages: Vec::new(),
             dvb_ac3: false,
-            nit: false,
-            time: false,
-            local_time: None,
-            clock: 0,
         }
     }
 }
 
 impl Service {
-    /// What is wrong with it, for people; `None`: nothing. A [`Mux`](super::Mux) takes any service and panics with none;
-    /// what is sent for one with a problem is nothing that a receiver could read.
-    pub fn problem(&self) -> Option<&'static str> {
+    /// What is wrong with it alone, for people; `None`: nothing.
+    pub(super) fn problem(&self) -> Option<&'static str> {
         let firsts = [Some(self.pmt_pid), Some(self.video_pid), Some(self.audio_pid), Some(self.data_pid)];
         let all = || firsts.into_iter().flatten();
         let clock = self.pcr_pid;
-        if !(RATE_BPS_MIN..=RATE_BPS_MAX).contains(&self.rate_bps) {
-            return Some("the rate is not between 200 kbit/s and 1 Gbit/s");
-        }
         if self.service_id == 0 {
             return Some("service 0 is the network's own table");
         }
@@ -120,38 +83,45 @@ impl Service {
         if clock == Some(self.pmt_pid) {
             return Some("the clock has the PID of the PMT");
         }
+        if self.rate_bps.is_some_and(|rate| rate < RATE_BPS_MIN / 2) {
+            return Some("a service's rate is below 100 kbit/s");
+        }
         None
     }
 
-    /// The rate, in any case one that can be calculated with.
-    pub(super) fn rate(&self) -> u64 {
-        self.rate_bps.clamp(RATE_BPS_MIN, RATE_BPS_MAX)
+    /// The PID of the clock before anything is known of a source.
+    pub(super) fn first_pcr_pid(&self) -> u16 {
+        self.pcr_pid.unwrap_or(self.video_pid)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Its kinds of tracks, its PMT and its clock have PIDs of their own, all of them.
+    pub(super) fn is_spread(&self) -> bool {
+        let firsts = [self.video_pid, self.audio_pid, self.data_pid];
+        let apart = |(at, first): (usize, &u16)| {
+            firsts.iter().take(at).all(|other| other.abs_diff(*first) >= TRACK_PIDS)
+        };
+        let is_track = |pid: u16| firsts.iter().any(|first| (*first..first + TRACK_PIDS).contains(&pid));
+        let exists = |first: &u16| first + (TRACK_PIDS - 1) <= PID_MAX;
+        firsts.iter().all(exists)
+            && firsts.iter().enumerate().all(apart)
+            && !is_track(self.pmt_pid)
+            && self.pcr_pid.is_none_or(|pid| firsts.contains(&pid) || !is_track(pid))
+    }
 
-    #[test]
-    fn problems_are_found() {
-        let good = Service::default();
-        assert_eq!(good.problem(), None);
-        let close = Service { pmt_pid: 100, video_pid: 101, audio_pid: 102, data_pid: 103, ..good.clone() };
-        assert_eq!(close.problem(), None);
-        assert_eq!(Service { pcr_pid: Some(101), ..close.clone() }.problem(), None);
-        for bad in [
-            Service { rate_bps: RATE_BPS_MIN - 1, ..good.clone() },
-            Service { rate_bps: u64::MAX, ..good.clone() },
-            Service { service_id: 0, ..good.clone() },
-            Service { video_pid: 0x1F, ..good.clone() },
-            Service { audio_pid: 0x1FFF, ..good.clone() },
-            Service { pcr_pid: Some(0), ..good.clone() },
-            Service { pcr_pid: Some(0x1000), ..good.clone() },
-            Service { audio_pid: 0x100, ..good.clone() },
-            Service { data_pid: 0x1000, ..good.clone() },
-        ] {
-            assert!(bad.problem().is_some(), "{bad:?}");
-        }
+    /// Whether another service has any of its PIDs.
+    pub(super) fn clashes(&self, other: &Service) -> bool {
+        let ranges = |of: &Service| {
+            let one = |pid| (pid, pid);
+            let tracks = |first: u16| (first, first.saturating_add(TRACK_PIDS - 1));
+            [
+                one(of.pmt_pid),
+                tracks(of.video_pid),
+                tracks(of.audio_pid),
+                tracks(of.data_pid),
+                one(of.first_pcr_pid()),
+            ]
+        };
+        let theirs = ranges(other);
+        ranges(self).iter().any(|(from, to)| theirs.iter().any(|(first, last)| from <= last && first <= to))
     }
 }

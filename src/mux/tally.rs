@@ -75,7 +75,47 @@ pub struct Alarms {
     pub no_program: bool,
 }
 
+impl Alarms {
+    /// What is wrong with either.
+    pub(super) fn or(self, other: Alarms) -> Alarms {
+        Alarms {
+            source_lost: self.source_lost || other.source_lost,
+            overload: self.overload || other.overload,
+            late: self.late || other.late,
+            no_program: self.no_program || other.no_program,
+        }
+    }
+}
+
 impl Tally {
+    /// Both together; times of alarms are left out.
+    pub(super) fn plus(&self, other: &Tally) -> Tally {
+        Tally {
+            packets: self.packets + other.packets,
+            nulls: self.nulls + other.nulls,
+            tables: self.tables + other.tables,
+            clocks: self.clocks + other.clocks,
+            units: self.units + other.units,
+            units_late: self.units_late + other.units_late,
+            units_overload: self.units_overload + other.units_overload,
+            units_cut: self.units_cut + other.units_cut,
+            units_without_key: self.units_without_key + other.units_without_key,
+            units_ended: self.units_ended + other.units_ended,
+            units_overflow: self.units_overflow + other.units_overflow,
+            datagrams_skipped: self.datagrams_skipped + other.datagrams_skipped,
+            seams: self.seams + other.seams,
+            jumps: self.jumps + other.jumps,
+            pmt_changes: self.pmt_changes + other.pmt_changes,
+            pmt_ignored: self.pmt_ignored + other.pmt_ignored,
+            tracks_left_out: self.tracks_left_out + other.tracks_left_out,
+            source_gaps: self.source_gaps + other.source_gaps,
+            source_damaged: self.source_damaged + other.source_damaged,
+            source_scrambled: self.source_scrambled + other.source_scrambled,
+            source_unmapped: self.source_unmapped + other.source_unmapped,
+            ..Tally::default()
+        }
+    }
+
     pub(super) fn overload(&mut self, now: i64) {
         self.units_overload += 1;
         self.overload_at = Some(now);

@@ -1,6 +1,7 @@
-//! The PID map and what a source may say of itself. Whole channels are held to their gates in `tests/mux.rs`.
+//! The PID map and what a source may say of itself. Whole channels are held to their gates in `tests/mux/`.
 
 use super::*;
+use crate::wire::ts::SYNC_BYTE;
 use crate::wire::ts::packet::Packet;
 use crate::wire::ts::section::Assembler;
 use crate::wire::ts::stream_type::{AAC_ADTS, H264, PRIVATE};
@@ -17,7 +18,11 @@ struct Bench {
 
 impl Bench {
     fn new(service: Service) -> Bench {
-        Bench { mux: Mux::new(service, Mono::ZERO), counters: [Counter::default(); 2], now_ms: 200 }
+        Bench::of(Multiplex { services: vec![service], ..Multiplex::default() })
+    }
+
+    fn of(multiplex: Multiplex) -> Bench {
+        Bench { mux: Mux::new(multiplex, Mono::ZERO), counters: [Counter::default(); 2], now_ms: 200 }
     }
 
     /// Tables of a program with these tracks; then a second of output.
@@ -38,7 +43,7 @@ impl Bench {
         };
         let [first, second] = &mut self.counters;
         assert!(write_section(0, first, &pat, &mut put) && write_section(0x30, second, &map, &mut put));
-        self.mux.feed(Mono::from_micros(self.now_ms * 1000), &bytes);
+        self.mux.feed(0, Mono::from_micros(self.now_ms * 1000), &bytes);
         self.now_ms += 1000;
     }
 
@@ -62,7 +67,7 @@ impl Bench {
         ]);
         let time = u16::from(n) * 1800;
         packet[13..18].copy_from_slice(&[0x21, 0, 1, (time >> 7) as u8, (time << 1) as u8 | 1]);
-        self.mux.feed(Mono::from_micros(self.now_ms * 1000), &packet);
+        self.mux.feed(0, Mono::from_micros(self.now_ms * 1000), &packet);
     }
 
     /// The PMT that is sent now: PID of the clock, and of each track its type and PID.
@@ -72,7 +77,7 @@ impl Bench {
             self.mux.write(&mut out, 0);
             for bytes in out.as_chunks().0 {
                 let packet = Packet::parse(bytes);
-                if packet.pid != self.mux.service.pmt_pid {
+                if packet.pid != self.mux.multiplex.services[0].pmt_pid {
                     continue;
                 }
                 assembler.push(&packet, |section| {
@@ -102,7 +107,7 @@ fn pids_are_given_by_kind_and_number() {
     bench.tell(&[(H264, 0x50), (AAC_ADTS, 0x52), (AAC_ADTS, 0x99), (PRIVATE, 0x60)]);
     assert_eq!(bench.sent(), (101, all.clone()));
     // Another source, with PIDs of its own.
-    bench.mux.seam(Mono::from_micros(bench.now_ms * 1000));
+    bench.mux.seam(0, Mono::from_micros(bench.now_ms * 1000));
     bench.tell(&[(H264, 0x150), (AAC_ADTS, 0x151), (AAC_ADTS, 0x152), (PRIVATE, 0x153)]);
     assert_eq!(bench.sent(), (101, all.clone()));
     // Nothing that could be carried: what was stays.
@@ -127,7 +132,7 @@ fn a_seam_numbers_tracks_as_a_beginning_does() {
         descriptors: [&[0x0A, 4][..], language, &[0]].concat(),
     };
     let place = |bench: &Bench, pid: u16| {
-        let all = bench.mux.tracks.iter();
+        let all = bench.mux.programs[0].tracks.iter();
         all.filter(|track| track.source_pid == Some(pid)).map(|track| track.pid).collect::<Vec<_>>()
     };
     let mut old = Bench::new(service.clone());
@@ -137,7 +142,7 @@ fn a_seam_numbers_tracks_as_a_beginning_does() {
     let mut new = Bench::new(service);
     new.tell_all(vec![sound(0x200, b"nor"), sound(0x201, b"swe")]);
     // The map is the same as before the seam.
-    old.mux.seam(Mono::from_micros(old.now_ms * 1000));
+    old.mux.seam(0, Mono::from_micros(old.now_ms * 1000));
     old.tell_all(vec![sound(0x200, b"nor"), sound(0x201, b"swe")]);
     for bench in [&old, &new] {
         assert_eq!((place(bench, 0x200), place(bench, 0x201)), (vec![0x200], vec![0x201]));
@@ -174,7 +179,7 @@ fn close_pids_do_not_silence_tracks() {
     for first in 0..all.len() {
         let mut bench = Bench::new(close.clone());
         bench.tell(&all[first..=first]);
-        bench.mux.seam(Mono::from_micros(bench.now_ms * 1000));
+        bench.mux.seam(0, Mono::from_micros(bench.now_ms * 1000));
         bench.tell(&all);
         assert_eq!(bench.sent(), (0x104, expected.clone()), "{first}");
         assert_eq!(bench.mux.tally().tracks_left_out, 0);
@@ -195,11 +200,11 @@ fn another_coding_of_the_same_type_is_another_track() {
             bench.sound(n);
             bench.now_ms += 20;
         }
-        assert!(bench.mux.tracks[0].units.iter().all(|unit| unit.placed));
+        assert!(bench.mux.programs[0].tracks[0].units.iter().all(|unit| unit.placed));
         let before = bench.mux.queued_packets();
         bench.tell_all(of(next));
         assert_eq!(bench.mux.queued_packets(), if ended == 1 { 0 } else { before }, "{next:?}");
-        assert_eq!(bench.mux.tracks[0].revision > bench.mux.carousel.sent(), ended == 1);
+        assert_eq!(bench.mux.programs[0].tracks[0].revision > bench.mux.carousel.sent(0), ended == 1);
     }
 }
 
@@ -210,7 +215,7 @@ fn nothing_is_dropped_silently() {
     bench.tell(&[(AAC_ADTS, 0x51)]);
     bench.sound(0);
     assert_eq!((bench.mux.queued_packets(), bench.mux.tally().units_ended), (1, 0));
-    bench.mux.seam(Mono::from_micros(bench.now_ms * 1000));
+    bench.mux.seam(0, Mono::from_micros(bench.now_ms * 1000));
     assert_eq!((bench.mux.queued_packets(), bench.mux.tally().units_ended), (0, 1));
     bench.sound(1);
     bench.tell(&[(H264, 0x50)]);
@@ -228,14 +233,33 @@ fn more_tracks_than_there_are_places() {
 }
 
 #[test]
-fn any_service_is_sent_without_a_panic() {
-    for service in [
-        Service { rate_bps: 0, pmt_pid: 0x1FFF, ..Service::default() },
-        Service { rate_bps: u64::MAX, video_pid: 0xFFFF, clock: u64::MAX, ..Service::default() },
-        Service { name: "ü".repeat(1000), nit: true, network_name: "n".repeat(1000), ..Service::default() },
+fn any_multiplex_is_sent_without_a_panic() {
+    let with = |service: Service| vec![service, Service::default()];
+    for multiplex in [
+        Multiplex { rate_bps: 0, ..Multiplex::default() },
+        Multiplex {
+            services: with(Service { pmt_pid: 0x1FFF, ..Service::default() }),
+            ..Multiplex::default()
+        },
+        Multiplex {
+            rate_bps: u64::MAX,
+            clock: u64::MAX,
+            services: with(Service { video_pid: 0xFFFF, rate_bps: Some(u64::MAX), ..Service::default() }),
+            ..Multiplex::default()
+        },
+        Multiplex {
+            nit: true,
+            network_name: "n".repeat(1000),
+            services: with(Service { name: "ü".repeat(1000), rate_bps: Some(0), ..Service::default() }),
+            ..Multiplex::default()
+        },
+        Multiplex { services: Vec::new(), ..Multiplex::default() },
+        Multiplex { services: vec![Service::default(); 40], ..Multiplex::default() },
     ] {
-        let mut bench = Bench::new(service);
+        let mut bench = Bench::of(multiplex);
         bench.tell(&[(H264, 0x150), (AAC_ADTS, 0x151)]);
+        bench.mux.feed(1000, Mono::ZERO, &[0; PACKET_BYTES]);
+        bench.mux.seam(1000, Mono::ZERO);
         let mut out = [0; DATAGRAM_BYTES];
         for _ in 0..200 {
             bench.mux.write(&mut out, u64::MAX);
@@ -243,11 +267,4 @@ fn any_service_is_sent_without_a_panic() {
         assert!(out.chunks(PACKET_BYTES).all(|packet| packet[0] == SYNC_BYTE));
         assert!(bench.mux.heap_bytes() > 0 && bench.mux.clock() > 0);
     }
-}
-
-#[test]
-fn what_may_wait_follows_the_rate() {
-    assert_eq!(queue_packets_max(0), 512);
-    assert_eq!(queue_packets_max(4_000_000), 2659 * 3);
-    assert_eq!(queue_packets_max(u64::MAX), (32 << 20) / 192);
 }

@@ -89,7 +89,7 @@ impl std::fmt::Display for Banner<'_> {
         writeln!(f, "  admin    {admin}/metrics  /livez  /readyz  /api/v1/streams\n")?;
         for channel in self.channels.iter().take(CHANNELS_LISTED) {
             let mbit = channel.bitrate_bps as f64 / 1e6;
-            let ChannelAbout { name, source, to, .. } = &**channel;
+            let (ChannelAbout { name, to, .. }, source) = (&**channel, channel.sources());
             writeln!(f, "  channel  {name}: {source} at {mbit} Mbit/s to {}", to.join(" "))?;
         }
         rest(f, self.channels.len(), CHANNELS_LISTED)?;
@@ -127,8 +127,9 @@ mod tests {
         let warnings = ["anyone may publish".to_owned()];
         let at = |text: &str| text.parse().unwrap();
         let to = vec!["udp://eth1@239.255.1.1:5000".to_owned()];
-        let (name, source) = ("one".to_owned(), "live/one".to_owned());
-        let channels = [Arc::new(ChannelAbout { name, source, to, bitrate_bps: 3_500_000 })];
+        let name = "one".to_owned();
+        let service = crate::observe::ServiceAbout { source: "live/one".to_owned(), ..Default::default() };
+        let channels = [Arc::new(ChannelAbout { name, services: vec![service], to, bitrate_bps: 3_500_000 })];
         let from = vec!["udp://eth1@239.2.2.2:5000".to_owned(), "udp://eth2@239.2.2.3:5000".to_owned()];
         let about = crate::observe::InputAbout { stream: "live/in".to_owned(), from };
         let inputs = [InputSlot::new(about, &[], &[], &[])];

@@ -11,12 +11,62 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct ChannelAbout {
     /// Its name; the label `channel`.
     pub name: String,
-    /// The stream that it sends, `APP/STREAM`.
-    pub source: String,
+    /// What is in it, in the order of its configuration.
+    pub services: Vec<ServiceAbout>,
     /// Where it goes, as URLs.
     pub to: Vec<String>,
     /// Bits a second of the transport stream.
     pub bitrate_bps: u64,
+}
+
+impl ChannelAbout {
+    /// The streams that it sends, for people.
+    pub fn sources(&self) -> String {
+        let all: Vec<&str> = self.services.iter().map(|service| service.source.as_str()).collect();
+        all.join(" + ")
+    }
+}
+
+/// What a service of a channel is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceAbout {
+    /// Its service id; the label `service`.
+    pub id: String,
+    /// What viewers see.
+    pub name: String,
+    /// The stream that it sends, `APP/STREAM`.
+    pub source: String,
+}
+
+/// Counters of one service of a channel; written by the pacer's thread alone.
+#[derive(Debug, Default)]
+pub struct ServiceMetrics {
+    /// Access units left out because the source is faster than the channel, or than its share.
+    pub units_dropped: Counter,
+    /// Times that this began.
+    pub overflows: Counter,
+    /// Access units left out because they came too late, or out of the source's time.
+    pub units_late: Counter,
+    /// 1 while something is wrong with what the multiplex is given.
+    pub alarms: PerMuxAlarm<Gauge>,
+    /// The source's [`SourceState`], by its index.
+    pub source_state: Gauge,
+    /// Milliseconds without anything of the source.
+    pub source_lost_ms: Counter,
+    /// Times that the source was lost.
+    pub source_losses: Counter,
+    /// Times that it began anew in its source: at the first time, after a loss, after a skip.
+    pub seams: Counter,
+    /// Skips to the newest join point, because the pacer was behind.
+    pub lag_skips: Counter,
+}
+
+impl ServiceMetrics {
+    /// What the source is doing.
+    pub fn state(&self) -> SourceState {
+        let index = usize::try_from(self.source_state.get()).unwrap_or_default();
+        SourceState::ALL.get(index).copied().unwrap_or(SourceState::NoStream)
+    }
 }
 
 /// One channel's counters; written by the pacer's thread alone, but for one. Aligned so that no two channels share a cache line with a
@@ -36,24 +86,6 @@ pub struct ChannelMetrics {
     pub send_errors: PerSendError<Counter>,
     /// Share of null packets in the last second.
     pub nulls: Ratio,
-    /// Access units left out because the source is faster than the channel.
-    pub units_dropped: Counter,
-    /// Times that this began.
-    pub overflows: Counter,
-    /// Access units left out because they came too late, or out of the source's time.
-    pub units_late: Counter,
-    /// 1 while something is wrong with what the multiplex is given.
-    pub alarms: PerMuxAlarm<Gauge>,
-    /// The source's [`SourceState`], by its index.
-    pub source_state: Gauge,
-    /// Milliseconds without anything of the source.
-    pub source_lost_ms: Counter,
-    /// Times that the source was lost.
-    pub source_losses: Counter,
-    /// Times that the channel began anew in its source: at the first time, after a loss, after a skip.
-    pub seams: Counter,
-    /// Skips to the newest join point, because the pacer was behind.
-    pub lag_skips: Counter,
     /// Times that late datagrams had to follow at twice the rate.
     pub catch_ups: Counter,
     /// Times that datagrams were left out because they were late by more than a second.
@@ -64,14 +96,6 @@ pub struct ChannelMetrics {
     pub announcements: Counter,
 }
 
-impl ChannelMetrics {
-    /// What the source is doing.
-    pub fn state(&self) -> SourceState {
-        let index = usize::try_from(self.source_state.get()).unwrap_or_default();
-        SourceState::ALL.get(index).copied().unwrap_or(SourceState::NoStream)
-    }
-}
-
 /// One channel's ends.
 #[derive(Clone, Debug, Default)]
 pub struct ChannelSlot {
@@ -79,6 +103,8 @@ pub struct ChannelSlot {
     pub about: Arc<ChannelAbout>,
     /// Its counters.
     pub metrics: Arc<ChannelMetrics>,
+    /// Those of its services, in the order of [`ChannelAbout::services`].
+    pub services: Arc<[ServiceMetrics]>,
     /// What its own monitor has raised: indicator and times.
     pub indicators: Arc<[(&'static str, Counter)]>,
 }
@@ -87,7 +113,15 @@ impl ChannelSlot {
     /// A channel that has sent nothing; `indicators` are the names of what may be raised.
     pub fn new(about: ChannelAbout, indicators: &[&'static str]) -> ChannelSlot {
         let indicators = indicators.iter().map(|name| (*name, Counter::default())).collect();
-        ChannelSlot { about: Arc::new(about), metrics: Arc::default(), indicators }
+        let services = about.services.iter().map(|_| ServiceMetrics::default()).collect();
+        ChannelSlot { about: Arc::new(about), metrics: Arc::default(), services, indicators }
+    }
+
+    /// What its sources are doing: on air, if all are, else the first one that is not.
+    pub fn state(&self) -> SourceState {
+        let mut states = self.services.iter().map(ServiceMetrics::state);
+        let none = if self.services.is_empty() { SourceState::NoStream } else { SourceState::OnAir };
+        states.find(|state| *state != SourceState::OnAir).unwrap_or(none)
     }
 }
 
@@ -168,6 +202,7 @@ pub(super) fn collect(
     flow(page, channels);
     source(page, channels);
     alarms(page, channels);
+    services(page, channels);
     pace(page, channels);
 }
 
@@ -237,61 +272,133 @@ fn flow(page: &mut Families, channels: &[ChannelSlot]) {
     );
 }
 
+/// A counter of every channel that is the sum of those of its services.
+fn sums<'a>(
+    channels: &'a [ChannelSlot],
+    value: impl Fn(&ServiceMetrics) -> f64 + 'a,
+) -> impl Iterator<Item = Sample<'a>> {
+    channels.iter().map(move |slot| {
+        (vec![("channel", slot.about.name.as_str())], slot.services.iter().map(&value).sum::<f64>())
+    })
+}
+
+fn on_air(state: SourceState) -> f64 {
+    f64::from(u8::from(state == SourceState::OnAir))
+}
+
 /// What comes in.
 fn source(page: &mut Families, channels: &[ChannelSlot]) {
     page.gauges(
         "headgate_channel_source_up",
-        "1 while the channel's source brings media, else 0.",
-        each(channels, |m| f64::from(u8::from(m.state() == SourceState::OnAir))),
+        "1 while the channel's source brings media, all of them where it has several, else 0.",
+        channels.iter().map(|slot| (vec![("channel", slot.about.name.as_str())], on_air(slot.state()))),
     );
-    page.counters(
-        "headgate_channel_source_losses_total",
-        "Times that the channel's source was lost.",
-        each(channels, |m| m.source_losses.get() as f64),
-    );
-    page.counters(
-        "headgate_channel_source_lost_seconds_total",
-        "Time without media of the channel's source; tables, clock and null packets go on.",
-        each(channels, |m| m.source_lost_ms.get() as f64 / 1e3),
-    );
-    page.counters(
-        "headgate_channel_seams_total",
-        "Times that the channel began anew in its source.",
-        each(channels, |m| m.seams.get() as f64),
-    );
-    page.counters(
-        "headgate_channel_lag_skips_total",
-        "Skips to the newest join point of the source, because the pacer was behind.",
-        each(channels, |m| m.lag_skips.get() as f64),
-    );
-    page.counters(
-        "headgate_channel_overflows_total",
-        "Times that the source became faster than the channel.",
-        each(channels, |m| m.overflows.get() as f64),
-    );
-    page.counters(
-        "headgate_channel_units_dropped_total",
-        "Access units left out for that.",
-        each(channels, |m| m.units_dropped.get() as f64),
-    );
-    page.counters(
-        "headgate_channel_units_late_total",
-        "Access units left out because they came too late, or out of the source's time.",
-        each(channels, |m| m.units_late.get() as f64),
-    );
+    for counter in COUNTERS {
+        page.counters(counter.channel, counter.help, sums(channels, counter.value));
+    }
 }
+
+/// What is counted of each source: of a channel as the sum of its services, and of each of those where it has several.
+struct SourceCounter {
+    channel: &'static str,
+    service: &'static str,
+    help: &'static str,
+    value: fn(&ServiceMetrics) -> f64,
+}
+
+const COUNTERS: [SourceCounter; 7] = [
+    SourceCounter {
+        channel: "headgate_channel_source_losses_total",
+        service: "headgate_service_source_losses_total",
+        help: "Times that the source was lost.",
+        value: |m| m.source_losses.get() as f64,
+    },
+    SourceCounter {
+        channel: "headgate_channel_source_lost_seconds_total",
+        service: "headgate_service_source_lost_seconds_total",
+        help: "Time without media of the source; tables, clock and null packets go on.",
+        value: |m| m.source_lost_ms.get() as f64 / 1e3,
+    },
+    SourceCounter {
+        channel: "headgate_channel_seams_total",
+        service: "headgate_service_seams_total",
+        help: "Times that it began anew in its source.",
+        value: |m| m.seams.get() as f64,
+    },
+    SourceCounter {
+        channel: "headgate_channel_lag_skips_total",
+        service: "headgate_service_lag_skips_total",
+        help: "Skips to the newest join point of the source, because the pacer was behind.",
+        value: |m| m.lag_skips.get() as f64,
+    },
+    SourceCounter {
+        channel: "headgate_channel_overflows_total",
+        service: "headgate_service_overflows_total",
+        help: "Times that the source became faster than the channel, or than its share.",
+        value: |m| m.overflows.get() as f64,
+    },
+    SourceCounter {
+        channel: "headgate_channel_units_dropped_total",
+        service: "headgate_service_units_dropped_total",
+        help: "Access units left out for that.",
+        value: |m| m.units_dropped.get() as f64,
+    },
+    SourceCounter {
+        channel: "headgate_channel_units_late_total",
+        service: "headgate_service_units_late_total",
+        help: "Access units left out because they came too late, or out of the source's time.",
+        value: |m| m.units_late.get() as f64,
+    },
+];
 
 /// What is wrong with it now.
 fn alarms(page: &mut Families, channels: &[ChannelSlot]) {
     let raised = channels.iter().flat_map(|slot| {
         MuxAlarm::ALL.map(|alarm| {
             let labels = vec![("channel", slot.about.name.as_str()), ("alarm", alarm.as_str())];
-            (labels, slot.metrics.alarms[alarm].get() as f64)
+            let any = slot.services.iter().map(|service| service.alarms[alarm].get()).max();
+            (labels, any.unwrap_or_default() as f64)
         })
     });
     page.gauges(
         "headgate_channel_alarm",
-        "1 while this is wrong with what the channel is given, else 0.",
+        "1 while this is wrong with what the channel, or any of its services, is given, else 0.",
+        raised,
+    );
+}
+
+/// Each service of those channels that have several: of the others all is said already.
+fn services(page: &mut Families, channels: &[ChannelSlot]) {
+    let each = || {
+        let several = channels.iter().filter(|slot| slot.services.len() > 1);
+        several.flat_map(|slot| {
+            let services = slot.about.services.iter().zip(slot.services.iter());
+            services.map(|(about, metrics)| {
+                (vec![("channel", slot.about.name.as_str()), ("service", about.id.as_str())], metrics)
+            })
+        })
+    };
+    if each().next().is_none() {
+        return;
+    }
+    page.gauges(
+        "headgate_service_source_up",
+        "1 while the source of a service of a channel with several brings media, else 0.",
+        each().map(|(labels, metrics)| (labels, on_air(metrics.state()))),
+    );
+    for counter in COUNTERS {
+        page.counters(counter.service, counter.help, each().map(|(labels, m)| (labels, (counter.value)(m))));
+    }
+    let raised = each().flat_map(|(labels, metrics)| {
+        MuxAlarm::ALL.map(|alarm| {
+            let mut labels = labels.clone();
+            labels.push(("alarm", alarm.as_str()));
+            (labels, metrics.alarms[alarm].get() as f64)
+        })
+    });
+    page.gauges(
+        "headgate_service_alarm",
+        "1 while this is wrong with what the service is given, else 0.",
         raised,
     );
 }
@@ -317,18 +424,26 @@ fn pace(page: &mut Families, channels: &[ChannelSlot]) {
 
 #[cfg(test)]
 mod tests {
-    use crate::observe::{ChannelAbout, ChannelSlot, MuxAlarm, PacerTimes, Registry, SendError, SourceState};
+    use crate::observe::{
+        ChannelAbout, ChannelSlot, MuxAlarm, PacerTimes, Registry, SendError, ServiceAbout, SourceState,
+    };
+
+    fn service(id: &str) -> ServiceAbout {
+        ServiceAbout { id: id.to_owned(), source: format!("live/{id}"), ..ServiceAbout::default() }
+    }
 
     #[test]
     fn channels_are_on_the_page() {
         assert!(!Registry::new(&[0]).render().contains("headgate_channel"), "nothing without channels");
-        let about = ChannelAbout { name: "one".into(), bitrate_bps: 4_000_000, ..ChannelAbout::default() };
+        let services = vec![service("1")];
+        let about =
+            ChannelAbout { name: "one".into(), bitrate_bps: 4_000_000, services, ..ChannelAbout::default() };
         let slot = ChannelSlot::new(about, &["1.4"]);
         let registry = Registry::with_headend(&[0], vec![slot.clone()], Vec::new(), usize::MAX);
         slot.metrics.send_errors[SendError::Unreachable].add(3);
-        slot.metrics.source_state.set(SourceState::OnAir.index() as i64);
-        slot.metrics.source_lost_ms.add(1500);
-        slot.metrics.alarms[MuxAlarm::Late].set(1);
+        slot.services[0].source_state.set(SourceState::OnAir.index() as i64);
+        slot.services[0].source_lost_ms.add(1500);
+        slot.services[0].alarms[MuxAlarm::Late].set(1);
         slot.indicators[0].1.inc();
         let mut times = PacerTimes::default();
         times.record_lateness_us(200);
@@ -346,5 +461,35 @@ mod tests {
         ] {
             assert!(page.lines().any(|found| found == line), "{line} not in\n{page}");
         }
+    }
+
+    /// A channel is on air if all its services are; what each of them is, is said of those alone that have neighbours.
+    #[test]
+    fn services_are_on_the_page_where_there_are_several() {
+        let about = |name: &str, ids: &[&str]| {
+            let services = ids.iter().map(|id| service(id)).collect();
+            ChannelSlot::new(ChannelAbout { name: name.into(), services, ..ChannelAbout::default() }, &[])
+        };
+        let (one, two) = (about("one", &["7"]), about("two", &["8", "9"]));
+        two.services[0].source_state.set(SourceState::OnAir.index() as i64);
+        two.services[1].units_dropped.add(3);
+        two.services[1].alarms[MuxAlarm::Overload].set(1);
+        let page = Registry::with_headend(&[0], vec![one, two.clone()], Vec::new(), usize::MAX).render();
+        for line in [
+            "headgate_channel_source_up{channel=\"two\"} 0",
+            "headgate_channel_units_dropped_total{channel=\"two\"} 3",
+            "headgate_channel_alarm{channel=\"two\",alarm=\"overload\"} 1",
+            "headgate_service_source_up{channel=\"two\",service=\"8\"} 1",
+            "headgate_service_source_up{channel=\"two\",service=\"9\"} 0",
+            "headgate_service_units_dropped_total{channel=\"two\",service=\"9\"} 3",
+            "headgate_service_alarm{channel=\"two\",service=\"9\",alarm=\"overload\"} 1",
+            "headgate_service_alarm{channel=\"two\",service=\"8\",alarm=\"overload\"} 0",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line} not in\n{page}");
+        }
+        assert!(!page.contains("service=\"7\""));
+        assert_eq!(two.state(), SourceState::NoStream);
+        two.services[1].source_state.set(SourceState::OnAir.index() as i64);
+        assert_eq!(two.state(), SourceState::OnAir);
     }
 }

@@ -28,7 +28,9 @@ mod reception;
 mod registry;
 
 pub use cells::{Counter, Gauge, Ratio};
-pub use channel::{ChannelAbout, ChannelMetrics, ChannelSlot, LinkSlot, PacerSlot, PacerTimes};
+pub use channel::{
+    ChannelAbout, ChannelMetrics, ChannelSlot, LinkSlot, PacerSlot, PacerTimes, ServiceAbout, ServiceMetrics,
+};
 pub use core::CoreMetrics;
 pub use door::DoorMetrics;
 pub use histogram::{CoreHistograms, SharedHistograms};

@@ -3,7 +3,7 @@
 //! One test binary on purpose: it links once, and its tests, which mostly wait for media, run beside each other.
 
 #[path = "../support/channel.rs"]
-#[allow(dead_code, reason = "sources are made in tests/mux.rs")]
+#[allow(dead_code, reason = "sources are made in tests/mux")]
 mod channel;
 #[path = "../support/stream.rs"]
 #[allow(dead_code, reason = "faults are made in tests/monitor.rs")]

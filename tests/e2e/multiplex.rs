@@ -7,7 +7,7 @@ use crate::support::process::{Process, program, run, static_ffmpeg};
 use crate::support::server::Server;
 use crate::support::share_machine;
 use headgate::media::Mono;
-use headgate::mux::{Mux, Service};
+use headgate::mux::{Multiplex, Mux, Service};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -60,8 +60,8 @@ fn elementary(stream: &[u8], pid: u16) -> (usize, Vec<u8>) {
 }
 
 /// Plays a stream at the pace of its decoding times into a multiplex, and takes another second of it.
-fn multiplexed(service: Service, stream: &[u8]) -> (Mux, Vec<u8>) {
-    let mut mux = Mux::new(service, Mono::ZERO);
+fn multiplexed(multiplex: Multiplex, stream: &[u8]) -> (Mux, Vec<u8>) {
+    let mut mux = Mux::new(multiplex, Mono::ZERO);
     let (mut out, mut first, mut now_us, mut datagram) = (Vec::new(), None, 0, [0; 1316]);
     let mut run_to = |mux: &mut Mux, us: u64| {
         while mux.written() < mux.position(Mono::from_micros(us)) {
@@ -75,7 +75,7 @@ fn multiplexed(service: Service, stream: &[u8]) -> (Mux, Vec<u8>) {
             now_us = now_us.max(dts.saturating_sub(first) * 100 / 9);
         }
         run_to(&mut mux, now_us);
-        mux.feed(Mono::from_micros(now_us), packet);
+        mux.feed(0, Mono::from_micros(now_us), packet);
     }
     run_to(&mut mux, now_us + 1_000_000);
     (mux, out)
@@ -105,17 +105,17 @@ fn judged(name: &str, stream: &[u8], pids: [u16; 2], codecs: [&str; 2], rate_bps
     let (Some(launch), Some(tsreport)) = (program("gst-launch-1.0"), program("tsreport")) else { return };
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (source, file) = (folder.path().join("source.ts"), folder.path().join("channel.ts"));
-    let service = Service {
+    let service = Service { name: "Eins ä".to_owned(), provider: "Tests".to_owned(), ..Service::default() };
+    let multiplex = Multiplex {
         rate_bps,
-        name: "Eins ä".to_owned(),
-        provider: "Tests".to_owned(),
         nit: true,
         time: true,
         // The clock wraps on the way.
         clock: ((1 << 33) - 90_000 * 5) * 300,
-        ..Service::default()
+        services: vec![service],
+        ..Multiplex::default()
     };
-    let (mux, channel) = multiplexed(service, stream);
+    let (mux, channel) = multiplexed(multiplex, stream);
     std::fs::write(&source, stream).unwrap();
     std::fs::write(&file, &channel).unwrap();
     let tally = mux.tally();

@@ -50,7 +50,7 @@ impl Channel {
             let mut entry = source.entry();
             change(&mut entry);
             self.run_to(entry.at_us);
-            self.mux.feed(Mono::from_micros(entry.at_us), &entry.bytes);
+            self.mux.feed(0, Mono::from_micros(entry.at_us), &entry.bytes);
             if entry.at_us >= us {
                 return;
             }
@@ -90,7 +90,7 @@ fn a_seam_forgets_what_is_not_sent() {
     channel.play_as(&mut source, 3_200_000, |entry| {
         left -= i32::from(left > 0 && edit(entry, 0x200, |header| restamp(header, 2 * SECOND_90K)));
     });
-    channel.mux.seam(Mono::from_micros(channel.now_us));
+    channel.mux.seam(0, Mono::from_micros(channel.now_us));
     let mut other = usual(4_000_000, 70, 33);
     // The sound is what was pictures' place before, so that nothing of it waits.
     (other.tracks[1].pid, other.tracks[0].pid) = (0x123, 0x124);
@@ -156,14 +156,14 @@ fn old_units_alarm_nobody_and_late_ones_do() {
     let mut channel = Channel::of(4_000_000);
     let mut source = usual(4_000_000, 70, 48);
     channel.run_to(3_000_000);
-    channel.mux.seam(Mono::from_micros(channel.now_us));
+    channel.mux.seam(0, Mono::from_micros(channel.now_us));
     channel.play(&mut source, 4_000_000);
     assert!(channel.mux.tally().units_late > 0);
     assert_eq!(channel.alarms(), Alarms::default());
     for _ in 0..100 {
         let entry = source.entry();
         channel.run_to(entry.at_us + 600_000);
-        channel.mux.feed(Mono::from_micros(entry.at_us), &entry.bytes);
+        channel.mux.feed(0, Mono::from_micros(entry.at_us), &entry.bytes);
     }
     assert!(channel.alarms().late);
     channel.read();
@@ -176,7 +176,7 @@ fn a_program_is_known_anew_behind_each_seam() {
     let mut source = usual(4_000_000, 70, 35);
     channel.play(&mut source, 2_000_000);
     assert!(!channel.alarms().no_program);
-    channel.mux.seam(Mono::from_micros(channel.now_us));
+    channel.mux.seam(0, Mono::from_micros(channel.now_us));
     assert!(!channel.alarms().no_program, "it has half a second");
     let until = channel.now_us + 600_000;
     channel.run_to(until);
@@ -253,7 +253,7 @@ fn a_broken_presentation_time_is_not_sent() {
         });
         assert_eq!(channel.mux.tally().source_damaged, 1, "{at}, {by} s");
         // And what follows another seam is not put behind it.
-        channel.mux.seam(Mono::from_micros(channel.now_us));
+        channel.mux.seam(0, Mono::from_micros(channel.now_us));
         let mut other = usual(4_000_000, 70, 39);
         other.begun_us = channel.now_us;
         channel.play(&mut other, 12_000_000);
@@ -326,7 +326,7 @@ fn a_quicker_source_is_waited_for() {
         channel.play_as(&mut source, 6_000_000, |entry| {
             edit(entry, 0x200, |header| restamp(header, -behind_ms * SECOND_90K / 1000));
         });
-        channel.mux.seam(Mono::from_micros(channel.now_us));
+        channel.mux.seam(0, Mono::from_micros(channel.now_us));
         let mut other = usual(4_000_000, 70, 43);
         other.begun_us = channel.now_us;
         channel.play(&mut other, 12_000_000);

@@ -408,6 +408,18 @@ pub fn read_with_gaps(bytes: &[u8], rate: u64, gaps: &[(usize, i64)]) -> Report 
     report
 }
 
+/// A stream as a receiver of some PIDs takes it: all others but those of tables (below 0x20) are nulls to it.
+pub fn only(bytes: &[u8], wanted: impl Fn(u16) -> bool) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for packet in bytes.chunks_mut(188) {
+        let pid = be(&packet[1..3]) as u16 & 0x1FFF;
+        if pid >= 0x20 && !wanted(pid) {
+            packet[1..4].copy_from_slice(&[0x1F, 0xFF, 0x10]);
+        }
+    }
+    bytes
+}
+
 /// A packet that begins with a section of a PMT.
 fn is_map(pid: u16, packet: &[u8], payload: &[u8]) -> bool {
     pid >= 0x20

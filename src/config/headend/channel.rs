@@ -1,7 +1,8 @@
-//! `[[channel]]`: one stream that leaves as a constant-rate transport stream.
+//! `[[channel]]`: a constant-rate transport stream that leaves, with one service or several (`service.rs`).
 
 use super::place::Destination;
-use super::{Aac, Fault, Headend, in_range, required, service_text, stream_name, url};
+use super::service::{self, Parent, SERVICES_MAX, Service, ServiceEntry};
+use super::{Aac, Fault, Headend, in_range, required, url};
 use crate::config::diagnostic::Violation;
 use crate::config::name::check_stream;
 use crate::config::validate::wrong;
@@ -12,58 +13,47 @@ use std::ops::RangeInclusive;
 const NAME_BYTES_MAX: usize = 64;
 /// Destinations of one channel.
 const DESTINATIONS_MAX: usize = 16;
-/// Audio tracks that can have a language of their own.
-pub const LANGUAGES_MAX: usize = 8;
-/// PIDs that belong to the pictures, and to the sound, from the first on: one a track.
-pub const TRACK_PIDS: u16 = 8;
-/// PIDs that may be used: those below belong to tables, the one above to null packets (ISO 13818-1 table 2-3, EN 300 468
-/// table 1).
-const PIDS: RangeInclusive<u64> = 0x20..=0x1FFE;
-/// Lowest rate of the whole multiplex, in bits a second: the multiplexer's own bound. Below it one packet takes longer than
+/// Lowest rate of the whole multiplex for each of its services, in bits a second: the multiplexer's own bound. Below it one packet takes longer than
 /// what is left between the intervals of clock and tables that it aims at and those that it promises.
 pub const RATE_BPS_MIN: u64 = 200_000;
 /// The rates that can be asked for; above them a tick would be a burst.
 const BITRATE: RangeInclusive<u64> = RATE_BPS_MIN..=200_000_000;
 
-const PMT_PID: u16 = 0x1000;
-const VIDEO_PID: u16 = 0x0100;
-const AUDIO_PID: u16 = 0x0110;
+/// What PAT, SDT, NIT and TDT take of it, in bits a second, and the clock and the PMT of each service.
+pub const TABLES_BPS: u64 = 40_000;
+/// See [`TABLES_BPS`].
+pub const SERVICE_BPS: u64 = 65_000;
 
-/// One stream that leaves as a constant-rate transport stream with one service.
+/// A constant-rate transport stream that leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Channel {
     /// What metrics and log lines call it; no two channels have one name.
     pub name: String,
-    /// The stream, `APP/STREAM`.
-    pub source: String,
     /// Where it goes, 1 to 16 places.
     pub to: Vec<Destination>,
     /// Bits a second of the transport stream, null packets included.
     pub bitrate_bps: u64,
-    /// Service name (EN 300 468 section 6.2.33), 1 to 120 bytes of UTF-8.
-    pub service_name: String,
-    /// Service provider, likewise.
-    pub provider: String,
-    /// Service id, never 0; from the name unless it is given.
-    pub service_id: u16,
     /// Transport stream id; from the name unless it is given.
     pub stream_id: u16,
-    /// PID of the program's table.
-    pub pmt_pid: u16,
-    /// PID of the first video track; the next ones follow.
-    pub video_pid: u16,
-    /// PID of the first audio track; the next ones follow.
-    pub audio_pid: u16,
-    /// PID of the clock; `None` is the first video track's.
-    pub pcr_pid: Option<u16>,
     /// How AAC is sent.
     pub aac: Aac,
-    /// Languages of the audio tracks in their order (ISO 639-2, three small letters each).
-    pub languages: Vec<[u8; 3]>,
+    /// What is in it, 1 to 16 services.
+    pub services: Vec<Service>,
     /// Whether a network information table is sent.
     pub nit: bool,
     /// Whether the date and time are sent (TDT), from this machine's clock.
     pub tdt: bool,
+}
+
+impl Channel {
+    /// What it is called where only one name is shown, and who offers it: its service, or itself where it has several.
+    pub fn title(&self) -> (&str, &str) {
+        match &self.services[..] {
+            [service] => (&service.name, &service.provider),
+            [first, ..] => (&self.name, &first.provider),
+            [] => (&self.name, ""),
+        }
+    }
 }
 
 /// One `[[channel]]` as it is written.
@@ -84,6 +74,7 @@ pub(in crate::config) struct ChannelEntry {
     pcr_pid: Option<u16>,
     aac: Aac,
     languages: Vec<String>,
+    services: Vec<ServiceEntry>,
     nit: bool,
     tdt: bool,
 }
@@ -96,41 +87,106 @@ impl ChannelEntry {
         let must = |value, key, hint| required(value, "channel", &number, key, hint);
         let name = must(self.name.as_ref(), "name", "add name = \"one\": what metrics and logs call it")?;
         check_name(name).map_err(|fault| fault.at(&path("name")))?;
-        let source = must(self.source.as_ref(), "source", "add source = \"live/one\": the stream it sends")?;
-        stream_name(source).map_err(|fault| fault.at(&path("source")))?;
-        let (to, bitrate_bps) = self.destinations(&number, shared)?;
-        let service_name = self.service_name.as_deref().unwrap_or(name);
-        service_text(service_name).map_err(|fault| fault.at(&path("service_name")))?;
-        let provider = self.provider.as_deref().unwrap_or(&shared.provider);
-        service_text(provider).map_err(|fault| fault.at(&path("provider")))?;
         let (stream_id, service_id) = derived_ids(name);
-        let channel = Channel {
+        let provider = self.provider.as_deref().unwrap_or(&shared.provider);
+        let parent = Parent { number: &number, channel: name, provider };
+        let alone = if self.services.is_empty() {
+            let entry = ServiceEntry {
+                source: self.source.clone(),
+                service_name: self.service_name.clone(),
+                provider: self.provider.clone(),
+                service_id: self.service_id,
+                pmt_pid: self.pmt_pid,
+                video_pid: self.video_pid,
+                audio_pid: self.audio_pid,
+                pcr_pid: self.pcr_pid,
+                languages: self.languages.clone(),
+                bitrate: None,
+            };
+            Some(entry.resolve(&parent, None, service_id)?)
+        } else {
+            self.belongs_to_services(&number)?;
+            None
+        };
+        let (to, bitrate_bps) = self.destinations(&number, shared)?;
+        let services = match alone {
+            Some(service) => vec![service],
+            None => self.several(&parent, bitrate_bps)?,
+        };
+        let least = RATE_BPS_MIN * services.len() as u64;
+        if bitrate_bps < least {
+            let message = format!("{bitrate_bps} bit/s are too few for {} services", services.len());
+            let hint = format!("use at least {least}, {RATE_BPS_MIN} for each");
+            return Err(wrong(&path("bitrate"), message, hint));
+        }
+        Ok(Channel {
             name: name.to_owned(),
-            source: source.to_owned(),
             to,
             bitrate_bps,
-            service_name: service_name.to_owned(),
-            provider: provider.to_owned(),
-            service_id: self.service_id.unwrap_or(service_id),
             stream_id: self.stream_id.unwrap_or(stream_id),
-            pmt_pid: self.pmt_pid.unwrap_or(PMT_PID),
-            video_pid: self.video_pid.unwrap_or(VIDEO_PID),
-            audio_pid: self.audio_pid.unwrap_or(AUDIO_PID),
-            pcr_pid: self.pcr_pid,
             aac: self.aac,
-            languages: languages(&self.languages).map_err(|(at, fault)| {
-                let at = at.map(|at| at.to_string());
-                let mut path = path("languages").to_vec();
-                path.extend(at.as_deref());
-                fault.at(&path)
-            })?,
+            services,
             nit: self.nit,
             tdt: self.tdt,
-        };
-        // Service 0 is the network's table (ISO 13818-1 section 2.4.4.5).
-        in_range(channel.service_id.into(), 1..=0xFFFF).map_err(|fault| fault.at(&path("service_id")))?;
-        channel.check_pids().map_err(|(key, fault)| fault.at(&path(key)))?;
-        Ok(channel)
+        })
+    }
+
+    /// Services that are listed, each by itself and held against the others.
+    fn several(&self, parent: &Parent<'_>, bitrate_bps: u64) -> Result<Vec<Service>, Violation> {
+        let count = self.services.len();
+        if count > SERVICES_MAX {
+            let hint = format!("one channel has at most {SERVICES_MAX}; use another channel for more");
+            return Err(wrong(
+                &["channel", parent.number, "services"],
+                format!("lists {count} services"),
+                hint,
+            ));
+        }
+        let mut services = Vec::with_capacity(count);
+        for (at, entry) in self.services.iter().enumerate() {
+            // Neither its place in the list nor what it is called: what it sends.
+            let source = entry.source.as_deref().unwrap_or_default();
+            let (_, service_id) = derived_ids(&format!("{}/{source}", parent.channel));
+            services.push(entry.resolve(parent, Some(at), service_id)?);
+        }
+        service::check_apart(&services, &self.services, parent)?;
+        let stated: u64 = services.iter().filter_map(|service| service.bitrate_bps).sum();
+        let media = bitrate_bps.saturating_sub(TABLES_BPS + SERVICE_BPS * count as u64);
+        // Who states none has something too.
+        let rest = RATE_BPS_MIN / 2 * services.iter().filter(|it| it.bitrate_bps.is_none()).count() as u64;
+        if stated + rest > media {
+            let message = format!("the services ask for {stated} of {bitrate_bps} bit/s");
+            let hint = format!(
+                "clocks and tables take {}, which leaves {media}: lower the services' `bitrate`s or raise the channel's",
+                bitrate_bps.min(TABLES_BPS + SERVICE_BPS * count as u64)
+            );
+            return Err(wrong(&["channel", parent.number, "services"], message, hint));
+        }
+        Ok(services)
+    }
+
+    /// What is said of a service is said where that stands.
+    fn belongs_to_services(&self, number: &str) -> Result<(), Violation> {
+        let given = [
+            ("source", self.source.is_some()),
+            ("service_name", self.service_name.is_some()),
+            ("service_id", self.service_id.is_some()),
+            ("pmt_pid", self.pmt_pid.is_some()),
+            ("video_pid", self.video_pid.is_some()),
+            ("audio_pid", self.audio_pid.is_some()),
+            ("pcr_pid", self.pcr_pid.is_some()),
+            ("languages", !self.languages.is_empty()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((key, _)) => Err(wrong(
+                &["channel", number, key],
+                format!("`{key}` stands beside `services`, and nobody knows whose it is"),
+                format!(
+                    "write {key} inside of a service: services = [{{ source = \"live/one\", {key} = … }}]"
+                ),
+            )),
+        }
     }
 
     /// The destinations, and the rate that they or `bitrate` ask for.
@@ -167,54 +223,8 @@ impl ChannelEntry {
     }
 }
 
-impl Channel {
-    /// PIDs are apart, and none belongs to somebody else. The key that is wrong comes with the fault.
-    fn check_pids(&self) -> Result<(), (&'static str, Fault)> {
-        let tracks = |first: u16| first..=first.saturating_add(TRACK_PIDS - 1);
-        let (video, audio) = (tracks(self.video_pid), tracks(self.audio_pid));
-        for (key, pid, last) in [
-            ("pmt_pid", self.pmt_pid, self.pmt_pid),
-            ("video_pid", self.video_pid, *video.end()),
-            ("audio_pid", self.audio_pid, *audio.end()),
-            ("pcr_pid", self.pcr_pid.unwrap_or(self.video_pid), self.pcr_pid.unwrap_or(self.video_pid)),
-        ] {
-            if !PIDS.contains(&pid.into()) || !PIDS.contains(&last.into()) {
-                let tracks = if last > pid {
-                    format!("; it and the {} behind it are the tracks'", TRACK_PIDS - 1)
-                } else {
-                    String::new()
-                };
-                let hint = format!("use {} to {}{tracks}", PIDS.start(), PIDS.end() - u64::from(last - pid));
-                return Err((key, Fault::new(format!("{pid} is out of range"), hint)));
-            }
-        }
-        let apart = || {
-            format!(
-                "the {TRACK_PIDS} PIDs from video_pid on, those from audio_pid on and pmt_pid must be apart"
-            )
-        };
-        let clash =
-            |key, pid: u16, other: &str| Err((key, Fault::new(format!("{pid} is also {other}"), apart())));
-        if video.contains(&self.audio_pid) || audio.contains(&self.video_pid) {
-            return clash("audio_pid", self.audio_pid, "one of the video tracks'");
-        }
-        if video.contains(&self.pmt_pid) || audio.contains(&self.pmt_pid) {
-            return clash("pmt_pid", self.pmt_pid, "one of the tracks'");
-        }
-        match self.pcr_pid {
-            Some(pid) if pid == self.pmt_pid => clash("pcr_pid", pid, "that of the program's table"),
-            Some(pid) if pid != self.video_pid && video.contains(&pid) => {
-                clash("pcr_pid", pid, "that of a track which may not be there")
-            }
-            Some(pid) if pid != self.audio_pid && audio.contains(&pid) => {
-                clash("pcr_pid", pid, "that of a track which may not be there")
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Transport stream id and service id of a channel that gives none: a hash of its name (FNV-1a, 32 bits), half each and
+/// Transport stream id and service id of a channel that gives none: a hash of its name (of a service among others: of the
+/// channel's name and its stream's) (FNV-1a, 32 bits), half each and
 /// never 0 nor 65535. Nothing else goes in, so that they stay when other channels come and go.
 fn derived_ids(name: &str) -> (u16, u16) {
     let hash =
@@ -229,22 +239,4 @@ fn check_name(name: &str) -> Result<(), Fault> {
         return Err(Fault::new(format!("has {} bytes", name.len()), hint));
     }
     check_stream(name).map_err(|error| Fault::new(error.to_string(), hint))
-}
-
-/// The languages; where one is wrong, its place in the list.
-fn languages(list: &[String]) -> Result<Vec<[u8; 3]>, (Option<usize>, Fault)> {
-    if list.len() > LANGUAGES_MAX {
-        let hint = format!("use at most {LANGUAGES_MAX}, one for each audio track");
-        return Err((None, Fault::new(format!("lists {} languages", list.len()), hint)));
-    }
-    let code = |text: &String| {
-        <[u8; 3]>::try_from(text.as_bytes()).ok().filter(|code| code.iter().all(u8::is_ascii_lowercase))
-    };
-    list.iter()
-        .enumerate()
-        .map(|(at, text)| {
-            let hint = "write three small letters of ISO 639-2: \"eng\", \"deu\", \"und\"";
-            code(text).ok_or_else(|| (Some(at), Fault::new(format!("{text:?} is not a language"), hint)))
-        })
-        .collect()
 }

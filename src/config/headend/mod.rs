@@ -1,12 +1,13 @@
 //! The headend: streams that leave as constant-rate transport streams, and transport streams that come in.
 //!
-//! - `[headend]` is what all of them share, `[[channel]]` one stream that leaves, `[[input]]` one that comes
+//! - `[headend]` is what all of them share, `[[channel]]` a stream that leaves, with one service or several, `[[input]]` one that comes
 //!   (docs/headend.md). Places are written as headends write them, `udp://eth1@239.255.1.1:5000#ttl=8` (`url.rs`).
 //! - `plan.rs` holds the addresses of all channels and inputs against each other, `budget.rs` their rates against the
 //!   links. Both run wherever a configuration is read, `headgate check` included; neither asks the machine anything.
 //!
 //! **What is derived is derived from the channel alone.** Service id and transport stream id, where the file gives none,
-//! are a hash of the channel's name; PIDs are constants. So no set-top box must scan again because a channel was added,
+//! are a hash of the channel's name (of a service among several: of its stream's too); PIDs are constants, or of several services follow from
+//! their order. So no set-top box must scan again because a channel was added,
 //! removed or moved in the file, and none can come to share the ids of another unnoticed: equal ones are refused.
 #![forbid(unsafe_code)]
 
@@ -16,16 +17,18 @@ mod channel;
 mod input;
 mod place;
 mod plan;
+mod service;
 #[cfg(test)]
 mod tests;
 mod url;
 
 pub(super) use channel::ChannelEntry;
-pub use channel::{Channel, LANGUAGES_MAX, RATE_BPS_MIN, TRACK_PIDS};
+pub use channel::{Channel, RATE_BPS_MIN, SERVICE_BPS, TABLES_BPS};
 pub(super) use input::InputEntry;
 pub use input::{Input, ORIGINS_MAX, Origin};
 pub use place::{Destination, FEC_PACKETS_MAX, Fec, Place, Transport};
 pub(super) use plan::warnings;
+pub use service::{LANGUAGES_MAX, SERVICES_MAX, Service, TRACK_PIDS};
 
 use super::diagnostic::Violation;
 use super::name::{check_app, check_stream};

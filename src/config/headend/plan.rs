@@ -122,11 +122,18 @@ fn identities(config: &Config) -> Result<(), Violation> {
                 "give each channel a name of its own".to_owned(),
             ));
         }
-        let ids = (channel.stream_id, channel.service_id);
-        if let Some(other) = services.insert(ids, channel.name.as_str()) {
-            let message = format!("channel `{other}` has stream id {} and service id {} too", ids.0, ids.1);
-            let hint = "set another service_id here: a set-top box takes equal ones for one service";
-            return Err(wrong(&["channel", &number, "service_id"], message, hint.to_owned()));
+        for (at, service) in channel.services.iter().enumerate() {
+            let ids = (channel.stream_id, service.service_id);
+            if let Some(other) = services.insert(ids, channel.name.as_str()) {
+                let message =
+                    format!("channel `{other}` has stream id {} and service id {} too", ids.0, ids.1);
+                let hint = "set another service_id here: a set-top box takes equal ones for one service";
+                let at = at.to_string();
+                let of_service = ["channel", &number, "services", &at, "service_id"];
+                let of_channel = ["channel", &number, "service_id"];
+                let path = if channel.services.len() > 1 { &of_service[..] } else { &of_channel };
+                return Err(wrong(path, message, hint.to_owned()));
+            }
         }
     }
     for (index, input) in config.inputs.iter().enumerate() {

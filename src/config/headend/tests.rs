@@ -2,6 +2,8 @@ use super::budget::wire_bps;
 use super::*;
 use std::net::{IpAddr, SocketAddr};
 
+mod services;
+
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, "f").map_err(|error| error.to_string())
 }
@@ -155,7 +157,7 @@ fn the_interface_of_all_is_taken_by_groups_alone() {
     let interfaces: Vec<_> = to.iter().map(|to| to.interface.as_deref()).collect();
     assert_eq!(interfaces, [Some("eth7"), Some("eth7"), None]);
     assert_eq!(to.iter().map(|to| (to.ttl, to.dscp)).collect::<Vec<_>>(), [(3, 10), (4, 10), (3, 10)]);
-    assert_eq!(config.channels[0].provider, "P");
+    assert_eq!(config.channels[0].services[0].provider, "P");
     // One of the other kind is none.
     let shared = "[headend]\ninterface = \"10.0.0.1\"\n";
     let error = parse(&format!("{shared}{}", channel("a", "[\"udp://[ff15::1]:5000\"]"))).unwrap_err();
@@ -224,7 +226,8 @@ fn derived_ids_depend_on_the_name_alone() {
     let ids = |text: &str| {
         let config = parse(text).unwrap();
         let found = config.channels.iter().find(|channel| channel.name == "news").unwrap().clone();
-        (found.stream_id, found.service_id, found.pmt_pid, found.video_pid, found.audio_pid)
+        let service = &found.services[0];
+        (found.stream_id, service.service_id, service.pmt_pid, service.video_pid, service.audio_pid)
     };
     let alone = ids(&one("news", 1));
     assert_eq!(alone, ids(&(one("sport", 2) + &one("news", 1) + &one("film", 3))));
@@ -235,9 +238,9 @@ fn derived_ids_depend_on_the_name_alone() {
     );
     let all: String = (1..=200).map(|n| one(&format!("channel-{n}"), n)).collect();
     let config = parse(&all).unwrap();
-    assert!(
-        config.channels.iter().all(|channel| channel.service_id != 0 && channel.service_name == channel.name)
-    );
+    let named =
+        |channel: &Channel| channel.services[0].service_id != 0 && channel.services[0].name == channel.name;
+    assert!(config.channels.iter().all(named));
     let given =
         one("a", 1) + "service_id = 7\nstream_id = 9\n" + &one("b", 2) + "service_id = 7\nstream_id = 9\n";
     let error = parse(&given).unwrap_err();

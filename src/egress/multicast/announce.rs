@@ -61,11 +61,12 @@ impl Announcer {
 
     /// Announces, from now on, those destinations of `channel` that ask for it.
     pub fn add(&mut self, channel: &Channel, slot: &ChannelSlot, links: &Links) {
+        let (name, group) = channel.title();
         let announced = channel.to.iter().filter(|to| to.sap.is_some());
         self.sessions.extend(announced.map(|to| Session {
             slot: slot.clone(),
-            name: channel.service_name.clone(),
-            group: channel.provider.clone(),
+            name: name.to_owned(),
+            group: group.to_owned(),
             rate_bps: channel.bitrate_bps,
             to: to.clone(),
             number: number(&channel.name, &to.place().to_string()),

@@ -1,4 +1,4 @@
-//! A channel: a stream that leaves by UDP as a transport stream of constant rate, to groups or hosts.
+//! A channel: streams that leave by UDP as the services of one transport stream of constant rate, to groups or hosts.
 //!
 //! One multiplex feeds all destinations of a channel. Each datagram is written once: seven packets, behind an RTP header
 //! that destinations without RTP are not sent. All RTP destinations get the same header, so two of them over two networks
@@ -6,7 +6,7 @@
 //! costs counted errors, and nothing waits for it.
 //!
 //! [`Output`] is what the pacer ([`crate::shard::pacer`]) runs; `outlet` opens sockets, `repair` makes the packets of
-//! SMPTE ST 2022-1, `source` and `alarm` tell operators, `judge` holds what leaves to TR 101 290. [`Announcer`] tells
+//! SMPTE ST 2022-1, `service`, `source` and `alarm` tell operators, `judge` holds what leaves to TR 101 290. [`Announcer`] tells
 //! receivers where channels are (SAP); it runs beside the pacer, on a thread with time to spare.
 //!
 //! **A stall of more than a second is left out**: what was due meanwhile is not sent, and the clock goes on with the time,
@@ -17,6 +17,7 @@ mod announce;
 mod judge;
 mod outlet;
 mod repair;
+mod service;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -25,13 +26,13 @@ pub use announce::Announcer;
 pub use judge::indicators;
 pub use outlet::{OutletError, Outlets};
 
-use crate::config::headend::{Aac, RATE_BPS_MIN, System, TRACK_PIDS};
+use crate::config::headend::{self, Aac};
 use crate::config::{Channel as Configured, Headend, Transport};
 use crate::fanout::directory::StreamName;
 use crate::fanout::log::{Format, LogKey, Variant};
 use crate::media::Mono;
-use crate::mux::{self, Alarms, DATAGRAM_BYTES as PAYLOAD_BYTES, Mux, Service, Tally};
-use crate::observe::{ChannelAbout, ChannelSlot, LinkSlot, MuxAlarm};
+use crate::mux::{self, DATAGRAM_BYTES as PAYLOAD_BYTES, Mux, Tally};
+use crate::observe::{ChannelAbout, ChannelSlot, LinkSlot};
 use crate::proto::rtp_ts::Sender;
 use crate::shard::links::Links;
 use crate::shard::pacer::{Channel, Heard, Outlet, SLOT_BYTES, To, Tray};
@@ -40,7 +41,7 @@ use crate::wire::rtp::HEADER_BYTES as RTP_BYTES;
 use alarm::Failures;
 use judge::Judge;
 use repair::Repair;
-use source::Source;
+use service::Service;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +51,9 @@ const DATAGRAM_BYTES: usize = RTP_BYTES + PAYLOAD_BYTES;
 const REPAIR_BYTES: usize = RTP_BYTES + FEC_HEADER_BYTES + PAYLOAD_BYTES;
 const _: () = assert!(DATAGRAM_BYTES <= SLOT_BYTES && REPAIR_BYTES <= SLOT_BYTES);
 // What a configuration may ask for, the multiplex can do.
-const _: () = assert!(RATE_BPS_MIN == mux::RATE_BPS_MIN);
+const _: () = assert!(headend::RATE_BPS_MIN == mux::RATE_BPS_MIN);
+const _: () = assert!(headend::SERVICES_MAX == mux::SERVICES_MAX && headend::TRACK_PIDS == mux::TRACK_PIDS);
+const _: () = assert!(headend::TABLES_BPS == mux::TABLES_BPS && headend::SERVICE_BPS == mux::SERVICE_BPS);
 
 /// How often counts of the multiplex and of the judge are taken.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
@@ -59,51 +62,24 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 pub fn about(channel: &Configured) -> ChannelAbout {
     ChannelAbout {
         name: channel.name.clone(),
-        source: channel.source.clone(),
+        services: channel.services.iter().map(service::about).collect(),
         to: channel.to.iter().map(|to| to.place().to_string()).collect(),
         bitrate_bps: channel.bitrate_bps,
     }
 }
 
-/// Where PIDs of tracks that are neither pictures nor sound may begin; one of them is free.
-const DATA_PIDS: [u16; 4] = [0x0300, 0x0400, 0x0500, 0x0600];
-
-/// The log that a configured channel is made from.
+/// The logs that a configured channel is made from.
 fn log(channel: &Configured, shared: &Headend) -> LogKey {
     let variant = Variant { latm: channel.aac == Aac::Latm, av1: shared.av1, ..Variant::FULL };
     LogKey { format: Format::Ts, variant }
 }
 
-/// The multiplex of a configured channel.
-fn service(channel: &Configured, shared: &Headend) -> Service {
-    let firsts = [Some(channel.pmt_pid), Some(channel.video_pid), Some(channel.audio_pid), channel.pcr_pid];
-    let free = |pid: &u16| firsts.into_iter().flatten().all(|first| first.abs_diff(*pid) >= TRACK_PIDS);
-    let data_pid = DATA_PIDS.into_iter().find(free).unwrap_or(Service::default().data_pid);
-    Service {
-        rate_bps: channel.bitrate_bps,
-        stream_id: channel.stream_id,
-        network_id: shared.network_id,
-        service_id: channel.service_id,
-        name: channel.service_name.clone(),
-        provider: channel.provider.clone(),
-        network_name: shared.provider.clone(),
-        pmt_pid: channel.pmt_pid,
-        video_pid: channel.video_pid,
-        audio_pid: channel.audio_pid,
-        data_pid,
-        pcr_pid: channel.pcr_pid,
-        languages: channel.languages.clone(),
-        dvb_ac3: shared.system == System::Dvb,
-        nit: channel.nit,
-        time: channel.tdt,
-        ..Service::default()
-    }
-}
-
 /// See the module's description.
 pub struct Output {
-    source_name: StreamName,
+    /// The stream of each service.
+    sources: Vec<StreamName>,
     log: LogKey,
+    services: Vec<Service>,
     mux: Mux,
     rtp: Sender,
     /// Who gets each datagram.
@@ -114,12 +90,10 @@ pub struct Output {
     slot: ChannelSlot,
     /// Those that it is sent on, as far as they are named.
     links: Vec<Arc<LinkSlot>>,
-    source: Source,
     failures: Failures,
     judge: Judge,
     /// Counts at the last second, and when that was.
     counted: (Tally, Mono),
-    overloaded: bool,
 }
 
 impl Output {
@@ -135,8 +109,8 @@ impl Output {
         outlets: &mut Outlets,
         links: &mut Links,
     ) -> Result<(Output, Vec<Outlet>), OutletError> {
-        let service = service(channel, shared);
-        if let Some(problem) = service.problem() {
+        let multiplex = service::multiplex(channel, shared);
+        if let Some(problem) = multiplex.problem() {
             return Err(OutletError::of_channel(channel, problem));
         }
         let (mut to, mut sockets) = (Vec::with_capacity(channel.to.len()), Vec::new());
@@ -156,22 +130,24 @@ impl Output {
             addresses += of_socket.len() as u32;
             sockets.push(Outlet { socket, addresses: of_socket });
         }
-        let (app, stream) = channel.source.rsplit_once('/').unwrap_or(("", &channel.source));
+        let name = |source: &str| {
+            let (app, stream) = source.rsplit_once('/').unwrap_or(("", source));
+            StreamName::new(app, stream)
+        };
         let output = Output {
-            source_name: StreamName::new(app, stream),
+            sources: channel.services.iter().map(|service| name(&service.source)).collect(),
             log: log(channel, shared),
-            mux: Mux::new(service, Mono::ZERO),
+            services: channel.services.iter().map(|_| Service::new(Mono::ZERO)).collect(),
+            mux: Mux::new(multiplex, Mono::ZERO),
             rtp: Sender::new((seed >> 32) as u32, seed as u16),
             to,
             repairs,
             datagram: Box::new([0; DATAGRAM_BYTES]),
             slot,
             links: used,
-            source: Source::new(Mono::ZERO),
             failures: Failures::default(),
             judge: Judge::new(),
             counted: (Tally::default(), Mono::ZERO),
-            overloaded: false,
         };
         Ok((output, sockets))
     }
@@ -184,37 +160,17 @@ impl Output {
         if packets > 0 {
             metrics.nulls.set((tally.nulls - before.nulls) as f64 / packets as f64);
         }
-        let dropped = tally.units_overload - before.units_overload;
-        metrics.units_dropped.add(dropped);
-        metrics.units_late.add(tally.units_late - before.units_late);
-        let Alarms { source_lost, overload: overloaded, late, no_program } = self.mux.alarms(now);
-        for (alarm, raised) in [
-            (MuxAlarm::SourceLost, source_lost),
-            (MuxAlarm::Overload, overloaded),
-            (MuxAlarm::Late, late),
-            (MuxAlarm::NoProgram, no_program),
-        ] {
-            metrics.alarms[alarm].set(raised.into());
-        }
-        let channel = self.slot.about.name.as_str();
-        match (std::mem::replace(&mut self.overloaded, overloaded), overloaded) {
-            (false, true) => {
-                metrics.overflows.inc();
-                tracing::warn!(
-                    channel,
-                    units = dropped,
-                    "channel's source is faster than its rate; units are left out"
-                );
-            }
-            (true, false) => tracing::info!(channel, "channel's rate suffices again"),
-            _ => {}
+        let slot = &self.slot;
+        let slots = slot.about.services.iter().zip(slot.services.iter());
+        for (n, (service, (about, metrics))) in self.services.iter_mut().zip(slots).enumerate() {
+            service.count(now, (&self.mux, n), (&slot.about, about), metrics);
         }
     }
 }
 
 impl Channel for Output {
-    fn source(&self) -> &StreamName {
-        &self.source_name
+    fn sources(&self) -> &[StreamName] {
+        &self.sources
     }
 
     fn log(&self) -> LogKey {
@@ -222,30 +178,36 @@ impl Channel for Output {
     }
 
     fn datagram_ns(&self) -> u64 {
-        PAYLOAD_BYTES as u64 * 8 * 1_000_000_000 / self.mux.service().rate_bps.max(1)
+        PAYLOAD_BYTES as u64 * 8 * 1_000_000_000 / self.mux.multiplex().rate_bps.max(1)
     }
 
     fn begin(&mut self, at: Mono) {
-        self.mux = Mux::new(self.mux.service().clone(), at);
-        self.source = Source::new(at);
+        self.mux = Mux::new(self.mux.multiplex().clone(), at);
+        self.services.fill_with(|| Service::new(at));
         self.counted.1 = at;
     }
 
-    fn feed(&mut self, now: Mono, came_at: Mono, packets: &[u8]) {
-        self.source.fed(now);
-        self.mux.feed(came_at, packets);
-    }
-
-    fn seam(&mut self, now: Mono) {
-        self.slot.metrics.seams.inc();
-        self.mux.seam(now);
-    }
-
-    fn heard(&mut self, _now: Mono, heard: Heard) {
-        if heard == Heard::Skipped {
-            self.slot.metrics.lag_skips.inc();
+    fn feed(&mut self, source: usize, now: Mono, came_at: Mono, packets: &[u8]) {
+        if let Some(service) = self.services.get_mut(source) {
+            service.source.fed(now);
         }
-        self.source.heard(heard);
+        self.mux.feed(source, came_at, packets);
+    }
+
+    fn seam(&mut self, source: usize, now: Mono) {
+        if let Some(metrics) = self.slot.services.get(source) {
+            metrics.seams.inc();
+        }
+        self.mux.seam(source, now);
+    }
+
+    fn heard(&mut self, source: usize, _now: Mono, heard: Heard) {
+        if let Some(metrics) = self.slot.services.get(source).filter(|_| heard == Heard::Skipped) {
+            metrics.lag_skips.inc();
+        }
+        if let Some(service) = self.services.get_mut(source) {
+            service.source.heard(heard);
+        }
     }
 
     fn due(&self, now: Mono) -> u64 {
@@ -295,8 +257,12 @@ impl Channel for Output {
     }
 
     fn watch(&mut self, now: Mono) {
-        let ChannelSlot { about, metrics, .. } = &self.slot;
-        self.source.watch(now, &about.name, &about.source, metrics);
+        let ChannelSlot { about, services, .. } = &self.slot;
+        for (service, (it, metrics)) in
+            self.services.iter_mut().zip(about.services.iter().zip(services.iter()))
+        {
+            service.source.watch(now, &about.name, &it.source, metrics);
+        }
         let reachable = self.links.iter().all(|link| link.up.get() == 1);
         self.failures.watch(now, &about.name, reachable);
         if now.since(self.counted.1) >= COUNT_EVERY {

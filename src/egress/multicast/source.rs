@@ -1,7 +1,7 @@
-//! What a channel's source is doing, and the alarms about it.
+//! What a source of a channel is doing, and the alarms about it.
 
 use crate::media::Mono;
-use crate::observe::{ChannelMetrics, SourceState};
+use crate::observe::{ServiceMetrics, SourceState};
 use crate::shard::pacer::{Heard, WATCH};
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ impl Source {
         now: Mono,
         channel: &str,
         source: impl std::fmt::Display,
-        metrics: &ChannelMetrics,
+        metrics: &ServiceMetrics,
     ) {
         let brings = self.fed_at.is_some_and(|at| now.since(at) < SILENCE);
         let state = if brings { SourceState::OnAir } else { self.otherwise };
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_loss_is_counted_once_with_its_cause() {
-        let metrics = ChannelMetrics::default();
+        let metrics = ServiceMetrics::default();
         let at = |ms: u64| Mono::from_micros(ms * 1000);
         let mut source = Source::new(at(0));
         // (ms, news, fed, state, losses, seconds lost so far in ms)
@@ -150,7 +150,7 @@ mod tests {
     /// A source that flaps has a line a second, and the last one says what it is.
     #[test]
     fn a_source_that_flaps_has_few_lines() {
-        let (metrics, mut source) = (ChannelMetrics::default(), Source::new(Mono::ZERO));
+        let (metrics, mut source) = (ServiceMetrics::default(), Source::new(Mono::ZERO));
         let at = |ms: u64| Mono::from_micros(ms * 1000);
         let (mut said, mut lines) = (source.said, 0);
         for ms in (0..10_000).step_by(100) {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Config;
+use crate::observe::MuxAlarm;
 use crate::proto::rtp_ts::{Options, Receiver};
 use crate::wire::rtp::RtpPacket;
 use std::net::SocketAddr;
@@ -54,6 +55,10 @@ impl Bench {
 
     fn metrics(&self) -> &crate::observe::ChannelMetrics {
         &self.output.slot.metrics
+    }
+
+    fn service(&self, n: usize) -> &crate::observe::ServiceMetrics {
+        &self.output.slot.services[n]
     }
 }
 
@@ -160,8 +165,13 @@ fn what_the_kernel_and_the_multiplex_say_is_counted() {
     bench.output.sent(0, Err(libc::ENETUNREACH));
     (0..1500).for_each(|ms| bench.tick(ms));
     let metrics = bench.metrics();
-    let raised: Vec<_> =
-        metrics.alarms.iter().filter(|(_, gauge)| gauge.get() == 1).map(|(alarm, _)| alarm).collect();
+    let raised: Vec<_> = bench
+        .service(0)
+        .alarms
+        .iter()
+        .filter(|(_, gauge)| gauge.get() == 1)
+        .map(|(alarm, _)| alarm)
+        .collect();
     assert_eq!(raised, [MuxAlarm::SourceLost, MuxAlarm::NoProgram], "nothing was fed");
     assert_eq!((metrics.sent_datagrams.get(), metrics.sent_bytes.get()), (1, 1316));
     assert_eq!(metrics.send_errors.iter().map(|(_, count)| count.get()).sum::<u64>(), 1);

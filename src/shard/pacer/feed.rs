@@ -1,5 +1,5 @@
-//! From logs to channels: each stream that channels send is followed once, and each of its channels has its own place in
-//! the log.
+//! From logs to channels: each stream that channels send is followed once, and each channel that it is a source of has its own
+//! place in the log, once for each time it has it.
 
 use super::thread::Pacer;
 use super::{Channel, Heard};
@@ -20,6 +20,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 struct Reader {
     channel: usize,
+    /// Its place among the channel's sources.
+    source: usize,
     /// `None` until there is a place to begin at.
     cursor: Option<Cursor>,
 }
@@ -48,10 +50,15 @@ pub(super) struct Index {
 }
 
 /// The sources of channels, each once, with who reads it.
-pub(super) fn sources<'a>(channels: impl Iterator<Item = (&'a StreamName, LogKey)>) -> (Vec<Source>, Index) {
+pub(super) fn sources<'a>(
+    channels: impl Iterator<Item = (&'a [StreamName], LogKey)>,
+) -> (Vec<Source>, Index) {
     let (mut sources, mut index): (Vec<Source>, Index) = Default::default();
-    for (channel, (name, key)) in channels.enumerate() {
-        let reader = Reader { channel, cursor: None };
+    let all = channels.enumerate().flat_map(|(channel, (names, key))| {
+        names.iter().enumerate().map(move |(source, name)| (channel, source, name, key))
+    });
+    for (channel, source, name, key) in all {
+        let reader = Reader { channel, source, cursor: None };
         match index.find(&sources, name, key).and_then(|at| sources.get_mut(at)) {
             Some(source) => source.readers.push(reader),
             None => {
@@ -112,7 +119,7 @@ impl<C: Channel> Pacer<C> {
         let Some(source) = self.sources.get(at) else { return };
         for reader in &source.readers {
             if let Some(lane) = self.lanes.get_mut(reader.channel) {
-                lane.channel.heard(now, heard);
+                lane.channel.heard(reader.source, now, heard);
             }
         }
     }
@@ -244,7 +251,7 @@ impl<C: Channel> Pacer<C> {
             if reader.cursor.is_none() {
                 reader.cursor = view.join().and_then(|join| view.cursor_at(join.pos));
                 if reader.cursor.is_some() {
-                    channel.seam(now);
+                    channel.seam(reader.source, now);
                 }
             }
             while let Some(cursor) = reader.cursor {
@@ -256,14 +263,15 @@ impl<C: Channel> Pacer<C> {
                     Step::Send(run) => {
                         for (entry, packets) in view.entries(cursor, &run) {
                             room = room.saturating_sub(packets.len());
-                            channel.feed(now, Mono::from_micros(entry.complete_us), packets);
+                            let came_at = Mono::from_micros(entry.complete_us);
+                            channel.feed(reader.source, now, came_at, packets);
                         }
                         reader.cursor = Some(Cursor { pos: run.next, offset: run.to });
                     }
                     Step::Skip(join) => {
                         reader.cursor = view.cursor_at(join.pos);
-                        channel.heard(now, Heard::Skipped);
-                        channel.seam(now);
+                        channel.heard(reader.source, now, Heard::Skipped);
+                        channel.seam(reader.source, now);
                     }
                     Step::Idle | Step::Wait => break,
                 }

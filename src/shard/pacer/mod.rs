@@ -35,7 +35,7 @@ pub const TICK: Duration = Duration::from_millis(1);
 /// How often [`Channel::watch`] is called: what it looks for must be found within half a second.
 pub const WATCH: Duration = Duration::from_millis(100);
 
-/// What has become of a channel's source.
+/// What has become of a source of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// There is no stream of that name.
@@ -68,22 +68,22 @@ pub struct To {
     pub skip: u16,
 }
 
-/// A constant-rate output: packets of a stream's `ts` log go in, datagrams come out by the clock.
+/// A constant-rate output: packets of the `ts` logs of one stream or several go in, datagrams come out by the clock.
 pub trait Channel {
-    /// The stream that it sends.
-    fn source(&self) -> &StreamName;
-    /// The log of it that the channel is made from: one of a transport stream.
+    /// The streams that it sends; below, `source` is a place in this list.
+    fn sources(&self) -> &[StreamName];
+    /// The log of each that the channel is made from: one of a transport stream.
     fn log(&self) -> LogKey;
     /// Nanoseconds between two datagrams at its rate.
     fn datagram_ns(&self) -> u64;
     /// The clock starts: datagram 0 is due at `at`.
     fn begin(&mut self, at: Mono);
-    /// An entry of the log: the packets of one frame, whole, which was complete on this host at `came_at`.
-    fn feed(&mut self, now: Mono, came_at: Mono, packets: &[u8]);
-    /// What is fed next does not follow on what was.
-    fn seam(&mut self, now: Mono);
-    /// News of the source.
-    fn heard(&mut self, now: Mono, heard: Heard);
+    /// An entry of a source's log: the packets of one frame, whole, which was complete on this host at `came_at`.
+    fn feed(&mut self, source: usize, now: Mono, came_at: Mono, packets: &[u8]);
+    /// What is fed next of a source does not follow on what was.
+    fn seam(&mut self, source: usize, now: Mono);
+    /// News of a source.
+    fn heard(&mut self, source: usize, now: Mono, heard: Heard);
     /// Datagrams that are due by `now` and are not written yet.
     fn due(&self, now: Mono) -> u64;
     /// Writes the next datagram.

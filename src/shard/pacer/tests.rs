@@ -49,6 +49,8 @@ impl Wire for Desk {
 /// What a channel was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
+    /// What follows is of this source, not of the first.
+    Of(usize),
     /// Of the entry, its first byte.
     Fed(u8),
     Seam,
@@ -59,10 +61,17 @@ enum Told {
 }
 
 #[derive(Clone, Debug)]
-struct Noted(StreamName, Rc<RefCell<Vec<Told>>>, Cell<u64>, Cell<Mono>);
+struct Noted(Vec<StreamName>, Rc<RefCell<Vec<Told>>>, Cell<u64>, Cell<Mono>);
+
+impl Noted {
+    fn note(&self, source: usize, told: Told) {
+        let more = (source > 0).then_some(Told::Of(source));
+        self.1.borrow_mut().extend(more.into_iter().chain([told]));
+    }
+}
 
 impl Channel for Noted {
-    fn source(&self) -> &StreamName {
+    fn sources(&self) -> &[StreamName] {
         &self.0
     }
     fn log(&self) -> LogKey {
@@ -74,15 +83,15 @@ impl Channel for Noted {
     fn begin(&mut self, at: Mono) {
         self.3.set(at);
     }
-    fn feed(&mut self, now: Mono, came_at: Mono, packets: &[u8]) {
+    fn feed(&mut self, source: usize, now: Mono, came_at: Mono, packets: &[u8]) {
         assert!(came_at <= now && came_at > Mono::ZERO, "{came_at:?}");
-        self.1.borrow_mut().push(Told::Fed(packets[0]));
+        self.note(source, Told::Fed(packets[0]));
     }
-    fn seam(&mut self, _: Mono) {
-        self.1.borrow_mut().push(Told::Seam);
+    fn seam(&mut self, source: usize, _: Mono) {
+        self.note(source, Told::Seam);
     }
-    fn heard(&mut self, _: Mono, heard: Heard) {
-        self.1.borrow_mut().push(Told::Heard(heard));
+    fn heard(&mut self, source: usize, _: Mono, heard: Heard) {
+        self.note(source, Told::Heard(heard));
     }
     fn due(&self, now: Mono) -> u64 {
         let due = if now < self.3.get() { 0 } else { now.micros_since(self.3.get()) / 2000 + 1 };
@@ -106,7 +115,7 @@ impl Channel for Noted {
     fn end(&mut self) {}
 }
 
-/// Two channels of one stream, and one of another.
+/// Channels, of which most tests have two of one stream, and one of another.
 struct Bench {
     shared: Arc<Shared>,
     pacer: Pacer<Noted>,
@@ -116,6 +125,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
+        Bench::of(&[&["a"], &["a"], &["b"]])
+    }
+
+    /// Channels of these streams.
+    fn of(sources: &[&[&str]]) -> Bench {
         let ms = Duration::from_millis;
         let shared = Arc::new(Shared {
             directory: Directory::new(10),
@@ -138,13 +152,13 @@ impl Bench {
             keep: Retention { gop_bytes_max: 1 << 20, gop_age_max: ms(20_000), lag_max: ms(3000) },
             give_back: || (),
         });
-        let told: Vec<Rc<RefCell<Vec<Told>>>> = (0..3).map(|_| Rc::default()).collect();
+        let told: Vec<Rc<RefCell<Vec<Told>>>> = sources.iter().map(|_| Rc::default()).collect();
         let channel = |at: usize| {
-            let name = StreamName::new("live", if at < 2 { "a" } else { "b" });
-            Noted(name, told[at].clone(), Cell::default(), Cell::new(Mono::ZERO))
+            let names = sources[at].iter().map(|name| StreamName::new("live", name)).collect();
+            Noted(names, told[at].clone(), Cell::default(), Cell::new(Mono::ZERO))
         };
         let desk = Desk::default();
-        let channels = (0..3).map(|at| (channel(at), 2 * at as u32)).collect();
+        let channels = (0..sources.len()).map(|at| (channel(at), 2 * at as u32)).collect();
         let pacer = Pacer::new(PACER, shared.clone(), Box::new(desk.clone()), channels, 6, Arc::default());
         Bench { shared, pacer, desk, told }
     }
@@ -354,4 +368,42 @@ fn what_is_due_is_laid_for_its_own_addresses() {
     bench.tell(Command::Drain);
     bench.tick(5002);
     assert!(bench.pacer.draining);
+}
+
+/// A channel of two streams is told of each as of nobody else: one that ends is none of the other's business. One that it has
+/// twice is followed once, and fed twice.
+#[test]
+fn a_channel_of_several_streams_is_told_which() {
+    let mut bench = Bench::of(&[&["a", "b", "a"]]);
+    assert_eq!(bench.pacer.sources.len(), 2);
+    let log_of = |bench: &mut Bench, name: &str, id: u64, fill: u8| {
+        let claim = bench.publish(name);
+        bench.tick(3);
+        assert!(bench.is_asked(&claim), "{name}");
+        let mut log = LogWriter::new(LogId(id as _));
+        append(&mut log, 2, fill, true);
+        log.take_news();
+        log.flush(Mono::from_micros(2000));
+        bench.tell(Command::Opened {
+            name: StreamName::new("live", name),
+            key: KEY,
+            snapshot: log.snapshot(),
+        });
+        (claim, log)
+    };
+    let (_first, _) = log_of(&mut bench, "a", 1, 1);
+    let (second, mut log) = log_of(&mut bench, "b", 2, 2);
+    bench.tick(4);
+    use Told::{Fed, Of, Seam};
+    let found = Told::Heard(Heard::Found);
+    let told = [found, Of(2), found, Of(1), found];
+    let fed = [Seam, Fed(1), Of(2), Seam, Of(2), Fed(1), Of(1), Seam, Of(1), Fed(2)];
+    let all = bench.told(0);
+    assert!(told.iter().chain(&fed).all(|one| all.contains(one)), "{all:?}");
+    assert_eq!(all.iter().filter(|told| matches!(told, Fed(_))).count(), 3, "{all:?}");
+    append(&mut log, 4, 3, false);
+    log.end();
+    bench.bring(&second, &mut log, 4);
+    bench.tick(5);
+    assert_eq!(bench.told(0)[..4], [Of(1), Fed(3), Of(1), Told::Heard(Heard::Ended)]);
 }

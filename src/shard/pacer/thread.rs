@@ -125,7 +125,7 @@ impl<C: Channel> Pacer<C> {
             let pace = Pace::new(channel.datagram_ns(), now);
             lanes.push(Lane { channel, first, pace });
         }
-        let (sources, index) = sources(lanes.iter().map(|lane| (lane.channel.source(), lane.channel.log())));
+        let (sources, index) = sources(lanes.iter().map(|lane| (lane.channel.sources(), lane.channel.log())));
         Pacer {
             id,
             shared,

@@ -1,5 +1,5 @@
-//! Sections (ISO/IEC 13818-1 section 2.4.4, ETSI EN 300 468 section 5.2): PAT, PMT, SDT, NIT. One section a table: what
-//! one gateway says of its programs fits.
+//! Sections (ISO/IEC 13818-1 section 2.4.4, ETSI EN 300 468 section 5.2): PAT, PMT, SDT, NIT. One section a table,
+//! but for the SDT of many services: what one gateway says of its programs fits.
 
 use super::descriptor;
 use crate::wire::ts::crc::crc32;
@@ -22,6 +22,8 @@ pub mod table_id {
 
 /// `section_length` at most, so that a section has 1024 bytes.
 const LENGTH_MAX: usize = 1021;
+/// Of them, what stands around the body of a section with a version: extension, version, two numbers, CRC.
+const LONG_BYTES: usize = 9;
 
 /// One elementary stream in a PMT.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,17 +85,39 @@ pub fn program_map(
 
 /// Service description table: no EIT, running, free. `None` if it does not fit.
 pub fn sdt(stream_id: u16, network_id: u16, version: u8, services: &[Service<'_>]) -> Option<Vec<u8>> {
-    let mut body: Vec<u8> = network_id.to_be_bytes().into();
-    body.push(0xFF);
+    let mut sections = sdt_sections(stream_id, network_id, version, services)?;
+    sections.pop().filter(|_| sections.is_empty())
+}
+
+/// The same in as many sections as it takes, at least one. `None` if a service does not fit into one, or they are more than
+/// can be numbered.
+pub fn sdt_sections(
+    stream_id: u16,
+    network_id: u16,
+    version: u8,
+    services: &[Service<'_>],
+) -> Option<Vec<Vec<u8>>> {
+    let mut head: Vec<u8> = network_id.to_be_bytes().into();
+    head.push(0xFF);
+    let mut bodies = vec![head.clone()];
     for service in services {
-        body.extend(service.id.to_be_bytes());
-        body.push(0xFC);
         let said = descriptor::service(service.service_type, service.provider, service.name);
+        let mut entry: Vec<u8> = service.id.to_be_bytes().into();
+        entry.push(0xFC);
         // Running status 4 and free of scrambling stand in the four bits in front of the length.
-        body.extend((0x8000 | u16::try_from(said.len()).ok()?).to_be_bytes());
-        body.extend(said);
+        entry.extend((0x8000 | u16::try_from(said.len()).ok()?).to_be_bytes());
+        entry.extend(said);
+        let fits = |body: &&mut Vec<u8>| body.len() + entry.len() <= LENGTH_MAX - LONG_BYTES;
+        match bodies.last_mut().filter(fits) {
+            Some(body) => body.extend(entry),
+            None => bodies.push([&head[..], &entry].concat()),
+        }
     }
-    versioned(table_id::SDT_ACTUAL, 0xF0, stream_id, version, &body)
+    let last = u8::try_from(bodies.len() - 1).ok()?;
+    let section = |(number, body): (u8, &Vec<u8>)| {
+        numbered(table_id::SDT_ACTUAL, 0xF0, stream_id, version, (number, last), body)
+    };
+    (0..).zip(&bodies).map(section).collect()
 }
 
 /// Network information table of a network with this one stream: its name, its services with their types. `None` if it
@@ -138,8 +162,20 @@ pub(super) fn loop_of(content: &[u8], out: &mut Vec<u8>) -> Option<()> {
 
 /// A section with extension and version, current, the only one of its table.
 fn versioned(table: u8, flags: u8, extension: u16, version: u8, body: &[u8]) -> Option<Vec<u8>> {
+    numbered(table, flags, extension, version, (0, 0), body)
+}
+
+/// One of several: its number, and the last one's.
+fn numbered(
+    table: u8,
+    flags: u8,
+    extension: u16,
+    version: u8,
+    (number, last): (u8, u8),
+    body: &[u8],
+) -> Option<Vec<u8>> {
     let mut long: Vec<u8> = extension.to_be_bytes().into();
-    long.extend([0xC1 | (version & 0x1F) << 1, 0, 0]);
+    long.extend([0xC1 | (version & 0x1F) << 1, number, last]);
     long.extend(body);
     closed(table, flags, &long)
 }
@@ -233,6 +269,30 @@ mod tests {
             ]
         );
         assert_eq!(crc32(&table), 0);
+    }
+
+    #[test]
+    fn names_of_many_services_take_several_sections() {
+        let name = "n".repeat(120);
+        let services: Vec<Service<'_>> =
+            (1..=16).map(|id| Service { id, service_type: 1, provider: &name, name: &name }).collect();
+        let sections = sdt_sections(1, 0xFF01, 3, &services).unwrap();
+        assert!(sections.len() == 4 && sdt(1, 0xFF01, 3, &services).is_none());
+        let mut told = Vec::new();
+        for (number, section) in sections.iter().enumerate() {
+            assert_eq!((section[6], section[7], crc32(section)), (number as u8, 3, 0));
+            assert!(section.len() <= 1024 && section[5] == 0xC1 | 3 << 1);
+            let mut at = 11;
+            while at < section.len() - 4 {
+                told.push(u16::from_be_bytes([section[at], section[at + 1]]));
+                at += 5 + usize::from(section[at + 4]);
+            }
+        }
+        assert_eq!(told, (1..=16).collect::<Vec<u16>>());
+        assert_eq!(sdt_sections(1, 0xFF01, 3, &[]).unwrap().len(), 1);
+        let long = "n".repeat(600);
+        let service = Service { id: 1, service_type: 1, provider: "", name: &long };
+        assert!(sdt_sections(1, 1, 0, &[service]).is_some_and(|all| all.len() == 1), "it is cut");
     }
 
     #[test]

@@ -6,10 +6,13 @@
 //! alone ([`Plan`]), and counters of PIDs run on over everything. Sections (SCTE-35, DSM-CC) are not carried: they have
 //! no PES header whose times could be restamped.
 
-use super::Mux;
+use super::Program;
 use super::recovery::TRACKS_MAX;
-use super::service::Service;
 use super::track::Track;
+use crate::mux::carousel::Carousel;
+use crate::mux::multiplex::TRACK_PIDS;
+use crate::mux::service::Service;
+use crate::mux::ticker::Ticker;
 use crate::wire::ts::descriptor::{Class, Descriptors, classify, tag};
 use crate::wire::ts::tables::Stream;
 use crate::wire::ts::write::descriptor as write;
@@ -30,9 +33,9 @@ struct Told {
     descriptors: Vec<u8>,
 }
 
-impl Mux {
+impl Program {
     /// Follows the source's map. One without anything that can be carried changes nothing.
-    pub(super) fn adopt(&mut self, now: i64) {
+    pub(super) fn adopt(&mut self, now: i64, ticker: &Ticker, carousel: &mut Carousel) {
         let Some(map) = self.source.map() else { return };
         let whole = plain(map.descriptors);
         let mut told: Vec<Told> = Vec::new();
@@ -60,9 +63,9 @@ impl Mux {
                 track.source_pid = None;
             }
         }
-        let plan = Plan::of(&self.service);
+        let next = carousel.revision(self.number) + 1;
         for told in told {
-            left_out += u64::from(self.assign(now, told, &plan).is_none());
+            left_out += u64::from(self.assign(now, told, next).is_none());
         }
         for at in 0..self.tracks.len() {
             let Some(track) = self.tracks.get_mut(at).filter(|track| track.source_pid.is_none()) else {
@@ -70,15 +73,16 @@ impl Mux {
             };
             track.flush(&mut self.pool, &mut self.tally);
         }
-        left_out += self.announce(now, whole);
+        // At once where it is written, which may be behind what is fed.
+        left_out += self.announce(now.min(ticker.now()), whole, carousel);
         self.tally.tracks_left_out += left_out;
         self.pids.clear();
         let here = self.tracks.iter().enumerate();
         self.pids.extend(here.filter_map(|(at, track)| Some((track.source_pid?, at))));
     }
 
-    /// Gives a track its place; `None`: there is none.
-    fn assign(&mut self, now: i64, told: Told, plan: &Plan) -> Option<()> {
+    /// Gives a track its place; `None`: there is none. `next`: number of the PMT that will say so.
+    fn assign(&mut self, now: i64, told: Told, next: u64) -> Option<()> {
         let of_class = || self.tracks.iter().enumerate().filter(|(_, track)| track.class == told.class);
         let same = of_class().find(|(_, track)| track.source_pid == Some(told.pid)).map(|(at, _)| at);
         let at = match same {
@@ -87,15 +91,15 @@ impl Mux {
                 let is_free = |(number, _): &(u16, u16)| {
                     of_class().all(|(_, track)| track.number != *number || track.source_pid.is_none())
                 };
-                let (number, pid) = plan.places(told.class).find(is_free)?;
+                let (number, pid) = self.plan.places(told.class).find(is_free)?;
                 let before = of_class().find(|(_, track)| track.number == number).map(|(at, _)| at);
                 before.unwrap_or_else(|| {
-                    self.tracks.push(Track::new(told.class, number, pid, self.service.rate()));
+                    self.tracks.push(Track::new(told.class, number, pid, self.most_bps, self.of));
                     self.tracks.len() - 1
                 })
             }
         };
-        let (track, next) = (self.tracks.get_mut(at)?, self.carousel.revision() + 1);
+        let track = self.tracks.get_mut(at)?;
         if track.source_pid != Some(told.pid) {
             track.seam(&mut self.pool, &mut self.tally);
             track.here_since = now;
@@ -117,7 +121,7 @@ impl Mux {
     }
 
     /// Writes the PMT of the tracks that are there, without those for which it has no room; tells how many those are.
-    fn announce(&mut self, now: i64, whole: Vec<u8>) -> u64 {
+    fn announce(&mut self, now: i64, whole: Vec<u8>, carousel: &mut Carousel) -> u64 {
         let mut here: Vec<usize> = (0..self.tracks.len()).collect();
         here.retain(|at| self.tracks.get(*at).is_some_and(|track| track.source_pid.is_some()));
         here.sort_by_key(|at| self.tracks.get(*at).map(|track| (order(track.class), track.number)));
@@ -127,13 +131,12 @@ impl Mux {
             let clock = tracks().find(|track| track.class != Class::Data).map(|track| track.pid);
             let pcr_pid = self.service.pcr_pid.or(clock).unwrap_or(self.service.video_pid);
             let components: Vec<Component> = tracks().map(|track| component(track, &self.service)).collect();
-            // At once where it is written, which may be behind what is fed.
-            match self.carousel.set_map(now.min(self.ticker.now()), pcr_pid, components, whole.clone()) {
+            match carousel.set_map(self.number, now, pcr_pid, components, whole.clone()) {
                 Some(changed) => {
                     self.tally.pmt_changes += u64::from(changed);
-                    self.pcr_next = (self.carousel.revision(), pcr_pid);
+                    self.pcr_next = (carousel.revision(self.number), pcr_pid);
                     // A track that was not named anew is named by what is being sent.
-                    let revision = self.carousel.revision();
+                    let revision = carousel.revision(self.number);
                     self.tracks.iter_mut().for_each(|track| track.revision = track.revision.min(revision));
                     return left_out;
                 }
@@ -151,11 +154,13 @@ impl Mux {
 }
 
 /// The PIDs of all numbers of each kind, which follow from the service alone: a kind's first PID and those behind it, without
-/// those that something else has. Sound is first to have them: there is more of it than of data and of pictures.
-struct Plan(Vec<(Class, u16)>);
+/// those that something else has. Sound is first to have them: there is more of it than of data and of pictures. Where there
+/// are other services, a kind has [`TRACK_PIDS`], which are nobody else's.
+#[derive(Debug)]
+pub(super) struct Plan(Vec<(Class, u16)>);
 
 impl Plan {
-    fn of(service: &Service) -> Plan {
+    pub fn of(service: &Service, alone: bool) -> Plan {
         let Service { pmt_pid, video_pid, audio_pid, data_pid, pcr_pid, .. } = *service;
         let fixed = [Some(pmt_pid), Some(video_pid), Some(audio_pid), Some(data_pid), pcr_pid];
         let mut plan: Vec<(Class, u16)> = Vec::with_capacity(TRACKS_MAX);
@@ -168,7 +173,7 @@ impl Plan {
             let free: Vec<u16> = (first..pid::NULL)
                 .filter(is_free)
                 .filter(|pid| *pid != pmt_pid && plan.iter().all(|(_, other)| other != pid))
-                .take(usize::from(most))
+                .take(usize::from(if alone { most } else { TRACK_PIDS }))
                 .collect();
             plan.extend(free.into_iter().map(|pid| (class, pid)));
         }

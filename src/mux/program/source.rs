@@ -1,7 +1,7 @@
 //! The source's tables: which program is taken, and what it consists of.
 
-use super::tally::Tally;
-use super::ticker::MS;
+use crate::mux::tally::Tally;
+use crate::mux::ticker::MS;
 use crate::wire::ts::packet::Packet;
 use crate::wire::ts::pid;
 use crate::wire::ts::section::{Assembler, Section};
@@ -15,7 +15,7 @@ const CHANGE_EACH: i64 = 250 * MS;
 
 /// See the module's description.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(in crate::mux) struct Source {
     assembler: Assembler,
     /// The program that is taken, with the PID of its map.
     program: Option<(u16, u16)>,

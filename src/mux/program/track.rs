@@ -15,21 +15,22 @@
 //! such leads. The size of a picture buffer is not looked up: MPEG-2 at main level, which no input makes a log of, would
 //! fill its own with half a second of 4 Mbit/s.
 
-use super::queue::{List, Pool};
 use super::recovery::{EARLY_MAX, LEAD_MIN, Line};
-use super::tally::Tally;
-use super::ticker::{MS, SECOND};
+use crate::mux::queue::{List, Pool};
+use crate::mux::tally::Tally;
+use crate::mux::ticker::{MS, SECOND};
 use crate::wire::ts::descriptor::Class;
 use crate::wire::ts::{PACKET_BYTES, PCR_TICKS};
 use std::collections::VecDeque;
 
 /// Units of a track that wait, at most: two per millisecond of the longest lead would not be more.
-pub(super) const UNITS_MAX: usize = 1024;
+pub(in crate::mux) const UNITS_MAX: usize = 1024;
 /// Pictures are begun that long before they are shown, at the earliest.
 const PICTURE_LEAD: i64 = 850 * MS;
 /// But that long before they are decoded in any case: reordering may be deep.
 const PICTURE_LEAD_MIN: i64 = 350 * MS;
-/// Packets that sound and data may have to wait for, when it is time for them, without their lead becoming too short.
+/// Packets that sound and data may have to wait for, when it is time for them, without their lead becoming too short; so many
+/// for each service.
 const SOUND_WAITS: i64 = 6;
 /// They are sent until that long before their decoding: many tracks may have their time at once, and a short lead is
 /// better than silence.
@@ -41,7 +42,7 @@ const SPREAD_MAX: i64 = 20 * MS;
 /// A unit must be through that long before its decoding, by what is known when it is begun.
 const FINISH: i64 = 20 * MS;
 /// Parts that the rate is divided into.
-pub(super) const SHARE: i64 = 1024;
+pub(in crate::mux) const SHARE: i64 = 1024;
 /// Pictures are waited for that long where the source never says which one can start with; in source time.
 const KEY_WAIT: i64 = 10 * SECOND;
 /// A source that goes back a little in one track is one whose encoder stamps badly: it is given [`STEP_MIN`]. By more, there
@@ -59,7 +60,7 @@ const RMAX_MIN_BPS: u64 = 10_000_000;
 
 /// An access unit.
 #[derive(Debug)]
-pub(super) struct Unit {
+pub(in crate::mux) struct Unit {
     pub packets: List,
     /// In mux time once it is placed, in source time before.
     pub pts: i64,
@@ -97,11 +98,11 @@ impl Unit {
         true
     }
 
-    /// When it may be begun.
-    fn release(&self, class: Class, packet: i64) -> i64 {
+    /// When it may be begun. `ahead`: packets that may be in front of it then.
+    fn release(&self, class: Class, packet: i64, ahead: i64) -> i64 {
         match class {
             Class::Video => (self.pts - PICTURE_LEAD).min(self.dts - PICTURE_LEAD_MIN),
-            Class::Audio | Class::Data => self.dts - LEAD_MIN - SOUND_WAITS * packet,
+            Class::Audio | Class::Data => self.dts - LEAD_MIN - ahead * packet,
         }
     }
 
@@ -125,7 +126,7 @@ enum Loss {
 
 /// See the module's description.
 #[derive(Debug)]
-pub(super) struct Track {
+pub(in crate::mux) struct Track {
     pub class: Class,
     /// Its number among those of its class.
     pub number: u16,
@@ -156,6 +157,8 @@ pub(super) struct Track {
     pub waits: Option<i64>,
     /// Those that wait are dropped likewise.
     skips: Option<i64>,
+    /// Packets that may have to go before its own, when it is time for them.
+    ahead: i64,
     /// Nothing to look at before.
     asleep_until: i64,
     /// More waits than when the distance of packets was decided.
@@ -170,8 +173,8 @@ pub(super) struct Track {
 }
 
 impl Track {
-    /// Number `number` of its class, in a multiplex of `rate` bits a second.
-    pub fn new(class: Class, number: u16, pid: u16, rate: u64) -> Track {
+    /// Number `number` of its class, of a program that takes at most `rate` bits a second of a multiplex of so many services.
+    pub fn new(class: Class, number: u16, pid: u16, rate: u64, services: usize) -> Track {
         let leak = match class {
             // Its level is one that allows its rate: 1.2 x Rmax.
             Class::Video => (rate * 4 / 5).max(RMAX_MIN_BPS) * 6 / 5,
@@ -196,6 +199,7 @@ impl Track {
             placed_at: None,
             waits: None,
             skips: None,
+            ahead: SOUND_WAITS * services as i64,
             asleep_until: i64::MIN,
             grown: false,
             spread: SPREAD_MAX,
@@ -337,7 +341,7 @@ impl Track {
                 return None;
             }
             if !unit.started {
-                let release = unit.release(self.class, packet);
+                let release = unit.release(self.class, packet, self.ahead);
                 if now < release {
                     self.asleep_until = release;
                     return None;

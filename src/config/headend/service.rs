@@ -1,0 +1,320 @@
+//! A service of a channel: the only one, as the keys of `[[channel]]` say it, or one of `services`.
+//!
+//! Where there are several, those that name no PIDs have a block each, by their place in the list: service `n` has 32 PIDs from
+//! 0x100 + 32 n on for its tracks, and its table on 0x1000 + n. The first one has the PIDs of a channel with one service.
+
+use super::channel::RATE_BPS_MIN;
+use super::{Fault, in_range, service_text, stream_name};
+use crate::config::diagnostic::Violation;
+use serde::Deserialize;
+use std::ops::RangeInclusive;
+
+/// Services of one channel: as many as the multiplexer can send the tables of in their time.
+pub const SERVICES_MAX: usize = 16;
+/// Audio tracks that can have a language of their own.
+pub const LANGUAGES_MAX: usize = 8;
+/// PIDs that belong to the pictures, to the sound, and to anything else, from the first on: one a track.
+pub const TRACK_PIDS: u16 = 8;
+/// PIDs that may be used: those below belong to tables, the one above to null packets (ISO 13818-1 table 2-3, EN 300 468
+/// table 1).
+const PIDS: RangeInclusive<u64> = 0x20..=0x1FFE;
+
+const PMT_PID: u16 = 0x1000;
+const VIDEO_PID: u16 = 0x0100;
+/// From the first video track to the first of sound, and to the first of anything else.
+const AUDIO_BEHIND: u16 = 0x10;
+const DATA_BEHIND: u16 = 0x08;
+/// PIDs of a service's tracks, where there are several services.
+const BLOCK_PIDS: u16 = 0x20;
+/// Where PIDs of tracks that are neither pictures nor sound may begin in a channel of one service; one of them is free.
+const DATA_PIDS: [u16; 4] = [0x0300, 0x0400, 0x0500, 0x0600];
+
+const _: () = assert!(VIDEO_PID + BLOCK_PIDS * SERVICES_MAX as u16 <= PMT_PID);
+const _: () = assert!(DATA_BEHIND >= TRACK_PIDS && AUDIO_BEHIND >= DATA_BEHIND + TRACK_PIDS);
+const _: () = assert!(AUDIO_BEHIND + TRACK_PIDS <= BLOCK_PIDS);
+
+/// One service of a channel, whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The stream, `APP/STREAM`.
+    pub source: String,
+    /// Service name (EN 300 468 section 6.2.33), 1 to 120 bytes of UTF-8.
+    pub name: String,
+    /// Service provider, likewise.
+    pub provider: String,
+    /// Service id, never 0; from the channel's name (and the stream's, where there are several) unless it is given.
+    pub service_id: u16,
+    /// Bits a second that its pictures and sound may always take; `None` is an equal part of what others leave.
+    pub bitrate_bps: Option<u64>,
+    /// PID of the program's table.
+    pub pmt_pid: u16,
+    /// PID of the first video track; the next ones follow.
+    pub video_pid: u16,
+    /// PID of the first audio track; the next ones follow.
+    pub audio_pid: u16,
+    /// PID of the first track of anything else; the next ones follow.
+    pub data_pid: u16,
+    /// PID of the clock; `None` is the first video track's.
+    pub pcr_pid: Option<u16>,
+    /// Languages of the audio tracks in their order (ISO 639-2, three small letters each).
+    pub languages: Vec<[u8; 3]>,
+}
+
+/// One of `services` as it is written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct ServiceEntry {
+    pub source: Option<String>,
+    pub service_name: Option<String>,
+    pub provider: Option<String>,
+    pub service_id: Option<u16>,
+    pub bitrate: Option<u64>,
+    pub pmt_pid: Option<u16>,
+    pub video_pid: Option<u16>,
+    pub audio_pid: Option<u16>,
+    pub pcr_pid: Option<u16>,
+    pub languages: Vec<String>,
+}
+
+/// The channel that a service belongs to.
+pub(super) struct Parent<'a> {
+    /// Its place among channels, as paths have it.
+    pub number: &'a str,
+    pub channel: &'a str,
+    pub provider: &'a str,
+}
+
+impl Parent<'_> {
+    /// The fault of a key of service `at`, or of the channel's only one.
+    fn fault(&self, at: Option<usize>, rest: &[&str], fault: Fault) -> Violation {
+        let at = at.map(|at| at.to_string());
+        let mut path = vec!["channel", self.number];
+        path.extend(at.as_deref().into_iter().flat_map(|at| ["services", at]));
+        path.extend(rest);
+        fault.at(&path)
+    }
+}
+
+impl ServiceEntry {
+    /// Completes service `at` of its channel, or the only one; `service_id` is for one that gives none.
+    pub fn resolve(
+        &self,
+        parent: &Parent<'_>,
+        at: Option<usize>,
+        service_id: u16,
+    ) -> Result<Service, Violation> {
+        let wrong_at = |key: &str, fault: Fault| parent.fault(at, &[key], fault);
+        let source = self.source.as_deref().ok_or_else(|| {
+            let hint = "add source = \"live/one\": the stream it sends";
+            parent.fault(at, &[], Fault::new("has no `source`", hint))
+        })?;
+        stream_name(source).map_err(|fault| wrong_at("source", fault))?;
+        let stream = source.rsplit_once('/').map_or(source, |(_, stream)| stream);
+        let name = self.service_name.as_deref().unwrap_or(if at.is_some() { stream } else { parent.channel });
+        service_text(name).map_err(|fault| wrong_at("service_name", fault))?;
+        let provider = self.provider.as_deref().unwrap_or(parent.provider);
+        service_text(provider).map_err(|fault| wrong_at("provider", fault))?;
+        let service_id = self.service_id.unwrap_or(service_id);
+        // Service 0 is the network's table (ISO 13818-1 section 2.4.4.5).
+        in_range(service_id.into(), 1..=0xFFFF).map_err(|fault| wrong_at("service_id", fault))?;
+        if let Some(rate) = self.bitrate {
+            in_range(rate, RATE_BPS_MIN / 2..=200_000_000).map_err(|fault| wrong_at("bitrate", fault))?;
+        }
+        let place = at.unwrap_or(0) as u16;
+        let video_pid = self.video_pid.unwrap_or(VIDEO_PID + place * BLOCK_PIDS);
+        // Beside pictures that were placed stands the sound.
+        let behind = |pids: u16| match self.video_pid.filter(|_| at.is_some()) {
+            Some(video_pid) => video_pid.saturating_add(pids),
+            None => VIDEO_PID + place * BLOCK_PIDS + pids,
+        };
+        let mut service = Service {
+            source: source.to_owned(),
+            name: name.to_owned(),
+            provider: provider.to_owned(),
+            service_id,
+            bitrate_bps: self.bitrate,
+            pmt_pid: self.pmt_pid.unwrap_or(PMT_PID + place),
+            video_pid,
+            audio_pid: self.audio_pid.unwrap_or(behind(AUDIO_BEHIND)),
+            data_pid: behind(DATA_BEHIND),
+            pcr_pid: self.pcr_pid,
+            languages: languages(&self.languages).map_err(|(which, fault)| {
+                let which = which.map(|which| which.to_string());
+                let path: Vec<&str> = ["languages"].into_iter().chain(which.as_deref()).collect();
+                parent.fault(at, &path, fault)
+            })?,
+        };
+        if at.is_none() {
+            service.data_pid = service.free_data_pid();
+        }
+        service.check_pids().map_err(|(key, fault)| wrong_at(key, fault))?;
+        Ok(service)
+    }
+}
+
+impl Service {
+    /// A place for what is neither pictures nor sound.
+    fn free_data_pid(&self) -> u16 {
+        let firsts = [Some(self.pmt_pid), Some(self.video_pid), Some(self.audio_pid), self.pcr_pid];
+        let free = |pid: &u16| firsts.into_iter().flatten().all(|first| first.abs_diff(*pid) >= TRACK_PIDS);
+        let [first, ..] = DATA_PIDS;
+        DATA_PIDS.into_iter().find(free).unwrap_or(first)
+    }
+
+    /// PIDs are apart, and none belongs to somebody else. The key that is wrong comes with the fault.
+    fn check_pids(&self) -> Result<(), (&'static str, Fault)> {
+        let tracks = |first: u16| first..=first.saturating_add(TRACK_PIDS - 1);
+        let (video, audio) = (tracks(self.video_pid), tracks(self.audio_pid));
+        for (key, pid, last) in [
+            ("pmt_pid", self.pmt_pid, self.pmt_pid),
+            ("video_pid", self.video_pid, *video.end()),
+            ("audio_pid", self.audio_pid, *audio.end()),
+            ("pcr_pid", self.pcr_pid.unwrap_or(self.video_pid), self.pcr_pid.unwrap_or(self.video_pid)),
+        ] {
+            if !PIDS.contains(&pid.into()) || !PIDS.contains(&last.into()) {
+                let tracks = if last > pid {
+                    format!("; it and the {} behind it are the tracks'", TRACK_PIDS - 1)
+                } else {
+                    String::new()
+                };
+                let hint = format!("use {} to {}{tracks}", PIDS.start(), PIDS.end() - u64::from(last - pid));
+                return Err((key, Fault::new(format!("{pid} is out of range"), hint)));
+            }
+        }
+        let apart = || {
+            format!(
+                "the {TRACK_PIDS} PIDs from video_pid on, those from audio_pid on and pmt_pid must be apart"
+            )
+        };
+        let clash =
+            |key, pid: u16, other: &str| Err((key, Fault::new(format!("{pid} is also {other}"), apart())));
+        if video.contains(&self.audio_pid) || audio.contains(&self.video_pid) {
+            return clash("audio_pid", self.audio_pid, "one of the video tracks'");
+        }
+        if video.contains(&self.pmt_pid) || audio.contains(&self.pmt_pid) {
+            return clash("pmt_pid", self.pmt_pid, "one of the tracks'");
+        }
+        match self.pcr_pid {
+            Some(pid) if pid == self.pmt_pid => clash("pcr_pid", pid, "that of the program's table"),
+            Some(pid) if pid != self.video_pid && video.contains(&pid) => {
+                clash("pcr_pid", pid, "that of a track which may not be there")
+            }
+            Some(pid) if pid != self.audio_pid && audio.contains(&pid) => {
+                clash("pcr_pid", pid, "that of a track which may not be there")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a service has of PIDs, first to last, with the key that says it.
+fn pids(service: &Service) -> impl Iterator<Item = (&'static str, u16, u16)> {
+    let tracks = |first: u16| first.saturating_add(TRACK_PIDS - 1);
+    let clock = service.pcr_pid.unwrap_or(service.video_pid);
+    [
+        ("pmt_pid", service.pmt_pid, service.pmt_pid),
+        ("video_pid", service.video_pid, tracks(service.video_pid)),
+        ("audio_pid", service.audio_pid, tracks(service.audio_pid)),
+        ("video_pid", service.data_pid, tracks(service.data_pid)),
+        ("pcr_pid", clock, clock),
+    ]
+    .into_iter()
+}
+
+impl ServiceEntry {
+    /// Whether it says this of its own accord.
+    fn says(&self, key: &str) -> bool {
+        match key {
+            "pmt_pid" => self.pmt_pid.is_some(),
+            "video_pid" => self.video_pid.is_some(),
+            "audio_pid" => self.audio_pid.is_some(),
+            "pcr_pid" => self.pcr_pid.is_some(),
+            _ => self.service_id.is_some(),
+        }
+    }
+}
+
+/// Refuses services of one channel that have an id or a PID in common. The place of the fault is what was written: an id or a PID
+/// that nobody wrote is not a mistake, one that was written onto it is.
+pub(super) fn check_apart(
+    services: &[Service],
+    entries: &[ServiceEntry],
+    parent: &Parent<'_>,
+) -> Result<(), Violation> {
+    let said = |at: usize, key: &str| entries.get(at).is_some_and(|entry| entry.says(key));
+    for (at, service) in services.iter().enumerate() {
+        own_data(service).map_err(|fault| parent.fault(Some(at), &["audio_pid"], fault))?;
+        for (before, other) in services.iter().take(at).enumerate() {
+            if service.service_id == other.service_id {
+                let (place, whose) = if said(at, "service_id") || !said(before, "service_id") {
+                    (at, &other.name)
+                } else {
+                    (before, &service.name)
+                };
+                let message = format!("service `{whose}` has the service id {} too", service.service_id);
+                let hint = "give each service of a channel an id of its own: set-top boxes know it by that";
+                return Err(parent.fault(Some(place), &["service_id"], Fault::new(message, hint)));
+            }
+            let theirs = || pids(other);
+            let clash = pids(service).find_map(|(key, first, last)| {
+                let (their_key, from, _) = theirs().find(|(_, from, to)| first <= *to && *from <= last)?;
+                Some((key, their_key, first.max(from)))
+            });
+            let Some((key, their_key, pid)) = clash else { continue };
+            let (place, key, whose) = if said(at, key) || !said(before, their_key) {
+                (at, key, &other.name)
+            } else {
+                (before, their_key, &service.name)
+            };
+            let message = format!("PID {pid} belongs to service `{whose}`");
+            let hint = format!(
+                "leave out the PIDs, or keep {TRACK_PIDS} from audio_pid on and {} from video_pid on apart from all others; \
+                 service number N, from 0, has {BLOCK_PIDS} from {VIDEO_PID} + {BLOCK_PIDS} N on, and {PMT_PID} + N",
+                DATA_BEHIND + TRACK_PIDS
+            );
+            return Err(parent.fault(Some(place), &[key], Fault::new(message, hint)));
+        }
+    }
+    Ok(())
+}
+
+/// The PIDs behind the pictures' are those of what is neither pictures nor sound: nothing else of the service is there.
+fn own_data(service: &Service) -> Result<(), Fault> {
+    let last = service.data_pid.saturating_add(TRACK_PIDS - 1);
+    let tables = service.data_pid..=last;
+    let sound = service.audio_pid..=service.audio_pid.saturating_add(TRACK_PIDS - 1);
+    let taken =
+        [Some(service.pmt_pid), service.pcr_pid].into_iter().flatten().find(|pid| tables.contains(pid));
+    let sound = sound.contains(&service.data_pid) || tables.contains(&service.audio_pid);
+    let pid = if sound { Some(service.audio_pid) } else { taken };
+    match pid.or((u64::from(last) > *PIDS.end()).then_some(last)) {
+        None => Ok(()),
+        Some(pid) => Err(Fault::new(
+            format!(
+                "{pid} is one of the {TRACK_PIDS} PIDs behind the video tracks', for subtitles and other data"
+            ),
+            format!(
+                "keep {} PIDs from video_pid on free, where there are several services",
+                DATA_BEHIND + TRACK_PIDS
+            ),
+        )),
+    }
+}
+
+/// The languages; where one is wrong, its place in the list.
+fn languages(list: &[String]) -> Result<Vec<[u8; 3]>, (Option<usize>, Fault)> {
+    if list.len() > LANGUAGES_MAX {
+        let hint = format!("use at most {LANGUAGES_MAX}, one for each audio track");
+        return Err((None, Fault::new(format!("lists {} languages", list.len()), hint)));
+    }
+    let code = |text: &String| {
+        <[u8; 3]>::try_from(text.as_bytes()).ok().filter(|code| code.iter().all(u8::is_ascii_lowercase))
+    };
+    list.iter()
+        .enumerate()
+        .map(|(at, text)| {
+            let hint = "write three small letters of ISO 639-2: \"eng\", \"deu\", \"und\"";
+            code(text).ok_or_else(|| (Some(at), Fault::new(format!("{text:?} is not a language"), hint)))
+        })
+        .collect()
+}
