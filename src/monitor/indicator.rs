@@ -161,20 +161,25 @@ pub struct Tally {
 
 /// A tally for each indicator.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tallies([Tally; Indicator::ALL.len()]);
+pub(super) struct Tallies {
+    each: [Tally; Indicator::ALL.len()],
+    /// Occurrences of all of them.
+    pub all: u64,
+}
 
 impl Tallies {
     pub fn raise(&mut self, indicator: Indicator, found: Occurrence) {
         // The discriminants are the places in ALL.
-        if let Some(tally) = self.0.get_mut(indicator as usize) {
+        if let Some(tally) = self.each.get_mut(indicator as usize) {
             tally.count += 1;
+            self.all += 1;
             tally.first.get_or_insert(found);
             tally.last = Some(found);
         }
     }
 
     pub fn of(&self, indicator: Indicator) -> Tally {
-        self.0.get(indicator as usize).copied().unwrap_or_default()
+        self.each.get(indicator as usize).copied().unwrap_or_default()
     }
 }
 
@@ -191,6 +196,7 @@ mod tests {
                 tallies.raise(indicator, Occurrence { packet, at: Mono::ZERO, pid: Some(n as u16) });
             }
         }
+        assert_eq!(tallies.all, 2 * Indicator::ALL.len() as u64);
         let mut ids: Vec<_> = Indicator::ALL.map(Indicator::id).to_vec();
         ids.sort_unstable();
         ids.dedup();

@@ -203,6 +203,11 @@ impl Monitor {
         self.tallies.of(indicator)
     }
 
+    /// How often anything was raised: whether there is news, without asking for each indicator.
+    pub fn raised(&self) -> u64 {
+        self.tallies.all
+    }
+
     /// Bytes held, without what names take.
     pub fn heap_bytes(&self) -> usize {
         let tracks = self.tracks.capacity() * size_of::<PcrTrack>();

@@ -2,6 +2,7 @@
 
 mod air;
 mod hostile;
+mod indicators;
 mod network;
 mod paths;
 mod players;

@@ -5,8 +5,10 @@
 #[path = "../support/channel.rs"]
 #[allow(dead_code, reason = "sources are made in tests/mux")]
 mod channel;
+#[path = "../support/damage.rs"]
+mod damage;
 #[path = "../support/stream.rs"]
-#[allow(dead_code, reason = "faults are made in tests/monitor.rs")]
+#[allow(dead_code, reason = "some faults are made in tests/monitor.rs only")]
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;

@@ -3,14 +3,11 @@
 
 use super::network::{Network, run};
 use super::process::program;
+use super::receiver::Receiver;
 use super::skip;
-use socket2::{Domain, Socket, Type};
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 /// The gateway's addresses on `eth1`, and a set-top box's.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -18,11 +15,6 @@ pub const BOX: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 /// Both by IPv6.
 const GATEWAY_V6: &str = "fd09::1/64";
 const BOX_V6: &str = "fd09::2/64";
-/// A receiver that hears nothing for this long has lost its channel.
-const SILENCE: Duration = Duration::from_secs(20);
-/// What a receiver's socket holds while the test looks elsewhere: seconds of a channel, as far as the kernel allows.
-const BUFFER_BYTES: i32 = 8 << 20;
-
 /// See the module's description.
 #[derive(Debug)]
 pub struct Lan {
@@ -34,7 +26,7 @@ impl Lan {
     /// Makes one; `None` (and a reported skip) where the kernel does not let this process.
     pub fn new() -> Option<Lan> {
         let network = Network::new()?;
-        let boxes = network.second();
+        let boxes = network.beside(0);
         if let Err(why) = run(&format!("ip netns add {boxes}")) {
             skip("no-namespaces", &format!("no network namespace can be made here: {why}"));
             return None;
@@ -100,15 +92,32 @@ impl Lan {
     /// Every `each`-th datagram to `port` is lost on its way to the boxes; false (and a reported skip) where the kernel has
     /// no rules for that.
     pub fn lose(&self, port: u16, each: u32) -> bool {
+        self.filter(&[format!("udp dport {port} numgen inc mod {each} == 1 drop")])
+    }
+
+    /// Of datagrams to `port` one in a hundred is lost on its way to the boxes, whichever, and of every `period` the first
+    /// `burst`. Around a burst nothing else is, so far as the matrix of a repair code reaches that has `reach` datagrams. False
+    /// as above.
+    pub fn lose_at_random(&self, port: u16, (burst, period, reach): (u32, u32, u32)) -> bool {
+        let (from, to) = (burst + reach, period - reach);
+        self.filter(&[
+            format!("udp dport {port} meta mark set numgen inc mod {period}"),
+            format!("udp dport {port} meta mark < {burst} drop"),
+            format!("udp dport {port} meta mark {from}-{to} numgen random mod 100 == 0 drop"),
+        ])
+    }
+
+    fn filter(&self, rules: &[String]) -> bool {
         if program("nft").is_none() {
             return false;
         }
-        let rules = [
+        let table = [
             "add table inet lossy".to_owned(),
             "add chain inet lossy input { type filter hook input priority 0 ; }".to_owned(),
-            format!("add rule inet lossy input udp dport {port} numgen inc mod {each} == 1 drop"),
         ];
-        let done = rules.iter().try_for_each(|rule| run(&format!("ip netns exec {} nft {rule}", self.boxes)));
+        let rules = rules.iter().map(|rule| format!("add rule inet lossy input {rule}"));
+        let mut lines = table.into_iter().chain(rules);
+        let done = lines.try_for_each(|line| run(&format!("ip netns exec {} nft {line}", self.boxes)));
         if let Err(why) = &done {
             skip("nft-refused", &format!("the kernel takes no nftables rules here: {why}"));
         }
@@ -124,44 +133,7 @@ impl Lan {
 
     /// A box's socket that receives what is sent to `to`: joined if that is a group.
     pub fn receiver(&self, to: &str) -> Receiver {
-        let to: SocketAddr = to.parse().unwrap();
-        let namespace = std::fs::File::open(format!("/run/netns/{}", self.boxes)).unwrap();
-        // A thread of its own: which namespace it is in ends with it, and a socket stays where it was made.
-        let join = move || -> io::Result<UdpSocket> {
-            // SAFETY: no memory is passed.
-            if unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            let socket = Socket::new(Domain::for_address(to), Type::DGRAM, None)?;
-            // Others may listen to the same.
-            socket.set_reuse_address(true)?;
-            socket.bind(&to.into())?;
-            let socket: UdpSocket = socket.into();
-            match to.ip() {
-                IpAddr::V4(group) if group.is_multicast() => socket.join_multicast_v4(&group, &BOX)?,
-                IpAddr::V6(group) if group.is_multicast() => {
-                    // SAFETY: a string that ends with a zero.
-                    let eth1 = unsafe { libc::if_nametoindex(c"eth1".as_ptr()) };
-                    socket.join_multicast_v6(&group, eth1)?;
-                }
-                _ => {}
-            }
-            for (level, option, value) in [
-                (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, BUFFER_BYTES),
-                (libc::IPPROTO_IP, libc::IP_RECVTTL, 1),
-                (libc::IPPROTO_IP, libc::IP_RECVTOS, 1),
-                (libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, 1),
-                (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1),
-            ] {
-                let (value, len) = (&raw const value, size_of::<i32>() as u32);
-                // SAFETY: an integer of that size. A socket of the other family refuses, which does not matter.
-                unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, value.cast(), len) };
-            }
-            socket.set_read_timeout(Some(SILENCE))?;
-            Ok(socket)
-        };
-        let socket = std::thread::spawn(join).join().unwrap().unwrap_or_else(|error| panic!("{to}: {error}"));
-        Receiver { socket, to }
+        Receiver::open(&self.boxes, to, None)
     }
 }
 
@@ -170,93 +142,4 @@ impl Drop for Lan {
         // Its end of the link goes with it, and so does the other one.
         let _gone = run(&format!("ip netns del {}", self.boxes));
     }
-}
-
-/// One datagram as it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Datagram {
-    pub bytes: Vec<u8>,
-    pub from: SocketAddr,
-    /// Time to live, or hop limit.
-    pub ttl: u8,
-    /// Type of service, or traffic class: DSCP above two bits.
-    pub class: u8,
-}
-
-/// A socket of a set-top box.
-#[derive(Debug)]
-pub struct Receiver {
-    socket: UdpSocket,
-    to: SocketAddr,
-}
-
-impl Receiver {
-    /// The next datagram.
-    pub fn datagram(&self) -> Datagram {
-        let mut bytes = vec![0; 2048];
-        // Aligned as the kernel wants control messages.
-        let mut control = [0u64; 16];
-        // SAFETY: integers, and pointers that may be null.
-        let mut from: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
-        let mut piece = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-        // SAFETY: as above.
-        let mut head: libc::msghdr = unsafe { std::mem::zeroed() };
-        head.msg_name = (&raw mut from).cast();
-        head.msg_namelen = size_of_val(&from) as u32;
-        (head.msg_iov, head.msg_iovlen) = (&raw mut piece, 1);
-        (head.msg_control, head.msg_controllen) = (control.as_mut_ptr().cast(), size_of_val(&control));
-        // SAFETY: everything that the header names lives until the call is over.
-        let len = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut head, 0) };
-        assert!(len >= 0, "{}: nothing comes: {}", self.to, io::Error::last_os_error());
-        bytes.truncate(len as usize);
-        let (mut ttl, mut class) = (0, 0);
-        // SAFETY: the kernel has filled the header in; its macros walk what it has written.
-        unsafe {
-            let mut message = libc::CMSG_FIRSTHDR(&raw const head);
-            while !message.is_null() {
-                let value = *libc::CMSG_DATA(message);
-                match ((*message).cmsg_level, (*message).cmsg_type) {
-                    (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
-                        ttl = value
-                    }
-                    (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
-                        class = value
-                    }
-                    _ => {}
-                }
-                message = libc::CMSG_NXTHDR(&raw const head, message);
-            }
-        }
-        Datagram { bytes, from: address(&from), ttl, class }
-    }
-
-    /// The bytes of the next datagram.
-    pub fn next(&self) -> Vec<u8> {
-        self.datagram().bytes
-    }
-
-    /// The next datagrams until one, with those before it, is what was waited for.
-    pub fn until(&self, mut enough: impl FnMut(&[Vec<u8>]) -> bool) -> Vec<Vec<u8>> {
-        let mut all = Vec::new();
-        while !enough(&all) {
-            all.push(self.next());
-        }
-        all
-    }
-
-    /// So many datagrams.
-    pub fn take(&self, count: usize) -> Vec<Vec<u8>> {
-        self.until(|all| all.len() == count)
-    }
-}
-
-fn address(from: &libc::sockaddr_storage) -> SocketAddr {
-    if i32::from(from.ss_family) == libc::AF_INET {
-        // SAFETY: the kernel says that it is one.
-        let v4 = unsafe { *(&raw const *from).cast::<libc::sockaddr_in>() };
-        return (Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)), u16::from_be(v4.sin_port)).into();
-    }
-    // SAFETY: it has no other family.
-    let v6 = unsafe { *(&raw const *from).cast::<libc::sockaddr_in6>() };
-    (Ipv6Addr::from(v6.sin6_addr.s6_addr), u16::from_be(v6.sin6_port)).into()
 }

@@ -22,7 +22,8 @@ pub struct Network {
 /// Names of namespaces and, with `c` or `r` behind it, of links: a pid and a number follow.
 const PREFIX: &str = "headgate-";
 /// The same of namespaces beside them.
-const SECOND: &str = "headgate2-";
+const BESIDE: [&str; 6] =
+    ["headgate2-", "headgate3-", "headgate4-", "headgate5-", "headgate6-", "headgate7-"];
 const LINK: &str = "hg";
 
 /// Pairs of addresses of 198.18.0.0/15, which is set aside for tests (RFC 2544).
@@ -81,9 +82,9 @@ impl Network {
         &self.name
     }
 
-    /// The name of a namespace beside it, which is swept like it if it is left.
-    pub fn second(&self) -> String {
-        self.name.replacen(PREFIX, SECOND, 1)
+    /// The name of the `n`-th namespace beside it, from 0 to 5, which is swept like it if it is left.
+    pub fn beside(&self, n: usize) -> String {
+        self.name.replacen(PREFIX, BESIDE[n], 1)
     }
 
     /// What runs a program inside: it ends by executing it.
@@ -136,9 +137,12 @@ impl Drop for Network {
     }
 }
 
+/// Of all namespaces.
+const PREFIXES: [&str; 7] = [PREFIX, BESIDE[0], BESIDE[1], BESIDE[2], BESIDE[3], BESIDE[4], BESIDE[5]];
+
 /// Removes what test runs have left that were killed: their pids are in the names.
 fn sweep() {
-    for name in names_in("/run/netns").iter().filter(|name| is_left(name, &[PREFIX, SECOND])) {
+    for name in names_in("/run/netns").iter().filter(|name| is_left(name, &PREFIXES)) {
         let _gone = run(&format!("ip netns del {name}"));
     }
     // Most went with their namespace.

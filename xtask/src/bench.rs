@@ -86,9 +86,12 @@ pub struct BenchArgs {
     #[arg(long)]
     soak: bool,
     /// On demand: 200 channels of 4 Mbit/s (--channels) on one core beside a bare paced loop, and how exactly they arrive;
-    /// three rounds of half a minute (--minutes) each, 7 minutes.
+    /// three rounds of half a minute (--minutes) each, and --arrival: 11 minutes.
     #[arg(long)]
     headend: bool,
+    /// On demand: how exactly channels of 2, 4, 8 and 20 Mbit/s arrive beside a calibration and multicat; 5 minutes.
+    #[arg(long)]
+    arrival: bool,
     /// Channels of --headend.
     #[arg(long, default_value_t = 200)]
     channels: usize,
@@ -220,7 +223,11 @@ impl BenchArgs {
         headend::Plan {
             channels: self.channels,
             seconds: self.minutes(Part::Headend) * 60.0,
-            rounds: if self.quick { self.rounds() } else { self.rounds.max(HEADEND_ROUNDS_MIN) },
+            rounds: match () {
+                () if !self.headend => 0,
+                () if self.quick => self.rounds(),
+                () => self.rounds.max(HEADEND_ROUNDS_MIN),
+            },
             with_gateway: !self.no_server,
         }
     }
@@ -237,7 +244,7 @@ impl BenchArgs {
             Part::Storm => self.storm,
             Part::Slow => self.slow,
             Part::Stalled1000 => self.stalled_1000,
-            Part::Headend => self.headend,
+            Part::Headend => self.headend || self.arrival,
             Part::Soak => self.soak,
         };
         let wanted = |part: &Part| chosen(part) || self.all && !part.is_on_demand();
@@ -309,11 +316,7 @@ pub fn run(args: BenchArgs) -> Result<()> {
     let planned_s: f64 = parts.iter().map(|part| args.planned_seconds(*part)).sum();
     let cpus = (args.server_cpu, args.load_cpu);
     let channels = |part: &Part| *part == Part::Headend;
-    let wanted = Wanted {
-        server: !args.no_server,
-        floor: !parts.iter().all(channels),
-        paced: parts.iter().any(channels),
-    };
+    let wanted = Wanted { server: !args.no_server, floor: !parts.iter().all(channels), paced: args.headend };
     let lab = Lab::new(&args.binaries, wanted, cpus, planned_s)?;
     eprintln!("{} planned", lab.progress.line());
     // What fails must not take the rest with it: a run of 40 minutes keeps what it can get.
@@ -415,6 +418,7 @@ mod tests {
         assert_eq!(parts(&["--storm", "--soak"]), [Part::Storm, Part::Soak]);
         assert_eq!(parts(&["--stalled-1000"]), [Part::Stalled1000]);
         assert_eq!(parts(&["--slow"]), [Part::Slow]);
+        assert_eq!(parts(&["--arrival"]), [Part::Headend]);
         assert!(parts(&["--all"]).iter().all(|part| !part.is_on_demand()));
         assert_eq!(parts(&["--all", "--soak"]).last(), Some(&Part::Soak));
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Debian's packages with what each is for.
-const DEBIAN: [(&str, &str); 14] = [
+const DEBIAN: [(&str, &str); 18] = [
     ("ffmpeg", "the distribution's ffmpeg: publisher and player with legacy codecs only"),
     ("gstreamer1.0-tools", "gst-launch-1.0"),
     ("gstreamer1.0-plugins-base", "GStreamer's test sources"),
@@ -20,6 +20,10 @@ const DEBIAN: [(&str, &str); 14] = [
     ("gstreamer1.0-plugins-ugly", "x264enc"),
     ("rtmpdump", "librtmp as a player"),
     ("tstools", "tsreport, which measures the clock of transport streams"),
+    ("multicat", "a receiver of channels that writes down what comes"),
+    ("dvblast", "a receiver of channels that takes programs apart"),
+    ("vlc-bin", "VLC as a receiver of channels"),
+    ("vlc-plugin-base", "its protocols, demultiplexers and decoders"),
     ("libnginx-mod-rtmp", "nginx with the RTMP module, the baseline of the benches"),
     ("prometheus", "promtool, which checks the metrics page"),
     ("iproute2", "network namespaces of the benches and of links that fail"),

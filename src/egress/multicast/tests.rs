@@ -1,5 +1,7 @@
 //! A channel between its log and the kernel: what is laid for which address.
 
+mod judged;
+
 use super::*;
 use crate::config::Config;
 use crate::observe::MuxAlarm;

@@ -231,7 +231,8 @@ impl Input {
             self.turned(at, turn);
             self.drain(now, at, io);
         }
-        self.origins.iter_mut().for_each(|origin| origin.look(now));
+        let stream = self.config.stream.as_str();
+        self.origins.iter_mut().for_each(|origin| origin.look(now, stream));
         if now >= self.second_at {
             self.second_at = now + SECOND;
             self.publish(now);

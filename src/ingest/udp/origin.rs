@@ -64,8 +64,11 @@ pub(super) struct Origin {
     /// Its datagrams cut packets in two, and that was said.
     pub cuts: bool,
     monitor: Monitor,
-    /// What the page has of this monitor.
+    /// What the page has of this monitor, by indicator and all together.
     raised: [u64; Indicator::ALL.len()],
+    raised_all: u64,
+    /// Not before what it raises has a line again.
+    alarm_at: Mono,
     /// What the page has of the path that begins with this origin.
     rtp: [u64; RTP_FATES.len()],
     faults: [u64; TS_FAULTS.len()],
@@ -90,6 +93,8 @@ impl Origin {
             cuts: false,
             monitor: Monitor::new(Options::default()),
             raised: [0; Indicator::ALL.len()],
+            raised_all: 0,
+            alarm_at: Mono::ZERO,
             rtp: [0; RTP_FATES.len()],
             faults: [0; TS_FAULTS.len()],
             bytes: 0,
@@ -120,6 +125,7 @@ impl Origin {
             return Heard::Nothing;
         }
         self.monitor.handle_datagram(now, datagram.payload);
+        self.tell(now, stream);
         if !rtp && self.stitch(datagram.payload) {
             if !std::mem::replace(&mut self.cuts, true) {
                 let origin = &self.from;
@@ -224,19 +230,20 @@ impl Origin {
                 tracing::info!(stream, %origin, before = %before.address, now = %from, "input: another sender");
             }
             // What one sender did says nothing of the next one.
-            self.publish_indicators();
+            self.bring_indicators();
             self.seam = Seam::default();
             (self.changed, self.cuts) = (true, false);
             self.monitor = Monitor::new(Options::default());
-            self.raised = [0; Indicator::ALL.len()];
+            (self.raised, self.raised_all) = ([0; Indicator::ALL.len()], 0);
         }
         true
     }
 
     /// Time has passed.
-    pub fn look(&mut self, now: Mono) {
+    pub fn look(&mut self, now: Mono, stream: &str) {
         if now >= self.monitor.deadline() {
             self.monitor.handle_timeout(now);
+            self.tell(now, stream);
         }
     }
 
@@ -255,12 +262,32 @@ impl Origin {
         self.metrics.bitrate_bps.set(self.bytes as f64 * 8e6 / elapsed as f64);
         self.metrics.reception.put(self.view.look(&self.monitor, Duration::from_micros(elapsed)));
         (self.bytes, self.rate_at) = (0, now);
-        self.publish_indicators();
     }
 
-    fn publish_indicators(&mut self) {
+    /// What the monitor raises is on the page at once, and in the log with its cause, but not more often than lines may come.
+    fn tell(&mut self, now: Mono, stream: &str) {
+        if self.monitor.raised() == self.raised_all {
+            return;
+        }
+        let before = self.raised;
+        self.bring_indicators();
+        if now < self.alarm_at {
+            return;
+        }
+        self.alarm_at = now + LINES;
+        let news = Indicator::ALL.into_iter().zip(before);
+        let news = news.map(|(indicator, before)| (indicator, before, self.monitor.tally(indicator)));
+        for (indicator, before, tally) in news.filter(|(_, before, tally)| tally.count > *before) {
+            let (origin, pid) = (&self.from, tally.last.and_then(|last| last.pid));
+            let (id, what, times) = (indicator.id(), indicator.name(), tally.count - before);
+            tracing::warn!(stream, %origin, indicator = id, what, pid, times, "input: what comes is not in order");
+        }
+    }
+
+    fn bring_indicators(&mut self) {
         let counts = Indicator::ALL.map(|indicator| self.monitor.tally(indicator).count);
         bring(&counts, &mut self.raised, &self.metrics.indicators);
+        self.raised_all = self.monitor.raised();
     }
 
     /// Brings what was counted on the path that begins here to the page.

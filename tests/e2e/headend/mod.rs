@@ -3,18 +3,23 @@
 //!
 //! Nothing here asserts when a datagram came: what is judged is a capture from the channel's first datagram on.
 
+mod boxes;
 mod faults;
+mod gates;
 mod receivers;
 mod repairs;
 mod services;
+mod switch;
+mod switchover;
 
 use crate::channel::{Report, read_with_gaps};
-use crate::support::judge;
+use crate::support::judge::{self, outside};
 use crate::support::lan::{BOX, Lan};
 use crate::support::media;
-use crate::support::process::{Process, static_ffmpeg};
+use crate::support::process::{self, Process, static_ffmpeg};
 use crate::support::server::{Config, Server};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,6 +27,14 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Rate of every channel here, in bits a second.
 const RATE: u64 = 2_000_000;
+/// Pictures and sound of half that.
+const ENCODE: [&str; 14] = [
+    "-c:v", "libx264", "-preset", "veryfast", "-b:v", "1M", "-maxrate", "1M", "-bufsize", "500k", "-c:a",
+    "aac", "-b:a", "96k",
+];
+/// Types of pictures in a program map.
+const H264: u8 = 0x1B;
+const HEVC: u8 = 0x24;
 /// PIDs of its first tracks.
 const PICTURES: u16 = 0x100;
 const SOUND: u16 = 0x110;
@@ -52,9 +65,7 @@ impl Headend {
 
     /// Starts it with these channels, each a table of the configuration.
     fn start_all(config: Config, (lan, ffmpeg): (Lan, PathBuf), channels: &[String]) -> Headend {
-        let encode =
-            ["-c:v", "libx264", "-preset", "veryfast", "-b:v", "1M", "-maxrate", "1M", "-bufsize", "500k"];
-        let file = media::flv(&ffmpeg, "headend", &[&encode[..], &["-c:a", "aac", "-b:a", "96k"]].concat());
+        let file = media::flv(&ffmpeg, "headend", &ENCODE);
         let config = config.wrapped(&lan.network.wrapper()).reached_at(lan.network.calm);
         let config = config.set("headend.interface", "\"eth1\"");
         let server = channels.iter().fold(config, |config, table| config.table(table)).start();
@@ -86,6 +97,17 @@ impl Headend {
         // A receiver that was kept waiting by its machine must not lose what the kernel kept.
         format!("udp://{group}?localaddr={BOX}&timeout=30000000&buffer_size=8000000&fifo_size=100000")
     }
+}
+
+/// Pictures and sound as a transport stream of [`RATE`].
+fn transport_stream(ffmpeg: &Path) -> Vec<u8> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let rate = RATE.to_string();
+    let mut remux = Command::new(ffmpeg);
+    remux.args(["-v", "error", "-y", "-i"]).arg(media::flv(ffmpeg, "headend", &ENCODE));
+    remux.args(["-c", "copy", "-f", "mpegts", "-muxrate", &rate]).arg(file.path());
+    process::run("remuxer", &mut remux, PATIENCE);
+    std::fs::read(file.path()).unwrap()
 }
 
 /// A channel of `live/one`.
@@ -124,18 +146,46 @@ fn judged(bytes: &[u8], rate: u64) -> Report {
     report
 }
 
-/// What was ordered, for the independent judge. The service id is a hash of the name.
-fn ordered(rate_bps: u64, number: u16) -> judge::Channel {
+/// What was ordered, for the independent judge: pictures of this type, and AAC. The service id is a hash of the name.
+fn ordered(rate_bps: u64, number: u16, pictures: u8) -> judge::Channel {
     let program = judge::Program {
         number,
         pmt_pid: 0x1000,
         pcr_pid: PICTURES,
-        streams: vec![judge::Stream::new(PICTURES, 0x1B), judge::Stream::new(SOUND, 0x0F)],
+        streams: vec![judge::Stream::new(PICTURES, pictures), judge::Stream::new(SOUND, 0x0F)],
         service: Some(("Tests".to_owned(), "Eins".to_owned())),
     };
-    // A source that its machine holds up leaves pictures out, for which the channel is not to blame.
-    let limits = judge::Limits { pts_gap_ms: 10_000.0, ..judge::Limits::default() };
-    judge::Channel { nit: true, limits, ..judge::Channel::single(rate_bps, program) }
+    judge::Channel { nit: true, ..judge::Channel::single(rate_bps, program) }
+}
+
+/// The service's id, from the first PAT: behind the network's own entry.
+fn service(bytes: &[u8]) -> u16 {
+    let pat = bytes.chunks(188).find(|packet| packet[1..3] == [0x40, 0]).expect("a PAT");
+    u16::from_be_bytes([pat[17], pat[18]])
+}
+
+/// The independent judge, and judges by other hands.
+fn judged_by_others(who: &str, datagrams: &[Vec<u8>], rate_bps: u64, pictures: u8, limits: judge::Limits) {
+    let bytes = stream_of(datagrams, 0);
+    let has_pauses = limits.pts_gap_ms > judge::Limits::default().pts_gap_ms;
+    let channel = judge::Channel { limits: limits.clone(), ..ordered(rate_bps, service(&bytes), pictures) };
+    let mut judge = judge::Judge::new(channel);
+    let each = Duration::from_nanos(10_528 * 1_000_000_000 / rate_bps);
+    for (n, datagram) in datagrams.iter().enumerate() {
+        judge.datagram(judge::Carriage::Udp, each * n as u32, datagram);
+    }
+    judge.finish().assert_clean(who);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("channel.ts");
+    std::fs::write(&file, &bytes).unwrap();
+    if let Some(report) = outside::tsreport(&file) {
+        assert_eq!(report.beyond(&limits), [""; 0], "{who}: {}", report.text);
+    }
+    if let Some(findings) = outside::conformance(&file, rate_bps) {
+        let mut grave = outside::grave(&findings);
+        grave.retain(|finding| !(has_pauses && finding.indicator == "PTS_error"));
+        assert!(grave.is_empty(), "{who}: {grave:?}");
+    }
 }
 
 /// The clock in a packet, in ticks of 27 MHz.
@@ -145,4 +195,21 @@ fn pcr_of(packet: &[u8]) -> Option<i64> {
     }
     let all = packet[6..12].iter().fold(0i64, |all, byte| all << 8 | i64::from(*byte));
     Some((all >> 15) * 300 + (all & 0x1FF))
+}
+
+/// Steps of continuity counters that are none (ISO 13818-1 section 2.4.3.3), behind the first so many packets.
+fn counter_faults(bytes: &[u8], settled: usize) -> usize {
+    let mut counters = BTreeMap::new();
+    let mut faults = 0;
+    for (n, packet) in bytes.chunks(188).enumerate() {
+        let pid = u16::from_be_bytes([packet[1], packet[2]]) & 0x1FFF;
+        if pid == 0x1FFF {
+            continue;
+        }
+        let (counter, payload) = (packet[3] & 15, packet[3] & 0x10 != 0);
+        let last = counters.insert(pid, counter);
+        let expected = |last: u8| if payload { (last + 1) & 15 } else { last };
+        faults += usize::from(n >= settled && last.is_some_and(|last| expected(last) != counter));
+    }
+    faults
 }

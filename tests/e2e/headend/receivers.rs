@@ -1,12 +1,12 @@
 //! A channel by UDP, from its first datagram: what it is made of, and who plays it.
 
 use super::{
-    Headend, PATIENCE, PICTURES, RATE, SOUND, channel, judged, ordered, packets_of, prepare, stream_of,
+    H264, Headend, PATIENCE, PICTURES, RATE, SOUND, judged, judged_by_others, packets_of, prepare, stream_of,
 };
 use crate::channel::MS;
-use crate::support::engine::{engine_tests, first_that_works};
+use crate::support::engine::engine_tests;
 use crate::support::http;
-use crate::support::judge::{Carriage, Judge, outside};
+use crate::support::judge::Limits;
 use crate::support::lan::{BOX, GATEWAY};
 use crate::support::process::{Process, program, run};
 use crate::support::server::{Config, LIMIT};
@@ -14,7 +14,6 @@ use crate::support::{poll, share_machine};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 engine_tests!(a_channel_is_what_a_headend_sends);
 
@@ -88,7 +87,9 @@ fn a_channel_is_what_a_headend_sends(config: Config) {
     if headend.server.metrics().sum("headgate_channel_jumps_total", &[]) == 0.0 {
         // One packet may be the clock.
         let on_air = captured.iter().position(|datagram| packets_of(datagram, PICTURES) > 1).unwrap();
-        judged_by_others(&captured[on_air + 100..], &file);
+        // A source that its machine holds up leaves pictures out, for which the channel is not to blame.
+        let limits = Limits { pts_gap_ms: 10_000.0, ..Limits::default() };
+        judged_by_others("the channel", &captured[on_air + 100..], RATE, H264, limits);
     }
     plays(&headend);
     measured_live(&headend);
@@ -119,66 +120,6 @@ fn a_channel_is_what_a_headend_sends(config: Config) {
     let log = headend.server.stop();
     assert!(log.contains("channel  one: live/one at 2 Mbit/s to udp://eth1@239.255.1.1:5000"), "{log}");
     assert!(log.contains("channel ends"), "{log}");
-}
-
-/// The independent judge, and judges by other hands.
-fn judged_by_others(datagrams: &[Vec<u8>], file: &Path) {
-    let bytes = stream_of(datagrams, 0);
-    let pat = bytes.chunks(188).find(|packet| packet[1..3] == [0x40, 0]).expect("a PAT");
-    // Behind the network's own entry.
-    let service = u16::from_be_bytes([pat[17], pat[18]]);
-    let channel = ordered(RATE, service);
-    let limits = channel.limits.clone();
-    let mut judge = Judge::new(channel);
-    let each = Duration::from_nanos(10_528 * 1_000_000_000 / RATE);
-    for (n, datagram) in datagrams.iter().enumerate() {
-        judge.datagram(Carriage::Udp, each * n as u32, datagram);
-    }
-    judge.finish().assert_clean("the channel");
-    std::fs::write(file, &bytes).unwrap();
-    if let Some(report) = outside::tsreport(file) {
-        assert_eq!(report.beyond(&limits), [""; 0], "{}", report.text);
-    }
-    if let Some(findings) = outside::conformance(file, RATE) {
-        // As above, of the source.
-        let grave: Vec<_> =
-            outside::grave(&findings).into_iter().filter(|f| f.indicator != "PTS_error").collect();
-        assert!(grave.is_empty(), "{grave:?}");
-    }
-}
-
-/// Every rate has its gates: several channels of one stream, beside each other.
-#[test]
-fn channels_of_every_rate() {
-    let (_shared, Some(prepared)) = (share_machine(), prepare()) else { return };
-    let rates = [2_000_000, 4_000_000, 8_000_000, 20_000_000]
-        .map(|rate| (rate, format!("239.255.1.{}:5000", rate / 1_000_000)));
-    let receivers = rates.each_ref().map(|(_, group)| prepared.0.receiver(group));
-    let tables = rates
-        .each_ref()
-        .map(|(rate, group)| channel(&format!("c{rate}"), *rate, &[&format!("udp://{group}")]));
-    let mut headend = Headend::start_all(first_that_works(), prepared, &tables);
-    headend.publish();
-    // All at once: the fastest fills its socket's buffer while another one is read.
-    let captured = std::thread::scope(|scope| {
-        let captures = receivers.each_ref().map(|receiver| {
-            scope.spawn(|| {
-                let mut pictures = 0;
-                receiver.until(|all| {
-                    pictures += all.last().map_or(0, |datagram| packets_of(datagram, PICTURES));
-                    pictures > PICTURE_PACKETS / 2
-                })
-            })
-        });
-        captures.map(|capture| capture.join().unwrap())
-    });
-    for ((rate, _), datagrams) in rates.iter().zip(captured) {
-        let report = judged(&stream_of(&datagrams, 0), *rate);
-        assert!(report.units[&PICTURES].len() > 25 && report.units[&SOUND].len() > 50, "{rate}");
-        assert!(datagrams.iter().all(|datagram| datagram.len() == 1316), "{rate}");
-    }
-    headend.unpublish();
-    headend.server.stop();
 }
 
 /// ffmpeg decodes pictures, ffprobe reads names, GStreamer's demuxer finds the pictures.

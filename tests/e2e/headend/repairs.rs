@@ -1,6 +1,6 @@
 //! A channel by RTP: numbers, time stamps, repair packets, two paths, announcements.
 
-use super::{Headend, PATIENCE, RATE, judged, prepare};
+use super::{Headend, PATIENCE, RATE, counter_faults, judged, prepare};
 use crate::support::engine::first_that_works;
 use crate::support::lan::GATEWAY;
 use crate::support::process::{Process, program, run};
@@ -22,6 +22,8 @@ const CAPTURED: usize = 20 * 64;
 const REPAIRED: usize = 17 * 64;
 /// One datagram in so many is lost on the way to the boxes.
 const LOST_EACH: u32 = 23;
+/// A burst as long as a row, of so many datagrams; and the matrix around it.
+const BURSTS: (u32, u32, u32) = (8, 512, 64);
 
 fn sequence(rtp: &[u8]) -> u16 {
     u16::from_be_bytes([rtp[2], rtp[3]])
@@ -78,7 +80,6 @@ fn two_paths_and_repairs_of_what_is_lost_on_one() {
         "the reader does not see what is lost"
     );
 
-    gstreamer_repairs(&headend);
     let metrics = headend.server.metrics();
     assert!(metrics.sum("headgate_channel_fec_datagrams_total", &[]) >= 300.0);
     headend.unpublish();
@@ -108,7 +109,29 @@ fn received(mut receiver: Receiver, paths: &[&[Vec<u8>]], repairs: &[&[Vec<u8>]]
     bytes
 }
 
-/// Another decoder of ST 2022-1, beside the same losses.
+/// Another decoder of ST 2022-1 repairs one datagram in a hundred, whichever, and bursts as long as a row.
+#[test]
+fn gstreamer_repairs_what_is_lost_at_random_and_in_bursts() {
+    let (_shared, Some(prepared)) = (share_machine(), prepare()) else { return };
+    if !prepared.0.lose_at_random(5004, BURSTS) {
+        return;
+    }
+    let media = prepared.0.receiver(GROUP);
+    let to = format!("rtp://{GROUP}#fec=8x8");
+    let mut headend = Headend::start(first_that_works(), prepared, &[&to]);
+    headend.publish();
+    headend.await_source(true);
+    gstreamer_repairs(&headend);
+    let numbers: Vec<u16> = media.waiting().iter().map(|rtp| sequence(rtp)).collect();
+    let missing = |two: &[u16]| two[1].wrapping_sub(two[0]).wrapping_sub(1);
+    let gaps: Vec<u16> = numbers.windows(2).map(missing).filter(|gap| *gap > 0).collect();
+    let bursts = gaps.iter().filter(|gap| u32::from(**gap) == BURSTS.0).count();
+    assert!(bursts >= 2 && gaps.len() > bursts + 3, "nothing to repair: {gaps:?}");
+    headend.unpublish();
+    headend.server.stop();
+}
+
+/// Decoded by GStreamer where the boxes are, until there is enough: nothing is missing.
 fn gstreamer_repairs(headend: &Headend) {
     let Some(gst) = program("gst-launch-1.0") else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -149,25 +172,8 @@ fn gstreamer_repairs(headend: &Headend) {
     drop(player);
     let bytes = std::fs::read(&file).unwrap();
     let whole = &bytes[..bytes.len() / 188 * 188];
-    let faults = counter_faults(whole);
+    let faults = counter_faults(whole, RATE as usize / 8 / 188);
     assert_eq!(faults, 0, "of {} packets; it said: {}", whole.len() / 188, said.text());
-}
-
-/// Steps of continuity counters that are none (ISO 13818-1 section 2.4.3.3), behind the first second.
-fn counter_faults(bytes: &[u8]) -> usize {
-    let mut counters = std::collections::BTreeMap::new();
-    let (mut faults, settled) = (0, RATE as usize / 8 / 188);
-    for (n, packet) in bytes.chunks(188).enumerate() {
-        let pid = u16::from_be_bytes([packet[1], packet[2]]) & 0x1FFF;
-        if pid == 0x1FFF {
-            continue;
-        }
-        let (counter, payload) = (packet[3] & 15, packet[3] & 0x10 != 0);
-        let last = counters.insert(pid, counter);
-        let expected = |last: u8| if payload { (last + 1) & 15 } else { last };
-        faults += usize::from(n > settled && last.is_some_and(|last| expected(last) != counter));
-    }
-    faults
 }
 
 /// Announced at once, in words by which ffmpeg finds and plays it; and taken back at the end.

@@ -172,17 +172,28 @@ fn arrival(rows: &[Value]) -> String {
         let own = text(row, "sender") == SERVER;
         let label = match row["round"].as_u64() {
             Some(round) => format!("{}, round {round}", text(row, "sender")),
-            None => format!("{}, beside multicat", text(row, "sender")),
+            None => format!("{}, beside multicat{}", text(row, "sender"), rate_of(row)),
         };
         let misses = own.then(|| arrival_misses(row));
         line(&mut out, &label, &row["channels"], &row["arrival"], verdict(misses, false));
         if row["multicat"].is_object() {
-            line(&mut out, "multicat", &Value::from(1), &row["multicat"], verdict(None, false));
+            line(
+                &mut out,
+                &format!("multicat{}", rate_of(row)),
+                &Value::from(1),
+                &row["multicat"],
+                verdict(None, false),
+            );
         } else if text(row, "kind") == "arrival" {
             out.push_str("| multicat | not installed | | | | | | | | | |\n");
         }
     }
     out
+}
+
+/// What tells channels of one rate from those of another.
+fn rate_of(row: &Value) -> String {
+    row["bitrate_bps"].as_f64().map_or(String::new(), |bps| format!(", {} Mbit/s", bps / 1e6))
 }
 
 fn line(out: &mut String, label: &str, channels: &Value, arrival: &Value, verdict: String) {
@@ -295,9 +306,11 @@ mod tests {
 
     #[test]
     fn arrival_is_judged_by_its_calibration_and_multicat() {
-        let row = json!({ "kind": "arrival", "sender": SERVER, "channels": 20, "arrival": seen(), "multicat": { "df_ms": 10.0 } });
+        let row = json!({ "kind": "arrival", "sender": SERVER, "channels": 20, "bitrate_bps": 4_000_000, "arrival": seen(), "multicat": { "df_ms": 10.0 } });
         assert_eq!(arrival_misses(&row), Vec::<String>::new());
-        check(&headend(std::slice::from_ref(&row)));
+        let table = headend(std::slice::from_ref(&row));
+        check(&table);
+        assert!(table.contains("| multicat, 4 Mbit/s |"), "{table}");
         for (place, value) in [
             ("/arrival/p50_us", json!(500.1)),
             ("/arrival/p99_us", json!(5000.1)),

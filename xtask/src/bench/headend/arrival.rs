@@ -2,7 +2,7 @@
 
 use super::super::lab::{Lab, Link, Running, VIEWER};
 use super::super::run::words;
-use super::{BITRATE_BPS, WARM_UP_S};
+use super::WARM_UP_S;
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -14,17 +14,17 @@ pub struct Viewers<'a> {
 }
 
 impl<'a> Viewers<'a> {
-    /// Viewers of these groups for a window of `seconds` behind the warm-up, with a calibration on the sender's processor.
-    /// What they print goes by `name`.
+    /// Viewers of these groups, which have so many bit/s each, for a window of `seconds` behind the warm-up, with a calibration
+    /// on the sender's processor. What they print goes by `name`.
     pub fn watch(
         lab: &'a Lab,
         link: &Link<'_>,
         name: &'static str,
         groups: &[String],
-        seconds: f64,
+        (bitrate_bps, seconds): (u64, f64),
     ) -> Result<Self> {
         let mut arguments = words(&format!(
-            "receive --interface {VIEWER} --bitrate {BITRATE_BPS} --warmup {WARM_UP_S} --seconds {seconds} --calibrate {}",
+            "receive --interface {VIEWER} --bitrate {bitrate_bps} --warmup {WARM_UP_S} --seconds {seconds} --calibrate {}",
             lab.cpus().0
         ));
         arguments.extend(groups.iter().flat_map(|group| ["--to".to_owned(), group.clone()]));

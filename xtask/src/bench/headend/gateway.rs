@@ -3,17 +3,17 @@
 use super::super::lab::{INTERFACE, Lab, Running};
 use super::super::product::{Page, quantile};
 use super::super::run::{METRICS_URL, RTMP_PORT, STREAM, rtmp_url, words};
-use super::{BITRATE_BPS, WARM_UP_S, group, nominal_per_s};
+use super::{WARM_UP_S, group, nominal_per_s};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// Publishers; each is the source of many channels.
+/// Publishers, at most; each is the source of many channels.
 const SOURCES: usize = 8;
-/// What each sends; with headers and tables it leaves a channel a tenth of nulls.
-const MEDIA: &str = "--bitrate 3.2M --audio-bitrate 128k";
+/// What each sends of pictures, as a share of the channel's rate; with sound, headers and tables it leaves a tenth of nulls.
+const PICTURES: f64 = 0.8;
 /// How long channels may take to find their sources.
 const SOURCES_TIMEOUT: Duration = Duration::from_secs(15);
 /// Seconds from there to what is measured: the first group of pictures has gone through.
@@ -29,6 +29,7 @@ pub struct Gateway<'a> {
     server: Running,
     lab: &'a Lab,
     channels: usize,
+    bitrate_bps: u64,
 }
 
 /// Processor time, ns, by the scheduler's own counters.
@@ -52,7 +53,7 @@ struct Mark {
     page_error: Duration,
 }
 
-fn config(channels: usize, cpu: usize) -> String {
+fn config(channels: usize, bitrate_bps: u64, cpu: usize) -> String {
     let mut text = format!(
         "[listen]\nrtmp = \"127.0.0.1:{RTMP_PORT}\"\nhttp = \"127.0.0.1:8080\"\nadmin = \"127.0.0.1:1985\"\n\n\
          [headend]\ninterface = \"{INTERFACE}\"\ncore = {cpu}\n"
@@ -62,27 +63,30 @@ fn config(channels: usize, cpu: usize) -> String {
         let _ = write!(
             text,
             "\n[[channel]]\nname = \"ch{n}\"\nsource = \"live/{STREAM}_{source}\"\nto = [\"udp://{to}\"]\n\
-             bitrate = {BITRATE_BPS}\nservice_id = {id}\n"
+             bitrate = {bitrate_bps}\nservice_id = {id}\n"
         );
     }
     text
 }
 
 impl<'a> Gateway<'a> {
-    /// Starts it with so many channels, whose sources last for `seconds` of work; ready when all of them are on the air.
-    pub fn start(lab: &'a Lab, channels: usize, seconds: f64) -> Result<Self> {
+    /// Starts it with so many channels of this rate, whose sources last for `seconds` of work; ready when all of them are on the
+    /// air.
+    pub fn start(lab: &'a Lab, (channels, bitrate_bps): (usize, u64), seconds: f64) -> Result<Self> {
         let (cpu, load_cpu) = lab.cpus();
         let file = lab.dir.join("headend.toml");
-        fs::write(&file, config(channels, cpu))?;
+        fs::write(&file, config(channels, bitrate_bps, cpu))?;
         let (file, cores) = (file.to_string_lossy(), load_cpu.to_string());
         // The process may use both; its cores and its pacer are pinned each to its own.
         let args = ["run", "-c", &file, "--cores", &cores];
         let server = lab.serve("headgate", lab.server()?, &args, RTMP_PORT, &lab.server_cpus(true))?;
         let seconds = SOURCES_TIMEOUT.as_secs_f64() + SETTLE_S + seconds + 30.0;
         let url = rtmp_url(STREAM);
-        let publish = format!("publish --url {url} --streams {SOURCES} {MEDIA} --seconds {seconds}");
+        let (streams, bits) = (channels.min(SOURCES), bitrate_bps as f64 * PICTURES);
+        let media = format!("--bitrate {bits:.0} --audio-bitrate 128k");
+        let publish = format!("publish --url {url} --streams {streams} {media} --seconds {seconds}");
         let publishers = lab.load("publishers", &words(&publish))?;
-        let this = Self { _publishers: publishers, server, lab, channels };
+        let this = Self { _publishers: publishers, server, lab, channels, bitrate_bps };
         this.wait()?;
         std::thread::sleep(Duration::from_secs_f64(SETTLE_S));
         Ok(this)
@@ -115,8 +119,8 @@ impl<'a> Gateway<'a> {
         let left = seconds - opens.cpu_at.duration_since(opens.page_at).as_secs_f64();
         std::thread::sleep(Duration::from_secs_f64(left.max(0.0)));
         let closes = self.mark(None)?;
-        let mut row =
-            numbers(&opens, &closes, self.channels).context("the page of metrics lacks channels")?;
+        let mut row = numbers(&opens, &closes, (self.channels, self.bitrate_bps))
+            .context("the page of metrics lacks channels")?;
         row["seconds"] = json!(seconds);
         Ok(row)
     }
@@ -161,7 +165,7 @@ fn ran_and_waited(schedstat: &str) -> Option<(u64, u64)> {
 }
 
 /// The row of a window.
-fn numbers(opens: &Mark, closes: &Mark, channels: usize) -> Option<Value> {
+fn numbers(opens: &Mark, closes: &Mark, (channels, bitrate_bps): (usize, u64)) -> Option<Value> {
     let (before, after) = (Page::new(&opens.page)?, Page::new(&closes.page)?);
     let cpu_s = closes.cpu_at.duration_since(opens.cpu_at).as_secs_f64();
     let page_s = closes.page_at.duration_since(opens.page_at).as_secs_f64();
@@ -181,13 +185,14 @@ fn numbers(opens: &Mark, closes: &Mark, channels: usize) -> Option<Value> {
     });
     Some(json!({
         "channels": channels,
+        "bitrate_bps": bitrate_bps,
         "core": core,
         // Published once a second, so it is coarse in a short window.
         "core_by_metric": grown("headgate_pacer_cpu_seconds_total")? / page_s,
         "process_core": per_s(|cpu| cpu.process_ns),
         "waited": per_s(|cpu| cpu.waited_ns),
         "datagrams_per_s": rate,
-        "of_nominal": rate / nominal_per_s(channels),
+        "of_nominal": rate / nominal_per_s(channels, bitrate_bps),
         "of_nominal_error": (opens.page_error + closes.page_error).as_secs_f64() / page_s,
         "us_per_datagram": core * 1e6 / rate,
         "ticks_per_s": grown("headgate_pacer_ticks_total")? / page_s,
@@ -209,9 +214,11 @@ fn numbers(opens: &Mark, closes: &Mark, channels: usize) -> Option<Value> {
 mod tests {
     use super::*;
 
+    const RATE: u64 = 4_000_000;
+
     #[test]
     fn every_channel_has_a_group_and_a_source() {
-        let text = config(200, 0);
+        let text = config(200, RATE, 0);
         let count = |what: &str| text.matches(what).count();
         assert_eq!((count("[[channel]]"), count("live/bench_0\"")), (200, 25));
         assert!(text.contains("\"udp://239.255.1.199:5000\""), "{text}");
@@ -254,7 +261,7 @@ mod tests {
         };
         let opens = mark(1, (1_000_000_000, 5_000_000_000), page(1.0, 1000.0, [50, 60]));
         let closes = mark(11, (5_000_000_000, 11_000_000_000), page(5.0, 4800.0, [9050, 9061]));
-        let row = numbers(&opens, &closes, 2).unwrap();
+        let row = numbers(&opens, &closes, (2, RATE)).unwrap();
         assert_eq!((row["core"].as_f64(), row["process_core"].as_f64()), (Some(0.4), Some(0.6)));
         assert_eq!((row["core_by_metric"].as_f64(), row["waited"].as_f64()), (Some(0.4), Some(0.01)));
         assert_eq!(row["datagrams_per_s"], 760.0);
@@ -264,7 +271,10 @@ mod tests {
         assert_eq!((row["catch_ups"].as_f64(), row["send_errors"].as_f64()), (Some(0.0), Some(0.0)));
         assert!((row["null_ratio"].as_f64().unwrap() - 0.08).abs() < 1e-9);
         assert_eq!(row["late_buckets_s"], json!([[0.001, 9000.0], ["+Inf", 9001.0]]));
-        assert!(numbers(&opens, &mark(1, (0, 0), page(1.0, 1.0, [0, 0])), 2).is_none(), "no time has passed");
-        assert!(numbers(&opens, &mark(9, (0, 0), json!({})), 2).is_none(), "there are no channels");
+        assert!(
+            numbers(&opens, &mark(1, (0, 0), page(1.0, 1.0, [0, 0])), (2, RATE)).is_none(),
+            "no time has passed"
+        );
+        assert!(numbers(&opens, &mark(9, (0, 0), json!({})), (2, RATE)).is_none(), "there are no channels");
     }
 }

@@ -15,16 +15,20 @@ use gateway::Gateway;
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 
-/// The rate of a channel, bit/s.
-pub const BITRATE_BPS: u64 = 4_000_000;
+/// The rate of a channel among many, bit/s.
+const BITRATE_BPS: u64 = 4_000_000;
 /// The group of the first channel; the next ones follow.
 const FIRST: Ipv4Addr = Ipv4Addr::new(239, 255, 1, 0);
 /// Every channel's port.
 const PORT: u16 = 5000;
 /// Channels whose arrival is looked at, spread over all.
 const SAMPLED: usize = 8;
-/// Channels beside which multicat is measured: few, because it shares their processor.
-const BESIDE_MULTICAT: usize = 20;
+/// Rates at which channels are measured beside multicat, and what they have together, bit/s: little, because it shares their
+/// processor.
+const BESIDE_MULTICAT_BPS: [u64; 4] = [2_000_000, 4_000_000, 8_000_000, 20_000_000];
+const TOGETHER_BPS: u64 = 80_000_000;
+/// Longest window of these: four of them are to take less than five minutes.
+const BESIDE_MULTICAT_S_MAX: f64 = 20.0;
 /// Channels that groups are for.
 const CHANNELS_MAX: usize = 10_000;
 /// Seconds between the start of viewers and the window.
@@ -42,7 +46,7 @@ pub struct Plan {
     pub channels: usize,
     /// Length of each window.
     pub seconds: f64,
-    /// Rounds in which contenders take turns.
+    /// Rounds in which contenders take turns; 0: only what is beside multicat.
     pub rounds: usize,
     /// Whether the gateway takes part.
     pub with_gateway: bool,
@@ -81,16 +85,21 @@ impl Plan {
     pub fn planned_seconds(&self) -> f64 {
         let round: f64 = self.senders().map(|sender| self.planned(sender)).sum();
         let beside = if self.with_gateway { self.planned_beside() } else { 0.0 };
-        round * self.rounds as f64 + beside
+        round * self.rounds as f64 + BESIDE_MULTICAT_BPS.len() as f64 * beside
     }
 
     fn planned(&self, sender: Sender) -> f64 {
         self.seconds + if sender == Sender::Gateway { AROUND_GATEWAY_S } else { AROUND_PACED_S }
     }
 
-    /// The run beside multicat, with the recording that it plays.
+    /// Window of a run beside multicat, in seconds.
+    fn beside_s(&self) -> f64 {
+        self.seconds.min(BESIDE_MULTICAT_S_MAX)
+    }
+
+    /// A run beside multicat, with the recording that it plays.
     fn planned_beside(&self) -> f64 {
-        AROUND_GATEWAY_S + 2.0 * (self.seconds + AROUND_PACED_S) + multicat::LONGER_S
+        AROUND_GATEWAY_S + 2.0 * (self.beside_s() + AROUND_PACED_S) + multicat::LONGER_S
     }
 }
 
@@ -132,13 +141,14 @@ pub fn headend(lab: &Lab, plan: &Plan, mut store: impl FnMut(&[Value]) -> Result
         }
         store(&rows)?;
     }
-    if plan.with_gateway {
-        let mut row = calm(|| beside_multicat(lab, plan.seconds))?;
+    for bitrate_bps in BESIDE_MULTICAT_BPS.into_iter().filter(|_| plan.with_gateway) {
+        let mut row = calm(|| beside_multicat(lab, bitrate_bps, plan.beside_s()))?;
         row["kind"] = json!("arrival");
         row["sender"] = json!(Sender::Gateway.name());
         lab.progress.done(plan.planned_beside());
         say(lab, &row);
         rows.push(row);
+        store(&rows)?;
     }
     Ok(rows)
 }
@@ -179,8 +189,9 @@ fn say(lab: &Lab, row: &Value) {
 /// The gateway's channels, all of them at once.
 fn density(lab: &Lab, plan: &Plan) -> Result<Value> {
     let link = lab.link()?;
-    let gateway = Gateway::start(lab, plan.channels, plan.seconds + WARM_UP_S)?;
-    let viewers = Viewers::watch(lab, &link, "viewers", &sampled(plan.channels), plan.seconds)?;
+    let gateway = Gateway::start(lab, (plan.channels, BITRATE_BPS), plan.seconds + WARM_UP_S)?;
+    let viewers =
+        Viewers::watch(lab, &link, "viewers", &sampled(plan.channels), (BITRATE_BPS, plan.seconds))?;
     let mut row = gateway.measure(plan.seconds)?;
     finish(&mut row, viewers)?;
     Ok(row)
@@ -189,7 +200,8 @@ fn density(lab: &Lab, plan: &Plan) -> Result<Value> {
 /// The bare loop in the gateway's place.
 fn paced(lab: &Lab, plan: &Plan, engine: &str) -> Result<Value> {
     let link = lab.link()?;
-    let viewers = Viewers::watch(lab, &link, "viewers", &sampled(plan.channels), plan.seconds)?;
+    let viewers =
+        Viewers::watch(lab, &link, "viewers", &sampled(plan.channels), (BITRATE_BPS, plan.seconds))?;
     let arguments = format!(
         "--interface {INTERFACE} --channels {} --to {} --bitrate {BITRATE_BPS} --engine {engine} --warmup {WARM_UP_S} --seconds {}",
         plan.channels,
@@ -209,7 +221,7 @@ fn paced(lab: &Lab, plan: &Plan, engine: &str) -> Result<Value> {
         "process_core": number("/core"),
         "waited": per_s("/wait_seconds"),
         "datagrams_per_s": rate,
-        "of_nominal": rate / nominal_per_s(plan.channels),
+        "of_nominal": rate / nominal_per_s(plan.channels, BITRATE_BPS),
         "us_per_datagram": number("/cpu_us_per_datagram"),
         "ticks_per_s": per_s("/ticks"),
         "late_p50_us": number("/late_us/p50"),
@@ -221,15 +233,17 @@ fn paced(lab: &Lab, plan: &Plan, engine: &str) -> Result<Value> {
 }
 
 /// A few channels of the gateway and one of multicat on one processor, at the same time.
-fn beside_multicat(lab: &Lab, seconds: f64) -> Result<Value> {
+fn beside_multicat(lab: &Lab, bitrate_bps: u64, seconds: f64) -> Result<Value> {
     let link = lab.link()?;
-    let gateway = Gateway::start(lab, BESIDE_MULTICAT, 3.0 * (seconds + multicat::LONGER_S))?;
+    let channels = (TOGETHER_BPS / bitrate_bps) as usize;
+    let gateway = Gateway::start(lab, (channels, bitrate_bps), 3.0 * (seconds + multicat::LONGER_S))?;
+    let window = (bitrate_bps, seconds);
     let other = multicat::find().map(|programs| {
-        let file = multicat::record(lab, &link, &programs, &group(0), seconds)?;
-        multicat::play(lab, &link, &programs, &file, seconds)
+        let file = multicat::record(lab, &link, &programs, &group(0), window)?;
+        multicat::play(lab, &link, &programs, &file, window)
     });
     let other = other.transpose()?;
-    let viewers = Viewers::watch(lab, &link, "viewers", &sampled(BESIDE_MULTICAT), seconds)?;
+    let viewers = Viewers::watch(lab, &link, "viewers", &sampled(channels), window)?;
     let mut row = gateway.measure(seconds)?;
     finish(&mut row, viewers)?;
     row["multicat"] = other.map_or(Ok(Value::Null), multicat::Beside::finish)?;
@@ -244,9 +258,9 @@ fn finish(row: &mut Value, viewers: Viewers) -> Result<()> {
     Ok(())
 }
 
-/// Datagrams a second of so many channels.
-fn nominal_per_s(channels: usize) -> f64 {
-    channels as f64 * BITRATE_BPS as f64 / (7.0 * 188.0 * 8.0)
+/// Datagrams a second of so many channels of this rate.
+fn nominal_per_s(channels: usize, bitrate_bps: u64) -> f64 {
+    channels as f64 * bitrate_bps as f64 / (7.0 * 188.0 * 8.0)
 }
 
 #[cfg(test)]
@@ -264,7 +278,14 @@ mod tests {
 
     #[test]
     fn four_megabits_are_380_datagrams() {
-        assert!((nominal_per_s(200) - 75_987.8).abs() < 0.1);
+        assert!((nominal_per_s(200, BITRATE_BPS) - 75_987.8).abs() < 0.1);
+    }
+
+    #[test]
+    fn what_is_beside_multicat_takes_less_than_five_minutes() {
+        let plan = Plan { channels: 200, seconds: 30.0, rounds: 0, with_gateway: true };
+        assert!(plan.planned_seconds() < 300.0, "{}", plan.planned_seconds());
+        assert!(BESIDE_MULTICAT_BPS.iter().all(|bps| TOGETHER_BPS.is_multiple_of(*bps)));
     }
 
     #[test]

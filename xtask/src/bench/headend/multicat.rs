@@ -2,8 +2,8 @@
 
 use super::super::lab::{Lab, Link, Running, VIEWER};
 use super::super::run::words;
+use super::PORT;
 use super::arrival::{Viewers, summary};
-use super::{BITRATE_BPS, PORT};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -41,11 +41,17 @@ fn program(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// Records the channel in `group` for as long as a window of `seconds` needs, and makes the index of its clock.
-pub fn record(lab: &Lab, link: &Link<'_>, programs: &Programs, group: &str, seconds: f64) -> Result<PathBuf> {
+/// Records the channel in `group`, of so many bit/s, for as long as a window of `seconds` needs, and makes the index of its clock.
+pub fn record(
+    lab: &Lab,
+    link: &Link<'_>,
+    programs: &Programs,
+    group: &str,
+    (bitrate_bps, seconds): (u64, f64),
+) -> Result<PathBuf> {
     let file = lab.dir.join("channel.ts");
     let mut arguments = words(&format!(
-        "receive --interface {VIEWER} --to {group} --bitrate {BITRATE_BPS} --warmup 0 --seconds {}",
+        "receive --interface {VIEWER} --to {group} --bitrate {bitrate_bps} --warmup 0 --seconds {}",
         seconds + LONGER_S
     ));
     arguments.extend(["--record".to_owned(), file.to_string_lossy().into_owned()]);
@@ -58,19 +64,19 @@ pub fn record(lab: &Lab, link: &Link<'_>, programs: &Programs, group: &str, seco
     Ok(file)
 }
 
-/// Plays `file` on the sender's processor to a viewer with a window of `seconds`.
+/// Plays `file`, of so many bit/s, on the sender's processor to a viewer with a window of `seconds`.
 pub fn play<'a>(
     lab: &'a Lab,
     link: &Link<'_>,
     programs: &Programs,
     file: &Path,
-    seconds: f64,
+    rate_and_seconds: (u64, f64),
 ) -> Result<Beside<'a>> {
     let to = format!("{GROUP}:{PORT}");
     let file = file.to_str().context("the file's path")?.to_owned();
     let arguments = ["-U".to_owned(), "-t".to_owned(), "16".to_owned(), file, to.clone()];
     let running = lab.run_on(lab.cpus().0, "multicat", &programs.play, &arguments)?;
-    let viewer = Viewers::watch(lab, link, "viewer-multicat", &[to], seconds)?;
+    let viewer = Viewers::watch(lab, link, "viewer-multicat", &[to], rate_and_seconds)?;
     Ok(Beside { viewer, _running: running })
 }
 
