@@ -257,6 +257,8 @@ write("ts_demux", "stride-204", b"\x2f\0" + b"".join(TS_PAT + bytes(16) for _ in
 
 for path in sorted(VECTORS.glob("ts_*_head.ts")):
     write("ts_frames", path.stem, b"\x0a\0" + path.read_bytes())
+    # 4 Mbit/s, an entry in 20 ms.
+    write("mux", path.stem, b"\x0e\xa0" + path.read_bytes())
 
 
 def ts_map(*streams):
@@ -294,6 +296,30 @@ for name, packets in {
     "latm": TS_PAT + ts_map((0x11, 0x101)) + ts_unit(0x101, 0xC0, 90000, bytes.fromhex("56e010 20001190 0f0021104500 0000 56e002 ffff")),
 }.items():
     write("ts_frames", name, b"\x0a\x03" + packets)
+for name, head, packets in (
+    ("too-much", b"\0\x09", TS_BEGIN + ts_unit(0x100, 0xE0, 93600, TS_INTER + b"\x55" * 9000) + ts_unit(0x101, 0xC0, 90000, TS_ADTS * 40)),
+    ("seams-and-skips", b"\x7d\x27", (TS_BEGIN + ts_unit(0x101, 0xC0, 90000, TS_ADTS * 3)) * 30),
+    ("clocks-jump", b"\x12\x51", TS_BEGIN + b"".join(ts_unit(0x100, 0xE0, n * 0x12345678 % 2**33, TS_KEY) for n in range(40))),
+    ("maps-change", b"\x31\x29", b"".join(TS_PAT + ts_map((0x1B, 0x100 + n), (0x81, 0x200 - n)) + ts_unit(0x100 + n, 0xE0, 90000 + 3600 * n, TS_KEY) for n in range(30))),
+    ("no-program", b"\x03\x40", TS_NULLS * 4),
+):
+    write("mux", name, head + packets)
+
+# AV1 as the AOM's draft carries it: a delimiter, a sequence header, a key frame; then a frame that is not shown, and one that is.
+TS_AV1_MAP = spread(0x1000, ts_section(2, bytes.fromhex("e100 f000 06e100 f006 0504") + b"AV01"))
+TS_TU = bytes.fromhex("000001 1200")
+TS_AV1_KEY = TS_TU + bytes.fromhex("000001 0a0b0200000521e7f66017c012 000001 3203 10aabb")
+TS_AV1_BEGIN = TS_PAT + TS_AV1_MAP + ts_unit(0x100, 0xBD, 90000, TS_AV1_KEY)
+for name, packets in {
+    "av1": TS_AV1_BEGIN + ts_unit(0x100, 0xBD, 93600, TS_TU + bytes.fromhex("000001 3205 30 000003 01 dd")),
+    "av1-frames": TS_AV1_BEGIN + ts_unit(0x100, 0xBD, 93600, TS_TU + bytes.fromhex("000001 3202 20cc")) + ts_unit(0x100, 0xBD, 93600, bytes.fromhex("000001 3202 30cc"), 0),
+    "av1-plain": TS_AV1_BEGIN + ts_unit(0x100, 0xBD, 93600, bytes.fromhex("1200 3202 30cc 1200 1a01 80")),
+    "av1-sizes-lie": TS_AV1_BEGIN + ts_unit(0x100, 0xBD, 93600, bytes.fromhex("000001 32ff 30cc 000001 0aff01")) + ts_unit(0x100, 0xBD, 97200, TS_AV1_KEY),
+    "eac3-substreams": TS_PAT + ts_map((0x87, 0x101)) + b"".join(
+        ts_unit(0x101, 0xBD, 90000 + n // 2 * 2880, bytes([0x0B, 0x77, n % 2 * 0x40, 0x1F, 0x3F, 0x86]) + bytes([n]) * 58) for n in range(8)
+    ),
+}.items():
+    write("ts_frames", name, b"\x0a\x01" + packets)
 
 
 def datagrams(capture):

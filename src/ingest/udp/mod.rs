@@ -15,6 +15,12 @@ mod air;
 mod ear;
 mod origin;
 mod path;
+/// Streams that are not carried, as a line of the log has them: `teletext (PID 45), DVB subtitles (PID 46)`.
+fn left_out(streams: &[(u16, &'static str)]) -> String {
+    let each: Vec<String> = streams.iter().map(|(pid, what)| format!("{what} (PID {pid})")).collect();
+    each.join(", ")
+}
+
 #[cfg(test)]
 mod tests;
 mod view;
@@ -40,6 +46,8 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 /// Shortest time between two lines about what a program consists of: a sender can change that ten times a second.
 const PROGRAM_LINES: Duration = Duration::from_secs(10);
+/// How far ahead of that those about what is left out may be: a map tells of some of it, and frames a moment later of more.
+const LEFT_OUT_AHEAD: Duration = Duration::from_secs(20);
 
 /// An input that hears of no time for so long, of which it hears every second, was not run.
 const STOOD_STILL: Duration = Duration::from_millis(1500);
@@ -106,6 +114,8 @@ pub struct Input {
     /// Of each path, when it may have a line again about its program, and about whether it comes.
     program_line_at: Vec<Mono>,
     path_line_at: Vec<Mono>,
+    /// When the lines about what each path leaves out would have been, one each [`PROGRAM_LINES`].
+    left_out_until: Vec<Mono>,
     now: Mono,
     second_at: Mono,
 }
@@ -132,6 +142,7 @@ impl Input {
             no_program: vec![false; paths],
             program_line_at: vec![Mono::ZERO; paths],
             path_line_at: vec![Mono::ZERO; paths],
+            left_out_until: vec![Mono::ZERO; paths],
             now,
             second_at: now + SECOND,
             config,
@@ -349,9 +360,14 @@ impl Input {
                     tracing::info!(stream, %origin, program = number, streams = carried, "input: program");
                 }
             }
-            Event::NotCarried { pid, what } => {
-                if now >= *line_at {
-                    tracing::warn!(stream, %origin, pid, codec = what, "input: a stream cannot be carried");
+            Event::NotCarried => {
+                let (Some(path), Some(until)) = (self.paths.get(at), self.left_out_until.get_mut(at)) else {
+                    return;
+                };
+                if *until <= now + LEFT_OUT_AHEAD {
+                    *until = now.max(*until) + PROGRAM_LINES;
+                    let left_out = left_out(path.demux().left_out());
+                    tracing::warn!(stream, %origin, left_out, "input: not carried, because frames have no place for it");
                 }
             }
             Event::NoProgram { announced } => {

@@ -74,8 +74,8 @@ pub(super) struct Audio {
     config: Option<Bytes>,
     /// The next frame is being searched for.
     searching: bool,
-    /// MPEG audio: whether it is of layer III, once that is known.
-    pub layer_3: Option<bool>,
+    /// MPEG audio: its layer, once that is known.
+    pub layer: Option<u8>,
 }
 
 impl Audio {
@@ -92,7 +92,7 @@ impl Audio {
             record: None,
             config: None,
             searching: false,
-            layer_3: None,
+            layer: None,
         }
     }
 
@@ -105,10 +105,21 @@ impl Audio {
         self.carry.capacity() + self.record.as_ref().map_or(0, Vec::capacity)
     }
 
-    /// Looks for the layer of MPEG audio in what is about to be read.
-    pub fn foresee(&mut self, payload: &[u8]) {
-        if self.form == Form::Mpeg && self.layer_3.is_none() {
-            self.layer_3 = MpegAudioHeader::parse(payload).map(|header| header.layer == 3);
+    /// Looks for the layer of MPEG audio in what is about to be read. Returns whether it has become known.
+    pub fn foresee(&mut self, payload: &[u8]) -> bool {
+        if self.form == Form::Mpeg && self.layer.is_none() {
+            self.layer = MpegAudioHeader::parse(payload).map(|header| header.layer);
+            return self.layer.is_some();
+        }
+        false
+    }
+
+    /// MPEG audio of a layer that is not carried, for people.
+    pub fn lower_layer(&self) -> Option<&'static str> {
+        match self.layer? {
+            1 => Some("MPEG audio of layer I"),
+            2 => Some("MPEG audio of layer II"),
+            _ => None,
         }
     }
 
@@ -291,7 +302,7 @@ impl Audio {
         if bytes.len() < header.frame_bytes {
             return Found::More;
         }
-        self.layer_3 = Some(header.layer == 3);
+        self.layer = Some(header.layer);
         let mut piece = unusable(header.frame_bytes, header.samples, header.sample_rate_hz);
         if header.layer == 3 {
             piece.payload = 0..header.frame_bytes;

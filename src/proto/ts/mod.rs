@@ -24,8 +24,8 @@ use crate::media::{Frame, Kind, Mono};
 use crate::wire::ts::framing::{DatagramSync, Unit};
 use crate::wire::ts::packet::Packet;
 use crate::wire::ts::pes::Unwrap;
+use crate::wire::ts::pid;
 use crate::wire::ts::section::Assembler;
-use crate::wire::ts::{descriptor::Class, pid};
 use audio::{Audio, Form};
 use av1::Av1;
 use bytes::Bytes;
@@ -117,13 +117,9 @@ pub enum Event {
         /// Streams that are carried.
         carried: usize,
     },
-    /// A stream of it cannot be carried.
-    NotCarried {
-        /// Its PID.
-        pid: u16,
-        /// What it is, for people.
-        what: &'static str,
-    },
+    /// Something of it is not carried, or something else than before: [`Demux::left_out`]. Of MPEG audio only the frames
+    /// tell that, so this may come later than the map.
+    NotCarried,
     /// For [`NO_PROGRAM`] there was no map of a program that can be taken.
     NoProgram {
         /// A PAT names it, and its map is missing or has nothing to carry.
@@ -209,6 +205,8 @@ pub struct Demux {
     missing_at: Mono,
     /// It was told, and no map came since.
     missing: bool,
+    /// What is not carried, as it was told.
+    left_out: Vec<(u16, &'static str)>,
 }
 
 impl Demux {
@@ -226,6 +224,7 @@ impl Demux {
             numbers_since: now,
             missing_at: now + NO_PROGRAM,
             missing: false,
+            left_out: Vec::new(),
         }
     }
 
@@ -391,10 +390,6 @@ impl Demux {
                 None => false,
             };
             let Some(read) = spec.read.filter(|_| room) else {
-                if spec.class != Class::Data {
-                    let event = Event::NotCarried { pid: spec.pid, what: spec.what };
-                    self.out.push_back(Output::Event(event));
-                }
                 continue;
             };
             let kept = old.iter().position(|stream| stream.spec == *spec);
@@ -403,8 +398,27 @@ impl Demux {
         self.streams.iter_mut().for_each(|stream| stream.number = None);
         self.numbers_since = now;
         self.specs = specs;
+        self.tell_left_out();
         let (number, carried) = (self.programs.chosen().unwrap_or(0), self.streams.len());
         self.out.push_back(Output::Event(Event::Program { number, carried }));
+    }
+
+    /// What of the program is not carried: PID, and what it is for people.
+    pub fn left_out(&self) -> &[(u16, &'static str)] {
+        &self.left_out
+    }
+
+    fn tell_left_out(&mut self) {
+        let what = |spec: &Spec| match self.streams.iter().find(|stream| stream.spec.pid == spec.pid) {
+            None => Some(spec.what),
+            Some(Stream { track: Track::Audio(audio), .. }) => audio.lower_layer(),
+            Some(_) => None,
+        };
+        let now: Vec<_> = self.specs.iter().filter_map(|spec| Some((spec.pid, what(spec)?))).collect();
+        if now != self.left_out && !now.is_empty() {
+            self.out.push_back(Output::Event(Event::NotCarried));
+        }
+        self.left_out = now;
     }
 
     fn media(&mut self, now: Mono, at: usize, packet: &Packet<'_>) {
@@ -431,7 +445,9 @@ impl Demux {
         if let Some(Stream { pes, track: Track::Audio(audio), .. }) = self.streams.get_mut(at)
             && let Some(payload) = pes.peek()
         {
-            audio.foresee(payload);
+            if audio.foresee(payload) {
+                self.tell_left_out();
+            }
         }
         self.give_numbers(now);
         let Some(stream) = self.streams.get_mut(at) else { return };
@@ -480,8 +496,8 @@ impl Demux {
         let mut next = taken.map_or(0, |number| number.saturating_add(1));
         for stream in &mut self.streams {
             let Track::Audio(audio) = &mut stream.track else { continue };
-            let counts = match (stream.spec.read, audio.layer_3) {
-                (Some(Read::Audio(Form::Mpeg)), Some(layer_3)) => layer_3,
+            let counts = match (stream.spec.read, audio.layer) {
+                (Some(Read::Audio(Form::Mpeg)), Some(layer)) => layer == 3,
                 (Some(Read::Audio(Form::Mpeg)), None) if waited => false,
                 (Some(Read::Audio(Form::Mpeg)), None) => return,
                 _ => true,

@@ -108,31 +108,38 @@ fn what_is_scrambled_is_counted_and_left_out() {
     assert_eq!((bench.times(), bench.demux.tally().scrambled), (vec![], 2));
 }
 
+/// Events that came out.
+fn events(bench: &mut Bench) -> Vec<Event> {
+    let event = |output| match output {
+        Output::Event(event) => Some(event),
+        Output::Frame(..) => None,
+    };
+    bench.outputs().into_iter().filter_map(event).collect()
+}
+
 #[test]
 fn streams_that_cannot_be_carried_are_named() {
     let mut bench = Bench::new(0);
-    bench.tables(
-        &[(1, MAP)],
-        0,
-        &[component(0x02, 0x110), component(0x1B, PICTURES), component(0x1B, 0x111)],
-    );
-    let events: Vec<Event> = bench
-        .outputs()
-        .into_iter()
-        .filter_map(|output| match output {
-            Output::Event(event) => Some(event),
-            Output::Frame(..) => None,
-        })
-        .collect();
-    assert!(
-        matches!(
-            events.as_slice(),
-            [
-                Event::NotCarried { pid: 0x110, .. },
-                Event::NotCarried { pid: 0x111, what: "H.264" },
-                Event::Program { carried: 1, .. }
-            ]
-        ),
-        "{events:?}"
-    );
+    let teletext = Component { descriptors: vec![0x56, 0], ..component(0x06, 0x112) };
+    let of_map = [component(0x02, 0x110), component(0x1B, PICTURES), component(0x1B, 0x111), teletext];
+    bench.tables(&[(1, MAP)], 0, &[&of_map[..], &[component(0x03, SOUND)]].concat());
+    let program = Event::Program { number: 1, carried: 2 };
+    assert_eq!(events(&mut bench), [Event::NotCarried, program]);
+    let mut left_out = vec![(0x110, "MPEG-2 video"), (0x111, "H.264"), (0x112, "teletext")];
+    assert_eq!(bench.demux.left_out(), left_out);
+    // Of MPEG audio only a frame tells: layer II, 192 kbit/s at 48 kHz.
+    let frame = [&[0xFF, 0xFD, 0xA4, 0][..], &[0x55; 572]].concat();
+    for _ in 0..2 {
+        bench.pes(SOUND, 0, 0, &frame);
+    }
+    assert_eq!(events(&mut bench), [Event::NotCarried], "once");
+    left_out.push((SOUND, "MPEG audio of layer II"));
+    assert_eq!(bench.demux.left_out(), left_out);
+    // It still is, and that is no news, when the map says something else.
+    bench.tables(&[(1, MAP)], 1, &[component(0x1B, PICTURES), component(0x03, SOUND)]);
+    assert_eq!(events(&mut bench), [Event::NotCarried, program]);
+    assert_eq!(bench.demux.left_out(), [(SOUND, "MPEG audio of layer II")]);
+    bench.tables(&[(1, MAP)], 2, &[component(0x1B, PICTURES)]);
+    assert_eq!(events(&mut bench), [Event::Program { number: 1, carried: 1 }], "nothing is left out");
+    assert_eq!(bench.demux.left_out(), []);
 }
