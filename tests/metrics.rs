@@ -1,6 +1,6 @@
 //! The metrics page against its documentation.
 
-use headgate::observe::{ChannelAbout, ChannelSlot, InputAbout, InputSlot, LinkSlot, Registry};
+use headgate::observe::{ChannelAbout, ChannelSlot, InputAbout, InputSlot, LinkSlot, Registry, ServiceAbout};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ fn families(page: &str) -> BTreeSet<&str> {
 
 #[test]
 fn every_family_is_documented_and_every_documented_one_exists() {
-    let channel = ChannelSlot::new(ChannelAbout::default(), &["1.4"]);
+    let services = vec![ServiceAbout::default(); 2];
+    let channel = ChannelSlot::new(ChannelAbout { services, ..ChannelAbout::default() }, &["1.4"]);
     let about = InputAbout { stream: "live/one".into(), from: vec!["udp://127.0.0.1:5000".into()] };
     let input = InputSlot::new(about, &["lost"], &["crc"], &["1.4"]);
     let registry = Registry::with_headend(&[0], vec![channel], vec![input], usize::MAX);

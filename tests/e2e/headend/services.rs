@@ -12,7 +12,6 @@ use crate::support::poll;
 use crate::support::process::{Process, program, run};
 use crate::support::server::{Config, LIMIT};
 use crate::support::share_machine;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -130,32 +129,22 @@ fn table() -> String {
     )
 }
 
-/// Datagrams from the first one on, taken while the test does other things.
-struct Capture<'a> {
-    over: &'a AtomicBool,
-    thread: std::thread::ScopedJoinHandle<'a, Vec<Vec<u8>>>,
+/// Ends a capture whatever happens: a thread that goes on would keep a test from failing.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
-impl<'a> Capture<'a> {
-    fn start<'s>(
-        scope: &'s std::thread::Scope<'s, 'a>,
-        receiver: &'s Receiver,
-        over: &'s AtomicBool,
-    ) -> Capture<'s> {
-        let taken = move || {
-            let mut all = Vec::new();
-            while !over.load(Ordering::Relaxed) {
-                all.push(receiver.next());
-            }
-            all
-        };
-        Capture { over, thread: scope.spawn(taken) }
+/// Datagrams from the first one on, taken while the test does other things.
+fn captured(receiver: &Receiver, over: &AtomicBool) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        all.push(receiver.next());
     }
-
-    fn end(self) -> Vec<Vec<u8>> {
-        self.over.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
-    }
+    all
 }
 
 fn services_share_a_channel(config: Config) {
@@ -167,23 +156,26 @@ fn services_share_a_channel(config: Config) {
     let headend = Headend::start_all(config, prepared, &[table()]);
     let over = AtomicBool::new(false);
     let datagrams = std::thread::scope(|scope| {
-        let capture = Capture::start(scope, &receiver, &over);
+        let (capture, ended) = (scope.spawn(|| captured(&receiver, &over)), Ended(&over));
         let mut publishers: Vec<Process> = SERVICES.iter().map(|service| service.publish(&headend)).collect();
         headend.await_source(true);
-        plays(&headend);
+        named(&headend);
         told(&headend);
         // The second one dies on the spot, and comes back.
         drop(publishers.remove(1));
         poll("the loss", LIMIT, || (!SERVICES[1].up(&headend)).then_some(()));
         headend.await_source(false);
-        assert!([0, 2, 3].iter().all(|n| SERVICES[*n].up(&headend)));
+        // Unless the machine holds them up for a moment.
+        let others = || [0, 2, 3].iter().all(|n| SERVICES[*n].up(&headend));
+        poll("the others", LIMIT, || others().then_some(()));
         let again = SERVICES[1].publish(&headend);
         headend.await_source(true);
         let sent = || headend.server.metrics().sum("headgate_channel_datagrams_total", &[]);
         let from = sent();
         poll("some seconds more", PATIENCE, || (sent() > from + SECONDS as f64).then_some(()));
         drop((again, publishers));
-        capture.end()
+        drop(ended);
+        capture.join().unwrap()
     });
     assert!(datagrams.iter().all(|datagram| datagram.len() == 1316));
     let held_up = headend.server.metrics().sum("headgate_channel_jumps_total", &[]) > 0.0;
@@ -207,8 +199,12 @@ fn services_share_a_channel(config: Config) {
             assert!(gap < 700 * MS, "{}: {} ms without {pid:#x}", service.name, gap / MS);
         }
     }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("channel.ts");
+    std::fs::write(&file, &bytes).unwrap();
+    decoded(&headend, &file);
     if !held_up {
-        judged_as_a_whole(&datagrams, &bytes);
+        judged_as_a_whole(&datagrams, &file);
     }
     let log = headend.server.stop();
     assert!(log.contains("source=live/hevc") && log.contains("channel's source is lost"), "{log}");
@@ -222,50 +218,36 @@ fn told(headend: &Headend) {
     assert_eq!(said["channels"][0]["services"][3]["on_air"], true, "{said:#}");
 }
 
-/// ffprobe finds all of them by name, and ffmpeg decodes each.
-fn plays(headend: &Headend) {
-    let url = Headend::ffmpeg_url(GROUP);
-    if let Some(ffprobe) = program("ffprobe") {
-        let mut command = headend.lan.command(&ffprobe);
-        command.args([
-            "-v",
-            "error",
-            "-show_entries",
-            "program=program_num,nb_streams:program_tags=service_name",
-        ]);
-        let said = run("ffprobe", command.args(["-of", "compact=p=0", &url]), PATIENCE);
-        for service in &SERVICES {
-            assert!(said.contains(&format!("program_num={}", service.id)), "{said}");
-            assert!(said.contains(&format!("service_name={}", service.name)), "{said}");
-        }
-    }
+/// ffprobe finds all of them by name, on the group.
+fn named(headend: &Headend) {
+    let Some(ffprobe) = program("ffprobe") else { return };
+    let mut command = headend.lan.command(&ffprobe);
+    command.args(["-v", "error", "-of", "compact=p=0"]);
+    command.args(["-show_entries", "program=program_num,nb_streams:program_tags=service_name"]);
+    let said = run("ffprobe", command.arg(Headend::ffmpeg_url(GROUP)), PATIENCE);
     for service in &SERVICES {
-        let mut command = headend.lan.command(&headend.ffmpeg);
-        command.args([
-            "-nostdin",
-            "-v",
-            "error",
-            "-i",
-            &url,
-            "-map",
-            &format!("0:p:{}", service.id),
-            "-t",
-            "2",
-        ]);
-        let frames = run("ffmpeg", command.args(["-f", "framehash", "-"]), PATIENCE);
-        let kinds: BTreeSet<&str> = frames
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| line.split(',').next())
-            .collect();
-        assert_eq!(kinds.len(), service.streams.len(), "{}: {frames}", service.name);
-        let count = frames.lines().filter(|line| !line.starts_with('#')).count();
-        assert!(count > 60, "{}: {count} frames", service.name);
+        assert!(said.contains(&format!("program_num={}", service.id)), "{said}");
+        assert!(said.contains(&format!("service_name={}", service.name)), "{said}");
+    }
+}
+
+/// ffmpeg decodes each of them out of all.
+fn decoded(headend: &Headend, file: &Path) {
+    for service in &SERVICES {
+        let mut command = Command::new(&headend.ffmpeg);
+        command.args(["-nostdin", "-v", "error", "-i"]).arg(file);
+        command.args(["-map", &format!("0:p:{}", service.id), "-f", "framehash", "-"]);
+        let frames = run("ffmpeg", &mut command, PATIENCE);
+        let of =
+            |stream: usize| frames.lines().filter(|line| line.starts_with(&format!("{stream},"))).count();
+        let counts: Vec<usize> = (0..=service.streams.len()).map(of).collect();
+        let (last, each) = counts.split_last().unwrap();
+        assert!(*last == 0 && each.iter().all(|count| *count > 40), "{}: {counts:?}", service.name);
     }
 }
 
 /// The independent judge on the time in which all are on air, and judges by other hands.
-fn judged_as_a_whole(datagrams: &[Vec<u8>], bytes: &[u8]) {
+fn judged_as_a_whole(datagrams: &[Vec<u8>], file: &Path) {
     let programs = SERVICES.iter().map(|service| judge::Program {
         number: service.id,
         pmt_pid: 0x1000 + service.number(),
@@ -290,13 +272,11 @@ fn judged_as_a_whole(datagrams: &[Vec<u8>], bytes: &[u8]) {
         judge.datagram(Carriage::Udp, each * n as u32, datagram);
     }
     judge.finish().assert_clean("the channel");
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("channel.ts");
-    std::fs::write(&file, &bytes[bytes.len() - SECONDS * 1316..]).unwrap();
-    if let Some(report) = outside::tsreport(&file) {
+    std::fs::write(file, stream_of(last, 0)).unwrap();
+    if let Some(report) = outside::tsreport(file) {
         assert_eq!(report.beyond(&limits), [""; 0], "{}", report.text);
     }
-    if let Some(findings) = outside::conformance(&file, RATE) {
+    if let Some(findings) = outside::conformance(file, RATE) {
         let grave: Vec<_> =
             outside::grave(&findings).into_iter().filter(|found| found.indicator != "PTS_error").collect();
         assert!(grave.is_empty(), "{grave:?}");
