@@ -44,6 +44,8 @@ impl Lan {
         run(&format!("ip -n {gateway} link add eth1 type veth peer name eth1 netns {boxes}"))?;
         for (namespace, v4, v6) in [(gateway, GATEWAY, GATEWAY_V6), (boxes, BOX, BOX_V6)] {
             run(&format!("ip -n {namespace} link set lo up"))?;
+            // What is sent is one datagram a frame on this wire, as on any other.
+            run(&format!("ip -n {namespace} link set eth1 gso_max_segs 1"))?;
             run(&format!("ip -n {namespace} link set eth1 up"))?;
             run(&format!("ip -n {namespace} addr add {v4}/24 dev eth1"))?;
             // Not tentative: it can be used at once.
