@@ -41,14 +41,20 @@ pub struct Fit {
     /// there is a null among them.
     nulls: u64,
     since_null: usize,
+    /// Through the points as they are now: it is asked for far more often than there are new ones.
+    line: Option<Line>,
 }
 
 /// A line, and how well it goes through the points.
+#[derive(Clone, Copy, Debug)]
 struct Line {
     centre: (f64, f64),
     /// Ticks a packet.
     slope: f64,
-    constant: bool,
+    /// The points scatter as little as those of a constant rate.
+    straight: bool,
+    /// Largest distance of a point, in ticks.
+    worst: f64,
 }
 
 impl Default for Fit {
@@ -61,6 +67,7 @@ impl Default for Fit {
             outliers: 0,
             nulls: 0,
             since_null: FIT_POINTS,
+            line: None,
         }
     }
 }
@@ -78,7 +85,7 @@ impl Fit {
         self.since_null = if more_nulls { 0 } else { (self.since_null + 1).min(FIT_POINTS) };
         self.now.0 += packets as i64;
         self.now.1 += ticks as i64;
-        let Some(line) = self.line().filter(|line| line.constant) else {
+        let Some(line) = self.line.filter(|line| self.is_constant_by(line)) else {
             self.keep();
             return Verdict::Unknown;
         };
@@ -103,12 +110,17 @@ impl Fit {
 
     /// Whether the rate is constant; `None`: not known yet.
     pub fn is_constant(&self) -> Option<bool> {
-        self.line().map(|line| line.constant)
+        self.line.map(|line| self.is_constant_by(&line))
     }
 
     /// Ticks a packet, if the rate is constant.
     pub fn ticks_per_packet(&self) -> Option<f64> {
-        self.line().filter(|line| line.constant).map(|line| line.slope)
+        self.line.filter(|line| self.is_constant_by(line)).map(|line| line.slope)
+    }
+
+    fn is_constant_by(&self, line: &Line) -> bool {
+        let has_nulls = self.since_null < self.len;
+        line.straight && (has_nulls || line.worst <= CONSTANT_TICKS)
     }
 
     fn keep(&mut self) {
@@ -117,10 +129,11 @@ impl Fit {
             self.next = (self.next + 1) % FIT_POINTS;
             self.len = (self.len + 1).min(FIT_POINTS);
         }
+        self.line = self.through_points();
     }
 
-    /// Least squares through the points.
-    fn line(&self) -> Option<Line> {
+    /// Least squares.
+    fn through_points(&self) -> Option<Line> {
         if self.len < FIT_MIN {
             return None;
         }
@@ -148,10 +161,8 @@ impl Fit {
         }
         let interval = (last - first) / (count - 1.0);
         let straight = (squares / count).sqrt() <= interval * CONSTANT_SCATTER;
-        let has_nulls = self.since_null < self.len;
-        let constant = straight && (has_nulls || worst <= CONSTANT_TICKS);
         let centre = (mean_x + self.now.0 as f64, mean_y + self.now.1 as f64);
-        Some(Line { centre, slope, constant })
+        Some(Line { centre, slope, straight, worst })
     }
 }
 

@@ -1,7 +1,7 @@
 //! A channel at constant rate: a source's transport stream, made again for multicast.
 //!
 //! [`Mux`] is a machine like the protocol sessions, without socket, clock or thread: entries of a `ts` log go in as they
-//! come ([`Mux::feed`]), datagrams of seven packets come out as they are due ([`Mux::position`], [`Mux::write`]). It changes
+//! come ([`Mux::feed_shared`]), datagrams of seven packets come out as they are due ([`Mux::position`], [`Mux::write`]). It changes
 //! PIDs, counters, clock, the times of PES headers and the tables, and nothing else of what it carries.
 //!
 //! **Time is position.** Packet `n` is sent at `n * 1504 / rate` and everything is decided for that moment, from what was
@@ -30,8 +30,9 @@
 //!   up makes it jump ([`Mux::skip`]): it follows real time, as receivers' clocks have done meanwhile, and says so
 //!   (`discontinuity_indicator`). To stop it instead would leave the channel late for good, by each stall more;
 //! - memory is bounded, whatever comes: [`queue_packets_max`] packets wait, in units of at most 1024 a track and 32 tracks,
-//!   with the 2 MiB of unfinished sections and a map of 1 KiB; a packet costs no allocation once as much waits as usually
-//!   does.
+//!   and what they wait in holds no more bytes than so many packets have, with the 2 MiB of unfinished sections and a map
+//!   of 1 KiB. They wait in what was fed, which other channels may hold as well; a packet costs no copy but the one into
+//!   its datagram, and no allocation once as much waits as usually does.
 //!
 //! Not here: which part of a log is fed (the channel's), sockets, pacing, RTP, FEC; MPTS; scrambling.
 #![forbid(unsafe_code)]
@@ -55,6 +56,7 @@ use crate::wire::ts::descriptor::Class;
 use crate::wire::ts::packet::Packet;
 use crate::wire::ts::pes::{PesHeader, wrapping_distance};
 use crate::wire::ts::{CLOCK_MODULUS, PACKET_BYTES, PCR_TICKS, SYNC_BYTE, pid};
+use bytes::Bytes;
 use carousel::Carousel;
 use queue::{List, Pool};
 use recovery::{LATENCY, LEAD_MIN, Place, Recovery, SILENCE};
@@ -95,8 +97,10 @@ const SHARE_WINDOW: i64 = SECOND;
 const SHARE_LEAST: i64 = SHARE / 9;
 const SHARE_MOST: i64 = SHARE * 3 / 4;
 
-/// Packets that may wait in a multiplex of this rate: three seconds of it, at least 512, at most 32 MiB. Each takes 192
-/// bytes.
+/// Packets that may wait in a multiplex of this rate: three seconds of it, at least 512, at most 32 MiB. What is fed is held
+/// as a whole while a packet of it waits, all together at most as many bytes as so many packets have; where that would be
+/// more, packets that wait are copied. A packet takes 112 bytes beside that at most, and mostly next to
+/// nothing.
 pub const fn queue_packets_max(rate_bps: u64) -> usize {
     let packets = (rate_bps / PACKET_BITS).saturating_mul(QUEUE_SECONDS);
     let most = if packets > QUEUE_PACKETS_MAX { QUEUE_PACKETS_MAX } else { packets };
@@ -184,7 +188,14 @@ impl Mux {
     /// this host, which a log's entry knows: their delay is measured by it, and with it a backlog is understood at once,
     /// however long. Without, the time of the call will do for as much as may wait ([`queue_packets_max`]). It must not be in
     /// the future.
+    ///
+    /// They are copied once; [`Mux::feed_shared`] copies nothing.
     pub fn feed(&mut self, now: Mono, packets: &[u8]) {
+        self.feed_shared(now, &Bytes::copy_from_slice(packets));
+    }
+
+    /// The same, and `packets` is held until the last of what waits of it is sent, or dropped.
+    pub fn feed_shared(&mut self, now: Mono, packets: &Bytes) {
         // A caller that mixes clock readings does not turn time back.
         self.fed_at = self.fed_at.max(self.ticks(now));
         let now = self.fed_at;
@@ -194,9 +205,11 @@ impl Mux {
         self.settle(now);
         let (whole, rest) = packets.as_chunks();
         self.tally.source_damaged += u64::from(!rest.is_empty());
+        self.pool.open(packets);
         for bytes in whole {
             self.take(now, bytes);
         }
+        self.pool.close();
         // What waits is gone through: not for each sound.
         for track in self.tracks.iter_mut().filter(|track| track.grown) {
             track.pace(self.ticker.now(), self.ticker.packet());
@@ -230,9 +243,16 @@ impl Mux {
 
     /// When a datagram is due; to the microsecond above.
     pub fn due(&self, datagram: u64) -> Mono {
-        let us = u128::from(datagram) * u128::from(DATAGRAM_BITS) * 1_000_000;
-        let us = us.div_ceil(u128::from(self.service.rate()));
-        self.at + Duration::from_micros(u64::try_from(us).unwrap_or(u64::MAX))
+        let rate = self.service.rate();
+        let us = match datagram.checked_mul(DATAGRAM_BITS * 1_000_000) {
+            Some(bits) => bits.div_ceil(rate),
+            // A channel of 4 Mbit/s runs for 53 days until then.
+            None => {
+                let bits = u128::from(datagram) * u128::from(DATAGRAM_BITS) * 1_000_000;
+                u64::try_from(bits.div_ceil(u128::from(rate))).unwrap_or(u64::MAX)
+            }
+        };
+        self.at + Duration::from_micros(us)
     }
 
     /// Datagrams written, and left out.

@@ -32,10 +32,11 @@ use crate::media::Mono;
 use crate::mux::{self, Alarms, DATAGRAM_BYTES as PAYLOAD_BYTES, Mux, Service, Tally};
 use crate::observe::{ChannelAbout, ChannelSlot, MuxAlarm};
 use crate::proto::rtp_ts::Sender;
-use crate::shard::pacer::{Channel, Heard, Outlet, SLOT_BYTES, To, Tray};
+use crate::shard::pacer::{Channel, Heard, Outlet, SLOT_BYTES, Taken, To, Tray};
 use crate::wire::fec::FEC_HEADER_BYTES;
 use crate::wire::rtp::HEADER_BYTES as RTP_BYTES;
 use alarm::Failures;
+use bytes::Bytes;
 use judge::Judge;
 use repair::Repair;
 use source::Source;
@@ -99,7 +100,6 @@ pub struct Output {
     to: Vec<To>,
     /// Each matrix once.
     repairs: Vec<Repair>,
-    datagram: Box<[u8; DATAGRAM_BYTES]>,
     slot: ChannelSlot,
     source: Source,
     failures: Failures,
@@ -107,6 +107,8 @@ pub struct Output {
     /// Counts at the last second, and when that was.
     counted: (Tally, Mono),
     overloaded: bool,
+    /// Datagrams written since they were counted.
+    written: u64,
 }
 
 impl Output {
@@ -147,13 +149,13 @@ impl Output {
             rtp: Sender::new((seed >> 32) as u32, seed as u16),
             to,
             repairs,
-            datagram: Box::new([0; DATAGRAM_BYTES]),
             slot,
             source: Source::new(Mono::ZERO),
             failures: Failures::default(),
             judge: Judge::new(),
             counted: (Tally::default(), Mono::ZERO),
             overloaded: false,
+            written: 0,
         };
         Ok((output, outlets))
     }
@@ -209,9 +211,9 @@ impl Channel for Output {
         self.counted.1 = at;
     }
 
-    fn feed(&mut self, now: Mono, came_at: Mono, packets: &[u8]) {
+    fn feed(&mut self, now: Mono, came_at: Mono, packets: &Bytes) {
         self.source.fed(now);
-        self.mux.feed(came_at, packets);
+        self.mux.feed_shared(came_at, packets);
     }
 
     fn seam(&mut self, now: Mono) {
@@ -230,17 +232,23 @@ impl Channel for Output {
         self.mux.position(now).saturating_sub(self.mux.written())
     }
 
+    fn next_at(&self) -> Mono {
+        self.mux.due(self.mux.written())
+    }
+
     fn write(&mut self, now: Mono, tray: &mut Tray<'_>) {
+        // Not the channel's: what all of them write to stays in the cache.
+        let mut datagram = [0; DATAGRAM_BYTES];
         let header = self.rtp.header(self.mux.clock());
-        let Some((head, body)) = self.datagram.split_first_chunk_mut::<RTP_BYTES>() else { return };
+        let Some((head, body)) = datagram.split_first_chunk_mut::<RTP_BYTES>() else { return };
         let Ok(body) = <&mut [u8; PAYLOAD_BYTES]>::try_from(body) else { return };
         *head = header;
         self.mux.write(body, tray.utc_s());
         self.judge.datagram(now, body);
-        self.slot.metrics.datagrams.inc();
-        tray.send(&*self.datagram, &self.to);
+        self.written += 1;
+        tray.send(&datagram, &self.to);
         for repair in &mut self.repairs {
-            let made = repair.push(&*self.datagram, tray);
+            let made = repair.push(&datagram, tray);
             self.slot.metrics.fec_datagrams.add(made);
         }
     }
@@ -262,18 +270,18 @@ impl Channel for Output {
         self.slot.metrics.catch_ups.inc();
     }
 
-    fn sent(&mut self, _address: u32, result: Result<u32, i32>) {
-        match result {
-            Ok(bytes) => {
-                self.slot.metrics.sent_datagrams.inc();
-                self.slot.metrics.sent_bytes.add(bytes.into());
-            }
-            Err(number) => self.failures.count(number, &self.slot.metrics),
-        }
+    fn sent(&mut self, taken: Taken) {
+        self.slot.metrics.sent_datagrams.add(taken.datagrams);
+        self.slot.metrics.sent_bytes.add(taken.bytes);
+    }
+
+    fn refused(&mut self, _address: u32, error: i32) {
+        self.failures.count(error, &self.slot.metrics);
     }
 
     fn watch(&mut self, now: Mono) {
         let ChannelSlot { about, metrics, .. } = &self.slot;
+        metrics.datagrams.add(std::mem::take(&mut self.written));
         self.source.watch(now, &about.name, &about.source, metrics);
         self.failures.watch(now, &about.name);
         if now.since(self.counted.1) >= COUNT_EVERY {
@@ -283,6 +291,7 @@ impl Channel for Output {
     }
 
     fn end(&mut self) {
+        self.slot.metrics.datagrams.add(std::mem::take(&mut self.written));
         let channel = self.slot.about.name.as_str();
         tracing::info!(channel, datagrams = self.mux.written(), "channel ends");
     }

@@ -10,7 +10,9 @@
 //! whether or not a stream is there, because a channel never stops; and therefore it never says that it sleeps, so no
 //! core pays for waking it: what is left for it waits a millisecond at most.
 //!
-//! What a channel is, is not known here: see [`Channel`]. Nothing is allocated per tick or datagram.
+//! What a channel is, is not known here: see [`Channel`]. Nothing is allocated per tick or datagram. What is looked at in every
+//! tick, and for every datagram that the kernel took, stands side by side for all channels: most of them have nothing to do in
+//! most ticks, and their own memory would have to come from far.
 
 mod feed;
 mod pace;
@@ -24,6 +26,7 @@ pub use wire::SLOT_BYTES;
 
 use crate::fanout::directory::StreamName;
 use crate::media::Mono;
+use bytes::Bytes;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -67,6 +70,15 @@ pub struct To {
     pub skip: u16,
 }
 
+/// Datagrams that the kernel took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Their number.
+    pub datagrams: u64,
+    /// Their bytes, without UDP's and IP's headers.
+    pub bytes: u64,
+}
+
 /// A constant-rate output: packets of a stream's `ts` log go in, datagrams come out by the clock.
 pub trait Channel {
     /// The stream that it sends.
@@ -75,22 +87,27 @@ pub trait Channel {
     fn datagram_ns(&self) -> u64;
     /// The clock starts: datagram 0 is due at `at`.
     fn begin(&mut self, at: Mono);
-    /// An entry of the log: the packets of one frame, whole, which was complete on this host at `came_at`.
-    fn feed(&mut self, now: Mono, came_at: Mono, packets: &[u8]);
+    /// An entry of the log: the packets of one frame, whole, which was complete on this host at `came_at`. All channels of
+    /// a source get the same bytes, which they may keep.
+    fn feed(&mut self, now: Mono, came_at: Mono, packets: &Bytes);
     /// What is fed next does not follow on what was.
     fn seam(&mut self, now: Mono);
     /// News of the source.
     fn heard(&mut self, now: Mono, heard: Heard);
-    /// Datagrams that are due by `now` and are not written yet.
+    /// Datagrams that are due by `now` and are not written yet. Not asked before [`Channel::next_at`].
     fn due(&self, now: Mono) -> u64;
+    /// When the next datagram is due.
+    fn next_at(&self) -> Mono;
     /// Writes the next datagram.
     fn write(&mut self, now: Mono, tray: &mut Tray<'_>);
     /// Leaves out what is due by `now` but the newest of it: it was held up for too long.
     fn jump(&mut self, now: Mono);
     /// Datagrams are late, and follow at twice the rate, or what is left of it beside bursts.
     fn fell_behind(&mut self, now: Mono);
-    /// The kernel has taken a datagram for address `address`, whole, or has not (an error number).
-    fn sent(&mut self, address: u32, result: Result<u32, i32>);
+    /// The kernel has taken datagrams, whole, since the last time: told before [`Channel::watch`].
+    fn sent(&mut self, taken: Taken);
+    /// The kernel has not taken a datagram for address `address`: an error number.
+    fn refused(&mut self, address: u32, error: i32);
     /// Called every [`WATCH`].
     fn watch(&mut self, now: Mono);
     /// The process is going down: nothing is written behind this.
