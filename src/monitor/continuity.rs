@@ -38,6 +38,7 @@ impl Default for Continuity {
 
 impl Continuity {
     /// The next packet.
+    #[inline]
     pub fn check(&mut self, packet: &Packet<'_>) -> Order {
         let (last, now) = (self.last, packet.continuity);
         let sample = sample(packet.payload);

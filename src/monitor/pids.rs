@@ -36,28 +36,31 @@ impl Role {
     }
 }
 
-/// One PID.
+/// One PID. What each of its packets changes is in the first cache line, and nothing else.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub(super) struct PidState {
     pub pid: u16,
-    pub role: Role,
     /// Place of its PCRs, or [`NO_TRACK`].
     pub track: u16,
+    pub role: Role,
+    /// Its absence has been raised, and it has not been back since.
+    pub absence_told: bool,
+    pub unreferenced_told: bool,
+    pub window_packets: u32,
     pub continuity: Continuity,
     pub packets: u64,
-    pub window_packets: u32,
+    pub last_at: Mono,
+    pub pts: PtsState,
+    /// Since when it comes without being named.
+    pub unreferenced_since: Option<Mono>,
     pub peak_bps: u32,
     pub continuity_errors: u64,
     pub repetitions: u64,
     pub scrambled: u64,
-    pub last_at: Mono,
-    /// Since when it comes without being named.
-    pub unreferenced_since: Option<Mono>,
-    pub unreferenced_told: bool,
-    /// Its absence has been raised, and it has not been back since.
-    pub absence_told: bool,
-    pub pts: PtsState,
 }
+
+const _: () = assert!(std::mem::offset_of!(PidState, pts) <= 64);
 
 /// The time stamps of one PID.
 #[derive(Clone, Debug)]
