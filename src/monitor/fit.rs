@@ -53,8 +53,6 @@ struct Line {
     slope: f64,
     /// The points scatter as little as those of a constant rate.
     straight: bool,
-    /// Largest distance of a point, in ticks.
-    worst: f64,
 }
 
 impl Default for Fit {
@@ -120,7 +118,7 @@ impl Fit {
 
     fn is_constant_by(&self, line: &Line) -> bool {
         let has_nulls = self.since_null < self.len;
-        line.straight && (has_nulls || line.worst <= CONSTANT_TICKS)
+        line.straight && (has_nulls || self.worst(line) <= CONSTANT_TICKS)
     }
 
     fn keep(&mut self) {
@@ -138,31 +136,40 @@ impl Fit {
             return None;
         }
         let count = self.len as f64;
-        // Relative to the newest, so that no digits are lost however long the stream runs.
-        let points = || {
-            let relative = |&(x, y): &(i64, i64)| ((x - self.now.0) as f64, (y - self.now.1) as f64);
-            self.points.iter().take(self.len).map(relative)
-        };
-        let (sum_x, sum_y) = points().fold((0.0, 0.0), |(sx, sy), (x, y)| (sx + x, sy + y));
-        let (mean_x, mean_y) = (sum_x / count, sum_y / count);
-        let (xx, xy) = points().fold((0.0, 0.0), |(xx, xy), (x, y)| {
-            (xx + (x - mean_x) * (x - mean_x), xy + (x - mean_x) * (y - mean_y))
+        let points = || self.relative();
+        // Whole numbers: their sums are exact, and need no order.
+        let (sum_x, sum_y) =
+            points().fold((0i64, 0i64), |(sx, sy), (x, y)| (sx.saturating_add(x), sy.saturating_add(y)));
+        let (mean_x, mean_y) = (sum_x as f64 / count, sum_y as f64 / count);
+        let (xx, xy, yy) = points().fold((0.0, 0.0, 0.0), |(xx, xy, yy), (x, y)| {
+            let (x, y) = (x as f64 - mean_x, y as f64 - mean_y);
+            (xx + x * x, xy + x * y, yy + y * y)
         });
         if xx <= 0.0 || xy <= 0.0 {
             return None;
         }
         let slope = xy / xx;
-        let (mut squares, mut worst, mut first, mut last) = (0.0, 0.0f64, f64::MAX, f64::MIN);
-        for (x, y) in points() {
-            let off = (y - mean_y) - slope * (x - mean_x);
-            squares += off * off;
-            worst = worst.max(off.abs());
-            (first, last) = (first.min(y), last.max(y));
-        }
-        let interval = (last - first) / (count - 1.0);
+        // What the line leaves of the squares; rounding must not make it negative.
+        let squares = (yy - slope * xy).max(0.0);
+        let (first, last) =
+            points().fold((i64::MAX, i64::MIN), |(first, last), (_, y)| (first.min(y), last.max(y)));
+        let interval = (last - first) as f64 / (count - 1.0);
         let straight = (squares / count).sqrt() <= interval * CONSTANT_SCATTER;
         let centre = (mean_x + self.now.0 as f64, mean_y + self.now.1 as f64);
-        Some(Line { centre, slope, straight, worst })
+        Some(Line { centre, slope, straight })
+    }
+
+    /// The points as seen from the newest, so that no digits are lost however long the stream runs.
+    fn relative(&self) -> impl Iterator<Item = (i64, i64)> {
+        let now = self.now;
+        self.points.iter().take(self.len).map(move |&(x, y)| (x - now.0, y - now.1))
+    }
+
+    /// Largest distance of a point from the line, in ticks.
+    fn worst(&self, line: &Line) -> f64 {
+        let centre = (line.centre.0 - self.now.0 as f64, line.centre.1 - self.now.1 as f64);
+        let off = |(x, y): (i64, i64)| ((y as f64 - centre.1) - line.slope * (x as f64 - centre.0)).abs();
+        self.relative().map(off).fold(0.0, f64::max)
     }
 }
 

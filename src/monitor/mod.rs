@@ -188,6 +188,20 @@ impl Monitor {
         self.unit(at, unit);
     }
 
+    /// Tells what [`Monitor::handle_packets`] will read, as addresses with so many bytes from there: what stands in the
+    /// monitor itself.
+    pub fn reads(&self, mut tell: impl FnMut(*const u8, usize)) {
+        tell((&raw const self.second).cast(), size_of::<Second>());
+        tell((&raw const self.pids).cast(), size_of::<Pids>());
+        tell((&raw const self.sync).cast(), 1);
+        tell((&raw const self.packets).cast(), 128);
+    }
+
+    /// The same: PIDs.
+    pub fn reads_of_pids(&self, tell: impl FnMut(*const u8, usize)) {
+        self.pids.reads(tell);
+    }
+
     /// Time passes and nothing comes.
     pub fn handle_timeout(&mut self, at: Mono) {
         self.pass_time(at);

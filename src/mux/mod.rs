@@ -206,8 +206,12 @@ impl Mux {
         let (whole, rest) = packets.as_chunks();
         self.tally.source_damaged += u64::from(!rest.is_empty());
         self.pool.open(packets);
+        let mut before = None;
         for bytes in whole {
-            self.take(now, bytes);
+            if before.is_some_and(|(pid, at)| self.goes_on(pid, at, bytes)) {
+                continue;
+            }
+            before = self.take(now, bytes);
         }
         self.pool.close();
         // What waits is gone through: not for each sound.
@@ -263,6 +267,39 @@ impl Mux {
     /// What the clock says at the first byte of the next datagram, in ticks of 27 MHz: RTP stamps are made from it.
     pub fn clock(&self) -> u64 {
         self.service.clock.wrapping_add(self.ticker.now() as u64)
+    }
+
+    /// Tells what [`Mux::write`] will read, as addresses with so many bytes from there: what stands in the multiplex itself.
+    pub fn reads(&self, mut tell: impl FnMut(*const u8, usize)) {
+        tell((&raw const self.clock).cast(), 1);
+        tell((&raw const self.tally).cast(), size_of::<Tally>());
+        tell((&raw const self.service).cast(), size_of::<Service>());
+        tell((&raw const self.pool).cast(), size_of::<Pool>());
+        tell((&raw const self.tracks).cast(), size_of::<Vec<Track>>());
+        tell(self.carousel.reads(), 1);
+        tell((&raw const self.ticker).cast(), size_of::<Ticker>());
+        tell((&raw const self.share).cast(), 64);
+    }
+
+    /// The same: its tracks.
+    pub fn reads_of_tracks(&self, mut tell: impl FnMut(*const u8, usize)) {
+        for track in &self.tracks {
+            tell((&raw const *track).cast(), size_of::<Track>());
+        }
+    }
+
+    /// The same: the units that are next.
+    pub fn reads_of_units(&self, mut tell: impl FnMut(*const u8, usize)) {
+        for unit in self.tracks.iter().filter_map(|track| track.units.front()) {
+            tell((&raw const *unit).cast(), size_of::<Unit>());
+        }
+    }
+
+    /// The same: what their packets wait in.
+    pub fn reads_of_entries(&self, mut tell: impl FnMut(*const u8, usize)) {
+        for unit in self.tracks.iter().filter_map(|track| track.units.front()) {
+            self.pool.reads(&unit.packets, &mut tell);
+        }
     }
 
     /// Writes the next datagram. `utc_seconds`: seconds since 1970, for the TDT.
@@ -366,15 +403,32 @@ impl Mux {
         (now.micros_since(self.at).min(TIME_US_MAX) * (SECOND as u64 / 1_000_000)) as i64
     }
 
-    /// A packet of the source.
-    fn take(&mut self, now: i64, bytes: &[u8; PACKET_BYTES]) {
+    /// Whether the packet has more of the unit that the one before, of this PID and track, is of, and nothing else: most
+    /// are so. It is taken then.
+    fn goes_on(&mut self, pid: u16, at: usize, bytes: &[u8; PACKET_BYTES]) -> bool {
+        let Some(track) = self.tracks.get_mut(at) else { return false };
+        let [sync, high, low, control, ..] = *bytes;
+        // No error, no start, in the clear, payload only, and the next by its counter.
+        let expected = track.source_counter.map(|counter| 0x10 | (counter + 1) & 0x0F);
+        if sync != SYNC_BYTE || u16::from_be_bytes([high & 0xDF, low]) != pid || Some(control) != expected {
+            return false;
+        }
+        if !track.extend(&mut self.pool, bytes, PACKET_BYTES - 4) {
+            return false;
+        }
+        track.source_counter = Some(control & 0x0F);
+        true
+    }
+
+    /// A packet of the source. Returns its PID and track, if it has one.
+    fn take(&mut self, now: i64, bytes: &[u8; PACKET_BYTES]) -> Option<(u16, usize)> {
         let packet = Packet::parse(bytes);
         if bytes.first() != Some(&SYNC_BYTE) || packet.error || packet.malformed {
             self.tally.source_damaged += 1;
-            return;
+            return None;
         }
         if packet.pid == pid::NULL {
-            return;
+            return None;
         }
         if packet.scrambling != 0 {
             self.tally.source_scrambled += 1;
@@ -384,9 +438,11 @@ impl Mux {
             }
         } else if let Some(at) = self.pids.iter().find(|(of, _)| *of == packet.pid).map(|(_, at)| *at) {
             self.take_media(now, at, &packet, bytes);
+            return Some((packet.pid, at));
         } else {
             self.tally.source_unmapped += 1;
         }
+        None
     }
 
     /// A packet of a track.
@@ -413,13 +469,10 @@ impl Mux {
             self.begin(now, at, packet, bytes);
             return;
         }
-        let Some(unit) = track.units.back_mut().filter(|unit| unit.open) else { return };
-        if self.pool.push(&mut unit.packets, bytes) {
-            track.grown = true;
-            unit.missing = unit.missing.map(|missing| missing.saturating_sub(packet.payload.len()));
-            unit.open = unit.missing != Some(0);
+        if track.extend(&mut self.pool, bytes, packet.payload.len()) {
             return;
         }
+        let Some(unit) = track.units.back_mut().filter(|unit| unit.open) else { return };
         unit.open = false;
         if !unit.started {
             self.pool.clear(&mut unit.packets);

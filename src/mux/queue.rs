@@ -110,6 +110,13 @@ impl Pool {
         self.open(&Bytes::new());
     }
 
+    /// Tells what [`Pool::pop`] will read of a list.
+    pub fn reads(&self, list: &List, mut tell: impl FnMut(*const u8, usize)) {
+        if let Some(entry) = self.entries.get(list.first.entry as usize) {
+            tell((&raw const *entry).cast(), size_of::<Entry>());
+        }
+    }
+
     /// Appends a packet; false if there is no room.
     #[must_use]
     pub fn push(&mut self, list: &mut List, packet: &[u8; PACKET_BYTES]) -> bool {

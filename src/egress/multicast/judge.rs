@@ -3,6 +3,7 @@
 use crate::media::Mono;
 use crate::monitor::{Indicator, Monitor, Options};
 use crate::observe::{ChannelSlot, SourceState};
+use crate::shard::pacer::{Ahead, fetch};
 use crate::wire::ts::PACKET_BYTES;
 use std::time::Duration;
 
@@ -34,6 +35,15 @@ impl Judge {
     /// A datagram of the transport stream leaves.
     pub fn datagram(&mut self, now: Mono, packets: &[[u8; PACKET_BYTES]]) {
         self.monitor.handle_packets(now, packets);
+    }
+
+    /// Asks for what a datagram will read.
+    pub fn ahead(&self, what: Ahead) {
+        match what {
+            Ahead::Own => self.monitor.reads(fetch),
+            Ahead::First => self.monitor.reads_of_pids(fetch),
+            Ahead::Second | Ahead::Third => {}
+        }
     }
 
     /// Counts what was raised since the last time.

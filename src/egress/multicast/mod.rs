@@ -32,7 +32,7 @@ use crate::media::Mono;
 use crate::mux::{self, Alarms, DATAGRAM_BYTES as PAYLOAD_BYTES, Mux, Service, Tally};
 use crate::observe::{ChannelAbout, ChannelSlot, MuxAlarm};
 use crate::proto::rtp_ts::Sender;
-use crate::shard::pacer::{Channel, Heard, Outlet, SLOT_BYTES, Taken, To, Tray};
+use crate::shard::pacer::{Ahead, Channel, Heard, Outlet, SLOT_BYTES, Taken, To, Tray, fetch};
 use crate::wire::fec::FEC_HEADER_BYTES;
 use crate::wire::rtp::HEADER_BYTES as RTP_BYTES;
 use alarm::Failures;
@@ -240,6 +240,22 @@ impl Channel for Output {
 
     fn next_at(&self) -> Mono {
         self.mux.due(self.mux.written())
+    }
+
+    fn ahead(&self, what: Ahead) {
+        match what {
+            Ahead::Own => {
+                fetch((&raw const self.to).cast(), 128);
+                self.mux.reads(fetch);
+            }
+            Ahead::First => {
+                fetch(self.to.as_ptr().cast(), 1);
+                self.mux.reads_of_tracks(fetch);
+            }
+            Ahead::Second => self.mux.reads_of_units(fetch),
+            Ahead::Third => self.mux.reads_of_entries(fetch),
+        }
+        self.judge.ahead(what);
     }
 
     fn write(&mut self, now: Mono, tray: &mut Tray<'_>) {

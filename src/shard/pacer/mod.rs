@@ -14,6 +14,7 @@
 //! tick, and for every datagram that the kernel took, stands side by side for all channels: most of them have nothing to do in
 //! most ticks, and their own memory would have to come from far.
 
+mod ahead;
 mod feed;
 mod pace;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod tests;
 mod thread;
 mod wire;
 
+pub use ahead::{Ahead, fetch};
 pub use thread::Start;
 pub use wire::SLOT_BYTES;
 
@@ -98,6 +100,8 @@ pub trait Channel {
     fn due(&self, now: Mono) -> u64;
     /// When the next datagram is due.
     fn next_at(&self) -> Mono;
+    /// [`Channel::write`] follows soon: asks ([`fetch`]) for what it will read.
+    fn ahead(&self, _what: Ahead) {}
     /// Writes the next datagram.
     fn write(&mut self, now: Mono, tray: &mut Tray<'_>);
     /// Leaves out what is due by `now` but the newest of it: it was held up for too long.

@@ -3,7 +3,7 @@
 use super::feed::{Made, Source, sources};
 use super::pace::{Pace, Step};
 use super::wire::{Plain, Target, Uring, Wire};
-use super::{Channel, Outlet, TICK, Taken, To, Tray, WATCH};
+use super::{Ahead, Channel, Outlet, TICK, Taken, To, Tray, WATCH};
 use crate::fanout::log::LogId;
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
@@ -22,6 +22,8 @@ const COMMANDS_PER_TICK: usize = 256;
 /// twice what 250 channels of 4 Mbit/s send. Keyframes of many channels, or sources that all come at once, are then spread
 /// over ticks, for which channels have time: what they are fed leaves some tenths of a second later.
 const FEED_BYTES_PER_MS: usize = 256 << 10;
+/// What a channel is asked to ask for, four turns before its own, three, two, and one.
+const AHEAD: [Ahead; 4] = [Ahead::Own, Ahead::First, Ahead::Second, Ahead::Third];
 /// Milliseconds that count after a stall.
 const FEED_MS_MAX: u128 = 16;
 
@@ -86,6 +88,8 @@ pub(super) struct Pacer<C> {
     pub(super) lanes: Vec<Lane<C>>,
     /// When each lane's next datagram is due.
     next_at: Vec<Mono>,
+    /// Lanes that have something due; kept for its memory.
+    due: Vec<u32>,
     /// What the kernel took of each lane since it was told.
     taken: Vec<Taken>,
     pub(super) sources: Vec<Source>,
@@ -140,6 +144,7 @@ impl<C: Channel> Pacer<C> {
             taken: vec![Taken::default(); lanes.len()],
             lanes,
             next_at,
+            due: Vec::new(),
             outbox: Outbox::default(),
             marked: Vec::new(),
             made: Vec::new(),
@@ -233,10 +238,19 @@ impl<C: Channel> Pacer<C> {
     fn write(&mut self, now: Mono) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let utc_s = since.map_or(0, |since| since.as_secs());
-        for (lane, next_at) in self.lanes.iter_mut().zip(&mut self.next_at) {
-            if now < *next_at {
-                continue;
+        let due = self.next_at.iter().enumerate().filter(|(_, at)| **at <= now);
+        self.due.clear();
+        self.due.extend(due.map(|(at, _)| at as u32));
+        for turn in 0..self.due.len() + AHEAD.len() {
+            for (at, what) in AHEAD.into_iter().enumerate() {
+                let near = turn.checked_sub(at).and_then(|turn| self.due.get(turn));
+                if let Some(lane) = near.and_then(|at| self.lanes.get(*at as usize)) {
+                    lane.channel.ahead(what);
+                }
             }
+            let Some(at) = turn.checked_sub(AHEAD.len()).and_then(|turn| self.due.get(turn)) else { continue };
+            let (lane, next_at) = (self.lanes.get_mut(*at as usize), self.next_at.get_mut(*at as usize));
+            let Some((lane, next_at)) = lane.zip(next_at) else { continue };
             let due = lane.channel.due(now);
             let datagrams = match lane.pace.step(now, due) {
                 Step::Write(datagrams) => datagrams,

@@ -31,6 +31,14 @@ pub(super) struct Target {
     pub address: SockAddr,
 }
 
+/// A send that was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    slot: u32,
+    skip: u16,
+    target: u32,
+}
+
 /// The end of one send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sent {

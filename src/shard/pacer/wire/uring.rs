@@ -11,7 +11,7 @@
 //! reaped; if that does not end, the process aborts: nothing is freed under the kernel.
 
 use super::slots::Slots;
-use super::{SLOTS, Sent, Target, To, Wire};
+use super::{Asked, SLOTS, Sent, Target, To, Wire};
 use crate::media::Mono;
 use io_uring::types::{CancelBuilder, Fixed, SubmitArgs, TimeoutFlags, Timespec};
 use io_uring::{IoUring, opcode, squeue};
@@ -42,6 +42,9 @@ pub(in crate::shard::pacer) struct Uring {
     targets: Box<[(u32, SockAddr)]>,
     until: Box<Timespec>,
     slots: Slots,
+    /// Sends of this tick. Entries are made of them behind all datagrams: an entry is read as soon as it is written, and
+    /// with a datagram in front of it the processor would wait until that is in the cache.
+    asked: Vec<Asked>,
     /// Entries without their completion, the timeout among them.
     outstanding: usize,
     armed: bool,
@@ -66,6 +69,7 @@ impl Uring {
             targets: targets.into_iter().map(|target| (target.socket, target.address)).collect(),
             until: Box::new(Timespec::new()),
             slots: Slots::new(),
+            asked: Vec::with_capacity(SLOTS),
             outstanding: 0,
             armed: false,
             sent: VecDeque::with_capacity(SLOTS),
@@ -109,6 +113,19 @@ impl Uring {
         }
     }
 
+    /// Makes entries of what was asked for.
+    fn send_all(&mut self) {
+        let mut asked = std::mem::take(&mut self.asked);
+        for Asked { slot, target, skip } in asked.drain(..) {
+            if let Err(error) = self.send(slot, target, skip) {
+                // The ring is broken, which the tick's own call says too; this entry was never handed over.
+                self.slots.release(slot);
+                self.sent.push_back(Sent { target, result: Err(error.raw_os_error().unwrap_or(libc::EIO)) });
+            }
+        }
+        self.asked = asked;
+    }
+
     fn send(&mut self, slot: u32, target: u32, skip: u16) -> io::Result<()> {
         let Some((socket, address)) = self.targets.get(target as usize) else {
             self.slots.release(slot);
@@ -132,27 +149,26 @@ fn passing(error: &io::Error) -> bool {
 
 impl Wire for Uring {
     fn lay(&mut self, datagram: &[u8], first: u32, to: &[To]) {
-        let mut laid = self.slots.lay(datagram, to.len() as u16);
-        if laid.is_none() && self.submit(0).is_ok() {
-            laid = self.slots.lay(datagram, to.len() as u16);
+        if !self.slots.has_room() {
+            self.send_all();
+            // What is wrong with it the tick's own call says too.
+            let _ = self.submit(0);
         }
-        for to in to {
-            let target = first + to.address;
-            let error = match laid {
-                Some(slot) => self.send(slot, target, to.skip).err().map(|error| {
-                    // The ring is broken, which the tick's own call says too; this entry was never handed over.
-                    self.slots.release(slot);
-                    error.raw_os_error().unwrap_or(libc::EIO)
-                }),
-                None => Some(libc::ENOBUFS),
-            };
-            if let Some(error) = error {
-                self.sent.push_back(Sent { target, result: Err(error) });
+        match self.slots.lay(datagram, to.len() as u16) {
+            Some(slot) => self.asked.extend(to.iter().map(|to| Asked {
+                slot,
+                skip: to.skip,
+                target: first + to.address,
+            })),
+            None => {
+                let refused = |to: &To| Sent { target: first + to.address, result: Err(libc::ENOBUFS) };
+                self.sent.extend(to.iter().map(refused));
             }
         }
     }
 
     fn go(&mut self, until: Mono) -> io::Result<()> {
+        self.send_all();
         if !self.armed {
             *self.until = Timespec::from(Duration::from_micros(until.as_micros()));
             let timeout = opcode::Timeout::new(&raw const *self.until).flags(TimeoutFlags::ABS).build();
