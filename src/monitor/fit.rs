@@ -41,8 +41,32 @@ pub struct Fit {
     /// there is a null among them.
     nulls: u64,
     since_null: usize,
+    sums: Sums,
     /// Through the points as they are now: it is asked for far more often than there are new ones.
     line: Option<Line>,
+}
+
+/// Sums over the points, as seen from one of them, so that a new one costs no look at all others.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    origin: (i64, i64),
+    x: f64,
+    y: f64,
+    xx: f64,
+    xy: f64,
+    yy: f64,
+}
+
+impl Sums {
+    /// Adds a point, or takes it away (`sign` -1).
+    fn add(&mut self, point: (i64, i64), sign: f64) {
+        let (x, y) = ((point.0 - self.origin.0) as f64, (point.1 - self.origin.1) as f64);
+        self.x += sign * x;
+        self.y += sign * y;
+        self.xx += sign * x * x;
+        self.xy += sign * x * y;
+        self.yy += sign * y * y;
+    }
 }
 
 /// A line, and how well it goes through the points.
@@ -65,6 +89,7 @@ impl Default for Fit {
             outliers: 0,
             nulls: 0,
             since_null: FIT_POINTS,
+            sums: Sums::default(),
             line: None,
         }
     }
@@ -122,10 +147,20 @@ impl Fit {
     }
 
     fn keep(&mut self) {
+        let now = self.now;
         if let Some(point) = self.points.get_mut(self.next) {
-            *point = self.now;
+            let before = std::mem::replace(point, now);
+            if self.len == FIT_POINTS {
+                self.sums.add(before, -1.0);
+            }
+            self.sums.add(now, 1.0);
             self.next = (self.next + 1) % FIT_POINTS;
             self.len = (self.len + 1).min(FIT_POINTS);
+        }
+        if self.next == 0 {
+            // From the newest on, so that no digits are lost however long the stream runs.
+            self.sums = Sums { origin: now, ..Sums::default() };
+            self.points.iter().for_each(|point| self.sums.add(*point, 1.0));
         }
         self.line = self.through_points();
     }
@@ -136,30 +171,25 @@ impl Fit {
             return None;
         }
         let count = self.len as f64;
-        let points = || self.relative();
-        // Whole numbers: their sums are exact, and need no order.
-        let (sum_x, sum_y) =
-            points().fold((0i64, 0i64), |(sx, sy), (x, y)| (sx.saturating_add(x), sy.saturating_add(y)));
-        let (mean_x, mean_y) = (sum_x as f64 / count, sum_y as f64 / count);
-        let (xx, xy, yy) = points().fold((0.0, 0.0, 0.0), |(xx, xy, yy), (x, y)| {
-            let (x, y) = (x as f64 - mean_x, y as f64 - mean_y);
-            (xx + x * x, xy + x * y, yy + y * y)
-        });
+        let Sums { origin, x, y, xx, xy, yy } = self.sums;
+        let (mean_x, mean_y) = (x / count, y / count);
+        let (xx, xy, yy) = (xx - x * mean_x, xy - x * mean_y, yy - y * mean_y);
         if xx <= 0.0 || xy <= 0.0 {
             return None;
         }
         let slope = xy / xx;
         // What the line leaves of the squares; rounding must not make it negative.
         let squares = (yy - slope * xy).max(0.0);
-        let (first, last) =
-            points().fold((i64::MAX, i64::MIN), |(first, last), (_, y)| (first.min(y), last.max(y)));
-        let interval = (last - first) as f64 / (count - 1.0);
+        // Clocks go forward, so the oldest is the lowest.
+        let oldest = if self.len == FIT_POINTS { self.next } else { 0 };
+        let oldest = self.points.get(oldest).map_or(self.now.1, |point| point.1);
+        let interval = (self.now.1 - oldest) as f64 / (count - 1.0);
         let straight = (squares / count).sqrt() <= interval * CONSTANT_SCATTER;
-        let centre = (mean_x + self.now.0 as f64, mean_y + self.now.1 as f64);
+        let centre = (mean_x + origin.0 as f64, mean_y + origin.1 as f64);
         Some(Line { centre, slope, straight })
     }
 
-    /// The points as seen from the newest, so that no digits are lost however long the stream runs.
+    /// The points as seen from the newest.
     fn relative(&self) -> impl Iterator<Item = (i64, i64)> {
         let now = self.now;
         self.points.iter().take(self.len).map(move |&(x, y)| (x - now.0, y - now.1))

@@ -194,7 +194,10 @@ impl Monitor {
         tell((&raw const self.second).cast(), size_of::<Second>());
         tell((&raw const self.pids).cast(), size_of::<Pids>());
         tell((&raw const self.sync).cast(), 1);
-        tell((&raw const self.packets).cast(), 128);
+        tell((&raw const self.packets).cast(), 1);
+        tell((&raw const self.next_sweep).cast(), 1);
+        tell((&raw const self.in_sync).cast(), 1);
+        tell((&raw const self.psi.dirty).cast(), 1);
     }
 
     /// The same: PIDs.

@@ -240,14 +240,14 @@ impl Mux {
         if now < self.at {
             return 0;
         }
-        let rate = self.service.rate();
+        let rate = self.ticker.rate();
         let bits = (us / 1_000_000).saturating_mul(rate).saturating_add(us % 1_000_000 * rate / 1_000_000);
         bits / DATAGRAM_BITS + 1
     }
 
     /// When a datagram is due; to the microsecond above.
     pub fn due(&self, datagram: u64) -> Mono {
-        let rate = self.service.rate();
+        let rate = self.ticker.rate();
         let us = match datagram.checked_mul(DATAGRAM_BITS * 1_000_000) {
             Some(bits) => bits.div_ceil(rate),
             // A channel of 4 Mbit/s runs for 53 days until then.
@@ -271,21 +271,19 @@ impl Mux {
 
     /// Tells what [`Mux::write`] will read, as addresses with so many bytes from there: what stands in the multiplex itself.
     pub fn reads(&self, mut tell: impl FnMut(*const u8, usize)) {
-        tell((&raw const self.clock).cast(), 1);
-        tell((&raw const self.tally).cast(), size_of::<Tally>());
-        tell((&raw const self.service).cast(), size_of::<Service>());
-        tell((&raw const self.pool).cast(), size_of::<Pool>());
+        tell(self.clock.reads(), 1);
+        tell((&raw const self.tally).cast(), 1);
         tell((&raw const self.tracks).cast(), size_of::<Vec<Track>>());
+        tell((&raw const self.pool).cast(), size_of::<Pool>());
         tell(self.carousel.reads(), 1);
         tell((&raw const self.ticker).cast(), size_of::<Ticker>());
-        tell((&raw const self.share).cast(), 64);
+        tell((&raw const self.share_from).cast(), size_of::<(i64, u64, u64)>());
+        tell((&raw const self.written).cast(), 1);
     }
 
     /// The same: its tracks.
     pub fn reads_of_tracks(&self, mut tell: impl FnMut(*const u8, usize)) {
-        for track in &self.tracks {
-            tell((&raw const *track).cast(), size_of::<Track>());
-        }
+        self.tracks.iter().for_each(|track| track.reads(&mut tell));
     }
 
     /// The same: the units that are next.

@@ -289,6 +289,15 @@ impl Track {
         shown
     }
 
+    /// Tells what [`Track::ready`] and [`Track::sent`] will read.
+    pub fn reads(&self, mut tell: impl FnMut(*const u8, usize)) {
+        tell((&raw const self.units).cast(), size_of::<VecDeque<Unit>>());
+        tell((&raw const self.begun).cast(), 1);
+        tell((&raw const self.asleep_until).cast(), 1);
+        tell((&raw const self.tb_size).cast(), 1);
+        tell((&raw const self.class).cast(), 1);
+    }
+
     /// A packet, with so many bytes of payload, of the unit that is open; false if none is, or there is no room for it.
     pub fn extend(&mut self, pool: &mut Pool, packet: &[u8; PACKET_BYTES], payload: usize) -> bool {
         let Some(unit) = self.units.back_mut().filter(|unit| unit.open) else { return false };

@@ -40,7 +40,6 @@ use bytes::Bytes;
 use judge::Judge;
 use repair::Repair;
 use source::Source;
-use std::cell::RefCell;
 use std::time::Duration;
 
 /// A datagram with RTP.
@@ -92,11 +91,6 @@ fn service(channel: &Configured, shared: &Headend) -> Service {
     }
 }
 
-thread_local! {
-    /// Where a thread's channels write their datagrams, one after the other: it stays in the processor's cache.
-    static ROOM: RefCell<[u8; DATAGRAM_BYTES]> = const { RefCell::new([0; DATAGRAM_BYTES]) };
-}
-
 /// See the module's description.
 pub struct Output {
     source_name: StreamName,
@@ -106,6 +100,8 @@ pub struct Output {
     to: Vec<To>,
     /// Each matrix once.
     repairs: Vec<Repair>,
+    /// What they are made from.
+    datagram: Box<[u8; DATAGRAM_BYTES]>,
     slot: ChannelSlot,
     source: Source,
     failures: Failures,
@@ -155,6 +151,7 @@ impl Output {
             rtp: Sender::new((seed >> 32) as u32, seed as u16),
             to,
             repairs,
+            datagram: Box::new([0; DATAGRAM_BYTES]),
             slot,
             source: Source::new(Mono::ZERO),
             failures: Failures::default(),
@@ -259,20 +256,26 @@ impl Channel for Output {
     }
 
     fn write(&mut self, now: Mono, tray: &mut Tray<'_>) {
-        ROOM.with_borrow_mut(|datagram| {
-            let header = self.rtp.header(self.mux.clock());
+        let header = self.rtp.header(self.mux.clock());
+        self.written += 1;
+        let (mux, judge, utc_s) = (&mut self.mux, &mut self.judge, tray.utc_s());
+        let mut make = |datagram: &mut [u8]| {
             let Some((head, body)) = datagram.split_first_chunk_mut::<RTP_BYTES>() else { return };
             let Ok(body) = <&mut [u8; PAYLOAD_BYTES]>::try_from(body) else { return };
             *head = header;
-            self.mux.write(body, tray.utc_s());
-            self.judge.datagram(now, body.as_chunks().0);
-            self.written += 1;
-            tray.send(&*datagram, &self.to);
-            for repair in &mut self.repairs {
-                let made = repair.push(&*datagram, tray);
-                self.slot.metrics.fec_datagrams.add(made);
-            }
-        });
+            mux.write(body, utc_s);
+            judge.datagram(now, body.as_chunks().0);
+        };
+        if self.repairs.is_empty() {
+            return tray.write(DATAGRAM_BYTES, &self.to, make);
+        }
+        // Repair packets are made from it while it is the kernel's already.
+        make(&mut *self.datagram);
+        tray.send(&*self.datagram, &self.to);
+        for repair in &mut self.repairs {
+            let made = repair.push(&*self.datagram, tray);
+            self.slot.metrics.fec_datagrams.add(made);
+        }
     }
 
     fn jump(&mut self, now: Mono) {

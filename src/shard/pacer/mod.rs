@@ -118,21 +118,43 @@ pub trait Channel {
     fn end(&mut self);
 }
 
+/// What takes datagrams.
+pub trait Lay {
+    /// A datagram of so many bytes, at most [`SLOT_BYTES`], for each of `to`; `write` writes all of them, and is called once.
+    fn lay(&mut self, bytes: usize, to: &[To], write: &mut dyn FnMut(&mut [u8]));
+}
+
+/// Anything that is to be told of datagrams.
+impl<F: FnMut(&[u8], &[To])> Lay for F {
+    fn lay(&mut self, bytes: usize, to: &[To], write: &mut dyn FnMut(&mut [u8])) {
+        let mut room = [0; SLOT_BYTES];
+        let Some(room) = room.get_mut(..bytes) else { return };
+        write(room);
+        self(room, to);
+    }
+}
+
 /// Where a channel lays its datagrams; they leave together at the end of the tick.
 pub struct Tray<'a> {
-    lay: &'a mut dyn FnMut(&[u8], &[To]),
+    lay: &'a mut dyn Lay,
     utc_s: u64,
 }
 
 impl<'a> Tray<'a> {
     /// A tray whose datagrams go to `lay` with who gets them; it is `utc_s` seconds after 1970.
-    pub fn new(lay: &'a mut dyn FnMut(&[u8], &[To]), utc_s: u64) -> Tray<'a> {
+    pub fn new(lay: &'a mut dyn Lay, utc_s: u64) -> Tray<'a> {
         Tray { lay, utc_s }
     }
 
     /// Lays down a datagram of at most [`SLOT_BYTES`] for each of `to`.
     pub fn send(&mut self, datagram: &[u8], to: &[To]) {
-        (self.lay)(datagram, to);
+        self.write(datagram.len(), to, |room| room.copy_from_slice(datagram));
+    }
+
+    /// Lays down a datagram of so many bytes for each of `to`, which `write` writes where the kernel will read it, or, if there
+    /// is no room, for nobody.
+    pub fn write(&mut self, bytes: usize, to: &[To], mut write: impl FnMut(&mut [u8])) {
+        self.lay.lay(bytes, to, &mut write);
     }
 
     /// Seconds of UTC since 1970, for what tells the time of day.

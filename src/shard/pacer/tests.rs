@@ -35,7 +35,10 @@ impl Wire for Desk {
     fn now(&self) -> Mono {
         Mono::from_micros(self.now.get() * 1000)
     }
-    fn lay(&mut self, _: &[u8], first: u32, to: &[To]) {
+    fn lay(&mut self, bytes: usize, first: u32, to: &[To], write: &mut dyn FnMut(&mut [u8])) {
+        let mut room = [0; SLOT_BYTES];
+        write(&mut room[..bytes]);
+        assert_eq!(room[..bytes], [0x47; 1316]);
         self.laid.borrow_mut().extend(to.iter().map(|to| first + to.address));
     }
     fn go(&mut self, _: Mono) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use super::feed::{Made, Source, sources};
 use super::pace::{Pace, Step};
 use super::wire::{Plain, Target, Uring, Wire};
-use super::{Ahead, Channel, Outlet, TICK, Taken, To, Tray, WATCH};
+use super::{Ahead, Channel, Lay, Outlet, TICK, Taken, To, Tray, WATCH};
 use crate::fanout::log::LogId;
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
@@ -33,6 +33,18 @@ pub(super) struct Lane<C> {
     /// Number of its first address among all channels'.
     first: u32,
     pace: Pace,
+}
+
+/// A lane's way to the wire.
+struct Desk<'a> {
+    wire: &'a mut dyn Wire,
+    first: u32,
+}
+
+impl Lay for Desk<'_> {
+    fn lay(&mut self, bytes: usize, to: &[To], write: &mut dyn FnMut(&mut [u8])) {
+        self.wire.lay(bytes, self.first, to, write);
+    }
 }
 
 /// What the pacer's thread starts with.
@@ -263,9 +275,8 @@ impl<C: Channel> Pacer<C> {
                     0
                 }
             };
-            let (wire, first) = (&mut self.wire, lane.first);
-            let mut lay = |datagram: &[u8], to: &[To]| wire.lay(datagram, first, to);
-            let mut tray = Tray::new(&mut lay, utc_s);
+            let mut desk = Desk { wire: &mut *self.wire, first: lane.first };
+            let mut tray = Tray::new(&mut desk, utc_s);
             for _ in 0..datagrams {
                 lane.channel.write(now, &mut tray);
             }

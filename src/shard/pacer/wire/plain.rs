@@ -84,11 +84,11 @@ impl Plain {
 }
 
 impl Wire for Plain {
-    fn lay(&mut self, datagram: &[u8], first: u32, to: &[To]) {
+    fn lay(&mut self, bytes: usize, first: u32, to: &[To], write: &mut dyn FnMut(&mut [u8])) {
         if !self.slots.has_room() {
             self.send_all();
         }
-        match self.slots.lay(datagram, to.len() as u16) {
+        match self.slots.lay(bytes, to.len() as u16, write) {
             Some(slot) => self.asked.extend(to.iter().map(|to| Asked {
                 slot,
                 skip: to.skip,

@@ -148,13 +148,13 @@ fn passing(error: &io::Error) -> bool {
 }
 
 impl Wire for Uring {
-    fn lay(&mut self, datagram: &[u8], first: u32, to: &[To]) {
+    fn lay(&mut self, bytes: usize, first: u32, to: &[To], write: &mut dyn FnMut(&mut [u8])) {
         if !self.slots.has_room() {
             self.send_all();
             // What is wrong with it the tick's own call says too.
             let _ = self.submit(0);
         }
-        match self.slots.lay(datagram, to.len() as u16) {
+        match self.slots.lay(bytes, to.len() as u16, write) {
             Some(slot) => self.asked.extend(to.iter().map(|to| Asked {
                 slot,
                 skip: to.skip,
