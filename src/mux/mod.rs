@@ -30,8 +30,8 @@
 //!   up makes it jump ([`Mux::skip`]): it follows real time, as receivers' clocks have done meanwhile, and says so
 //!   (`discontinuity_indicator`). To stop it instead would leave the channel late for good, by each stall more;
 //! - memory is bounded, whatever comes: [`queue_packets_max`] packets wait, in units of at most 1024 a track and 32 tracks,
-//!   and what they wait in holds no more bytes than so many packets have, with the 2 MiB of unfinished sections and a map
-//!   of 1 KiB. They wait in what was fed, which other channels may hold as well; a packet costs no copy but the one into
+//!   and what they wait in holds no more bytes than twice as many packets have, with the 2 MiB of unfinished sections and a
+//!   map of 1 KiB. They wait in what was fed, which other channels may hold as well; a packet costs no copy but the one into
 //!   its datagram, and no allocation once as much waits as usually does.
 //!
 //! Not here: which part of a log is fed (the channel's), sockets, pacing, RTP, FEC; MPTS; scrambling.
@@ -98,9 +98,9 @@ const SHARE_LEAST: i64 = SHARE / 9;
 const SHARE_MOST: i64 = SHARE * 3 / 4;
 
 /// Packets that may wait in a multiplex of this rate: three seconds of it, at least 512, at most 32 MiB. What is fed is held
-/// as a whole while a packet of it waits, all together at most as many bytes as so many packets have; where that would be
-/// more, packets that wait are copied. A packet takes 112 bytes beside that at most, and mostly next to
-/// nothing.
+/// as a whole while a packet of it waits, all together at most as many bytes as so many packets have. Packets that wait
+/// beyond that are copied, so what is held is at most twice as much, and 128 bytes a packet beside it; it mostly is what waits,
+/// and next to nothing.
 pub const fn queue_packets_max(rate_bps: u64) -> usize {
     let packets = (rate_bps / PACKET_BITS).saturating_mul(QUEUE_SECONDS);
     let most = if packets > QUEUE_PACKETS_MAX { QUEUE_PACKETS_MAX } else { packets };

@@ -242,7 +242,9 @@ impl Channel for Output {
     fn ahead(&self, what: Ahead) {
         match what {
             Ahead::Own => {
-                fetch((&raw const self.to).cast(), 128);
+                fetch((&raw const self.to).cast(), size_of::<Vec<To>>());
+                fetch((&raw const self.rtp).cast(), size_of::<Sender>());
+                fetch((&raw const self.written).cast(), 1);
                 self.mux.reads(fetch);
             }
             Ahead::First => {
