@@ -63,6 +63,7 @@ fn datagrams_cost_no_allocation() {
     assert!(play(0..700) > 0, "the counter counts");
     assert_eq!(play(700..1500), 0);
     assert!(laid[0] > 2000 && laid[0] == laid[1] && laid[2] > 200 && laid[3] > 200, "{laid:?}");
+    output.end();
     assert_eq!(slot.metrics.datagrams.get(), laid[0]);
     assert!(slot.indicators.iter().all(|(_, count)| count.get() == 0), "{:?}", slot.indicators);
 }
