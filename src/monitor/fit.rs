@@ -131,6 +131,11 @@ impl Fit {
         if is_shifted { Verdict::Shifted } else { Verdict::Off(off) }
     }
 
+    /// Where the line is kept.
+    pub fn reads(&self) -> *const u8 {
+        (&raw const self.line).cast()
+    }
+
     /// Whether the rate is constant; `None`: not known yet.
     pub fn is_constant(&self) -> Option<bool> {
         self.line.map(|line| self.is_constant_by(&line))

@@ -200,8 +200,11 @@ impl Monitor {
         tell((&raw const self.psi.dirty).cast(), 1);
     }
 
-    /// The same: PIDs.
-    pub fn reads_of_pids(&self, tell: impl FnMut(*const u8, usize)) {
+    /// The same: the first clock, and PIDs.
+    pub fn reads_of_pids(&self, mut tell: impl FnMut(*const u8, usize)) {
+        if let Some(track) = self.tracks.first() {
+            track.reads(&mut tell);
+        }
         self.pids.reads(tell);
     }
 

@@ -272,7 +272,7 @@ impl Mux {
     /// Tells what [`Mux::write`] will read, as addresses with so many bytes from there: what stands in the multiplex itself.
     pub fn reads(&self, mut tell: impl FnMut(*const u8, usize)) {
         tell(self.clock.reads(), 1);
-        tell((&raw const self.tally).cast(), 1);
+        tell((&raw const self.tally).cast(), size_of::<Tally>());
         tell((&raw const self.tracks).cast(), size_of::<Vec<Track>>());
         tell((&raw const self.pool).cast(), size_of::<Pool>());
         tell(self.carousel.reads(), 1);
@@ -630,7 +630,7 @@ impl Mux {
                 (self.pcr_pid, self.pcr_due) = (pid, now);
             }
         } else if !self.put_media(now, out) {
-            *out = rewrite::NULL;
+            rewrite::copy(out, &rewrite::NULL);
             self.tally.nulls += 1;
         }
     }

@@ -4,6 +4,7 @@
 //! Channels of one source refer to the same bytes. So what two hundred of them wait for is as much memory as their sources
 //! have sent meanwhile, and what one channel has just sent is in the processor's cache for the next.
 
+use super::rewrite::copy;
 use crate::wire::ts::PACKET_BYTES;
 use bytes::Bytes;
 
@@ -165,7 +166,7 @@ impl Pool {
         let Some(entry) = self.entries.get(run.entry as usize).filter(|_| list.len > 0) else { return false };
         let bytes = entry.bytes.get(run.at as usize..).and_then(|bytes| bytes.first_chunk());
         if let Some(bytes) = bytes {
-            *out = *bytes;
+            copy(out, bytes);
         }
         let from = run.entry;
         run.at += PACKET_BYTES as u32;

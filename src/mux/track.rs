@@ -293,6 +293,7 @@ impl Track {
     pub fn reads(&self, mut tell: impl FnMut(*const u8, usize)) {
         tell((&raw const self.units).cast(), size_of::<VecDeque<Unit>>());
         tell((&raw const self.begun).cast(), 1);
+        tell((&raw const self.skips).cast(), 1);
         tell((&raw const self.asleep_until).cast(), 1);
         tell((&raw const self.tb_size).cast(), 1);
         tell((&raw const self.class).cast(), 1);
