@@ -111,7 +111,7 @@ impl PidSet {
 /// Places that are found without the table of all.
 const RECENT: usize = 16;
 /// States that are worth asking for: the first PIDs of a stream are its tables and tracks.
-const READS: usize = 8;
+const READS: usize = 6;
 
 /// All PIDs that came.
 #[derive(Clone, Debug)]

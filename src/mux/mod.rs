@@ -272,7 +272,7 @@ impl Mux {
     /// Tells what [`Mux::write`] will read, as addresses with so many bytes from there: what stands in the multiplex itself.
     pub fn reads(&self, mut tell: impl FnMut(*const u8, usize)) {
         tell(self.clock.reads(), 1);
-        tell((&raw const self.tally).cast(), size_of::<Tally>());
+        tell((&raw const self.tally).cast(), 1);
         tell((&raw const self.tracks).cast(), size_of::<Vec<Track>>());
         tell((&raw const self.pool).cast(), size_of::<Pool>());
         tell(self.carousel.reads(), 1);
@@ -288,16 +288,29 @@ impl Mux {
 
     /// The same: the units that are next.
     pub fn reads_of_units(&self, mut tell: impl FnMut(*const u8, usize)) {
-        for unit in self.tracks.iter().filter_map(|track| track.units.front()) {
+        for unit in self.next_units() {
             tell((&raw const *unit).cast(), size_of::<Unit>());
         }
     }
 
-    /// The same: what their packets wait in.
+    /// The same: where their packets wait.
     pub fn reads_of_entries(&self, mut tell: impl FnMut(*const u8, usize)) {
-        for unit in self.tracks.iter().filter_map(|track| track.units.front()) {
-            self.pool.reads(&unit.packets, &mut tell);
+        for unit in self.next_units() {
+            self.pool.reads_of_entry(&unit.packets, &mut tell);
         }
+    }
+
+    /// The same: their packets.
+    pub fn reads_of_packets(&self, mut tell: impl FnMut(*const u8, usize)) {
+        for unit in self.next_units() {
+            self.pool.reads_of_packets(&unit.packets, &mut tell);
+        }
+    }
+
+    /// The units that may be in the next datagram.
+    fn next_units(&self) -> impl Iterator<Item = &Unit> {
+        let end = self.ticker.now() + self.ticker.packet() * DATAGRAM_PACKETS as i64;
+        self.tracks.iter().filter(move |track| track.may_send(end)).filter_map(|track| track.units.front())
     }
 
     /// Writes the next datagram. `utc_seconds`: seconds since 1970, for the TDT.

@@ -299,6 +299,11 @@ impl Track {
         tell((&raw const self.class).cast(), 1);
     }
 
+    /// Whether it may have something to send before `end`.
+    pub fn may_send(&self, end: i64) -> bool {
+        self.asleep_until < end
+    }
+
     /// A packet, with so many bytes of payload, of the unit that is open; false if none is, or there is no room for it.
     pub fn extend(&mut self, pool: &mut Pool, packet: &[u8; PACKET_BYTES], payload: usize) -> bool {
         let Some(unit) = self.units.back_mut().filter(|unit| unit.open) else { return false };

@@ -42,7 +42,7 @@ impl Judge {
         match what {
             Ahead::Own => self.monitor.reads(fetch),
             Ahead::First => self.monitor.reads_of_pids(fetch),
-            Ahead::Second | Ahead::Third => {}
+            Ahead::Second | Ahead::Third | Ahead::Fourth => {}
         }
     }
 

@@ -18,6 +18,8 @@ pub enum Ahead {
     Second,
     /// What that refers to.
     Third,
+    /// What that refers to.
+    Fourth,
 }
 
 /// Bytes of a cache line.

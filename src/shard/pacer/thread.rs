@@ -22,8 +22,8 @@ const COMMANDS_PER_TICK: usize = 256;
 /// twice what 250 channels of 4 Mbit/s send. Keyframes of many channels, or sources that all come at once, are then spread
 /// over ticks, for which channels have time: what they are fed leaves some tenths of a second later.
 const FEED_BYTES_PER_MS: usize = 256 << 10;
-/// What a channel is asked to ask for, four turns before its own, three, two, and one.
-const AHEAD: [Ahead; 4] = [Ahead::Own, Ahead::First, Ahead::Second, Ahead::Third];
+/// What a channel is asked to ask for, five turns before its own, four, and so on.
+const AHEAD: [Ahead; 5] = [Ahead::Own, Ahead::First, Ahead::Second, Ahead::Third, Ahead::Fourth];
 /// Milliseconds that count after a stall.
 const FEED_MS_MAX: u128 = 16;
 
