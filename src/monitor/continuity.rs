@@ -65,6 +65,16 @@ impl Continuity {
         Order::Wrong { missing: if now == last && same { 0 } else { missing(last, now) } }
     }
 
+    /// The next packet, if it has payload, announces nothing, and has the next number; whether it does. Else nothing changes.
+    #[inline]
+    pub fn goes_on(&mut self, now: u8, payload: &[u8]) -> bool {
+        let next = self.last != UNKNOWN && now == (self.last + 1) & 0x0F;
+        if next {
+            *self = Continuity { last: now, repeated: false, sample: sample(payload) };
+        }
+        next
+    }
+
     /// What comes next is not to be held against what was.
     pub fn forget(&mut self) {
         *self = Continuity::default();

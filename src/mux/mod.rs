@@ -296,14 +296,7 @@ impl Mux {
     /// The same: where their packets wait.
     pub fn reads_of_entries(&self, mut tell: impl FnMut(*const u8, usize)) {
         for unit in self.next_units() {
-            self.pool.reads_of_entry(&unit.packets, &mut tell);
-        }
-    }
-
-    /// The same: their packets.
-    pub fn reads_of_packets(&self, mut tell: impl FnMut(*const u8, usize)) {
-        for unit in self.next_units() {
-            self.pool.reads_of_packets(&unit.packets, &mut tell);
+            self.pool.reads(&unit.packets, &mut tell);
         }
     }
 

@@ -4,7 +4,6 @@
 //! Channels of one source refer to the same bytes. So what two hundred of them wait for is as much memory as their sources
 //! have sent meanwhile, and what one channel has just sent is in the processor's cache for the next.
 
-use super::DATAGRAM_PACKETS;
 use super::rewrite::copy;
 use crate::wire::ts::PACKET_BYTES;
 use bytes::Bytes;
@@ -117,19 +116,10 @@ impl Pool {
         self.open(&Bytes::new());
     }
 
-    /// Tells what [`Pool::pop`] will read of a list: where its first packets wait.
-    pub fn reads_of_entry(&self, list: &List, mut tell: impl FnMut(*const u8, usize)) {
+    /// Tells what [`Pool::pop`] will read of a list.
+    pub fn reads(&self, list: &List, mut tell: impl FnMut(*const u8, usize)) {
         if let Some(entry) = self.entries.get(list.first.entry as usize) {
             tell((&raw const *entry).cast(), size_of::<Entry>());
-        }
-    }
-
-    /// The same: as many of them as a datagram has.
-    pub fn reads_of_packets(&self, list: &List, mut tell: impl FnMut(*const u8, usize)) {
-        let Run { entry, at, packets, .. } = list.first;
-        if let Some(entry) = self.entries.get(entry as usize) {
-            let packets = packets.min(DATAGRAM_PACKETS as u32) as usize;
-            tell(entry.bytes.as_ptr().wrapping_add(at as usize), packets * PACKET_BYTES);
         }
     }
 

@@ -28,7 +28,8 @@ pub(super) struct Judge {
 
 impl Judge {
     pub fn new() -> Judge {
-        let options = Options { pcr_interval_max: PCR_INTERVAL_MAX, look_every: LOOK_EVERY, ..Options::default() };
+        let options =
+            Options { pcr_interval_max: PCR_INTERVAL_MAX, look_every: LOOK_EVERY, ..Options::default() };
         Judge { monitor: Monitor::new(options), told_at: None }
     }
 
@@ -42,7 +43,7 @@ impl Judge {
         match what {
             Ahead::Own => self.monitor.reads(fetch),
             Ahead::First => self.monitor.reads_of_pids(fetch),
-            Ahead::Second | Ahead::Third | Ahead::Fourth => {}
+            Ahead::Second | Ahead::Third => {}
         }
     }
 

@@ -253,7 +253,6 @@ impl Channel for Output {
             }
             Ahead::Second => self.mux.reads_of_units(fetch),
             Ahead::Third => self.mux.reads_of_entries(fetch),
-            Ahead::Fourth => self.mux.reads_of_packets(fetch),
         }
         self.judge.ahead(what);
     }

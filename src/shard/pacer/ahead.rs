@@ -18,8 +18,6 @@ pub enum Ahead {
     Second,
     /// What that refers to.
     Third,
-    /// What that refers to.
-    Fourth,
 }
 
 /// Bytes of a cache line.

@@ -22,8 +22,8 @@ const COMMANDS_PER_TICK: usize = 256;
 /// twice what 250 channels of 4 Mbit/s send. Keyframes of many channels, or sources that all come at once, are then spread
 /// over ticks, for which channels have time: what they are fed leaves some tenths of a second later.
 const FEED_BYTES_PER_MS: usize = 256 << 10;
-/// What a channel is asked to ask for, five turns before its own, four, and so on.
-const AHEAD: [Ahead; 5] = [Ahead::Own, Ahead::First, Ahead::Second, Ahead::Third, Ahead::Fourth];
+/// What a channel is asked to ask for, four turns before its own, three, two, and one.
+const AHEAD: [Ahead; 4] = [Ahead::Own, Ahead::First, Ahead::Second, Ahead::Third];
 /// Milliseconds that count after a stall.
 const FEED_MS_MAX: u128 = 16;
 
@@ -260,7 +260,9 @@ impl<C: Channel> Pacer<C> {
                     lane.channel.ahead(what);
                 }
             }
-            let Some(at) = turn.checked_sub(AHEAD.len()).and_then(|turn| self.due.get(turn)) else { continue };
+            let Some(at) = turn.checked_sub(AHEAD.len()).and_then(|turn| self.due.get(turn)) else {
+                continue;
+            };
             let (lane, next_at) = (self.lanes.get_mut(*at as usize), self.next_at.get_mut(*at as usize));
             let Some((lane, next_at)) = lane.zip(next_at) else { continue };
             let due = lane.channel.due(now);

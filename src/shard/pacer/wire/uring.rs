@@ -15,9 +15,9 @@ use super::{Asked, SLOTS, Sent, Target, To, Wire};
 use crate::media::Mono;
 use io_uring::types::{CancelBuilder, Fixed, SubmitArgs, TimeoutFlags, Timespec};
 use io_uring::{IoUring, opcode, squeue};
-use socket2::SockAddr;
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -33,13 +33,70 @@ const REAP_TIMEOUT: Duration = Duration::from_secs(2);
 const TIMEOUT: u64 = u64::MAX;
 const CANCEL: u64 = u64::MAX - 1;
 
+/// A target as a send names it, in less than a cache line: a general address has room for 128 bytes.
+struct Place {
+    socket: u32,
+    address: Address,
+}
+
+impl Place {
+    fn of(target: &Target) -> Place {
+        Place { socket: target.socket, address: Address::of(target.address.as_socket()) }
+    }
+}
+
+/// An address as the kernel reads it.
+enum Address {
+    V4(libc::sockaddr_in),
+    V6(libc::sockaddr_in6),
+    /// None that can be sent to: the kernel says so.
+    Nowhere,
+}
+
+impl Address {
+    fn of(address: Option<SocketAddr>) -> Address {
+        match address {
+            Some(SocketAddr::V4(v4)) => Address::V4(libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: v4.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+                sin_zero: [0; 8],
+            }),
+            Some(SocketAddr::V6(v6)) => Address::V6(libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: v6.port().to_be(),
+                sin6_flowinfo: v6.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                sin6_scope_id: v6.scope_id(),
+            }),
+            None => Address::Nowhere,
+        }
+    }
+
+    fn as_ptr(&self) -> *const libc::sockaddr {
+        match self {
+            Address::V4(v4) => (&raw const *v4).cast(),
+            Address::V6(v6) => (&raw const *v6).cast(),
+            Address::Nowhere => std::ptr::null(),
+        }
+    }
+
+    fn len(&self) -> libc::socklen_t {
+        match self {
+            Address::V4(v4) => size_of_val(v4) as libc::socklen_t,
+            Address::V6(v6) => size_of_val(v6) as libc::socklen_t,
+            Address::Nowhere => 0,
+        }
+    }
+}
+
 /// See the module's description.
 pub(in crate::shard::pacer) struct Uring {
     /// First, so that it is closed before what its entries name is freed.
     ring: IoUring,
     /// Kept open; the ring has them registered.
     _sockets: Vec<OwnedFd>,
-    targets: Box<[(u32, SockAddr)]>,
+    targets: Box<[Place]>,
     until: Box<Timespec>,
     slots: Slots,
     /// Sends of this tick. Entries are made of them behind all datagrams: an entry is read as soon as it is written, and
@@ -66,7 +123,7 @@ impl Uring {
         Ok(Uring {
             ring,
             _sockets: sockets,
-            targets: targets.into_iter().map(|target| (target.socket, target.address)).collect(),
+            targets: targets.iter().map(Place::of).collect(),
             until: Box::new(Timespec::new()),
             slots: Slots::new(),
             asked: Vec::with_capacity(SLOTS),
@@ -127,7 +184,7 @@ impl Uring {
     }
 
     fn send(&mut self, slot: u32, target: u32, skip: u16) -> io::Result<()> {
-        let Some((socket, address)) = self.targets.get(target as usize) else {
+        let Some(Place { socket, address }) = self.targets.get(target as usize) else {
             self.slots.release(slot);
             self.sent.push_back(Sent { target, result: Err(libc::EDESTADDRREQ) });
             return Ok(());
@@ -135,7 +192,7 @@ impl Uring {
         let bytes = self.slots.get(slot, skip);
         let entry = opcode::Send::new(Fixed(*socket), bytes.as_ptr(), bytes.len() as u32)
             .flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
-            .dest_addr(address.as_ptr().cast())
+            .dest_addr(address.as_ptr())
             .dest_addr_len(address.len())
             .build();
         self.push(entry.user_data(u64::from(target) << 32 | u64::from(slot)))
