@@ -7,7 +7,7 @@ use headgate::{
     config::{Fec, NAME_BYTES_MAX},
     media::{Frame, Kind, Mono, Packet, Tag, TrackTable, tag},
     monitor::{self, Monitor, Options},
-    mux::{DATAGRAM_BYTES, DATAGRAM_PACKETS, Mux, Service, queue_packets_max},
+    mux::{DATAGRAM_BYTES, DATAGRAM_PACKETS, Multiplex, Mux, Service, queue_packets_max},
     proto::{
         http,
         rtmp::{Event, ServerSession, SessionConfig},
@@ -470,15 +470,19 @@ pub fn mux_output(data: &[u8]) -> (usize, usize) {
     let Some(&[choice, flags]) = data.first_chunk() else { return (0, 0) };
     let rate_bps = MUX_RATES[usize::from(choice & 3)];
     let service = Service {
-        rate_bps,
-        nit: choice & 4 != 0,
-        time: choice & 8 != 0,
         dvb_ac3: choice & 16 != 0,
         languages: if choice & 32 != 0 { vec![*b"deu", *b"eng"] } else { Vec::new() },
         pcr_pid: (choice & 64 != 0).then_some(0x50),
         ..Service::default()
     };
-    let (mut mux, mut judge) = (Mux::new(service, Mono::ZERO), MuxJudge::new(rate_bps));
+    let multiplex = Multiplex {
+        rate_bps,
+        nit: choice & 4 != 0,
+        time: choice & 8 != 0,
+        services: vec![service],
+        ..Multiplex::default()
+    };
+    let (mut mux, mut judge) = (Mux::new(multiplex, Mono::ZERO), MuxJudge::new(rate_bps));
     let step = Duration::from_millis(u64::from(flags >> 3));
     let (mut now, mut datagram) = (Mono::ZERO, [0; DATAGRAM_BYTES]);
     let stream = ts_stream(data);
@@ -488,10 +492,10 @@ pub fn mux_output(data: &[u8]) -> (usize, usize) {
         let step = if entry.is_some() { step } else { Duration::from_millis(100) };
         now = now + step;
         if let Some(entry) = entry {
-            mux.feed(now, entry);
+            mux.feed(0, now, entry);
         }
         if flags & 2 != 0 && n % 7 == 6 {
-            mux.seam(now);
+            mux.seam(0, now);
         }
         if flags & 4 != 0 && n % 11 == 10 {
             now = now + Duration::from_millis(50);
@@ -502,7 +506,8 @@ pub fn mux_output(data: &[u8]) -> (usize, usize) {
             judge.read(&datagram);
         }
         assert!(mux.queued_packets() <= queue_packets_max(rate_bps));
-        let packets = queue_packets_max(rate_bps) * 192;
+        // Those of entries and those that are copied, and what is known of each.
+        let packets = queue_packets_max(rate_bps) * (2 * TS_PACKET_BYTES + 128);
         assert!(mux.heap_bytes() <= packets + MUX_HEAP_BYTES, "{} bytes", mux.heap_bytes());
     }
     (judge.media, judge.packets - judge.media)

@@ -1,7 +1,7 @@
 //! A channel at constant rate: transport streams of one source or several, made again for multicast as the services of one.
 //!
 //! [`Mux`] is a machine like the protocol sessions, without socket, clock or thread: entries of `ts` logs go in as they
-//! come ([`Mux::feed`]), datagrams of seven packets come out as they are due ([`Mux::position`], [`Mux::write`]). It changes
+//! come ([`Mux::feed_shared`]), datagrams of seven packets come out as they are due ([`Mux::position`], [`Mux::write`]). It changes
 //! PIDs, counters, clock, the times of PES headers and the tables, and nothing else of what it carries.
 //!
 //! What belongs to the whole is here: position and `ticker`, the tables (`carousel`), and which packet is next. What belongs to
@@ -37,8 +37,9 @@
 //!   up makes it jump ([`Mux::skip`]): it follows real time, as receivers' clocks have done meanwhile, and says so
 //!   (`discontinuity_indicator`). To stop it instead would leave the channel late for good, by each stall more;
 //! - memory is bounded, whatever comes: of each service [`queue_packets_max`] packets wait, in units of at most 1024 a track and
-//!   32 tracks, with the 2 MiB of unfinished sections and a map of 1 KiB; a packet costs no allocation once as much waits as usually
-//!   does.
+//!   32 tracks, and what they wait in holds no more bytes than twice as many packets have, with the 2 MiB of unfinished sections
+//!   and a map of 1 KiB. They wait in what was fed, which other channels may hold as well; a packet costs no copy but the one
+//!   into its datagram, and no allocation once as much waits as usually does.
 //!
 //! Not here: which part of a log is fed (the channel's), sockets, pacing, RTP, FEC; scrambling.
 #![forbid(unsafe_code)]
@@ -61,9 +62,12 @@ pub use tally::{Alarms, Tally};
 
 use crate::media::Mono;
 use crate::wire::ts::PACKET_BYTES;
+use bytes::Bytes;
 use carousel::Carousel;
 use program::share::Sent;
+use program::track::Unit;
 use program::{Program, Urgency};
+use queue::Pool;
 use std::time::Duration;
 use ticker::{PACKET_BITS, SECOND, Ticker};
 
@@ -118,7 +122,14 @@ impl Mux {
     /// this host, which a log's entry knows: their delay is measured by it, and with it a backlog is understood at once,
     /// however long. Without, the time of the call will do for as much as may wait ([`queue_packets_max`]). It must not be in
     /// the future.
+    ///
+    /// They are copied once; [`Mux::feed_shared`] copies nothing.
     pub fn feed(&mut self, service: usize, now: Mono, packets: &[u8]) {
+        self.feed_shared(service, now, &Bytes::copy_from_slice(packets));
+    }
+
+    /// The same, and `packets` is held until the last of what waits of it is sent, or dropped.
+    pub fn feed_shared(&mut self, service: usize, now: Mono, packets: &Bytes) {
         let now = self.ticks(now);
         if let Some(program) = self.programs.get_mut(service) {
             program.feed(now, packets, &self.ticker, &mut self.carousel);
@@ -141,16 +152,23 @@ impl Mux {
         if now < self.at {
             return 0;
         }
-        let rate = self.multiplex.rate();
+        let rate = self.ticker.rate();
         let bits = (us / 1_000_000).saturating_mul(rate).saturating_add(us % 1_000_000 * rate / 1_000_000);
         bits / DATAGRAM_BITS + 1
     }
 
     /// When a datagram is due; to the microsecond above.
     pub fn due(&self, datagram: u64) -> Mono {
-        let us = u128::from(datagram) * u128::from(DATAGRAM_BITS) * 1_000_000;
-        let us = us.div_ceil(u128::from(self.multiplex.rate()));
-        self.at + Duration::from_micros(u64::try_from(us).unwrap_or(u64::MAX))
+        let rate = self.ticker.rate();
+        let us = match datagram.checked_mul(DATAGRAM_BITS * 1_000_000) {
+            Some(bits) => bits.div_ceil(rate),
+            // A channel of 4 Mbit/s runs for 53 days until then.
+            None => {
+                let bits = u128::from(datagram) * u128::from(DATAGRAM_BITS) * 1_000_000;
+                u64::try_from(bits.div_ceil(u128::from(rate))).unwrap_or(u64::MAX)
+            }
+        };
+        self.at + Duration::from_micros(us)
     }
 
     /// Datagrams written, and left out.
@@ -161,6 +179,45 @@ impl Mux {
     /// What the clock says at the first byte of the next datagram, in ticks of 27 MHz: RTP stamps are made from it.
     pub fn clock(&self) -> u64 {
         self.multiplex.clock.wrapping_add(self.ticker.now() as u64)
+    }
+
+    /// Tells what [`Mux::write`] will read, as addresses with so many bytes from there: what stands in the multiplex itself.
+    pub fn reads(&self, mut tell: impl FnMut(*const u8, usize)) {
+        tell((&raw const self.programs).cast(), size_of::<Vec<Program>>());
+        tell(self.carousel.reads(), 1);
+        tell((&raw const self.ticker).cast(), size_of::<Ticker>());
+        tell((&raw const self.tally).cast(), 1);
+        tell((&raw const self.written).cast(), 1);
+    }
+
+    /// The same: its programs.
+    pub fn reads_of_programs(&self, mut tell: impl FnMut(*const u8, usize)) {
+        self.programs.iter().for_each(|program| program.reads(&mut tell));
+    }
+
+    /// The same: their tracks.
+    pub fn reads_of_tracks(&self, mut tell: impl FnMut(*const u8, usize)) {
+        self.programs.iter().flat_map(|program| &program.tracks).for_each(|track| track.reads(&mut tell));
+    }
+
+    /// The same: the units that are next.
+    pub fn reads_of_units(&self, mut tell: impl FnMut(*const u8, usize)) {
+        for (_, unit) in self.next_units() {
+            tell((&raw const *unit).cast(), size_of::<Unit>());
+        }
+    }
+
+    /// The same: where their packets wait.
+    pub fn reads_of_entries(&self, mut tell: impl FnMut(*const u8, usize)) {
+        for (pool, unit) in self.next_units() {
+            pool.reads(&unit.packets, &mut tell);
+        }
+    }
+
+    /// The units that may be in the next datagram.
+    fn next_units(&self) -> impl Iterator<Item = (&Pool, &Unit)> {
+        let end = self.ticker.now() + self.ticker.packet() * DATAGRAM_PACKETS as i64;
+        self.programs.iter().flat_map(move |program| program.next_units(end))
     }
 
     /// Writes the next datagram. `utc_seconds`: seconds since 1970, for the TDT.
@@ -263,7 +320,7 @@ impl Mux {
             }
         }
         if !best.is_some_and(|(_, program, track)| program.put_media(track, ticker, multiplex.clock, out)) {
-            *out = rewrite::NULL;
+            rewrite::copy(out, &rewrite::NULL);
             tally.nulls += 1;
         }
     }

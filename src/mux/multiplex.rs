@@ -24,8 +24,11 @@ const QUEUE_PACKETS_MIN: u64 = 512;
 /// And at any rate at most: 32 MiB.
 const QUEUE_PACKETS_MAX: u64 = (32 << 20) / 192;
 
-/// Packets that may wait of a service that may take this rate: three seconds of it, at least 512, at most 32 MiB. Each takes
-/// 192 bytes. That is the rate of the multiplex where it has one service, and twice a service's share where there are several.
+/// Packets that may wait of a service that may take this rate: three seconds of it, at least 512, at most 32 MiB. That is the rate
+/// of the multiplex where it has one service, and twice a service's share where there are several. What is fed is held as a whole
+/// while a packet of it waits, all together at most as many bytes as so many packets have. Packets that wait beyond that are
+/// copied, so what is held is at most twice as much, and 128 bytes a packet beside it; it mostly is what waits, and next to
+/// nothing.
 pub const fn queue_packets_max(rate_bps: u64) -> usize {
     let packets = (rate_bps / PACKET_BITS).saturating_mul(QUEUE_SECONDS);
     let most = if packets > QUEUE_PACKETS_MAX { QUEUE_PACKETS_MAX } else { packets };

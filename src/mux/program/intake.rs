@@ -15,21 +15,38 @@ use crate::wire::ts::{CLOCK_MODULUS, PACKET_BYTES, PCR_TICKS, SYNC_BYTE, pid};
 const REORDER_MAX: i64 = 2 * SECOND;
 
 impl Program {
-    /// A packet of the source.
+    /// Whether the packet has more of the unit that the one before, of this PID and track, is of, and nothing else: most
+    /// are so. It is taken then.
+    pub(super) fn goes_on(&mut self, pid: u16, at: usize, bytes: &[u8; PACKET_BYTES]) -> bool {
+        let Some(track) = self.tracks.get_mut(at) else { return false };
+        let [sync, high, low, control, ..] = *bytes;
+        // No error, no start, in the clear, payload only, and the next by its counter.
+        let expected = track.source_counter.map(|counter| 0x10 | (counter + 1) & 0x0F);
+        if sync != SYNC_BYTE || u16::from_be_bytes([high & 0xDF, low]) != pid || Some(control) != expected {
+            return false;
+        }
+        if !track.extend(&mut self.pool, bytes, PACKET_BYTES - 4) {
+            return false;
+        }
+        track.source_counter = Some(control & 0x0F);
+        true
+    }
+
+    /// A packet of the source. Returns its PID and track, if it has one.
     pub(super) fn take(
         &mut self,
         now: i64,
         bytes: &[u8; PACKET_BYTES],
         ticker: &Ticker,
         carousel: &mut Carousel,
-    ) {
+    ) -> Option<(u16, usize)> {
         let packet = Packet::parse(bytes);
         if bytes.first() != Some(&SYNC_BYTE) || packet.error || packet.malformed {
             self.tally.source_damaged += 1;
-            return;
+            return None;
         }
         if packet.pid == pid::NULL {
-            return;
+            return None;
         }
         if packet.scrambling != 0 {
             self.tally.source_scrambled += 1;
@@ -39,9 +56,11 @@ impl Program {
             }
         } else if let Some(at) = self.pids.iter().find(|(of, _)| *of == packet.pid).map(|(_, at)| *at) {
             self.take_media(now, at, &packet, bytes, ticker);
+            return Some((packet.pid, at));
         } else {
             self.tally.source_unmapped += 1;
         }
+        None
     }
 
     /// A packet of a track.
@@ -75,13 +94,10 @@ impl Program {
             self.begin(now, at, packet, bytes, ticker);
             return;
         }
-        let Some(unit) = track.units.back_mut().filter(|unit| unit.open) else { return };
-        if self.pool.push(&mut unit.packets, bytes) {
-            track.grown = true;
-            unit.missing = unit.missing.map(|missing| missing.saturating_sub(packet.payload.len()));
-            unit.open = unit.missing != Some(0);
+        if track.extend(&mut self.pool, bytes, packet.payload.len()) {
             return;
         }
+        let Some(unit) = track.units.back_mut().filter(|unit| unit.open) else { return };
         unit.open = false;
         if !unit.started {
             self.pool.clear(&mut unit.packets);

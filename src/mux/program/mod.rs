@@ -20,11 +20,12 @@ use super::tally::{Alarms, Tally};
 use super::ticker::{MS, SECOND, Ticker};
 use crate::wire::ts::PACKET_BYTES;
 use crate::wire::ts::descriptor::Class;
+use bytes::Bytes;
 use map::Plan;
 use recovery::{Recovery, SILENCE};
 use share::{Sent, Share};
 use source::Source;
-use track::Track;
+use track::{Track, Unit};
 
 /// From one PCR to the next at most, at any rate: earlier by as many packets as there are clocks, for all may be due at once.
 const PCR_EACH: i64 = 38 * MS;
@@ -113,7 +114,7 @@ impl Program {
     }
 
     /// Packets of the source, which came at `now`.
-    pub fn feed(&mut self, now: i64, packets: &[u8], ticker: &Ticker, carousel: &mut Carousel) {
+    pub fn feed(&mut self, now: i64, packets: &Bytes, ticker: &Ticker, carousel: &mut Carousel) {
         // A caller that mixes clock readings does not turn time back.
         self.fed_at = self.fed_at.max(now);
         let now = self.fed_at;
@@ -123,9 +124,15 @@ impl Program {
         self.settle(now, ticker);
         let (whole, rest) = packets.as_chunks();
         self.tally.source_damaged += u64::from(!rest.is_empty());
+        self.pool.open(packets);
+        let mut before = None;
         for bytes in whole {
-            self.take(now, bytes, ticker, carousel);
+            if before.is_some_and(|(pid, at)| self.goes_on(pid, at, bytes)) {
+                continue;
+            }
+            before = self.take(now, bytes, ticker, carousel);
         }
+        self.pool.close();
         // What waits is gone through: not for each sound.
         for track in self.tracks.iter_mut().filter(|track| track.grown) {
             track.pace(ticker.now(), ticker.packet());
@@ -248,6 +255,23 @@ impl Program {
             self.told_time(ticker);
         }
         true
+    }
+
+    /// Tells what is read of it itself for a datagram, as addresses with so many bytes from there.
+    pub fn reads(&self, mut tell: impl FnMut(*const u8, usize)) {
+        tell(self.clock.reads(), 1);
+        tell((&raw const self.tally).cast(), 1);
+        tell((&raw const self.tracks).cast(), size_of::<Vec<Track>>());
+        tell((&raw const self.pool).cast(), size_of::<Pool>());
+        tell((&raw const self.pcr_pid).cast(), 1);
+        tell((&raw const self.pcr_due).cast(), 1);
+        tell((&raw const self.share).cast(), size_of::<Share>());
+    }
+
+    /// The units of which something may be sent before `end`, and where that waits.
+    pub fn next_units(&self, end: i64) -> impl Iterator<Item = (&Pool, &Unit)> {
+        let tracks = self.tracks.iter().filter(move |track| track.may_send(end));
+        tracks.filter_map(|track| Some((&self.pool, track.units.front()?)))
     }
 
     /// Finds what others take of the rate.

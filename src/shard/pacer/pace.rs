@@ -51,7 +51,7 @@ impl Pace {
         (BURST * self.datagram_ns).max(CATCH_UP * TICK_NS + self.datagram_ns)
     }
 
-    /// `due` datagrams are due at `now`.
+    /// `due` datagrams are due at `now`. Need not be called while none are.
     pub fn step(&mut self, now: Mono, due: u64) -> Step {
         let passed_ns = now.micros_since(self.at).saturating_mul(1000);
         self.at = self.at.max(now);
@@ -61,6 +61,7 @@ impl Pace {
             self.behind = false;
             return Step::Jump;
         }
+        let rested = self.credit_ns == self.credit_max();
         let datagrams = due.min(self.credit_ns / self.datagram_ns);
         self.credit_ns -= datagrams * self.datagram_ns;
         if datagrams < due {
@@ -68,7 +69,7 @@ impl Pace {
             return if fell_behind { Step::FallBehind(datagrams) } else { Step::Write(datagrams) };
         }
         // With little credit left one that is a tick late belongs to the same stall.
-        self.behind &= self.credit_ns < self.credit_max();
+        self.behind &= !rested;
         Step::Write(datagrams)
     }
 }

@@ -22,7 +22,7 @@ fn raised(datagrams: &[(Mono, Vec<u8>)]) -> Vec<&'static str> {
     let slot = ChannelSlot::new(about, &indicators());
     let mut judge = Judge::new();
     for (at, datagram) in datagrams {
-        judge.datagram(*at, datagram);
+        judge.datagram(*at, datagram.as_chunks().0);
     }
     judge.watch(Mono::from_micros(5_000_000), &slot);
     slot.indicators.iter().filter(|(_, count)| count.get() > 0).map(|(name, _)| *name).collect()
