@@ -48,6 +48,7 @@ mod carousel;
 mod multiplex;
 mod program;
 mod queue;
+mod reads;
 mod rewrite;
 mod service;
 mod tally;
@@ -65,9 +66,7 @@ use crate::wire::ts::PACKET_BYTES;
 use bytes::Bytes;
 use carousel::Carousel;
 use program::share::Sent;
-use program::track::Unit;
 use program::{Program, Urgency};
-use queue::Pool;
 use std::time::Duration;
 use ticker::{PACKET_BITS, SECOND, Ticker};
 
@@ -179,45 +178,6 @@ impl Mux {
     /// What the clock says at the first byte of the next datagram, in ticks of 27 MHz: RTP stamps are made from it.
     pub fn clock(&self) -> u64 {
         self.multiplex.clock.wrapping_add(self.ticker.now() as u64)
-    }
-
-    /// Tells what [`Mux::write`] will read, as addresses with so many bytes from there: what stands in the multiplex itself.
-    pub fn reads(&self, mut tell: impl FnMut(*const u8, usize)) {
-        tell((&raw const self.programs).cast(), size_of::<Vec<Program>>());
-        tell(self.carousel.reads(), 1);
-        tell((&raw const self.ticker).cast(), size_of::<Ticker>());
-        tell((&raw const self.tally).cast(), 1);
-        tell((&raw const self.written).cast(), 1);
-    }
-
-    /// The same: its programs.
-    pub fn reads_of_programs(&self, mut tell: impl FnMut(*const u8, usize)) {
-        self.programs.iter().for_each(|program| program.reads(&mut tell));
-    }
-
-    /// The same: their tracks.
-    pub fn reads_of_tracks(&self, mut tell: impl FnMut(*const u8, usize)) {
-        self.programs.iter().flat_map(|program| &program.tracks).for_each(|track| track.reads(&mut tell));
-    }
-
-    /// The same: the units that are next.
-    pub fn reads_of_units(&self, mut tell: impl FnMut(*const u8, usize)) {
-        for (_, unit) in self.next_units() {
-            tell((&raw const *unit).cast(), size_of::<Unit>());
-        }
-    }
-
-    /// The same: where their packets wait.
-    pub fn reads_of_entries(&self, mut tell: impl FnMut(*const u8, usize)) {
-        for (pool, unit) in self.next_units() {
-            pool.reads(&unit.packets, &mut tell);
-        }
-    }
-
-    /// The units that may be in the next datagram.
-    fn next_units(&self) -> impl Iterator<Item = (&Pool, &Unit)> {
-        let end = self.ticker.now() + self.ticker.packet() * DATAGRAM_PACKETS as i64;
-        self.programs.iter().flat_map(move |program| program.next_units(end))
     }
 
     /// Writes the next datagram. `utc_seconds`: seconds since 1970, for the TDT.

@@ -4,6 +4,7 @@
 //! hands it over until all its sends are over, and is written by nobody meanwhile. Sends never wait for room in a
 //! socket: what the kernel does not take at once is late for a receiver that plays by a clock, and counts as an error.
 
+mod place;
 mod plain;
 mod slots;
 mod uring;

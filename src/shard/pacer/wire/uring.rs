@@ -10,6 +10,7 @@
 //! replaced; the time is written only while no timeout is armed. (3) On drop the timeout is cancelled and everything
 //! reaped; if that does not end, the process aborts: nothing is freed under the kernel.
 
+use super::place::Place;
 use super::slots::Slots;
 use super::{Asked, SLOTS, Sent, Target, To, Wire};
 use crate::media::Mono;
@@ -17,7 +18,6 @@ use io_uring::types::{CancelBuilder, Fixed, SubmitArgs, TimeoutFlags, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -32,63 +32,6 @@ const REAP_TIMEOUT: Duration = Duration::from_secs(2);
 /// `user_data` of the timeout and of its cancellation; sends have their target above their slot, which is far lower.
 const TIMEOUT: u64 = u64::MAX;
 const CANCEL: u64 = u64::MAX - 1;
-
-/// A target as a send names it, in less than a cache line: a general address has room for 128 bytes.
-struct Place {
-    socket: u32,
-    address: Address,
-}
-
-impl Place {
-    fn of(target: &Target) -> Place {
-        Place { socket: target.socket, address: Address::of(target.address.as_socket()) }
-    }
-}
-
-/// An address as the kernel reads it.
-enum Address {
-    V4(libc::sockaddr_in),
-    V6(libc::sockaddr_in6),
-    /// None that can be sent to: the kernel says so.
-    Nowhere,
-}
-
-impl Address {
-    fn of(address: Option<SocketAddr>) -> Address {
-        match address {
-            Some(SocketAddr::V4(v4)) => Address::V4(libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
-                sin_zero: [0; 8],
-            }),
-            Some(SocketAddr::V6(v6)) => Address::V6(libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                sin6_port: v6.port().to_be(),
-                sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
-                sin6_scope_id: v6.scope_id(),
-            }),
-            None => Address::Nowhere,
-        }
-    }
-
-    fn as_ptr(&self) -> *const libc::sockaddr {
-        match self {
-            Address::V4(v4) => (&raw const *v4).cast(),
-            Address::V6(v6) => (&raw const *v6).cast(),
-            Address::Nowhere => std::ptr::null(),
-        }
-    }
-
-    fn len(&self) -> libc::socklen_t {
-        match self {
-            Address::V4(v4) => size_of_val(v4) as libc::socklen_t,
-            Address::V6(v6) => size_of_val(v6) as libc::socklen_t,
-            Address::Nowhere => 0,
-        }
-    }
-}
 
 /// See the module's description.
 pub(in crate::shard::pacer) struct Uring {
