@@ -390,4 +390,25 @@ mod tests {
             assert_eq!((is_host(host), without_port(host)), (good, name), "{host}");
         }
     }
+
+    /// A channel of several services has an entry for each, and says which of them is meant.
+    #[test]
+    fn services_of_a_channel_are_entries_of_their_own() {
+        let text = "[[channel]]\nname = \"mpts\"\nbitrate = 8000000\nto = [\"udp://eth1@239.255.1.1:5000\"]\nservices = [\n\
+                    { source = \"live/a\", service_name = \"A & B\", service_id = 7 },\n\
+                    { source = \"live/b\", service_id = 8, provider = \"P\" }\n]\n";
+        let config = crate::config::Config::parse(text, "f").unwrap();
+        let items = multicast(&config.channels[0]);
+        assert_eq!(
+            m3u(&items),
+            "#EXTM3U\n\
+             #EXTINF:-1 tvg-id=\"mpts/7\" tvg-name=\"A & B\" group-title=\"headgate\",A & B\n\
+             #EXTVLCOPT:program=7\nudp://@239.255.1.1:5000\n\
+             #EXTINF:-1 tvg-id=\"mpts/8\" tvg-name=\"b\" group-title=\"P\",b\n\
+             #EXTVLCOPT:program=8\nudp://@239.255.1.1:5000\n"
+        );
+        let list = xspf(&items);
+        assert!(list.contains("<vlc:id>1</vlc:id><vlc:option>program=8</vlc:option>"), "{list}");
+        assert!(list.contains("<title>A &amp; B</title>"), "{list}");
+    }
 }

@@ -79,8 +79,11 @@ fn now(channel: &Channel) -> Mono {
     Mono::from_micros(channel.now_us)
 }
 
-/// Units as a viewer sees them, by PID.
-fn seen(report: Report) -> Vec<(u16, Vec<(i64, i64, Vec<u8>)>)> {
+/// A unit as a viewer sees it: its times and what it carries.
+type Seen = (i64, i64, Vec<u8>);
+
+/// All of them, by PID.
+fn seen(report: Report) -> Vec<(u16, Vec<Seen>)> {
     let unit = |unit: Sent| (unit.pts, unit.dts, unit.payload);
     report.units.into_iter().map(|(pid, units)| (pid, units.into_iter().map(unit).collect())).collect()
 }

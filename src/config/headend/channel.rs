@@ -1,7 +1,8 @@
 //! `[[channel]]`: a constant-rate transport stream that leaves, with one service or several (`service.rs`).
 
+use super::pids::check_apart;
 use super::place::Destination;
-use super::service::{self, Parent, SERVICES_MAX, Service, ServiceEntry};
+use super::service::{Parent, SERVICES_MAX, Service, ServiceEntry};
 use super::{Aac, Fault, Headend, in_range, required, url};
 use crate::config::diagnostic::Violation;
 use crate::config::name::check_stream;
@@ -149,7 +150,7 @@ impl ChannelEntry {
             let (_, service_id) = derived_ids(&format!("{}/{source}", parent.channel));
             services.push(entry.resolve(parent, Some(at), service_id)?);
         }
-        service::check_apart(&services, &self.services, parent)?;
+        check_apart(&services, &self.services, parent)?;
         let stated: u64 = services.iter().filter_map(|service| service.bitrate_bps).sum();
         let media = bitrate_bps.saturating_sub(TABLES_BPS + SERVICE_BPS * count as u64);
         // Who states none has something too.

@@ -4,7 +4,7 @@ mod judged;
 
 use super::*;
 use crate::config::Config;
-use crate::observe::MuxAlarm;
+use crate::observe::{MuxAlarm, SourceState};
 use crate::proto::rtp_ts::{Options, Receiver};
 use crate::wire::rtp::RtpPacket;
 use std::net::SocketAddr;
@@ -21,10 +21,14 @@ struct Bench {
 impl Bench {
     /// A channel of 4 Mbit/s to these places.
     fn new(to: &[&str]) -> Bench {
-        let text = format!(
+        Bench::configured(&format!(
             "[[channel]]\nname = \"one\"\nsource = \"live/one\"\nbitrate = 4000000\nto = {to:?}\nservice_name = \"One\"\n"
-        );
-        let config = Config::parse(&text, "a test").unwrap();
+        ))
+    }
+
+    /// The first channel of this text.
+    fn configured(text: &str) -> Bench {
+        let config = Config::parse(text, "a test").unwrap();
         let channel = &config.channels[0];
         let slot = ChannelSlot::new(about(channel), &indicators());
         let seed = 0x0102_0304_FFF0_FFF0;
@@ -195,4 +199,46 @@ fn what_cannot_be_sent_is_said_with_what_to_do() {
         let error = made.err().unwrap().to_string();
         assert!(error.contains(says) && error.contains("channel `one` cannot be sent to"), "{error}");
     }
+}
+
+/// Sources of one channel are known apart: what one does is counted of its service, and the channel is on air when all are.
+#[test]
+fn each_service_has_its_own_source() {
+    let mut bench = Bench::configured(
+        "[[channel]]\nname = \"one\"\nbitrate = 8000000\nto = [\"udp://127.0.0.1:5000\"]\nservices = [\n\
+         { source = \"live/a\", service_id = 5 }, { source = \"live/b/c\" },\n]\n",
+    );
+    let names = [("live", "a"), ("live/b", "c")].map(|(app, stream)| StreamName::new(app, stream));
+    assert_eq!(bench.output.sources(), names);
+    let about = bench.output.slot.about.clone();
+    assert_eq!((about.services[0].id.as_str(), about.sources().as_str()), ("5", "live/a + live/b/c"));
+    let null = [0x47u8, 0x1F, 0xFF, 0x10].into_iter().chain([0; 184]).collect::<Vec<u8>>();
+    for ms in 0..2000 {
+        let now = Mono::from_micros(ms * 1000);
+        if ms == 100 {
+            (0..2).for_each(|source| bench.output.heard(source, now, Heard::Found));
+            bench.output.seam(1, now);
+        }
+        if ms >= 100 {
+            bench.output.feed(1, now, now, &null);
+        }
+        if ms >= 1500 {
+            bench.output.feed(0, now, now, &null);
+        }
+        if ms % 100 == 0 {
+            let states = [0, 1].map(|n| bench.service(n).state());
+            match ms {
+                200..1500 => assert_eq!(states, [SourceState::Silent, SourceState::OnAir], "{ms}"),
+                1700.. => assert_eq!(states, [SourceState::OnAir; 2], "{ms}"),
+                _ => {}
+            }
+        }
+        bench.tick(ms);
+    }
+    assert_eq!(bench.output.slot.state(), SourceState::OnAir);
+    assert_eq!([0, 1].map(|n| bench.service(n).seams.get()), [0, 1]);
+    // One that no channel has is nobody's.
+    bench.output.feed(2, Mono::ZERO, Mono::ZERO, &null);
+    bench.output.heard(2, Mono::ZERO, Heard::Skipped);
+    bench.output.seam(2, Mono::ZERO);
 }
