@@ -1,5 +1,6 @@
 //! Assembly: from a configuration to running cores, and from a signal to their end.
 
+mod clerk;
 pub mod gateway;
 mod headend;
 mod refusals;
@@ -22,12 +23,11 @@ use crate::observe::{self, Registry, banner::Banner};
 use crate::shard::Limits;
 use crate::shard::bells::Bells;
 use crate::shard::core::Shared;
-use crate::shard::links::Links;
 use crate::shard::mailbox::{Command, Mailboxes};
 use crate::shard::runtime::{self, Engine, Start};
 use anyhow::Context;
 use gateway::{Gateway, Surroundings};
-use headend::Channels;
+use headend::Headend;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -98,14 +98,10 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
         .iter()
         .map(|input| udp::Plan::new(input, &config.headend, cpus.len() as CoreId))
         .collect();
-    let links = Arc::new(match inputs.iter().any(udp::Plan::has_interfaces) {
-        true => Links::new().context("cannot ask the kernel for the network interfaces")?,
-        false => Links::of(Vec::new()),
-    });
     let slots = inputs.iter().map(|plan| plan.slot().clone()).collect();
     let registry = Registry::with_headend(&cpus, headend::slots(&config), slots);
-    let mut channels = Channels::open(&config, &registry)?;
-    let shared = Arc::new(shared(&config, cpus.len(), descriptors, give_back)?);
+    let mut headend = Headend::open(&config, &inputs, &registry)?;
+    let shared = Arc::new(shared(&config, &inputs, cpus.len(), descriptors, give_back)?);
     let listeners = listen(&config, cpus.len())?;
     let (rtmp, http) = (listeners.rtmp, listeners.http);
 
@@ -139,7 +135,6 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
         handshake: Duration::from_millis(config.limits.handshake_timeout_ms),
         retry_after_s: config.overload.retry_after_s,
         inputs,
-        links,
     });
 
     let (ended, core_ends) = mpsc::channel();
@@ -155,10 +150,10 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
             let _gone = ended.send((id, result));
         })?;
     }
-    channels.start(cpus.len() as CoreId, &config, engine, shared.clone(), &registry, ended)?;
+    headend.start(cpus.len() as CoreId, &config, engine, shared.clone(), &registry, ended)?;
     let app = config.app(crate::demo::APP);
     let mut warnings = config.warnings();
-    warnings.extend(channels.warnings());
+    warnings.extend(headend.warnings());
     let (configured, possible) = (config.limits.connections_per_core, shared.limits.connections);
     if possible < configured {
         warnings.push(format!(
@@ -193,30 +188,24 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
 
     let listening = || ready.store(true, Ordering::Release);
     let reload = || reload(&options, &config, &surroundings);
-    let beat = || {
-        give_back();
-        channels.beat();
-        look_at_links(&surroundings);
-    };
-    let failed = signals::wait(&core_ends, listening, reload, beat)?;
+    let failed = signals::wait(&core_ends, listening, reload, give_back)?;
     tracing::info!("stopping");
     ready.store(false, Ordering::Release);
-    channels.end();
     if let Some(demo) = demo {
         demo.stop();
     }
-    for core in 0..shared.mailboxes.cores() {
+    for core in 0..shared.mailboxes.posts() {
         // A full box belongs to a core that is past help.
         let _full = shared.mailboxes.send(core, Command::Drain);
         shared.bells.ring(core);
     }
     let deadline = Instant::now() + STOP_WAIT;
-    let mut left = usize::from(shared.mailboxes.cores()) - usize::from(failed.is_some());
+    let mut left = usize::from(shared.mailboxes.posts()) - usize::from(failed.is_some());
     while left > 0 {
         match core_ends.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok((_, Ok(()))) => left -= 1,
             Ok((id, Err(error))) => {
-                let thread = name_of(id, cpus.len());
+                let thread = name_of(id, &shared, cpus.len());
                 tracing::error!(thread, %error, "thread failed while stopping");
                 left -= 1;
             }
@@ -228,26 +217,21 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
     }
     control.stop();
     match failed {
-        Some((id, error)) => Err(error).with_context(|| format!("{} failed", name_of(id, cpus.len()))),
+        Some((id, error)) => {
+            Err(error).with_context(|| format!("{} failed", name_of(id, &shared, cpus.len())))
+        }
         None => Ok(()),
     }
 }
 
-/// What number `id` is called, where there are `cores` cores and perhaps a pacer behind them.
-fn name_of(id: CoreId, cores: usize) -> String {
-    if usize::from(id) < cores { format!("core {id}") } else { "the thread that sends channels".to_owned() }
-}
-
-/// Lets inputs know of interfaces that came and went.
-fn look_at_links(surroundings: &Surroundings) {
-    let Surroundings { inputs, links, .. } = surroundings;
-    if !inputs.iter().any(udp::Plan::has_interfaces) {
-        return;
-    }
-    match links.look() {
-        Ok(true) => tracing::info!("network interfaces have changed"),
-        Ok(false) => {}
-        Err(error) => tracing::warn!(%error, "cannot ask the kernel for the network interfaces"),
+/// What number `id` is called, where there are `cores` cores and perhaps others behind them.
+fn name_of(id: CoreId, shared: &Shared, cores: usize) -> String {
+    match id {
+        id if usize::from(id) < cores => format!("core {id}"),
+        id if shared.mailboxes.clerk() == Some(id) => {
+            "the thread that looks after sockets and links".to_owned()
+        }
+        _ => "the thread that sends channels".to_owned(),
     }
 }
 
@@ -284,47 +268,56 @@ const DESCRIPTORS_KEPT_MIN: u64 = 64;
 /// And so many more for each core: its listeners, eventfd, ring or epoll, and a few to spare.
 const DESCRIPTORS_KEPT_PER_CORE: u64 = 8;
 
-/// Descriptors that channels keep: two of a destination (the pacer's, and the one by which its interface is watched), and some
-/// for the pacer's thread.
-fn descriptors_of_channels(config: &Config) -> u64 {
-    let destinations: usize = config.channels.iter().map(|channel| channel.to.len()).sum();
-    let pacer = if headend::has_pacer(config) { DESCRIPTORS_KEPT_PER_CORE } else { 0 };
-    2 * destinations as u64 + pacer
+/// Descriptors that channels and inputs keep: two of a destination (the pacer's, and the one by which its interface is
+/// watched), two of a socket of an input likewise, and some for the pacer's thread and the clerk's.
+fn descriptors_of_headend(config: &Config, inputs: &[udp::Plan]) -> u64 {
+    let destinations: u64 = config.channels.iter().map(|channel| channel.to.len() as u64).sum();
+    let sockets: u64 = inputs.iter().map(|plan| u64::from(plan.sockets())).sum();
+    let threads = u64::from(headend::has_pacer(config)) + u64::from(headend::has_clerk(config));
+    2 * (destinations + sockets) + threads * DESCRIPTORS_KEPT_PER_CORE
 }
 
 /// Connections that one of `cores` accepts: what is configured, but all of them together never take the last of
-/// `descriptors`, so that a limit of ours comes before the kernel's, which would close the admin port too. Channels have
-/// `channels` of them before anybody else.
-fn connections_per_core(configured: u32, cores: usize, descriptors: u64, channels: u64) -> u32 {
-    let descriptors = descriptors.saturating_sub(channels);
+/// `descriptors`, so that a limit of ours comes before the kernel's, which would close the admin port too. The headend has
+/// `headend` of them before anybody else.
+fn connections_per_core(configured: u32, cores: usize, descriptors: u64, headend: u64) -> u32 {
+    let descriptors = descriptors.saturating_sub(headend);
     let kept = (descriptors / 10).max(DESCRIPTORS_KEPT_MIN + DESCRIPTORS_KEPT_PER_CORE * cores as u64);
     let share = descriptors.saturating_sub(kept) / cores.max(1) as u64;
     configured.min(u32::try_from(share.max(1)).unwrap_or(u32::MAX))
 }
 
-fn shared(config: &Config, cores: usize, descriptors: u64, give_back: fn()) -> anyhow::Result<Shared> {
+fn shared(
+    config: &Config,
+    inputs: &[udp::Plan],
+    cores: usize,
+    descriptors: u64,
+    give_back: fn(),
+) -> anyhow::Result<Shared> {
     let ms = Duration::from_millis;
     let Config { fanout, publish, limits, .. } = config;
     let per_core = connections_per_core(
         limits.connections_per_core,
         cores,
         descriptors,
-        descriptors_of_channels(config),
+        descriptors_of_headend(config, inputs),
     );
     let mode = match fanout.flush {
         Flush::Frame => Mode::Frame,
         Flush::Video => Mode::Video,
         Flush::Interval => Mode::Interval { phases: fanout.phases },
     };
-    // The pacer stands behind the cores.
-    let posts = cores + usize::from(headend::has_pacer(config));
+    // The pacer stands behind the cores, and the clerk behind both.
+    let followers = cores + usize::from(headend::has_pacer(config));
+    let clerks = usize::from(headend::has_clerk(config));
     Ok(Shared {
         give_back,
         directory: Directory::new(limits.streams as usize),
-        bells: Bells::new(posts).context("cannot make eventfds")?,
-        mailboxes: Mailboxes::new(posts),
+        bells: Bells::new(followers + clerks).context("cannot make eventfds")?,
+        mailboxes: Mailboxes::new(followers, clerks),
         limits: Limits {
             connections: per_core,
+            reserved: headend::places(inputs, cores),
             lag_max: ms(fanout.max_lag_ms),
             stall: ms(fanout.stall_timeout_ms),
             play_wait: ms(fanout.play_wait_ms),
@@ -430,8 +423,12 @@ mod tests {
         }
         let text = "[[channel]]\nname = \"one\"\nsource = \"live/one\"\nbitrate = 4000000\n\
                     to = [\"udp://127.0.0.1:5000\", \"udp://127.0.0.1:5002\"]\n";
-        let channels = descriptors_of_channels(&Config::parse(text, "a test").unwrap());
-        assert_eq!(channels, 2 * 2 + 8);
+        let input = "[[input]]\nstream = \"live/in\"\nfrom = [\"rtp://127.0.0.1:5010#fec\", \"udp://127.0.0.1:5020\"]\n";
+        let config = Config::parse(&format!("{text}{input}"), "a test").unwrap();
+        let inputs = [udp::Plan::new(&config.inputs[0], &config.headend, 1)];
+        let channels = descriptors_of_headend(&config, &inputs);
+        assert_eq!(channels, 2 * 2 + 2 * 4 + 2 * 8);
+        assert_eq!((headend::places(&inputs, 1), headend::places(&[], 1)), (1 + 2 * 4, 0));
         assert_eq!(connections_per_core(32_768, 1, 256 + channels, channels), 184);
         assert_eq!(connections_per_core(32_768, 1, 8, channels), 1);
     }

@@ -13,9 +13,10 @@ mod stream;
 use channel::{Source, Track};
 use counting::allocations;
 use headgate::config::Config;
-use headgate::egress::multicast::{Links, Output, about, indicators};
+use headgate::egress::multicast::{Outlets, Output, about, indicators};
 use headgate::media::Mono;
 use headgate::observe::ChannelSlot;
+use headgate::shard::links::Links;
 use headgate::shard::pacer::{Channel, Heard, To, Tray};
 
 #[test]
@@ -24,8 +25,9 @@ fn datagrams_cost_no_allocation() {
                 to = [\"udp://127.0.0.1:5000\", \"rtp://127.0.0.1:5004#fec=8x8\"]\n";
     let config = Config::parse(text, "a test").unwrap();
     let slot = ChannelSlot::new(about(&config.channels[0]), &indicators());
-    let (mut output, _outlets) =
-        Output::new(&config.channels[0], &config.headend, slot.clone(), 1, &mut Links::default()).unwrap();
+    let (mut outlets, mut links) = (Outlets::default(), Links::default());
+    let (mut output, _sockets) =
+        Output::new(&config.channels[0], &config.headend, slot.clone(), 1, &mut outlets, &mut links).unwrap();
     let mut source = Source::new(vec![Track::video(2_800_000), Track::audio(0x200, 192_000)], 1);
     let entries: Vec<_> = (0..1500).map(|_| source.entry()).collect();
     output.begin(Mono::ZERO);

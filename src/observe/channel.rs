@@ -91,8 +91,8 @@ impl ChannelSlot {
     }
 }
 
-/// An interface that channels are sent on; written by the thread that looks at links.
-#[derive(Debug)]
+/// An interface that channels are sent on or inputs listen on; written by the thread that looks at links.
+#[derive(Debug, Default)]
 pub struct LinkSlot {
     /// As the configuration names it: by its name, or by an address.
     pub interface: String,

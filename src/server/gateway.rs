@@ -16,8 +16,7 @@ use crate::observe::log::{Limiters, shown};
 use crate::observe::{DisconnectReason, Protocol, RefuseReason};
 use crate::proto::http::{self, HeadReader, HttpError, Route};
 use crate::shard::engine::Datagram;
-use crate::shard::links::Links;
-use crate::shard::{Answer, App, Io, PlayRefused, Preface, Request, Shedding, connection_bytes};
+use crate::shard::{Answer, App, Io, PlayRefused, Preface, Request, ResidentId, Shedding, connection_bytes};
 use bytes::Bytes;
 use rtmp::Rtmp;
 use std::net::SocketAddr;
@@ -45,8 +44,6 @@ pub struct Surroundings {
     pub retry_after_s: u32,
     /// Streams that come as datagrams, of all cores.
     pub inputs: Vec<udp::Plan>,
-    /// The machine's interfaces, as far as inputs need them.
-    pub links: Arc<Links>,
 }
 
 /// The [`App`] of a core.
@@ -215,10 +212,9 @@ impl App for Gateway {
         }
     }
 
-    fn residents(&mut self, now: Mono) -> Vec<Peer> {
-        let Surroundings { inputs, links, .. } = &*self.surroundings;
-        let own = inputs.iter().filter(|plan| plan.core() == self.core);
-        own.map(|plan| Peer::Input(Box::new(udp::Input::new(plan, links.clone(), now)))).collect()
+    fn residents(&mut self, now: Mono) -> Vec<(ResidentId, Peer)> {
+        let own = (0..).zip(&self.surroundings.inputs).filter(|(_, plan)| plan.core() == self.core);
+        own.map(|(number, plan)| (number, Peer::Input(Box::new(udp::Input::new(plan, now))))).collect()
     }
 
     fn socket(&self) -> Peer {
@@ -250,10 +246,7 @@ impl App for Gateway {
                     let protocol = peer.protocol();
                     tracing::debug!(conn = peer.guest.id, peer = %peer.guest.address, %protocol, "play")
                 }
-                Answer::Publishing
-                | Answer::PublishRefused(_)
-                | Answer::Deposed(_)
-                | Answer::SocketFailed { .. } => {}
+                Answer::Publishing | Answer::PublishRefused(_) | Answer::Deposed(_) => {}
             },
         }
     }

@@ -1,21 +1,20 @@
-//! The headend's part of the assembly: channels with their sockets, and the thread that paces them.
+//! The headend's part of the assembly: channels and inputs with their sockets, the thread that paces channels, and the one
+//! that looks after sockets and links.
 
+use super::clerk::Clerk;
 use crate::config::Config;
-use crate::egress::multicast::{self, Announcer, Links, Output};
+use crate::egress::multicast::{self, Announcer, Outlets, Output};
 use crate::fanout::stream::CoreId;
+use crate::ingest::udp::{self, Ears};
 use crate::observe::{ChannelSlot, Registry};
 use crate::shard::core::Shared;
-use crate::shard::engine::clock;
+use crate::shard::links::Links;
 use crate::shard::pacer::{Outlet, Start};
 use crate::shard::runtime::{Engine, allowed_cpus};
 use anyhow::Context;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// How often links are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The counters of all channels, for the registry.
 pub(super) fn slots(config: &Config) -> Vec<ChannelSlot> {
@@ -28,75 +27,62 @@ pub(super) fn has_pacer(config: &Config) -> bool {
     !config.channels.is_empty()
 }
 
-/// Channels that are ready to be sent.
-pub(super) struct Channels {
+/// Whether there are sockets and links to look after; then the clerk is a post behind the cores and the pacer.
+pub(super) fn has_clerk(config: &Config) -> bool {
+    !config.channels.is_empty() || !config.inputs.is_empty()
+}
+
+/// Places that a core needs for the inputs that live on it: theirs, and two for each of their sockets, because the next one
+/// may come while the kernel still works for the last.
+pub(super) fn places(inputs: &[udp::Plan], cores: usize) -> u32 {
+    let of = |core| inputs.iter().filter(move |plan| usize::from(plan.core()) == core);
+    let places = (0..cores).map(|core| of(core).map(|plan| 1 + 2 * plan.sockets()).sum());
+    places.max().unwrap_or(0)
+}
+
+/// Channels that are ready to be sent, and inputs that are to be listened to.
+pub(super) struct Headend {
     outputs: Vec<(Output, Vec<Outlet>)>,
-    beside: Mutex<Beside>,
+    clerk: Option<Clerk>,
+    warnings: Vec<String>,
 }
 
-/// What is done beside the pacer.
-struct Beside {
-    links: Links,
-    looked_at: Instant,
-    announcer: Announcer,
-}
-
-impl Channels {
+impl Headend {
     /// Opens the sockets of all channels.
     ///
     /// # Errors
     /// A channel's configuration is a mistake on this machine.
-    pub fn open(config: &Config, registry: &Registry) -> anyhow::Result<Channels> {
-        let mut links = Links::default();
-        let mut outputs = Vec::with_capacity(config.channels.len());
+    pub fn open(config: &Config, inputs: &[udp::Plan], registry: &Registry) -> anyhow::Result<Headend> {
+        if !has_clerk(config) {
+            return Ok(Headend { outputs: Vec::new(), clerk: None, warnings: Vec::new() });
+        }
         if has_pacer(config) {
             check_cpu(config.headend.core)?;
-            links = Links::new().context("cannot ask the kernel for its network interfaces")?;
         }
-        let mut announcer = Announcer::new(random()?);
+        let mut links = Links::new().context("cannot ask the kernel for its network interfaces")?;
+        let (mut outlets, mut announcer) = (Outlets::default(), Announcer::new(random()?));
+        let mut outputs = Vec::with_capacity(config.channels.len());
         for (channel, slot) in config.channels.iter().zip(&registry.channels) {
-            let output = Output::new(channel, &config.headend, slot.clone(), random()?, &mut links)?;
-            outputs.push(output);
-            announcer.add(channel, slot);
+            let (shared, seed) = (&config.headend, random()?);
+            outputs.push(Output::new(channel, shared, slot.clone(), seed, &mut outlets, &mut links)?);
+            announcer.add(channel, slot, &links);
         }
+        let ears = Ears::new(inputs, &mut links);
         // Nobody else sets it.
         let _set = registry.links.set(links.slots());
-        let beside = Mutex::new(Beside { links, looked_at: Instant::now(), announcer });
-        Ok(Channels { outputs, beside })
-    }
-
-    fn beside(&self) -> MutexGuard<'_, Beside> {
-        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
+        let warnings = outlets.warnings(&links);
+        Ok(Headend { outputs, clerk: Some(Clerk { links, outlets, announcer, ears }), warnings })
     }
 
     /// What is wrong with the links, for the banner.
     pub fn warnings(&self) -> Vec<String> {
-        self.beside().links.warnings()
+        self.warnings.clone()
     }
 
-    /// Looks at the links and announces channels, if it is time to; to be called every half second.
-    pub fn beat(&self) {
-        let mut beside = self.beside();
-        if beside.looked_at.elapsed() >= LOOK_EVERY {
-            beside.looked_at = Instant::now();
-            beside.links.look();
-        }
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let Beside { links, announcer, .. } = &mut *beside;
-        announcer.beat(clock(), since.map_or(0, |since| since.as_secs()), links);
-    }
-
-    /// Ends the announcements: the channels end.
-    pub fn end(&self) {
-        let Beside { links, announcer, .. } = &mut *self.beside();
-        announcer.end(links);
-    }
-
-    /// Starts the pacer's thread as core `id`; its end goes to `ended`, like that of a core. Nothing happens without
-    /// channels.
+    /// Starts the pacer's thread and the clerk's behind the `cores` cores; their ends go to `ended`, like that of a core.
     pub fn start(
         &mut self,
-        id: CoreId,
+        cores: CoreId,
         config: &Config,
         engine: Engine,
         shared: Arc<Shared>,
@@ -104,21 +90,26 @@ impl Channels {
         ended: Sender<(CoreId, io::Result<()>)>,
     ) -> io::Result<()> {
         let channels = std::mem::take(&mut self.outputs);
-        if channels.is_empty() {
-            return Ok(());
+        if !channels.is_empty() {
+            let start = Start {
+                id: cores,
+                cpu: config.headend.core,
+                engine,
+                shared: shared.clone(),
+                channels,
+                observed: registry.pacer.clone(),
+            };
+            let ended = ended.clone();
+            std::thread::Builder::new().name("pacer".to_owned()).spawn(move || {
+                // The main thread may have stopped waiting.
+                let _gone = ended.send((cores, start.run()));
+            })?;
         }
-        let start = Start {
-            id,
-            cpu: config.headend.core,
-            engine,
-            shared,
-            channels,
-            observed: registry.pacer.clone(),
-        };
-        std::thread::Builder::new().name("pacer".to_owned()).spawn(move || {
-            // The main thread may have stopped waiting.
-            let _gone = ended.send((id, start.run()));
-        })?;
+        if let (Some(clerk), Some(id)) = (self.clerk.take(), shared.mailboxes.clerk()) {
+            std::thread::Builder::new().name("clerk".to_owned()).spawn(move || {
+                let _gone = ended.send((id, clerk.run(id, shared)));
+            })?;
+        }
         Ok(())
     }
 }

@@ -26,7 +26,6 @@ use crate::observe::{CoreSlot, DisconnectReason, Protocol};
 use crate::shard::core::{Core, Shared};
 use crate::shard::engine::Backend;
 use crate::shard::engine::sim::{LISTENERS, Rng, Sim, World};
-use crate::shard::links::Links;
 use crate::shard::mailbox::Command;
 use crate::shard::planted::{Bug, plant};
 use clients::{End, Pace, Publisher, Viewer};
@@ -110,7 +109,7 @@ impl Run {
         let config = config(&mut rng);
         let count = rng.within(1..4) as usize;
         tracing::info!(?config.fanout, ?config.publish, cores = count, "a seed's gateway");
-        let shared = Arc::new(shared(&config, count, 1000, || ()).expect("eventfds"));
+        let shared = Arc::new(shared(&config, &[], count, 1000, || ()).expect("eventfds"));
         let handshake = Duration::from_secs(10);
         let crowd = rng.chance(25);
         let door = Admission::new(&config.limits, if crowd { ROOM_IN_A_CROWD } else { 1 << 20 });
@@ -123,7 +122,6 @@ impl Run {
             handshake,
             retry_after_s: 5,
             inputs: Vec::new(),
-            links: Arc::new(Links::of(Vec::new())),
         });
         let core = |id: usize| {
             let id = id as CoreId;

@@ -256,24 +256,52 @@ pub(super) struct Table<P> {
     /// Sum of all pages' `held_bytes`.
     held_bytes: usize,
     free: Vec<u32>,
+    /// Connections, and the most there may be.
     used: u32,
     max: u32,
+    /// Residents and their sockets, and the most there may be.
+    kept: u32,
+    kept_max: u32,
 }
 
 impl<P> Table<P> {
-    pub fn new(max: u32) -> Table<P> {
-        Table { pages: Vec::new(), measure_at: 0, held_bytes: 0, free: Vec::new(), used: 0, max }
+    /// A table of `max` connections, and of `kept_max` residents and sockets of theirs.
+    pub fn new(max: u32, kept_max: u32) -> Table<P> {
+        let (pages, free) = (Vec::new(), Vec::new());
+        Table { pages, measure_at: 0, held_bytes: 0, free, used: 0, max, kept: 0, kept_max }
     }
 
+    /// Connections that there are.
     pub fn used(&self) -> u32 {
         self.used
     }
 
-    /// Takes a slot for `cold`.
+    /// Whether nobody is there, residents neither.
+    pub fn is_empty(&self) -> bool {
+        self.used == 0 && self.kept == 0
+    }
+
+    /// Takes a slot for a connection.
     pub fn insert(&mut self, cold: Cold<P>) -> Option<Key> {
         if self.used >= self.max {
             return None;
         }
+        self.used += 1;
+        self.place(cold, 0)
+    }
+
+    /// Takes one of the slots that are kept for residents and their sockets: however many connections there are, they have
+    /// theirs.
+    pub fn insert_kept(&mut self, cold: Cold<P>) -> Option<Key> {
+        if self.kept >= self.kept_max {
+            return None;
+        }
+        self.kept += 1;
+        let flags = if matches!(cold.role, Role::Socket { .. }) { 0 } else { hot::RESIDENT };
+        self.place(cold, flags)
+    }
+
+    fn place(&mut self, cold: Cold<P>, flags: u8) -> Option<Key> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -284,11 +312,11 @@ impl<P> Table<P> {
                 first
             }
         };
-        self.used += 1;
         let place = self.at(slot)?;
         let generation = place.hot.generation;
         *place = Slot::free();
         (place.hot.generation, place.hot.state, place.cold) = (generation, State::Open, Some(Box::new(cold)));
+        place.hot.flags = flags;
         Some(Key { slot, generation })
     }
 
@@ -296,9 +324,13 @@ impl<P> Table<P> {
     pub fn remove(&mut self, slot: u32) -> Option<Box<Cold<P>>> {
         let place = self.at(slot)?;
         let cold = place.cold.take()?;
+        let kept = place.hot.is(hot::RESIDENT) || matches!(cold.role, Role::Socket { .. });
         place.hot.state = State::Free;
         place.hot.generation = (place.hot.generation + 1) & ((1 << GENERATION_BITS) - 1);
-        self.used -= 1;
+        match kept {
+            true => self.kept -= 1,
+            false => self.used -= 1,
+        }
         self.free.push(slot);
         Some(cold)
     }
@@ -329,7 +361,7 @@ impl<P> Table<P> {
     pub fn bytes(&self) -> usize {
         let records =
             self.pages.len() * PAGE * size_of::<Slot<P>>() + self.free.capacity() * size_of::<u32>();
-        records + self.used as usize * size_of::<Cold<P>>() + self.held_bytes
+        records + (self.used + self.kept) as usize * size_of::<Cold<P>>() + self.held_bytes
     }
 
     /// Keys of all occupants.
@@ -353,7 +385,7 @@ mod tests {
 
     #[test]
     fn memory_is_measured_page_by_page() {
-        let mut table = Table::new(1000);
+        let mut table = Table::new(1000, 0);
         assert_eq!(table.bytes(), 0);
         table.measure(4, |_| 1);
         let keys: Vec<Key> = (0..2 * PAGE + 10).map(|_| table.insert(cold(100)).expect("room")).collect();
@@ -371,5 +403,25 @@ mod tests {
         }
         table.measure(3, |_| 5);
         assert_eq!(table.bytes(), fixed(&table, 0));
+    }
+
+    /// However full it is of connections, residents and their sockets have their places; and no connection takes them.
+    #[test]
+    fn places_are_kept_for_residents() {
+        let mut table = Table::new(2, 2);
+        let socket = |of| Cold { role: Role::Socket { of, number: 0, again_at: Mono::NEVER }, ..cold(0) };
+        let guests = [(); 3].map(|()| table.insert(cold(0)));
+        assert!(guests[1].is_some() && guests[2].is_none());
+        let resident = table.insert_kept(cold(0)).expect("a place");
+        let ear = table.insert_kept(socket(resident)).expect("a place");
+        assert!(table.insert_kept(cold(0)).is_none() && table.insert(cold(0)).is_none());
+        assert!(
+            table.get(resident).unwrap().hot.is(hot::RESIDENT)
+                && !table.get(ear).unwrap().hot.is(hot::RESIDENT)
+        );
+        table.remove(ear.slot);
+        assert!(table.insert(cold(0)).is_none() && table.insert_kept(cold(0)).is_some());
+        guests.into_iter().flatten().for_each(|guest| _ = table.remove(guest.slot));
+        assert!(table.used() == 0 && !table.is_empty());
     }
 }

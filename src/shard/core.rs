@@ -13,6 +13,7 @@ use super::outbox::Outbox;
 use super::planted::{Bug, is_planted};
 use super::publish::Homes;
 use super::readers::Readers;
+use super::residents::Residents;
 use super::shed::Shedding;
 use super::silent::Silent;
 use super::timers::{Timer, Timers};
@@ -85,8 +86,7 @@ pub struct Core<B: Backend, A: App> {
     pub(super) accepting: Vec<Accepting>,
     pub(super) silent: Silent,
     starved: Vec<Key>,
-    /// Sockets of residents: whose, with which number, and their records.
-    pub(super) sockets: Vec<(Key, u32, Key)>,
+    pub(super) residents: Residents,
     pub(super) spare_io: Io,
     backend_stats: BackendStats,
     pub(super) draining: Option<Mono>,
@@ -112,7 +112,7 @@ impl<B: Backend, A: App> Core<B, A> {
         timers.push(now + Duration::from_secs(1), Timer::Second);
         let mut core = Core {
             id,
-            conns: Table::new(shared.limits.connections),
+            conns: Table::new(shared.limits.connections, shared.limits.reserved),
             homes: Homes::default(),
             readers: Readers::default(),
             shared,
@@ -127,7 +127,7 @@ impl<B: Backend, A: App> Core<B, A> {
             accepting: (0..listeners).map(|_| Accepting::default()).collect(),
             silent: Silent::default(),
             starved: Vec::new(),
-            sockets: Vec::new(),
+            residents: Residents::default(),
             spare_io: Io::default(),
             backend_stats: BackendStats::default(),
             draining: None,
@@ -333,8 +333,6 @@ impl<B: Backend, A: App> Core<B, A> {
                     }
                 },
                 Request::Close(reason) => self.finish(now, key, reason),
-                Request::Listen { number, socket } => self.listen(now, key, number, socket),
-                Request::Hush(number) => self.hush(now, key, number),
                 Request::Detach(read) => {
                     if let Some(slot) = self.conns.get(key)
                         && let Some(cold) = &mut slot.cold
@@ -403,6 +401,10 @@ impl<B: Backend, A: App> Core<B, A> {
             Command::Arrive { stream, hosted } => self.arrive(now, stream, hosted),
             Command::Superseded { stream, epoch } => self.superseded(now, stream, epoch),
             Command::Displaced { stream } => self.displaced(now, stream),
+            Command::Listen { resident, number, socket } => self.listen(now, resident, number, socket),
+            Command::Hush { resident, number } => self.hush(now, resident, number),
+            // That is the clerk's.
+            Command::SocketFailed { .. } => {}
             Command::Drain => {
                 self.close_listeners();
                 self.draining = Some(now + DRAIN);
@@ -414,7 +416,7 @@ impl<B: Backend, A: App> Core<B, A> {
     }
 
     pub(crate) fn drained(&self, now: Mono) -> bool {
-        self.draining.is_some_and(|until| self.conns.used() == 0 || now >= until)
+        self.draining.is_some_and(|until| self.conns.is_empty() || now >= until)
     }
 
     /// Sends a command, now or as soon as its box has room.

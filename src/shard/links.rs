@@ -1,19 +1,60 @@
-//! The machine's interfaces as of a moment ago, for all cores: who has joined a group must know when its interface goes
-//! down, comes back or is another one, because the kernel forgets memberships together with an interface.
+//! The machine's links: which interfaces there are, which of them work, and who sends or listens on them.
 //!
-//! One thread [looks](Links::look) now and then; the cores compare a number, and ask only when it has changed.
+//! One thread has them, beside the cores: it [looks](Links::look) when the kernel says that something has changed, and now
+//! and then anyway. A link may go and come back. While its interface is switched off datagrams are not taken; while only
+//! the cable is out the kernel takes them and throws them away, so that nothing but [`LinkSlot::up`] says so. The switch at
+//! the other end forgets what was joined, and the kernel forgets it with an interface that is removed: who listens compares
+//! [`Stand`]s, and joins again.
+//!
+//! What happens to a link is said in one line, however many channels and inputs it has.
 #![forbid(unsafe_code)]
 
-use super::interfaces::{self, Interface};
+use super::interfaces::{self, Events, Interface};
+use crate::observe::{Gauge, LinkSlot};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+/// Who uses a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum User {
+    /// A channel, which sends on it.
+    Channel,
+    /// An input, which listens on it.
+    Input,
+}
+
+/// Where a link stands: another one than before means that who has joined on it must join again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stand {
+    /// The interface's number.
+    pub index: u32,
+    /// How often it has begun to work since it was first seen.
+    pub comings: u32,
+    /// Whether it works now.
+    pub works: bool,
+}
+
+/// An interface that somebody uses, as the configuration names it.
+#[derive(Debug)]
+struct Used {
+    slot: Arc<LinkSlot>,
+    /// As of the last look.
+    stand: Option<Stand>,
+    /// Each by its name once, however many places it has there.
+    users: BTreeSet<(User, String)>,
+}
 
 /// See the module's description.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Links {
-    newest: Mutex<Arc<[Interface]>>,
-    changes: AtomicU64,
+    known: Vec<Interface>,
+    /// By number, of those that have begun to work since they were first seen.
+    comings: BTreeMap<u32, u32>,
+    used: Vec<Used>,
+    /// None where the kernel has none to give: then only what a look shows is seen.
+    events: Option<Events>,
 }
 
 impl Links {
@@ -22,37 +63,154 @@ impl Links {
     /// # Errors
     /// The kernel does not tell.
     pub fn new() -> io::Result<Links> {
-        Ok(Links::of(interfaces::list()?))
+        // Before the first look: what changes behind it is not missed.
+        let events = Events::new();
+        if let Err(error) = &events {
+            tracing::warn!(%error, "the kernel does not tell when links change; they are looked at now and then");
+        }
+        Ok(Links { events: events.ok(), ..Links::of(interfaces::list()?) })
     }
 
     /// These, until somebody looks.
-    pub fn of(interfaces: Vec<Interface>) -> Links {
-        Links { newest: Mutex::new(interfaces.into()), changes: AtomicU64::new(1) }
+    pub fn of(known: Vec<Interface>) -> Links {
+        Links { known, ..Links::default() }
     }
 
-    /// Asks the kernel again. Returns whether anything has changed.
-    ///
-    /// # Errors
-    /// The kernel does not tell; what was known stays.
-    pub fn look(&self) -> io::Result<bool> {
-        let interfaces: Arc<[Interface]> = interfaces::list()?.into();
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = *newest != interfaces;
-        if changed {
-            *newest = interfaces;
-            self.changes.fetch_add(1, Ordering::Release);
+    /// What is readable when something has changed.
+    pub fn events(&self) -> Option<BorrowedFd<'_>> {
+        self.events.as_ref().map(AsFd::as_fd)
+    }
+
+    /// All interfaces, as of the last look.
+    pub fn all(&self) -> &[Interface] {
+        &self.known
+    }
+
+    /// The interface that `text` means: its name, or one of its addresses.
+    pub fn find(&self, text: &str) -> Option<&Interface> {
+        interfaces::find(&self.known, text)
+    }
+
+    /// Where the link that `text` means stands; `None` while there is no such interface.
+    pub fn stand(&self, text: &str) -> Option<Stand> {
+        let interface = self.find(text)?;
+        let comings = self.comings.get(&interface.index).copied().unwrap_or(0);
+        Some(Stand { index: interface.index, comings, works: interface.works() })
+    }
+
+    /// Notes that `name` uses the interface that it calls `text`, and returns where it is said whether that works.
+    pub fn use_by(&mut self, text: &str, user: User, name: &str) -> Arc<LinkSlot> {
+        let known = self.used.iter_mut().find(|used| used.slot.interface == text);
+        if let Some(used) = known {
+            used.users.insert((user, name.to_owned()));
+            return used.slot.clone();
         }
-        Ok(changed)
+        let (stand, up) = (self.stand(text), Gauge::default());
+        up.set(stand.is_some_and(|stand| stand.works).into());
+        let slot = Arc::new(LinkSlot { interface: text.to_owned(), up });
+        let users = BTreeSet::from([(user, name.to_owned())]);
+        self.used.push(Used { slot: slot.clone(), stand, users });
+        slot
     }
 
-    /// Another number than before: something has changed.
-    pub fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
+    /// The interfaces in use; [`Links::look`] keeps what they say true.
+    pub fn slots(&self) -> Vec<Arc<LinkSlot>> {
+        self.used.iter().map(|used| used.slot.clone()).collect()
     }
 
-    /// What was seen last.
-    pub fn newest(&self) -> Arc<[Interface]> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Looks again if the kernel says that something has changed; see [`Links::look`].
+    pub fn look_if_changed(&mut self) -> bool {
+        let mut fell = Vec::new();
+        let changed = self.events.as_ref().is_some_and(|events| events.take(|index| fell.push(index)));
+        changed && self.look_behind(&fell)
+    }
+
+    /// Looks at the links again and logs those that went and came. Returns whether anything is otherwise. To be called now
+    /// and then, on a thread with time to spare: the kernel may let it wait.
+    pub fn look(&mut self) -> bool {
+        let mut fell = Vec::new();
+        if let Some(events) = &self.events {
+            events.take(|index| fell.push(index));
+        }
+        self.look_behind(&fell)
+    }
+
+    /// The links of `fell` did not work for a moment since the last look.
+    fn look_behind(&mut self, fell: &[u32]) -> bool {
+        match interfaces::list() {
+            Ok(now) => self.take(now, fell),
+            Err(error) => {
+                tracing::debug!(%error, "cannot look at the interfaces");
+                false
+            }
+        }
+    }
+
+    /// As if a look had shown these.
+    #[cfg(test)]
+    pub(crate) fn take_for_test(&mut self, now: Vec<Interface>) {
+        self.take(now, &[]);
+    }
+
+    fn take(&mut self, now: Vec<Interface>, fell: &[u32]) -> bool {
+        let before = std::mem::replace(&mut self.known, now);
+        for interface in self.known.iter().filter(|interface| interface.works()) {
+            let known = before.iter().find(|known| known.index == interface.index);
+            // One that is new is another one by its number.
+            if known.is_some_and(|known| !known.works() || fell.contains(&known.index)) {
+                *self.comings.entry(interface.index).or_default() += 1;
+            }
+        }
+        let known = &self.known;
+        self.comings.retain(|index, _| known.iter().any(|interface| interface.index == *index));
+        // What has two names in the configuration is one link, and has one line.
+        let mut lines: BTreeMap<u32, (Stand, Stand, BTreeSet<(User, String)>)> = BTreeMap::new();
+        for at in 0..self.used.len() {
+            let is = self.used.get(at).and_then(|used| self.stand(&used.slot.interface));
+            let Some(used) = self.used.get_mut(at) else { continue };
+            let was = std::mem::replace(&mut used.stand, is);
+            used.slot.up.set(is.is_some_and(|is| is.works).into());
+            let Some(index) = is.or(was).map(|stand| stand.index).filter(|_| was != is) else { continue };
+            // What is not there does not work, and has begun to work as often as what is.
+            let nothing = Stand { index, comings: 0, works: false };
+            let line = (was.unwrap_or(nothing), is.unwrap_or(nothing), BTreeSet::new());
+            lines.entry(index).or_insert(line).2.extend(used.users.iter().cloned());
+        }
+        for (index, (was, is, users)) in lines {
+            let channels = users.iter().filter(|(user, _)| *user == User::Channel).count();
+            self.tell(index, was, is, channels, users.len() - channels);
+        }
+        before != self.known || !fell.is_empty()
+    }
+
+    /// One line about a link that went, came, or went and came.
+    fn tell(&self, index: u32, was: Stand, is: Stand, channels: usize, inputs: usize) {
+        let of = |used: &&Used| used.stand.is_some_and(|stand| stand.index == index);
+        let gone = |used: &&Used| used.stand.is_none();
+        let used = self.used.iter().find(of).or_else(|| self.used.iter().find(gone));
+        let interface = used.map_or("", |used| used.slot.interface.as_str());
+        match (was.works, is.works) {
+            (true, false) => {
+                tracing::warn!(interface, channels, inputs, "link lost; nothing is sent or received on it");
+            }
+            (false, true) => {
+                tracing::info!(
+                    interface,
+                    channels,
+                    inputs,
+                    "link is there; channels are sent on it, inputs are joined again"
+                );
+            }
+            (true, true) => {
+                tracing::warn!(
+                    interface,
+                    channels,
+                    inputs,
+                    "link was lost for a moment; inputs are joined again"
+                );
+            }
+            (false, false) => {}
+        }
     }
 }
 
@@ -60,11 +218,42 @@ impl Links {
 mod tests {
     use super::*;
 
+    /// The loopback, and a link of this number that works or not.
+    fn machine(index: u32, works: bool) -> Vec<Interface> {
+        let mut all: Vec<Interface> =
+            interfaces::list().unwrap().into_iter().filter(|i| i.name == "lo").collect();
+        all.push(Interface::of("eth1", index, works, &["10.9.0.1"]));
+        all
+    }
+
+    #[test]
+    fn a_link_that_comes_back_stands_otherwise() {
+        let mut links = Links::of(machine(7, true));
+        let stand = |links: &Links| links.stand("eth1").map(|s| (s.index, s.comings, s.works));
+        assert_eq!(stand(&links), Some((7, 0, true)));
+        assert_eq!(links.stand("10.9.0.1"), links.stand("eth1"));
+        let slot = links.use_by("eth1", User::Channel, "one");
+        assert_eq!(links.use_by("eth1", User::Channel, "one").up.get(), 1);
+        // (number, works, did not work for a moment), and where it stands then.
+        for (index, works, fell, expected) in [
+            (7, true, false, (7, 0, true)),
+            (7, false, false, (7, 0, false)),
+            (7, true, false, (7, 1, true)),
+            (7, true, true, (7, 2, true)),
+            (9, true, false, (9, 0, true)),
+        ] {
+            let fell: &[u32] = if fell { &[7] } else { &[] };
+            links.take(machine(index, works), fell);
+            assert_eq!((stand(&links), slot.up.get()), (Some(expected), works.into()));
+        }
+        links.take(Vec::new(), &[]);
+        assert_eq!((stand(&links), slot.up.get(), links.slots().len()), (None, 0, 1));
+    }
+
     #[test]
     fn a_look_tells_what_has_changed() {
-        let links = Links::of(Vec::new());
-        let before = links.changes();
-        assert!(links.look().unwrap() && links.changes() != before, "there is a loopback");
-        assert!(links.newest().iter().any(|interface| interface.name == "lo"));
+        let mut links = Links::of(Vec::new());
+        assert!(links.look(), "there is a loopback");
+        assert!(links.find("lo").is_some_and(Interface::works));
     }
 }

@@ -8,6 +8,7 @@
 //! Unsafe, and why it is sound: every option is set or read with a value of ours that lives through the call, whose size
 //! is given.
 
+use super::interfaces::scoped;
 use super::sockopt::set;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
@@ -47,7 +48,11 @@ pub struct Listening {
 
 /// Another handle of a socket. While it is open the group stays joined.
 #[derive(Debug)]
-pub struct Watch(OwnedFd);
+pub struct Watch {
+    socket: OwnedFd,
+    /// What was joined, if it is a group.
+    joined: Option<(IpAddr, u32, Option<IpAddr>)>,
+}
 
 impl Watch {
     /// Datagrams that found no room in the kernel's buffer, modulo 2^32: what `SO_RXQ_OVFL` would tell with each datagram
@@ -61,7 +66,7 @@ impl Watch {
         // SAFETY: `words` has room for the `bytes` that are announced, and both live through the call.
         let result = unsafe {
             libc::getsockopt(
-                self.0.as_raw_fd(),
+                self.socket.as_raw_fd(),
                 libc::SOL_SOCKET,
                 SO_MEMINFO,
                 words.as_mut_ptr().cast(),
@@ -73,6 +78,15 @@ impl Watch {
         }
         Ok(words.get(MEMINFO_DROPS).copied().unwrap_or_default())
     }
+
+    /// Leaves the group here and now, whoever else has the socket: its last close, wherever that happens, has nothing to
+    /// leave any more and waits for no lock of the kernel.
+    pub fn leave(&mut self) {
+        if let Some((group, interface, source)) = self.joined.take() {
+            // The interface may have gone, and the membership with it.
+            let _gone = change(&self.socket, Change::Leave, group, interface, source);
+        }
+    }
 }
 
 /// Opens, binds and joins.
@@ -81,6 +95,7 @@ impl Watch {
 /// The system's, with what was tried in front.
 pub fn listen(what: &Listen) -> Result<Listening, ListenFailed> {
     let Listen { address, interface, source, buffer_bytes } = *what;
+    let address = scoped(address, interface);
     let at = |step| move |error| ListenFailed { step, error };
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP));
     let socket = socket.map_err(at("open a socket"))?;
@@ -103,10 +118,11 @@ pub fn listen(what: &Listen) -> Result<Listening, ListenFailed> {
             socket.set_multicast_all_v6(false)
         };
         only_joined.map_err(at("keep other groups out"))?;
-        join(&socket, address.ip(), interface.unwrap_or(0), source).map_err(at("join"))?;
+        change(&socket, Change::Join, address.ip(), interface.unwrap_or(0), source).map_err(at("join"))?;
     }
     let watch = socket.as_fd().try_clone_to_owned().map_err(at("watch the socket"))?;
-    Ok(Listening { socket: socket.into(), watch: Watch(watch), buffer_bytes: got })
+    let joined = group.then(|| (address.ip(), interface.unwrap_or(0), source));
+    Ok(Listening { socket: socket.into(), watch: Watch { socket: watch, joined }, buffer_bytes: got })
 }
 
 /// Why there is no socket.
@@ -131,13 +147,26 @@ fn set_buffer(socket: &Socket, bytes: u32) -> u32 {
     u32::try_from(twice / 2).unwrap_or(u32::MAX)
 }
 
-fn join(socket: &Socket, group: IpAddr, interface: u32, source: Option<IpAddr>) -> io::Result<()> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Join,
+    Leave,
+}
+
+fn change(
+    socket: impl AsFd,
+    what: Change,
+    group: IpAddr,
+    interface: u32,
+    source: Option<IpAddr>,
+) -> io::Result<()> {
     let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
     let stored = |ip| storage(SocketAddr::new(ip, 0));
+    let joins = what == Change::Join;
     match source {
         None => {
             let request = libc::group_req { gr_interface: interface, gr_group: stored(group) };
-            set(socket.as_fd(), level, libc::MCAST_JOIN_GROUP, &request)
+            set(socket, level, if joins { libc::MCAST_JOIN_GROUP } else { libc::MCAST_LEAVE_GROUP }, &request)
         }
         Some(source) => {
             let request = libc::group_source_req {
@@ -145,7 +174,8 @@ fn join(socket: &Socket, group: IpAddr, interface: u32, source: Option<IpAddr>) 
                 gsr_group: stored(group),
                 gsr_source: stored(source),
             };
-            set(socket.as_fd(), level, libc::MCAST_JOIN_SOURCE_GROUP, &request)
+            let option = if joins { libc::MCAST_JOIN_SOURCE_GROUP } else { libc::MCAST_LEAVE_SOURCE_GROUP };
+            set(socket, level, option, &request)
         }
     }
 }
@@ -234,6 +264,13 @@ mod tests {
             let (bytes, from) = receiver.recv_from(&mut buffer).unwrap();
             assert_eq!((&buffer[..bytes], from), (&b"ok"[..], sender.local_addr().unwrap()), "{group}");
             drop(elsewhere);
+            // Who has left hears nothing any more, though the socket is open.
+            let mut watch = listening.watch;
+            watch.leave();
+            watch.leave();
+            receiver.set_nonblocking(true).unwrap();
+            sender.send_to(b"no", SocketAddr::new(ip, port)).unwrap();
+            assert!(receiver.recv_from(&mut buffer).is_err(), "{group}");
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Commands between cores. Never on the path of a frame within a core; a full box means "again next turn".
 
+use super::ResidentId;
 use crate::fanout::directory::{StreamId, StreamName, StreamStats};
 use crate::fanout::log::{Feed, LogId, LogKey, LogSnapshot};
 use crate::fanout::stream::{CoreId, NoLog, Stream};
 use crate::media::Mono;
 use crossbeam::queue::ArrayQueue;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Commands that may wait for one core.
@@ -118,25 +120,64 @@ pub enum Command {
         /// The stream.
         stream: StreamId,
     },
+    /// To a core with residents: here is a socket that one of them listens to, bound and joined.
+    Listen {
+        /// Whose it is.
+        resident: ResidentId,
+        /// Which of its sockets.
+        number: u32,
+        /// For the engine.
+        socket: OwnedFd,
+    },
+    /// To a core with residents: close such a socket.
+    Hush {
+        /// Whose it is.
+        resident: ResidentId,
+        /// Which of its sockets.
+        number: u32,
+    },
+    /// To the clerk: a socket of a resident failed.
+    SocketFailed {
+        /// Whose it is.
+        resident: ResidentId,
+        /// Which of its sockets.
+        number: u32,
+        /// The system's answer, a number.
+        error: i32,
+        /// It is closed; else it is received from again in a moment.
+        closed: bool,
+    },
     /// Stop accepting, say goodbye to everybody, end.
     Drain,
 }
 
-/// One box for each core.
+/// One box for each core, and one for each of the posts behind them that follow no stream.
 #[derive(Debug)]
 pub struct Mailboxes {
     boxes: Box<[ArrayQueue<Command>]>,
+    cores: CoreId,
 }
 
 impl Mailboxes {
-    /// Boxes for `cores` cores.
-    pub fn new(cores: usize) -> Mailboxes {
-        Mailboxes { boxes: (0..cores).map(|_| ArrayQueue::new(CAPACITY)).collect() }
+    /// Boxes for `cores` cores and, behind them, `aside` posts that are told of no stream.
+    pub fn new(cores: usize, aside: usize) -> Mailboxes {
+        let boxes = (0..cores + aside).map(|_| ArrayQueue::new(CAPACITY)).collect();
+        Mailboxes { boxes, cores: cores as CoreId }
     }
 
-    /// Number of cores.
+    /// Number of cores, and of what is one to them.
     pub fn cores(&self) -> CoreId {
+        self.cores
+    }
+
+    /// Number of boxes.
+    pub fn posts(&self) -> CoreId {
         self.boxes.len() as CoreId
+    }
+
+    /// Who opens the residents' sockets: the first post behind the cores, if there is one.
+    pub fn clerk(&self) -> Option<CoreId> {
+        (self.posts() > self.cores).then_some(self.cores)
     }
 
     /// Puts a command into the box of `to`; gives it back if the box is full.

@@ -24,7 +24,7 @@ pub mod links;
 pub mod listen;
 pub mod mailbox;
 pub mod marks;
-mod outbox;
+pub mod outbox;
 pub mod pacer;
 pub(crate) mod planted;
 mod publish;
@@ -52,6 +52,9 @@ use engine::Datagram;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
+
+/// Number of a resident, of all cores.
+pub type ResidentId = u32;
 
 /// What a connection asks of its core; applied in order after the callback that made it.
 #[derive(Debug)]
@@ -82,16 +85,6 @@ pub enum Request {
     Count(Counted, u64),
     /// Send what is waiting, then close.
     Close(DisconnectReason),
-    /// Receive datagrams from this socket, as number `number` of the resident that asks. Answered with
-    /// [`Answer::SocketFailed`] if that cannot be.
-    Listen {
-        /// What [`App::datagram`] is told with each; one that is in use stays what it is.
-        number: u32,
-        /// It is bound.
-        socket: OwnedFd,
-    },
-    /// Close a resident's socket.
-    Hush(u32),
     /// Leave this core: the socket and what was read go to [`App::detached`]. Only before any other role.
     Detach(Bytes),
 }
@@ -118,15 +111,6 @@ pub enum Answer {
     PlayRefused(PlayRefused),
     /// A resident has lost its stream, and stays: nothing came of it for too long, or another publisher took it over.
     Deposed(DisconnectReason),
-    /// A resident's socket failed (an error number), and is tried again; at the moment of [`Request::Listen`], it is closed.
-    SocketFailed {
-        /// Which one.
-        number: u32,
-        /// The system's answer.
-        error: i32,
-        /// It is closed.
-        closed: bool,
-    },
 }
 
 /// Why a subscription did not begin.
@@ -197,8 +181,9 @@ pub trait App: 'static {
     fn shedding(&self) -> Shedding;
     /// Bytes came.
     fn input(&mut self, peer: &mut Self::Peer, now: Mono, bytes: &[u8], io: &mut Io);
-    /// Who lives on this core from its start to its end, without a socket of its own: asked once.
-    fn residents(&mut self, now: Mono) -> Vec<Self::Peer>;
+    /// Who lives on this core from its start to its end, without a socket of its own: asked once. Sockets come by
+    /// [`mailbox::Command::Listen`], under the same number.
+    fn residents(&mut self, now: Mono) -> Vec<(ResidentId, Self::Peer)>;
     /// What stands in the record of a socket that a resident listens to. It is asked for its protocol and size, and told
     /// nothing.
     fn socket(&self) -> Self::Peer;
@@ -254,6 +239,8 @@ const CONNECTIONS_KEEP: u32 = 10;
 pub struct Limits {
     /// Connections of one core.
     pub connections: u32,
+    /// Places that a core has beside these, which residents and their sockets alone take.
+    pub reserved: u32,
     /// A subscriber behind more than this skips.
     pub lag_max: Duration,
     /// A send that is not over after this ends the connection.
@@ -275,6 +262,11 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Records of one core, of connections and of what is reserved.
+    pub fn records(&self) -> u32 {
+        self.connections.saturating_add(self.reserved)
+    }
+
     /// Viewers of one core: the kernel deals connections unevenly, and a core full of viewers would turn publishers away.
     pub fn connections_for_viewers(&self) -> u32 {
         let kept = self.connections / CONNECTIONS_KEEP;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 /// See the module's description.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub struct Outbox {
     waiting: VecDeque<(CoreId, Command)>,
     /// To be rung at the end of the turn, each once.
     to_ring: Vec<CoreId>,

@@ -5,12 +5,17 @@
 //! A resident is a record like any other, so that everything which publishers go through (claims, takeovers, a stream that
 //! moves) is the same for it. What differs stands here: what would close a connection [deposes](Core::depose) it; each
 //! of its sockets has a record too, so that the kernel's completions find their generation, and what comes there is told to
-//! the resident.
+//! the resident. The places of both are reserved: a core full of viewers has them.
+//!
+//! **No core opens such a socket.** Opening, joining and leaving wait for the kernel's network lock, which somebody who
+//! configures a thousand interfaces holds for as long as that takes. A thread beside the cores does it, the clerk: sockets
+//! come from it whole, and what is wrong with them goes back to it, as commands.
 
 use super::conn::{Cold, Role, State, hot};
 use super::core::Core;
 use super::engine::{Backend, Buffer, Key};
-use super::{Answer, App};
+use super::mailbox::Command;
+use super::{Answer, App, ResidentId};
 use crate::media::Mono;
 use crate::observe::DisconnectReason;
 use std::os::fd::OwnedFd;
@@ -19,22 +24,25 @@ use std::time::Duration;
 /// Pause after a receive that failed: the interface is gone, which time alone can mend.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// Who lives on a core, and what listens for them.
+#[derive(Debug, Default)]
+pub(super) struct Residents {
+    keys: Vec<(ResidentId, Key)>,
+    /// Whose, with which number, and the socket's own record.
+    sockets: Vec<(ResidentId, u32, Key)>,
+}
+
 impl<B: Backend, A: App> Core<B, A> {
     /// Takes the residents in, before the first turn.
-    pub(super) fn move_in(&mut self) {
+    pub(crate) fn move_in(&mut self) {
         let now = self.backend.now();
-        for peer in self.app.residents(now) {
+        for (resident, peer) in self.app.residents(now) {
             let protocol = self.app.protocol(&peer);
-            let Some(key) = self.conns.insert(Cold::new(peer, Role::None, protocol, now)) else {
-                tracing::error!(
-                    core = self.id,
-                    "no connection is left for an input: raise limits.connections_per_core"
-                );
-                return;
+            let Some(key) = self.conns.insert_kept(Cold::new(peer, Role::None, protocol, now)) else {
+                // Whoever counted them has counted wrong.
+                return tracing::error!(core = self.id, resident, "no place is reserved for an input");
             };
-            if let Some(slot) = self.conns.get(key) {
-                slot.hot.set(hot::RESIDENT, true);
-            }
+            self.residents.keys.push((resident, key));
             self.arm(key);
         }
     }
@@ -50,20 +58,20 @@ impl<B: Backend, A: App> Core<B, A> {
         true
     }
 
-    /// Receives from `socket` for a resident.
-    pub(super) fn listen(&mut self, now: Mono, of: Key, number: u32, socket: OwnedFd) {
-        let resident = self.conns.get(of).is_some_and(|slot| slot.hot.is(hot::RESIDENT));
-        if !resident || self.sockets.iter().any(|(owner, known, _)| (*owner, *known) == (of, number)) {
-            return;
-        }
+    /// Receives from `socket` for a resident; what cannot be is told to who has sent it.
+    pub(super) fn listen(&mut self, now: Mono, resident: ResidentId, number: u32, socket: OwnedFd) {
+        // While the core drains nobody comes any more.
+        let of = self.residents.keys.iter().find(|(id, _)| *id == resident && self.draining.is_none());
+        let Some((_, of)) = of.copied() else { return };
+        self.hush(now, resident, number);
         let peer = self.app.socket();
         let protocol = self.app.protocol(&peer);
         let role = Role::Socket { of, number, again_at: Mono::NEVER };
-        let error = match self.conns.insert(Cold::new(peer, role, protocol, now)) {
+        let error = match self.conns.insert_kept(Cold::new(peer, role, protocol, now)) {
             None => libc::EMFILE,
             Some(key) => match self.backend.attach(key.slot, socket) {
                 Ok(()) => {
-                    self.sockets.push((of, number, key));
+                    self.residents.sockets.push((resident, number, key));
                     return self.receive(key);
                 }
                 Err(error) => {
@@ -72,15 +80,21 @@ impl<B: Backend, A: App> Core<B, A> {
                 }
             },
         };
-        let failed = Answer::SocketFailed { number, error, closed: true };
-        self.ask(now, of, |app, peer, io| app.answer(peer, now, failed, io));
+        self.complain(resident, number, error, true);
+    }
+
+    /// Tells the clerk of a socket that failed.
+    fn complain(&mut self, resident: ResidentId, number: u32, error: i32, closed: bool) {
+        if let Some(clerk) = self.shared.mailboxes.clerk() {
+            self.tell(clerk, Command::SocketFailed { resident, number, error, closed });
+        }
     }
 
     /// Closes a socket of a resident.
-    pub(super) fn hush(&mut self, now: Mono, of: Key, number: u32) {
-        let at = self.sockets.iter().position(|(owner, known, _)| (*owner, *known) == (of, number));
-        if let Some(at) = at {
-            let (.., key) = self.sockets.swap_remove(at);
+    pub(super) fn hush(&mut self, now: Mono, resident: ResidentId, number: u32) {
+        let its = |(of, known, _): &(ResidentId, u32, Key)| (*of, *known) == (resident, number);
+        if let Some(at) = self.residents.sockets.iter().position(its) {
+            let (.., key) = self.residents.sockets.swap_remove(at);
             self.close(now, key, DisconnectReason::ClientClosed);
         }
     }
@@ -100,15 +114,16 @@ impl<B: Backend, A: App> Core<B, A> {
         self.apply(now, of, io);
     }
 
-    /// A receive of a socket is over: an empty datagram does that on some kernels, and an error, which the resident hears of.
+    /// A receive of a socket is over: an empty datagram does that on some kernels, and an error, which the clerk hears of.
     pub(super) fn socket_stumbled(&mut self, now: Mono, key: Key, error: Option<i32>) {
         let Some(error) = error else { return self.receive(key) };
-        let Some(Role::Socket { of, number, again_at }) = self.role(key) else { return };
-        let (of, number) = (*of, *number);
+        let Some(Role::Socket { again_at, .. }) = self.role(key) else { return };
         *again_at = now + AGAIN;
         self.arm(key);
-        let failed = Answer::SocketFailed { number, error, closed: false };
-        self.ask(now, of, |app, peer, io| app.answer(peer, now, failed, io));
+        let its = self.residents.sockets.iter().find(|(.., known)| *known == key).copied();
+        if let Some((resident, number, _)) = its {
+            self.complain(resident, number, error, false);
+        }
     }
 
     /// Asks for datagrams again after an error.

@@ -94,7 +94,7 @@ impl<A: App, F: FnOnce() -> A> Start<F> {
         let count = listeners.len();
         match self.engine {
             Engine::Uring => {
-                let uring = Uring::new(self.shared.limits.connections, listeners, bell)?;
+                let uring = Uring::new(self.shared.limits.records(), listeners, bell)?;
                 self.serve(uring, count)
             }
             Engine::Epoll => self.serve(Epoll::new(listeners, bell)?, count),

@@ -1,4 +1,7 @@
 //! Sends that fail: counted by reason, told when they begin, while they last, and when they are over.
+//!
+//! Of a link that does not work there is one line for all its channels ([`crate::shard::links`]); what cannot be sent on it is
+//! counted here, and not told for each of them.
 
 use crate::media::Mono;
 use crate::observe::{ChannelMetrics, PerSendError, SendError};
@@ -8,6 +11,9 @@ use std::time::Duration;
 const TELL_EVERY: Duration = Duration::from_secs(30);
 /// Failures are over when there was none for this long.
 const OVER_AFTER: Duration = Duration::from_secs(2);
+/// Who cannot reach anybody waits so long with saying so: the link may be the reason, and whoever looks at links may be held
+/// up.
+const LINK_WAIT: Duration = Duration::from_secs(2);
 
 /// Failures of one reason.
 #[derive(Debug, Default)]
@@ -15,7 +21,7 @@ struct Failing {
     since: Option<Mono>,
     newest: bool,
     last: Mono,
-    told_at: Mono,
+    told_at: Option<Mono>,
     /// Since the last line.
     count: u64,
 }
@@ -51,15 +57,18 @@ impl Failures {
         failing.newest = true;
     }
 
-    /// Tells what there is to tell.
-    pub fn watch(&mut self, now: Mono, channel: &str) {
+    /// Tells what there is to tell. `reachable`: the links that the channel is sent on work.
+    pub fn watch(&mut self, now: Mono, channel: &str, reachable: bool) {
         for (reason, failing) in self.0.iter_mut() {
             if std::mem::take(&mut failing.newest) {
                 failing.last = now;
-                let began = failing.since.is_none();
-                failing.since.get_or_insert(now);
-                if began || now.since(failing.told_at) >= TELL_EVERY {
-                    failing.told_at = now;
+                let since = *failing.since.get_or_insert(now);
+                let of_link = reason == SendError::Unreachable;
+                if of_link && (!reachable || now.since(since) < LINK_WAIT) {
+                    continue;
+                }
+                if failing.told_at.is_none_or(|at| now.since(at) >= TELL_EVERY) {
+                    failing.told_at = Some(now);
                     let datagrams = std::mem::take(&mut failing.count);
                     tracing::warn!(channel, %reason, datagrams, "channel's datagrams are not taken by the kernel");
                 }
@@ -69,7 +78,9 @@ impl Failures {
                 let lasted_ms = failing.last.since(since).as_millis() as u64;
                 failing.since = None;
                 let datagrams = std::mem::take(&mut failing.count);
-                tracing::info!(channel, %reason, lasted_ms, datagrams, "channel's datagrams are taken again");
+                if failing.told_at.take().is_some() {
+                    tracing::info!(channel, %reason, lasted_ms, datagrams, "channel's datagrams are taken again");
+                }
             }
         }
     }
@@ -87,9 +98,32 @@ mod tests {
             failures.count(number, &metrics);
         }
         assert!(metrics.send_errors.iter().all(|(_, count)| count.get() == 1));
-        failures.watch(Mono::from_micros(1), "one");
-        assert!(failures.0.iter().all(|(_, failing)| failing.since.is_some() && failing.count == 0));
-        failures.watch(Mono::from_micros(2_000_001), "one");
-        assert!(failures.0.iter().all(|(_, failing)| failing.since.is_none()));
+        let at = |ms: u64| Mono::from_micros(ms * 1000);
+        failures.watch(at(0), "one", true);
+        // Of the link it is not known yet.
+        let told = |failing: &Failing| (failing.since.is_some(), failing.told_at.is_some(), failing.count);
+        for (reason, failing) in failures.0.iter() {
+            let waits = reason == SendError::Unreachable;
+            assert_eq!(told(failing), (true, !waits, u64::from(waits)), "{reason}");
+        }
+        failures.watch(at(2000), "one", true);
+        assert!(failures.0.iter().all(|(_, failing)| told(failing) == (false, false, 0)));
+    }
+
+    /// What a link that does not work costs is not told for each channel; what lasts though it works is.
+    #[test]
+    fn a_dead_link_is_no_line_of_a_channel() {
+        let (metrics, mut failures) = (ChannelMetrics::default(), Failures::default());
+        let at = |ms: u64| Mono::from_micros(ms * 1000);
+        for (reachable, first_told_ms) in [(false, None), (true, Some(2000))] {
+            failures.0 = Default::default();
+            let mut told = None;
+            for ms in (0..5000).step_by(100) {
+                failures.count(libc::ENETUNREACH, &metrics);
+                failures.watch(at(ms), "one", reachable);
+                told = told.or(failures.0[SendError::Unreachable].told_at);
+            }
+            assert_eq!(told, first_told_ms.map(at), "{reachable}");
+        }
     }
 }

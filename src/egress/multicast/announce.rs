@@ -4,11 +4,13 @@
 //! of the interface and its addresses meanwhile, it is sent, and tells, what is true now. If that is not what was told
 //! before, the old session is ended first. A link that is down is tried again at every [`Announcer::beat`].
 
-use super::outlet::Links;
+use super::outlet::open_once;
 use crate::config::{Channel, Destination, Transport};
 use crate::media::Mono;
 use crate::mux::DATAGRAM_BYTES;
 use crate::observe::ChannelSlot;
+use crate::shard::interfaces::scoped;
+use crate::shard::links::{Links, Stand};
 use crate::wire::rtp::HEADER_BYTES as RTP_BYTES;
 use crate::wire::sap;
 use crate::wire::sdp::{self, Description};
@@ -39,6 +41,8 @@ struct Session {
     sent: u32,
     due: Mono,
     fails: bool,
+    /// The link, as of the last look.
+    stand: Option<Stand>,
 }
 
 /// All announcements of a process.
@@ -56,7 +60,7 @@ impl Announcer {
     }
 
     /// Announces, from now on, those destinations of `channel` that ask for it.
-    pub fn add(&mut self, channel: &Channel, slot: &ChannelSlot) {
+    pub fn add(&mut self, channel: &Channel, slot: &ChannelSlot, links: &Links) {
         let announced = channel.to.iter().filter(|to| to.sap.is_some());
         self.sessions.extend(announced.map(|to| Session {
             slot: slot.clone(),
@@ -70,7 +74,23 @@ impl Announcer {
             sent: 0,
             due: Mono::ZERO,
             fails: false,
+            stand: stand(to, links),
         }));
+    }
+
+    /// Something about the links is otherwise: who has another address than it has told, or a link that is back, announces
+    /// itself at the next beat. Receivers that were beyond a dead link may have forgotten it.
+    pub fn links_changed(&mut self, now: Mono, links: &Links) {
+        for session in &mut self.sessions {
+            let stand = stand(&session.to, links);
+            let came = stand != session.stand && stand.is_some_and(|stand| stand.works);
+            session.stand = stand;
+            let Some((origin, _)) = session.told else { continue };
+            let moved = session.origin(links).is_ok_and(|now| now != origin);
+            if came || moved {
+                session.due = session.due.min(now);
+            }
+        }
     }
 
     /// Sends what is due; to be called every half second. `utc_s`: seconds since 1970.
@@ -78,6 +98,10 @@ impl Announcer {
         let Announcer { sessions, random } = self;
         let groups: Vec<Option<IpAddr>> = sessions.iter().map(|session| session.to.sap).collect();
         for session in sessions.iter_mut().filter(|session| session.due <= now) {
+            // Nobody would hear it, and the link has a line of its own: it is due until there is one.
+            if session.to.interface.is_some() && !stand(&session.to, links).is_some_and(|stand| stand.works) {
+                continue;
+            }
             let about = session.slot.about.clone();
             let channel = about.name.as_str();
             match session.announce(utc_s, links) {
@@ -112,6 +136,11 @@ impl Announcer {
             }
         }
     }
+}
+
+/// Where the link stands that a destination names.
+fn stand(to: &Destination, links: &Links) -> Option<Stand> {
+    to.interface.as_deref().and_then(|text| links.stand(text))
 }
 
 impl Session {
@@ -153,8 +182,9 @@ impl Session {
             return Ok(source);
         }
         // Nothing is sent: the kernel chooses, as it does for every datagram.
-        let socket = links.socket(&self.to)?;
-        rustix::net::connect(&socket, &self.to.address)?;
+        let socket = open_once(links, &self.to)?;
+        let index = stand(&self.to, links).map(|stand| stand.index);
+        rustix::net::connect(&socket, &scoped(self.to.address, index))?;
         let own = SockRef::from(&socket).local_addr()?;
         // Without an address of the interface there is nobody to be announced by.
         let own = own.as_socket().map(|own| own.ip()).filter(|own| !own.is_unspecified());
@@ -183,7 +213,7 @@ impl Session {
 
     fn send(&self, links: &Links, packet: &[u8]) -> io::Result<()> {
         let to = self.place();
-        let socket = links.socket(&to)?;
+        let socket = open_once(links, &to)?;
         let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
         rustix::net::sendto(&socket, packet, flags, &to.address)?;
         Ok(())
@@ -209,6 +239,7 @@ fn next(state: &mut u64) -> u32 {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::shard::interfaces::Interface;
 
     fn announcer(to: &[&str]) -> Announcer {
         let text = format!(
@@ -217,7 +248,7 @@ mod tests {
         );
         let config = Config::parse(&text, "a test").unwrap();
         let mut announcer = Announcer::new(1);
-        announcer.add(&config.channels[0], &ChannelSlot::default());
+        announcer.add(&config.channels[0], &ChannelSlot::default(), &Links::default());
         announcer
     }
 
@@ -260,10 +291,39 @@ mod tests {
         for ms in [0, 500, 1000] {
             announcer.beat(Mono::from_micros(ms * 1000), 1_800_000_000, &links);
             let session = &announcer.sessions[0];
-            assert!(session.fails && session.told.is_none() && session.due == Mono::ZERO);
+            assert!(!session.fails && session.told.is_none() && session.due == Mono::ZERO);
             assert_eq!(session.slot.metrics.announcements.get(), 0);
         }
         announcer.end(&links);
+    }
+
+    /// A link that is back, and one that has another address, are announced at once; a dead one is not.
+    #[test]
+    fn a_link_that_is_otherwise_is_announced_at_once() {
+        let lo = Links::new().unwrap().find("lo").unwrap().index;
+        let machine = |works| vec![Interface::of("eth1", lo, works, &["127.0.0.1"])];
+        let mut links = Links::of(machine(true));
+        let mut announcer = announcer(&["udp://eth1@127.0.0.1@127.0.0.2:5000#sap=239.255.255.255"]);
+        let at = |ms: u64| Mono::from_micros(ms * 1000);
+        // The next one is minutes away: those of the first seconds are out.
+        announcer.sessions[0].sent = 9;
+        let mut sent = |ms: u64, links: &Links, changed: bool| {
+            if changed {
+                announcer.links_changed(at(ms), links);
+            }
+            announcer.beat(at(ms), 1_800_000_000 + ms / 1000, links);
+            announcer.sessions[0].slot.metrics.announcements.get()
+        };
+        assert_eq!([sent(0, &links, true), sent(500, &links, false), sent(1000, &links, true)], [1, 1, 1]);
+        links.take_for_test(machine(false));
+        assert_eq!([sent(1500, &links, true), sent(90_000, &links, false)], [1, 1]);
+        links.take_for_test(machine(true));
+        assert_eq!(sent(90_500, &links, true), 2);
+        // As if it had been told from another address.
+        announcer.sessions[0].told.as_mut().unwrap().0 = "192.0.2.1".parse().unwrap();
+        announcer.sessions[0].to.source = None;
+        announcer.links_changed(at(91_000), &links);
+        assert_eq!(announcer.sessions[0].due, at(91_000));
     }
 
     #[test]

@@ -23,15 +23,16 @@ mod tests;
 
 pub use announce::Announcer;
 pub use judge::indicators;
-pub use outlet::{Links, OutletError};
+pub use outlet::{OutletError, Outlets};
 
 use crate::config::headend::{RATE_BPS_MIN, TRACK_PIDS};
 use crate::config::{Channel as Configured, Headend, Transport};
 use crate::fanout::directory::StreamName;
 use crate::media::Mono;
 use crate::mux::{self, Alarms, DATAGRAM_BYTES as PAYLOAD_BYTES, Mux, Service, Tally};
-use crate::observe::{ChannelAbout, ChannelSlot, MuxAlarm};
+use crate::observe::{ChannelAbout, ChannelSlot, LinkSlot, MuxAlarm};
 use crate::proto::rtp_ts::Sender;
+use crate::shard::links::Links;
 use crate::shard::pacer::{Channel, Heard, Outlet, SLOT_BYTES, To, Tray};
 use crate::wire::fec::FEC_HEADER_BYTES;
 use crate::wire::rtp::HEADER_BYTES as RTP_BYTES;
@@ -39,6 +40,7 @@ use alarm::Failures;
 use judge::Judge;
 use repair::Repair;
 use source::Source;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A datagram with RTP.
@@ -101,6 +103,8 @@ pub struct Output {
     repairs: Vec<Repair>,
     datagram: Box<[u8; DATAGRAM_BYTES]>,
     slot: ChannelSlot,
+    /// Those that it is sent on, as far as they are named.
+    links: Vec<Arc<LinkSlot>>,
     source: Source,
     failures: Failures,
     judge: Judge,
@@ -119,18 +123,21 @@ impl Output {
         shared: &Headend,
         slot: ChannelSlot,
         seed: u64,
+        outlets: &mut Outlets,
         links: &mut Links,
     ) -> Result<(Output, Vec<Outlet>), OutletError> {
         let service = service(channel, shared);
         if let Some(problem) = service.problem() {
             return Err(OutletError::of_channel(channel, problem));
         }
-        let (mut to, mut outlets) = (Vec::with_capacity(channel.to.len()), Vec::new());
+        let (mut to, mut sockets) = (Vec::with_capacity(channel.to.len()), Vec::new());
+        let mut used: Vec<Arc<LinkSlot>> = Vec::new();
         let (mut repairs, mut addresses) = (Vec::new(), 0);
         for destination in &channel.to {
             let skip = if destination.transport == Transport::Rtp { 0 } else { RTP_BYTES as u16 };
             to.push(To { address: addresses, skip });
-            let socket = links.open(&channel.name, destination)?;
+            let (socket, link) = outlets.open(links, &channel.name, destination)?;
+            used.extend(link);
             let mut of_socket = vec![destination.address];
             if let Some(fec) = destination.fec {
                 of_socket.push(destination.column_address());
@@ -138,7 +145,7 @@ impl Output {
                 Repair::of(&mut repairs, fec, seed).send_to(addresses + 1);
             }
             addresses += of_socket.len() as u32;
-            outlets.push(Outlet { socket, addresses: of_socket });
+            sockets.push(Outlet { socket, addresses: of_socket });
         }
         let (app, stream) = channel.source.rsplit_once('/').unwrap_or(("", &channel.source));
         let output = Output {
@@ -149,13 +156,14 @@ impl Output {
             repairs,
             datagram: Box::new([0; DATAGRAM_BYTES]),
             slot,
+            links: used,
             source: Source::new(Mono::ZERO),
             failures: Failures::default(),
             judge: Judge::new(),
             counted: (Tally::default(), Mono::ZERO),
             overloaded: false,
         };
-        Ok((output, outlets))
+        Ok((output, sockets))
     }
 
     /// What the multiplex has counted since the last second.
@@ -275,7 +283,8 @@ impl Channel for Output {
     fn watch(&mut self, now: Mono) {
         let ChannelSlot { about, metrics, .. } = &self.slot;
         self.source.watch(now, &about.name, &about.source, metrics);
-        self.failures.watch(now, &about.name);
+        let reachable = self.links.iter().all(|link| link.up.get() == 1);
+        self.failures.watch(now, &about.name, reachable);
         if now.since(self.counted.1) >= COUNT_EVERY {
             self.count(now);
             self.judge.watch(now, &self.slot);

@@ -1,11 +1,13 @@
 //! The sockets that channels send by: what a destination asks for, laid on a socket, and held to it when links change.
 
 use crate::config::{Channel, Destination};
-use crate::observe::{Gauge, LinkSlot};
-use crate::shard::interfaces::{Interface, find, list};
+use crate::observe::LinkSlot;
+use crate::shard::interfaces::{Interface, scoped};
+use crate::shard::links::{Links, User};
 use crate::shard::sockopt::{set_unicast_interface, tell_of_drops};
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -67,7 +69,8 @@ impl<'a> Manner<'a> {
         self.prepare(&socket, interface)
             .map_err(|error| (error, "the kernel refuses an option of the socket"))?;
         if let Some(own) = self.own_address() {
-            let bound = rustix::net::bind(&socket, &SocketAddr::new(own, 0));
+            let index = interface.map(|interface| interface.index);
+            let bound = rustix::net::bind(&socket, &scoped(SocketAddr::new(own, 0), index));
             bound.map_err(|error| (error.into(), "the source must be an address of this machine"))?;
         }
         Ok(socket)
@@ -117,11 +120,6 @@ fn set_interface(socket: &OwnedFd, to: SocketAddr, index: u32) -> io::Result<()>
     Ok(())
 }
 
-/// Whether what is sent on it has somewhere to go.
-fn works(interface: &Interface) -> bool {
-    interface.is_up() && interface.has_carrier()
-}
-
 /// A socket whose interface is watched.
 #[derive(Debug)]
 struct Held {
@@ -134,33 +132,24 @@ struct Held {
     bound: bool,
 }
 
-/// All interfaces that channels send on, and their sockets.
-///
-/// A link may go and come back. While its interface is switched off datagrams are not taken; while only the cable is out the
-/// kernel takes them and throws them away, so that nothing but [`LinkSlot::up`] says so. Both end by themselves. Only an
-/// interface that was removed and made anew has another number, which sockets must be told; [`Links::look`] does.
+/// The sockets that channels send by and that are told an interface: one that was removed and made anew has another number.
+/// A link that goes and comes back needs nothing.
 #[derive(Debug, Default)]
-pub struct Links {
-    known: Vec<Interface>,
+pub struct Outlets {
     held: Vec<Held>,
-    /// Each interface once.
-    slots: Vec<Arc<LinkSlot>>,
 }
 
-impl Links {
-    /// The interfaces as they are now.
-    ///
-    /// # Errors
-    /// The kernel does not tell them.
-    pub fn new() -> io::Result<Links> {
-        Ok(Links { known: list()?, ..Links::default() })
-    }
-
-    /// Opens the socket of a destination of `channel`.
+impl Outlets {
+    /// Opens the socket of a destination of `channel`; with it comes the link that it sends on, if that is known.
     ///
     /// # Errors
     /// The interface does not exist, or takes no groups; the source is no address of ours; the kernel refuses.
-    pub(super) fn open(&mut self, channel: &str, to: &Destination) -> Result<OwnedFd, OutletError> {
+    pub(super) fn open(
+        &mut self,
+        links: &mut Links,
+        channel: &str,
+        to: &Destination,
+    ) -> Result<(OwnedFd, Option<Arc<LinkSlot>>), OutletError> {
         let fail = |message: String, hint: String| OutletError {
             channel: channel.to_owned(),
             to: to.place().to_string(),
@@ -170,8 +159,8 @@ impl Links {
         let manner = Manner::of(to);
         let interface = match manner.interface {
             None => None,
-            Some(text) => Some(find(&self.known, text).ok_or_else(|| {
-                let names: Vec<_> = self.known.iter().map(|interface| interface.name.as_str()).collect();
+            Some(text) => Some(links.find(text).ok_or_else(|| {
+                let names: Vec<_> = links.all().iter().map(|interface| interface.name.as_str()).collect();
                 fail(format!("there is no interface `{text}`"), format!("there are {}", names.join(", ")))
             })?),
         };
@@ -184,41 +173,25 @@ impl Links {
         }
         let socket =
             manner.open(interface).map_err(|(error, hint)| fail(error.to_string(), hint.to_owned()))?;
-        if let Some(interface) = interface {
-            let copy = socket.try_clone().map_err(|error| {
-                fail(error.to_string(), "the process may be out of file descriptors".to_owned())
-            })?;
-            let name = manner.interface.unwrap_or_default();
-            if self.slots.iter().all(|slot| slot.interface != name) {
-                let slot = LinkSlot { interface: name.to_owned(), up: Gauge::default() };
-                slot.up.set(works(interface).into());
-                self.slots.push(Arc::new(slot));
-            }
-            self.held.push(Held {
-                socket: copy,
-                interface: name.to_owned(),
-                index: interface.index,
-                to: manner.address,
-                bound: manner.own_address().is_some(),
-            });
-        }
-        Ok(socket)
-    }
-
-    /// A socket that sends to `to` as the interfaces are now, and that nobody looks after.
-    pub(super) fn socket(&self, to: &Destination) -> io::Result<OwnedFd> {
-        let manner = Manner::of(to);
-        let interface = match manner.interface {
-            None => None,
-            // It is away for now.
-            Some(text) => Some(find(&self.known, text).ok_or(io::ErrorKind::NetworkUnreachable)?),
+        let (Some(index), Some(name)) = (interface.map(|interface| interface.index), manner.interface) else {
+            return Ok((socket, None));
         };
-        manner.open(interface).map_err(|(error, _)| error)
+        let copy = socket.try_clone().map_err(|error| {
+            fail(error.to_string(), "the process may be out of file descriptors".to_owned())
+        })?;
+        self.held.push(Held {
+            socket: copy,
+            interface: name.to_owned(),
+            index,
+            to: manner.address,
+            bound: manner.own_address().is_some(),
+        });
+        Ok((socket, Some(links.use_by(name, User::Channel, channel))))
     }
 
     /// What is wrong with the links of channels now, one sentence each.
-    pub fn warnings(&self) -> Vec<String> {
-        let state = |name: &str| match find(&self.known, name) {
+    pub fn warnings(&self, links: &Links) -> Vec<String> {
+        let state = |name: &str| match links.find(name) {
             Some(interface) if !interface.is_up() => {
                 Some(format!("interface `{name}` is down (ip link set {name} up)"))
             }
@@ -226,9 +199,10 @@ impl Links {
             _ => None,
         };
         let after = "; channels go out as soon as there is one";
-        let states = self.slots.iter().filter_map(|slot| state(&slot.interface));
+        let names: BTreeSet<&str> = self.held.iter().map(|held| held.interface.as_str()).collect();
+        let states = names.into_iter().filter_map(state);
         let mut warnings: Vec<String> = states.map(|warning| warning + after).collect();
-        let mut bare: Vec<(&str, bool)> = self.bare().collect();
+        let mut bare: Vec<(&str, bool)> = self.bare(links).collect();
         bare.sort_unstable();
         bare.dedup();
         warnings.extend(bare.into_iter().map(|(name, v4)| {
@@ -242,34 +216,21 @@ impl Links {
     }
 
     /// Interfaces, and whether it is IPv4, that sockets send on without an address of theirs to send from.
-    fn bare(&self) -> impl Iterator<Item = (&str, bool)> {
+    fn bare<'a>(&'a self, links: &'a Links) -> impl Iterator<Item = (&'a str, bool)> {
         let held = self.held.iter().filter(|held| !held.bound);
         held.filter_map(|held| {
-            let (interface, v4) = (find(&self.known, &held.interface)?, held.to.is_ipv4());
+            let (interface, v4) = (links.find(&held.interface)?, held.to.is_ipv4());
             let has = interface.addresses.iter().any(|address| address.is_ipv4() == v4);
             // One that is down has no IPv6 address yet.
             (interface.is_up() && !has).then_some((held.interface.as_str(), v4))
         })
     }
 
-    /// The interfaces that channels are sent on; [`Links::look`] keeps what they say true.
-    pub fn slots(&self) -> Vec<Arc<LinkSlot>> {
-        self.slots.clone()
-    }
-
-    /// Looks at the links again: logs those that went and came, and tells sockets the number of an interface that was made
-    /// anew. To be called every few seconds, on a thread with time to spare.
-    pub fn look(&mut self) {
-        if self.held.is_empty() {
-            return;
-        }
-        let now = match list() {
-            Ok(now) => now,
-            Err(error) => return tracing::debug!(%error, "cannot look at the interfaces"),
-        };
-        self.known = now;
+    /// Tells sockets the number of an interface that was made anew. To be called when `links` are otherwise than before, and
+    /// now and then.
+    pub fn look(&mut self, links: &Links) {
         for held in &mut self.held {
-            if let Some(interface) = find(&self.known, &held.interface)
+            if let Some(interface) = links.find(&held.interface)
                 && interface.index != held.index
             {
                 match set_interface(&held.socket, held.to, interface.index) {
@@ -280,17 +241,18 @@ impl Links {
                 }
             }
         }
-        for slot in &self.slots {
-            let interface = slot.interface.as_str();
-            let (was, is) = (slot.up.get() == 1, find(&self.known, interface).is_some_and(works));
-            slot.up.set(is.into());
-            match (was, is) {
-                (true, false) => tracing::warn!(interface, "link lost; channels cannot be sent on it"),
-                (false, true) => tracing::info!(interface, "link is there; channels are sent on it"),
-                _ => {}
-            }
-        }
     }
+}
+
+/// A socket that sends to `to` as the interfaces are now, and that nobody looks after.
+pub(super) fn open_once(links: &Links, to: &Destination) -> io::Result<OwnedFd> {
+    let manner = Manner::of(to);
+    let interface = match manner.interface {
+        None => None,
+        // It is away for now.
+        Some(text) => Some(links.find(text).ok_or(io::ErrorKind::NetworkUnreachable)?),
+    };
+    manner.open(interface).map_err(|(error, _)| error)
 }
 
 #[cfg(test)]
@@ -300,7 +262,8 @@ mod tests {
 
     #[test]
     fn an_interface_without_an_address_is_a_warning() {
-        let mut links = Links::new().unwrap();
+        let mut machine = Links::new().unwrap();
+        let mut outlets = Outlets::default();
         let held = |to: &str, bound| Held {
             socket: UdpSocket::bind("127.0.0.1:0").unwrap().into(),
             interface: "lo".to_owned(),
@@ -308,12 +271,14 @@ mod tests {
             to: to.parse().unwrap(),
             bound,
         };
-        links.held = vec![held("239.255.1.1:5000", false), held("239.255.1.2:5000", false)];
-        assert_eq!(links.warnings(), [""; 0]);
-        links.known.iter_mut().for_each(|interface| interface.addresses.clear());
-        let warnings = links.warnings();
+        outlets.held = vec![held("239.255.1.1:5000", false), held("239.255.1.2:5000", false)];
+        assert_eq!(outlets.warnings(&machine), [""; 0]);
+        let bare = machine.all().iter().map(|known| Interface::of(&known.name, known.index, true, &[]));
+        let bare = bare.collect();
+        machine.take_for_test(bare);
+        let warnings = outlets.warnings(&machine);
         assert!(warnings.len() == 1 && warnings[0].contains("`lo` has no IPv4 address"), "{warnings:?}");
-        links.held = vec![held("239.255.1.1:5000", true)];
-        assert_eq!(links.warnings(), [""; 0], "it has its own");
+        outlets.held = vec![held("239.255.1.1:5000", true)];
+        assert_eq!(outlets.warnings(&machine), [""; 0], "it has its own");
     }
 }

@@ -26,7 +26,8 @@ impl Bench {
         let slot = ChannelSlot::new(about(channel), &indicators());
         let seed = 0x0102_0304_FFF0_FFF0;
         let (mut output, outlets) =
-            Output::new(channel, &config.headend, slot, seed, &mut Links::default()).unwrap();
+            Output::new(channel, &config.headend, slot, seed, &mut Outlets::default(), &mut Links::default())
+                .unwrap();
         output.begin(Mono::ZERO);
         Bench { output, outlets, laid: Vec::new(), left: Vec::new() }
     }
@@ -177,7 +178,8 @@ fn what_cannot_be_sent_is_said_with_what_to_do() {
     ] {
         let config = Config::parse(&text(to), "a test").unwrap();
         let mut links = Links::new().unwrap();
-        let made = Output::new(&config.channels[0], &config.headend, ChannelSlot::default(), 1, &mut links);
+        let (channel, slot) = (&config.channels[0], ChannelSlot::default());
+        let made = Output::new(channel, &config.headend, slot, 1, &mut Outlets::default(), &mut links);
         let error = made.err().unwrap().to_string();
         assert!(error.contains(says) && error.contains("channel `one` cannot be sent to"), "{error}");
     }

@@ -1,172 +1,343 @@
-//! One socket of an input: opened, joined, and opened again when its interface comes back or is another one.
+//! The sockets of all inputs: opened, joined, handed to the cores that the inputs live on, and opened again when an interface
+//! comes back or is another one.
 //!
-//! The kernel forgets memberships with an interface that is removed, and a switch forgets them with a port that went down;
-//! so whoever has joined joins again, by a new socket, when the interface is there again.
+//! This runs on the clerk's thread, which may wait for the kernel; no core opens, joins or leaves. The kernel forgets
+//! memberships with an interface that is removed, and a switch forgets them with a port that went down; so whoever has
+//! joined leaves and joins again when the link works again. **It leaves first, and joins a moment later**: a host that joins
+//! at once is merged with the leave by its kernel, sends one report like any other, and a switch that has lost its state
+//! without noticing learns nothing new; and one socket of a port of this machine must be closed before the next is opened.
 
-use super::origin::Origin;
+use super::Plan;
+use crate::config;
+use crate::fanout::stream::CoreId;
 use crate::media::Mono;
-use crate::shard::interfaces::{self, Interface};
+use crate::observe::OriginMetrics;
+use crate::shard::ResidentId;
+use crate::shard::links::{Links, Stand, User};
 use crate::shard::listen::{Listen, Watch, listen};
-use crate::shard::{Io, Request};
+use crate::shard::mailbox::Command;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Pause between two tries.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Between leaving and joining again: the kernel sends a leave within some hundredths of a second, and the core has closed
+/// the old socket.
+const LEFT: Duration = Duration::from_millis(100);
+/// How often it is counted what found no room.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
-/// Within which the core has closed a socket.
-const CLOSED: Duration = Duration::from_millis(100);
+/// Sockets of one origin: media, and repair packets of columns and rows. The number of a socket is that of its origin times
+/// this, and one of these.
+pub(super) const PER_ORIGIN: u32 = 3;
+/// See [`PER_ORIGIN`].
+const MEDIA: u32 = 0;
+const COLUMNS: u32 = 1;
+const ROWS: u32 = 2;
 
-/// What comes there.
+/// What comes to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
     Media,
     Repair,
 }
 
+/// The origin that socket `number` belongs to, and what comes there.
+pub(super) fn place_of(number: u32) -> (usize, Use) {
+    let used_for = if number % PER_ORIGIN == MEDIA { Use::Media } else { Use::Repair };
+    ((number / PER_ORIGIN) as usize, used_for)
+}
+
+/// The addresses that an origin listens to, with the rest of the socket's number.
+fn addresses(from: &config::Origin) -> impl Iterator<Item = (u32, SocketAddr)> + use<> {
+    let repairs = [(COLUMNS, from.column_address()), (ROWS, from.row_address())];
+    let fec = from.fec;
+    std::iter::once((MEDIA, from.address)).chain(repairs.into_iter().filter(move |_| fec))
+}
+
+/// How many sockets an input has.
+pub(super) fn count(input: &config::Input) -> u32 {
+    input.from.iter().map(|from| addresses(from).count() as u32).sum()
+}
+
 #[derive(Debug)]
 enum State {
     Shut { again_at: Mono },
-    Open { watch: Watch, dropped: u32, index: Option<u32>, up: bool },
+    Open { watch: Watch, dropped: u32, stand: Option<Stand> },
 }
 
-/// What is around a socket.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Around<'a> {
-    /// The machine's interfaces, as of the last look at them.
-    pub links: &'a [Interface],
-    /// They have changed since this was asked for last.
-    pub changed: bool,
-    /// What is asked of the kernel as a buffer.
-    pub buffer_bytes: u32,
-    /// The input's stream, for the log.
-    pub stream: &'a str,
-}
-
-/// See the module's description.
+/// One socket.
 #[derive(Debug)]
-pub(super) struct Ear {
+struct Ear {
+    resident: ResidentId,
+    /// The core that its input lives on.
+    core: CoreId,
     /// What the core calls it.
-    pub number: u32,
-    /// Whose it is.
-    pub origin: usize,
-    pub used_for: Use,
+    number: u32,
+    /// The input's stream, for the log.
+    stream: String,
+    from: Arc<config::Origin>,
+    metrics: Arc<OriginMetrics>,
     address: SocketAddr,
+    buffer_bytes: u32,
     state: State,
-    /// What was said last about why it is shut.
+    /// What was said last about why it is shut, or does not work.
     said: String,
     /// It was open before.
     known: bool,
 }
 
-impl Ear {
-    pub fn new(number: u32, origin: usize, used_for: Use, address: SocketAddr) -> Ear {
-        let state = State::Shut { again_at: Mono::ZERO };
-        Ear { number, origin, used_for, address, state, said: String::new(), known: false }
+/// The sockets of all inputs, for the thread that may wait for them.
+#[derive(Debug)]
+pub struct Ears {
+    all: Vec<Ear>,
+    count_at: Mono,
+}
+
+impl Ears {
+    /// Of these inputs, none of them open yet; the position of each is its number as a resident. Their links are watched from
+    /// now on.
+    pub fn new(plans: &[Plan], links: &mut Links) -> Ears {
+        let mut all = Vec::new();
+        for (resident, plan) in (0..).zip(plans) {
+            for (at, (from, metrics)) in (0..).zip(plan.config.from.iter().zip(&plan.slot.origins)) {
+                if let Some(interface) = &from.interface {
+                    links.use_by(interface, User::Input, &plan.config.stream);
+                }
+                let from = Arc::new(from.clone());
+                all.extend(addresses(&from).map(|(rest, address)| Ear {
+                    resident,
+                    core: plan.core,
+                    number: PER_ORIGIN * at + rest,
+                    stream: plan.config.stream.clone(),
+                    from: from.clone(),
+                    metrics: metrics.clone(),
+                    address,
+                    buffer_bytes: plan.buffer_bytes,
+                    state: State::Shut { again_at: Mono::ZERO },
+                    said: String::new(),
+                    known: false,
+                }));
+            }
+        }
+        Ears { all, count_at: Mono::ZERO }
     }
 
-    /// When [`Ear::look`] is due, interfaces aside.
+    /// Opens and joins what is to be opened at `now`, and lets go of what stands on a link that is another one; what the
+    /// cores are to do goes to `tell`.
+    pub fn look(&mut self, now: Mono, links: &Links, mut tell: impl FnMut(CoreId, Command)) {
+        let count = now >= self.count_at;
+        if count {
+            self.count_at = now + COUNT_EVERY;
+        }
+        for ear in &mut self.all {
+            ear.look(now, links, &mut tell);
+            if count {
+                ear.count();
+            }
+        }
+    }
+
+    /// When [`Ears::look`] is due, whatever happens to links.
     pub fn deadline(&self) -> Mono {
+        self.all.iter().map(Ear::deadline).fold(self.count_at, Mono::min)
+    }
+
+    /// Leaves all groups: what is closed behind it has nothing to leave.
+    pub fn end(&mut self) {
+        for ear in &mut self.all {
+            if let State::Open { watch, .. } = &mut ear.state {
+                watch.leave();
+            }
+        }
+    }
+
+    /// A core says that a socket failed.
+    pub fn failed(&mut self, now: Mono, resident: ResidentId, number: u32, error: i32, closed: bool) {
+        let its = |ear: &&mut Ear| (ear.resident, ear.number) == (resident, number);
+        if let Some(ear) = self.all.iter_mut().find(its) {
+            ear.failed(now, error, closed);
+        }
+    }
+}
+
+impl Ear {
+    fn deadline(&self) -> Mono {
         match self.state {
             State::Shut { again_at } => again_at,
             State::Open { .. } => Mono::NEVER,
         }
     }
 
-    /// Opens what is to be opened; `changed`: something is new about the interfaces.
-    pub fn look(&mut self, now: Mono, around: Around<'_>, origin: &Origin, io: &mut Io) {
-        let Around { links, changed, buffer_bytes, stream } = around;
-        let wanted = origin.from.interface.as_deref();
-        let interface = wanted.map(|text| interfaces::find(links, text));
-        if let State::Open { index, up, .. } = &mut self.state
-            && changed
-            && let Some(found) = interface
-        {
-            let is_up = found.is_some_and(|found| found.is_up() && found.has_carrier());
-            let was_up = std::mem::replace(up, is_up);
-            let came_back = is_up && !was_up;
-            if found.map(|found| found.index) == *index && !came_back {
+    /// Whether it is the one that stands for its origin.
+    fn is_media(&self) -> bool {
+        place_of(self.number).1 == Use::Media
+    }
+
+    fn look(&mut self, now: Mono, links: &Links, tell: &mut impl FnMut(CoreId, Command)) {
+        let wanted = self.from.interface.clone();
+        let stand = wanted.as_deref().map(|text| links.stand(text));
+        if let (State::Open { stand: then, watch, .. }, Some(stand)) = (&mut self.state, stand) {
+            // While it only does not work nothing is to be mended, and nothing could be sent that mends it.
+            let place = |stand: Stand| (stand.index, stand.comings);
+            if stand.map(place) == then.map(place) || stand.is_some_and(|stand| !stand.works) {
                 return;
             }
-            io.ask(Request::Hush(self.number));
-            self.tell_buffer(0, origin);
-            // Not before the old socket is closed: a second member of a group sends no report, and a port is taken.
-            self.state = State::Shut { again_at: now + CLOSED };
+            watch.leave();
+            tell(self.core, Command::Hush { resident: self.resident, number: self.number });
+            self.tell_buffer(0);
+            self.state = State::Shut { again_at: now + LEFT };
         }
         if !matches!(self.state, State::Shut { again_at } if now >= again_at) {
             return;
         }
-        let (index, up) = match (wanted, interface) {
-            (Some(text), Some(None)) => {
-                return self.fail(now, format!("there is no interface {text}"), origin, stream);
-            }
-            (_, Some(Some(found))) => (Some(found.index), found.is_up() && found.has_carrier()),
-            _ => (None, true),
-        };
-        // To an address of this machine any sender may send; who is meant is looked at with each datagram.
-        let source = origin.from.source.filter(|_| self.address.ip().is_multicast());
-        let what = Listen { address: self.address, interface: index, source, buffer_bytes };
-        match listen(&what) {
-            Ok(listening) => {
-                let (got, place) = (listening.buffer_bytes, origin.from.place());
-                self.tell_buffer(got, origin);
-                let again = std::mem::replace(&mut self.known, true);
-                // The sockets of an origin come and go together.
-                if again && self.used_for == Use::Media {
-                    origin.metrics.rejoins.inc();
-                }
-                let port = self.address.port();
-                tracing::info!(stream, origin = %place, port, receive_buffer_bytes = got, "input: listening");
-                if got < buffer_bytes {
-                    tracing::warn!(
-                        stream, origin = %place, asked = buffer_bytes, got,
-                        "input: the kernel gives a smaller receive buffer; raise net.core.rmem_max"
-                    );
-                }
-                self.said.clear();
-                self.state = State::Open { watch: listening.watch, dropped: 0, index, up };
-                io.ask(Request::Listen { number: self.number, socket: listening.socket });
-            }
-            Err(error) => self.fail(now, error.to_string(), origin, stream),
+        if let (Some(None), Some(text)) = (stand, wanted) {
+            return self.fail(now, format!("there is no interface {text}"));
         }
+        self.open(now, stand.flatten(), tell);
+    }
+
+    /// Opens it on the link that stands so.
+    fn open(&mut self, now: Mono, stand: Option<Stand>, tell: &mut impl FnMut(CoreId, Command)) {
+        // To an address of this machine any sender may send; who is meant is looked at with each datagram.
+        let source = self.from.source.filter(|_| self.address.ip().is_multicast());
+        let (interface, buffer_bytes) = (stand.map(|stand| stand.index), self.buffer_bytes);
+        let listening = match listen(&Listen { address: self.address, interface, source, buffer_bytes }) {
+            Ok(listening) => listening,
+            Err(error) => return self.fail(now, error.to_string()),
+        };
+        let (got, again) = (listening.buffer_bytes, std::mem::replace(&mut self.known, true));
+        self.tell_buffer(got);
+        // The sockets of an origin come and go together.
+        if again && self.is_media() {
+            self.metrics.rejoins.inc();
+        }
+        let (stream, origin, port) = (self.stream.as_str(), self.from.place(), self.address.port());
+        // Of a link that came back there is a line already.
+        if !again || !self.said.is_empty() {
+            tracing::info!(stream, %origin, port, receive_buffer_bytes = got, "input: listening");
+        }
+        if got < buffer_bytes && !again {
+            tracing::warn!(
+                stream, %origin, asked = buffer_bytes, got,
+                "input: the kernel gives a smaller receive buffer; raise net.core.rmem_max"
+            );
+        }
+        self.said.clear();
+        self.state = State::Open { watch: listening.watch, dropped: 0, stand };
+        let (resident, number, socket) = (self.resident, self.number, listening.socket);
+        tell(self.core, Command::Listen { resident, number, socket });
     }
 
     /// The page shows the buffer of the media.
-    fn tell_buffer(&self, bytes: u32, origin: &Origin) {
-        if self.used_for == Use::Media {
-            origin.metrics.buffer_bytes.set(bytes.into());
+    fn tell_buffer(&self, bytes: u32) {
+        if self.is_media() {
+            self.metrics.buffer_bytes.set(bytes.into());
         }
     }
 
-    fn fail(&mut self, now: Mono, why: String, origin: &Origin, stream: &str) {
-        origin.metrics.socket_errors.inc();
+    fn fail(&mut self, now: Mono, why: String) {
+        self.metrics.socket_errors.inc();
         self.state = State::Shut { again_at: now + AGAIN };
         if why != self.said {
-            tracing::warn!(stream, origin = %origin.from.place(), %why, "input: cannot listen; trying again every second");
+            let (stream, origin) = (self.stream.as_str(), self.from.place());
+            tracing::warn!(stream, %origin, %why, "input: cannot listen; trying again every second");
             self.said = why;
         }
     }
 
-    /// The core says that the socket failed.
-    pub fn failed(&mut self, now: Mono, error: i32, closed: bool, origin: &Origin, stream: &str) {
+    fn failed(&mut self, now: Mono, error: i32, closed: bool) {
         let why = std::io::Error::from_raw_os_error(error).to_string();
         if closed {
-            self.tell_buffer(0, origin);
-            return self.fail(now, why, origin, stream);
+            self.tell_buffer(0);
+            return self.fail(now, why);
         }
-        origin.metrics.socket_errors.inc();
+        self.metrics.socket_errors.inc();
         if why != self.said {
-            tracing::warn!(stream, origin = %origin.from.place(), %why, "input: a receive failed; going on");
+            let (stream, origin) = (self.stream.as_str(), self.from.place());
+            tracing::warn!(stream, %origin, %why, "input: a receive failed; going on");
             self.said = why;
         }
     }
 
-    /// Counts what found no room, once a second.
-    pub fn publish(&mut self, origin: &Origin) {
+    /// Counts what found no room.
+    fn count(&mut self) {
         if let State::Open { watch, dropped, .. } = &mut self.state
             && let Ok(all) = watch.dropped()
         {
-            origin.metrics.kernel_drops.add(all.wrapping_sub(std::mem::replace(dropped, all)).into());
+            self.metrics.kernel_drops.add(all.wrapping_sub(std::mem::replace(dropped, all)).into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::interfaces::Interface;
+    use std::net::UdpSocket;
+
+    fn ears(from: &str, links: &mut Links) -> (Ears, Plan) {
+        let text = format!("[[input]]\nstream = \"live/in\"\nfrom = [{from:?}]\n");
+        let config = config::Config::parse(&text, "f").unwrap();
+        let plan = Plan::new(&config.inputs[0], &config.headend, 1);
+        (Ears::new(std::slice::from_ref(&plan), links), plan)
+    }
+
+    /// What the core is told at `ms`, in short.
+    fn told(ears: &mut Ears, ms: u64, links: &Links) -> Vec<String> {
+        let mut told = Vec::new();
+        ears.look(Mono::from_micros(ms * 1000), links, |core, command| {
+            told.push(match command {
+                Command::Listen { resident, number, .. } => format!("{core}: listen {resident} {number}"),
+                Command::Hush { resident, number } => format!("{core}: hush {resident} {number}"),
+                other => format!("{other:?}"),
+            });
+        });
+        told
+    }
+
+    fn port() -> u16 {
+        UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+
+    fn loopback() -> u32 {
+        Links::new().unwrap().find("lo").unwrap().index
+    }
+
+    /// A link that comes back is left first, and joined when the leave is sent; one that only went is not touched.
+    #[test]
+    fn a_link_that_comes_back_is_left_and_joined() {
+        let machine = |works| vec![Interface::of("eth1", loopback(), works, &[])];
+        let mut links = Links::of(machine(true));
+        let (mut ears, plan) = ears(&format!("udp://eth1@239.255.77.9:{}", port()), &mut links);
+        assert_eq!(told(&mut ears, 0, &links), ["0: listen 0 0"]);
+        assert_eq!(told(&mut ears, 10, &links), [""; 0]);
+        links.take_for_test(machine(false));
+        assert_eq!(told(&mut ears, 20, &links), [""; 0]);
+        links.take_for_test(machine(true));
+        assert_eq!(told(&mut ears, 30, &links), ["0: hush 0 0"]);
+        assert_eq!(told(&mut ears, 129, &links), [""; 0], "the leave is on its way");
+        assert_eq!(ears.deadline(), Mono::from_micros(130_000));
+        assert_eq!(told(&mut ears, 130, &links), ["0: listen 0 0"]);
+        assert_eq!(plan.slot.origins[0].rejoins.get(), 1);
+        links.take_for_test(Vec::new());
+        assert_eq!(told(&mut ears, 140, &links), ["0: hush 0 0"], "it is gone");
+        assert_eq!(told(&mut ears, 240, &links), [""; 0]);
+        assert_eq!(plan.slot.origins[0].socket_errors.get(), 1);
+    }
+
+    #[test]
+    fn what_a_core_cannot_take_is_tried_again() {
+        let mut links = Links::default();
+        let (mut ears, plan) = ears(&format!("rtp://127.0.0.1:{}#fec", port() & !7), &mut links);
+        assert_eq!(told(&mut ears, 0, &links), ["0: listen 0 0", "0: listen 0 1", "0: listen 0 2"]);
+        ears.failed(Mono::ZERO, 0, 0, libc::ENOMEM, true);
+        ears.failed(Mono::ZERO, 0, 1, libc::ENETDOWN, false);
+        let metrics = &plan.slot.origins[0];
+        assert_eq!((metrics.buffer_bytes.get(), metrics.socket_errors.get()), (0, 2));
+        assert_eq!(told(&mut ears, 999, &links), [""; 0]);
+        assert_eq!(told(&mut ears, 1000, &links), ["0: listen 0 0"]);
+        assert_eq!((place_of(0), place_of(5)), ((0, Use::Media), (1, Use::Repair)));
     }
 }

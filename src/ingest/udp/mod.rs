@@ -1,7 +1,7 @@
 //! Streams that come as transport streams in datagrams, by UDP or RTP, to groups or to addresses of this machine.
 //!
 //! An [`Input`] is a resident of one core: the publisher of its stream, fed by the sockets of its origins. What lives here:
-//! sockets and their interfaces (`ear`), who is listened to and the live monitor (`origin`), packets to frames (`path`),
+//! the sockets of all of them, for a thread that may wait ([`Ears`]), who is listened to and the live monitor (`origin`), packets to frames (`path`),
 //! which origin is on air (`air`). A [`Plan`] is what one is made of.
 //!
 //! What must stay true:
@@ -26,21 +26,17 @@ use crate::observe::{DatagramRefusal, DisconnectReason, InputAbout, InputSlot};
 use crate::proto::rtp_ts;
 use crate::proto::ts::{Event, Output, Role};
 use crate::shard::engine::Datagram;
-use crate::shard::interfaces::Interface;
-use crate::shard::links::Links;
 use crate::shard::{Answer, Io, Request};
 use air::{Air, Start};
-use ear::{Around, Ear, Use};
+pub use ear::Ears;
+use ear::Use;
 use origin::{Heard, Origin};
 use path::{Path, Turn};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::sync::Arc;
 use std::time::Duration;
 
-/// How often figures are brought to the page, and interfaces compared.
+/// How often figures are brought to the page.
 const SECOND: Duration = Duration::from_secs(1);
-/// How often it is looked whether interfaces have changed, at least.
-const LINKS: Duration = Duration::from_millis(250);
 /// Shortest time between two lines about what a program consists of: a sender can change that ten times a second.
 const PROGRAM_LINES: Duration = Duration::from_secs(10);
 
@@ -79,9 +75,9 @@ impl Plan {
         &self.slot
     }
 
-    /// Whether it needs to know the machine's interfaces.
-    pub fn has_interfaces(&self) -> bool {
-        self.config.from.iter().any(|origin| origin.interface.is_some())
+    /// How many sockets it has.
+    pub fn sockets(&self) -> u32 {
+        ear::count(&self.config)
     }
 }
 
@@ -91,12 +87,6 @@ pub struct Input {
     config: config::Input,
     name: StreamName,
     slot: InputSlot,
-    buffer_bytes: u32,
-    links: Arc<Links>,
-    /// As it was seen last.
-    interfaces: Arc<[Interface]>,
-    changes: u64,
-    ears: Vec<Ear>,
     origins: Vec<Origin>,
     paths: Vec<Path>,
     air: Air,
@@ -109,12 +99,11 @@ pub struct Input {
     path_line_at: Vec<Mono>,
     now: Mono,
     second_at: Mono,
-    links_at: Mono,
 }
 
 impl Input {
     /// An input that listens to nothing yet.
-    pub fn new(plan: &Plan, links: Arc<Links>, now: Mono) -> Input {
+    pub fn new(plan: &Plan, now: Mono) -> Input {
         let (config, slot) = (plan.config.clone(), plan.slot.clone());
         let ms = Duration::from_millis;
         let failover = ms(config.failover_ms);
@@ -124,20 +113,8 @@ impl Input {
         let paths = if config.merge { 1 } else { config.from.len() };
         let (app, stream) = config.stream.rsplit_once('/').unwrap_or(("", &config.stream));
         let origins = config.from.iter().zip(&slot.origins);
-        let ears = config.from.iter().enumerate().flat_map(|(at, from)| {
-            let fec = [(1, from.column_address()), (2, from.row_address())];
-            let repairs =
-                fec.into_iter().filter(|_| from.fec).map(move |(n, address)| (n, Use::Repair, address));
-            let all = std::iter::once((0, Use::Media, from.address)).chain(repairs);
-            all.map(move |(n, used_for, address)| Ear::new(3 * at as u32 + n, at, used_for, address))
-        });
         Input {
             name: StreamName::new(app, stream),
-            buffer_bytes: plan.buffer_bytes,
-            interfaces: links.newest(),
-            changes: links.changes(),
-            links,
-            ears: ears.collect(),
             origins: origins.map(|(from, m)| Origin::new(from.clone(), m.clone(), failover, now)).collect(),
             paths: (0..paths).map(|_| Path::new(config.program, failover, options, now)).collect(),
             air: Air::new(failover, config.revert_after_s.map(Duration::from_secs), now),
@@ -147,7 +124,6 @@ impl Input {
             path_line_at: vec![Mono::ZERO; paths],
             now,
             second_at: now + SECOND,
-            links_at: now,
             config,
             slot,
         }
@@ -161,8 +137,7 @@ impl Input {
     /// A datagram came to socket `number`.
     pub fn handle_datagram(&mut self, now: Mono, number: u32, datagram: Datagram<'_>, io: &mut Io) {
         self.wake(now);
-        let Some(ear) = self.ears.iter().find(|ear| ear.number == number) else { return };
-        let (origin, used_for) = (ear.origin, ear.used_for);
+        let (origin, used_for) = ear::place_of(number);
         let (at, leg) = self.path_of(origin);
         let (Some(origin), Some(path)) = (self.origins.get_mut(origin), self.paths.get_mut(at)) else {
             return;
@@ -223,14 +198,6 @@ impl Input {
                 }
                 tracing::warn!(stream, %reason, "input: off air");
             }
-            Answer::SocketFailed { number, error, closed } => {
-                let ear = self.ears.iter_mut().find(|ear| ear.number == *number);
-                if let Some(ear) = ear
-                    && let Some(origin) = self.origins.get(ear.origin)
-                {
-                    ear.failed(now, *error, *closed, origin, stream);
-                }
-            }
             Answer::Playing | Answer::PlayRefused(_) => {}
         }
     }
@@ -252,7 +219,6 @@ impl Input {
             self.drain(now, at, io);
         }
         self.origins.iter_mut().for_each(|origin| origin.look(now));
-        self.listen(now, io);
         if now >= self.second_at {
             self.second_at = now + SECOND;
             self.publish(now);
@@ -263,8 +229,7 @@ impl Input {
     pub fn deadline(&self) -> Mono {
         let paths = self.paths.iter().map(|path| path.deadline(self.now));
         let origins = self.origins.iter().map(Origin::deadline);
-        let ears = self.ears.iter().map(Ear::deadline);
-        paths.chain(origins).chain(ears).fold(self.second_at.min(self.links_at), Mono::min)
+        paths.chain(origins).fold(self.second_at, Mono::min)
     }
 
     /// Bytes on the heap.
@@ -273,29 +238,7 @@ impl Input {
         paths + self.origins.iter().map(Origin::heap_bytes).sum::<usize>()
     }
 
-    /// Opens sockets, and opens them again when interfaces have changed.
-    fn listen(&mut self, now: Mono, io: &mut Io) {
-        let changes = self.links.changes();
-        let changed = std::mem::replace(&mut self.changes, changes) != changes;
-        if changed {
-            self.interfaces = self.links.newest();
-        }
-        self.links_at = now + LINKS;
-        let (links, stream) = (&*self.interfaces, self.config.stream.as_str());
-        let around = Around { links, changed, buffer_bytes: self.buffer_bytes, stream };
-        for ear in &mut self.ears {
-            if let Some(origin) = self.origins.get(ear.origin) {
-                ear.look(now, around, origin, io);
-            }
-        }
-    }
-
     fn publish(&mut self, now: Mono) {
-        for ear in &mut self.ears {
-            if let Some(origin) = self.origins.get(ear.origin) {
-                ear.publish(origin);
-            }
-        }
         self.origins.iter_mut().for_each(|origin| origin.publish(now));
         for (path, origin) in self.paths.iter().zip(&mut self.origins) {
             origin.publish_path(&path.rtp_tally(), path.demux().tally());

@@ -73,7 +73,7 @@ impl Bench {
         let config = config::Config::parse(&text, "f").unwrap();
         let plan = Plan::new(&config.inputs[0], &config.headend, 4);
         let now = Mono::from_micros(1_000_000);
-        let input = Input::new(&plan, Arc::new(Links::of(Vec::new())), now);
+        let input = Input::new(&plan, now);
         let from = (0..origins).map(|n| ([10, 0, 0, 1 + n as u8], 9000).into()).collect();
         Bench { input, now, senders: (0..origins).map(|_| Sender::default()).collect(), from }
     }
@@ -260,7 +260,7 @@ fn two_paths_are_one_stream() {
     let config = config::Config::parse(text, "f").unwrap();
     let plan = Plan::new(&config.inputs[0], &config.headend, 1);
     let mut now = Mono::from_micros(1_000_000);
-    let mut input = Input::new(&plan, Arc::new(Links::of(Vec::new())), now);
+    let mut input = Input::new(&plan, now);
     assert_eq!((input.paths.len(), input.origins.len()), (1, 2));
     let (mut sender, mut io, mut pictures) = (Sender::default(), Io::default(), 0);
     for n in 0..100u16 {

@@ -210,7 +210,7 @@ impl Rtmp {
                 }
                 egress::rtmp::refused(why, &mut self.session, now);
             }
-            Answer::Deposed(_) | Answer::SocketFailed { .. } => {}
+            Answer::Deposed(_) => {}
         }
         self.hear(gateway, guest, now, io);
     }

@@ -117,9 +117,10 @@ impl Bench {
         let shared = Arc::new(Shared {
             directory: Directory::new(10),
             bells: Bells::new(2).unwrap(),
-            mailboxes: Mailboxes::new(2),
+            mailboxes: Mailboxes::new(2, 0),
             limits: Limits {
                 connections: 1,
+                reserved: 0,
                 lag_max: ms(3000),
                 stall: ms(1000),
                 play_wait: ms(1000),
