@@ -6,6 +6,7 @@ pub mod control;
 pub mod engine;
 pub mod held;
 pub mod http;
+pub mod igmp;
 #[allow(
     dead_code,
     unused_imports,

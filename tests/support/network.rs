@@ -15,6 +15,8 @@ pub struct Network {
     pub calm: IpAddr,
     /// Its address on the other one.
     pub rough: IpAddr,
+    /// Our end of the rough link.
+    pub far: String,
 }
 
 /// Names of namespaces and, with `c` or `r` behind it, of links: a pid and a number follow.
@@ -29,6 +31,11 @@ const SUBNETS: u32 = 1 << 15;
 fn addresses(subnet: u32) -> [Ipv4Addr; 2] {
     let base = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + 4 * (subnet % SUBNETS);
     [1, 2].map(|n| Ipv4Addr::from(base + n))
+}
+
+/// Our end of a link: at most 15 bytes, for a pid has seven digits.
+fn device(link: &str, pid: u32, n: u32) -> String {
+    format!("{LINK}{}{pid}-{n}", &link[..1])
 }
 
 impl Network {
@@ -47,7 +54,7 @@ impl Network {
         let subnets = [0, 1].map(|link| pid * 16 + 2 * n + link);
         let [calm, rough] = subnets.map(|subnet| IpAddr::V4(addresses(subnet)[1]));
         // From here on it is removed again, whatever happens.
-        let network = Network { name, calm, rough };
+        let network = Network { name, calm, rough, far: device("rough", pid, n) };
         if let Err(why) = network.link(pid, n, subnets) {
             skip("no-veth", &format!("no link into a network namespace can be made here: {why}"));
             return None;
@@ -59,8 +66,7 @@ impl Network {
         self.inside("ip link set lo up")?;
         for (link, subnet) in ["calm", "rough"].into_iter().zip(subnets) {
             let [ours, its] = addresses(subnet);
-            // At most 15 bytes: a pid has seven digits.
-            let device = format!("{LINK}{}{pid}-{n}", &link[..1]);
+            let device = device(link, pid, n);
             run(&format!("ip link add {device} type veth peer name {link} netns {}", self.name))?;
             run(&format!("ip addr add {ours}/30 dev {device}"))?;
             run(&format!("ip link set {device} up"))?;
@@ -111,6 +117,11 @@ impl Network {
     /// Pulls the plug of the rough link, or puts it back.
     pub fn plug(&self, up: bool) {
         self.inside(&format!("ip link set rough {}", if up { "up" } else { "down" })).unwrap();
+    }
+
+    /// Takes our end of the rough link down, as a switch that restarts does, or up: the server's end stays switched on.
+    pub fn plug_far(&self, up: bool) {
+        run(&format!("ip link set {} {}", self.far, if up { "up" } else { "down" })).unwrap();
     }
 
     fn inside(&self, command: &str) -> Result<(), String> {

@@ -63,9 +63,13 @@ impl Failures {
             if std::mem::take(&mut failing.newest) {
                 failing.last = now;
                 let since = *failing.since.get_or_insert(now);
-                let of_link = reason == SendError::Unreachable;
-                if of_link && (!reachable || now.since(since) < LINK_WAIT) {
-                    continue;
+                if reason == SendError::Unreachable && failing.told_at.is_none() {
+                    if !reachable {
+                        failing.since = Some(now);
+                    }
+                    if !reachable || now.since(since) < LINK_WAIT {
+                        continue;
+                    }
                 }
                 if failing.told_at.is_none_or(|at| now.since(at) >= TELL_EVERY) {
                     failing.told_at = Some(now);
@@ -115,15 +119,16 @@ mod tests {
     fn a_dead_link_is_no_line_of_a_channel() {
         let (metrics, mut failures) = (ChannelMetrics::default(), Failures::default());
         let at = |ms: u64| Mono::from_micros(ms * 1000);
-        for (reachable, first_told_ms) in [(false, None), (true, Some(2000))] {
+        // (from when on the link works, when a line comes)
+        for (works_ms, first_told_ms) in [(9999, None), (0, Some(2000)), (2500, Some(4400))] {
             failures.0 = Default::default();
             let mut told = None;
             for ms in (0..5000).step_by(100) {
                 failures.count(libc::ENETUNREACH, &metrics);
-                failures.watch(at(ms), "one", reachable);
+                failures.watch(at(ms), "one", ms >= works_ms);
                 told = told.or(failures.0[SendError::Unreachable].told_at);
             }
-            assert_eq!(told, first_told_ms.map(at), "{reachable}");
+            assert_eq!(told, first_told_ms.map(at), "{works_ms}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What happens to a channel when its source or its link goes, and comes back.
 
-use super::{Headend, PICTURES, RATE, SOUND, judged, packets_of, pcr_of, prepare, stream_of};
+use super::{Headend, PICTURES, RATE, SOUND, channel, judged, packets_of, pcr_of, prepare, stream_of};
 use crate::support::engine::{engine_tests, first_that_works};
 use crate::support::held::Held;
 use crate::support::http;
@@ -73,9 +73,7 @@ fn a_link_goes_and_comes_back() {
     assert_eq!(unreachable, all, "one reason");
     poll("what is lost", LIMIT, || headend.server.log().contains("link lost").then_some(()));
     headend.lan.plug(true);
-    for line in ["link is there", "datagrams are taken again"] {
-        poll(line, LIMIT, || headend.server.log().contains(line).then_some(()));
-    }
+    poll("link is there", LIMIT, || headend.server.log().contains("link is there").then_some(()));
     let sent = || headend.server.metrics().sum("headgate_channel_sent_datagrams_total", &[]);
     let before = sent();
     poll("datagrams", LIMIT, || (sent() > before + 100.0).then_some(()));
@@ -83,7 +81,38 @@ fn a_link_goes_and_comes_back() {
     let after = receiver.until(|all| all.len() > 300);
     assert!(after.iter().all(|datagram| datagram.len() == 1316 && datagram[0] == 0x47));
     let log = headend.server.stop();
-    assert_eq!(log.matches("datagrams are not taken by the kernel").count(), 1, "{log}");
+    // The link's own line says it.
+    assert_eq!(log.matches("datagrams are not taken by the kernel").count(), 0, "{log}");
+}
+
+/// Fifty channels on one link: what becomes of it is one line, and they all announce themselves again when it is back.
+#[test]
+fn a_dead_link_is_one_line() {
+    const CHANNELS: usize = 50;
+    let (_shared, Some(prepared)) = (share_machine(), prepare()) else { return };
+    let table = |n: usize| channel(&format!("c{n}"), 200_000, &[&format!("udp://239.255.2.{n}:5000#sap")]);
+    let tables: Vec<String> = (1..=CHANNELS).map(table).collect();
+    let headend = Headend::start_all(first_that_works(), prepared, &tables);
+    let of = |metric: &str| headend.server.metrics().sum(&format!("headgate_channel_{metric}_total"), &[]);
+    // The first three come soon, and then none for minutes.
+    let announced = 3.0 * CHANNELS as f64;
+    poll("announcements", LIMIT, || (of("announcements") == announced).then_some(()));
+    headend.lan.plug(false);
+    // Until all of them have failed for longer than they wait with telling it.
+    let rate = 200_000.0 / (8.0 * 1316.0);
+    poll("errors", LIMIT, || (of("send_errors") > 4.0 * rate * CHANNELS as f64).then_some(()));
+    headend.lan.plug(true);
+    poll("announcements of all", LIMIT, || {
+        (of("announcements") >= announced + CHANNELS as f64).then_some(())
+    });
+    let log = headend.server.stop();
+    for line in ["link lost", "link is there"] {
+        let lines: Vec<&str> = log.lines().filter(|found| found.contains(line)).collect();
+        assert!(lines.len() == 1 && lines[0].contains("channels=50"), "{line}: {lines:#?}");
+    }
+    for line in ["datagrams are not taken", "datagrams are taken again", "cannot be announced"] {
+        assert!(!log.contains(line), "{line}\n{log}");
+    }
 }
 
 /// A cable that is out at its other end costs no error: the kernel takes what it then throws away. The link says so.
