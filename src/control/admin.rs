@@ -3,10 +3,11 @@
 use super::Options;
 use super::channels::summaries;
 use super::health::Health;
+use super::inputs;
 use super::page::json;
 use crate::shard::engine::clock;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -20,7 +21,7 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Routes of the admin port.
 pub(super) fn routes(options: &Options, health: Arc<Health>) -> Router {
     let (registry, streams) = (options.registry.clone(), options.streams.clone());
-    let channels = registry.clone();
+    let (channels, all_inputs, one_input) = (registry.clone(), registry.clone(), registry.clone());
     let (live, ready, started) = (health.clone(), health.clone(), health);
     let names: Names = options.config.listen.admin_hosts.as_slice().into();
     Router::new()
@@ -39,6 +40,18 @@ pub(super) fn routes(options: &Options, health: Arc<Health>) -> Router {
         .route(
             "/api/v1/channels",
             get(async move || json(&serde_json::json!({ "channels": summaries(&channels) }))),
+        )
+        .route(
+            "/api/v1/inputs",
+            get(async move || json(&serde_json::json!({ "inputs": inputs::summaries(&all_inputs) }))),
+        )
+        .route(
+            "/api/v1/inputs/{*stream}",
+            get(async move |Path(stream): Path<String>| match inputs::of(&one_input, &stream) {
+                Some(input) => json(&serde_json::json!(input)),
+                None => (StatusCode::NOT_FOUND, "no input publishes that stream; see /api/v1/inputs\n")
+                    .into_response(),
+            }),
         )
         .layer(from_fn_with_state(names, only_known_names))
 }

@@ -4,7 +4,7 @@ use crate::observe::{ChannelSlot, Registry, SourceState};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Channels on the page; more are left out there, not from the API.
+/// Channels on the page; more are only counted there, and are all in the API.
 const LISTED_MAX: usize = 200;
 
 /// One channel as the page shows it: what its playlist says too, and whether there is anything on it.
@@ -43,14 +43,15 @@ fn listed(slot: &ChannelSlot) -> Listed {
     }
 }
 
-/// For the page, in the order of the configuration.
-pub(super) fn list(registry: &Registry) -> Vec<Listed> {
+/// For the page, in the order of the configuration, and how many more there are.
+pub(super) fn list(registry: &Registry) -> (Vec<Listed>, usize) {
     let shown = |slot: &ChannelSlot| Listed {
         // Our interfaces and addresses are nobody's business there.
         to: slot.about.to.iter().map(|to| place(to)).collect(),
         ..listed(slot)
     };
-    registry.channels.iter().take(LISTED_MAX).map(shown).collect()
+    let omitted = registry.channels.len().saturating_sub(LISTED_MAX);
+    (registry.channels.iter().take(LISTED_MAX).map(shown).collect(), omitted)
 }
 
 /// `to` without the interface and the source that stand before its address.

@@ -5,7 +5,7 @@
 //!
 //! Two doors, never mixed:
 //! - the **admin** listener (`listen.admin`): `/livez`, `/readyz`, `/startupz`, `/metrics`, `/api/v1/streams`,
-//!   `/api/v1/channels`;
+//!   `/api/v1/channels`, `/api/v1/inputs` (`/APP/STREAM` for one);
 //! - the **media** HTTP port: a core that reads a request it has no medium for hands the connection over with
 //!   [`MediaPages::serve`]; there are `/`, `/api/streams` and `/playlist.m3u` (`.xspf`) only.
 //!
@@ -20,6 +20,7 @@ mod admin;
 mod channels;
 mod connection;
 mod health;
+mod inputs;
 mod page;
 mod playlist;
 mod summary;

@@ -3,6 +3,7 @@
 //! For readers without JavaScript the file also carries the bare names; everything else comes from the list.
 
 use super::channels::{self, Listed};
+use super::inputs;
 use super::{Options, StreamSource, StreamState, StreamSummary};
 use crate::edge::auth::Gate;
 use crate::observe::Registry;
@@ -37,6 +38,11 @@ struct List {
     /// Live streams that are not listed.
     omitted: usize,
     channels: Vec<Listed>,
+    /// Channels that are not listed.
+    channels_omitted: usize,
+    inputs: Vec<inputs::Listed>,
+    /// Inputs that are not listed.
+    inputs_omitted: usize,
 }
 
 #[derive(Serialize)]
@@ -156,6 +162,8 @@ impl Shown {
         let page = HTML.replacen(NAMES_MARK, &names.collect::<String>(), 1);
         let config = self.gate.config();
         let token = |app: &str| config.app(app).play_token.is_some();
+        let (channels, channels_omitted) = channels::list(&self.registry);
+        let (inputs, inputs_omitted) = inputs::list(&self.registry);
         let list = List {
             version: env!("CARGO_PKG_VERSION"),
             rtmp_port: self.rtmp_port,
@@ -168,7 +176,10 @@ impl Shown {
                 })
                 .collect(),
             omitted,
-            channels: channels::list(&self.registry),
+            channels,
+            channels_omitted,
+            inputs,
+            inputs_omitted,
         };
         // Only maps with odd keys and failing writers can be refused, and there are none.
         let list = serde_json::to_string(&list).unwrap_or_default();

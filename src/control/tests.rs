@@ -3,7 +3,10 @@
 use super::connection::pages_per_address;
 use super::*;
 use crate::edge::admission::Visit;
-use crate::observe::{ChannelAbout, ChannelSlot, PerProtocol, SendError, SourceState};
+use crate::observe::{
+    AlarmReception, ChannelAbout, ChannelSlot, InputAbout, InputEvent, InputSlot, PerProtocol, Reception,
+    SendError, SourceState, SwitchReason,
+};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
@@ -139,7 +142,15 @@ fn the_media_port_has_the_page_and_nothing_else() {
     assert_eq!(value["streams"].as_array().unwrap().len(), 1, "waiting streams are not shown");
     assert_eq!(value["streams"][0]["name"], "b</script>");
     assert!(list.contains("connection: close"), "{list}");
-    for admin_only in ["/metrics", "/livez", "/readyz", "/startupz", "/api/v1/streams", "/api/v1/channels"] {
+    for admin_only in [
+        "/metrics",
+        "/livez",
+        "/readyz",
+        "/startupz",
+        "/api/v1/streams",
+        "/api/v1/channels",
+        "/api/v1/inputs",
+    ] {
         assert!(page(&control, admin_only, 3).starts_with("HTTP/1.1 404"), "{admin_only}");
     }
     control.stop();
@@ -175,6 +186,71 @@ fn channels_are_told_of_to_operators_and_to_readers() {
     assert_eq!(shown["channels"][0]["to"][0], "udp://239.255.1.1:5000", "no interface of ours");
     assert_eq!(shown["channels"][1]["on_air"], false);
     assert!(shown["channels"][0].get("send_errors").is_none(), "that is the operator's");
+    control.stop();
+}
+
+#[test]
+fn inputs_are_told_of_to_operators_and_to_readers() {
+    let slot = |stream: &str, from: usize| {
+        let from = (0..from).map(|n| format!("udp://eth1@239.255.1.{n}:5000")).collect();
+        InputSlot::new(
+            InputAbout { stream: stream.to_owned(), from },
+            &["lost", "merged"],
+            &["crc"],
+            &["1.4"],
+        )
+    };
+    let mut slots = vec![slot("live/one", 2), slot("live/two", 1)];
+    let one = slots[0].clone();
+    (one.metrics.on_air.set(1), one.metrics.origin.set(1), one.origins[1].bitrate_bps.set(4e6));
+    one.metrics.failovers[SwitchReason::Silence].inc();
+    one.origins[0].rtp[0].1.add(7);
+    one.origins[1].buffer_bytes.set(4 << 20);
+    let now_us = clock().as_micros();
+    let alarm = |indicator, ago_s: u64| AlarmReception {
+        indicator,
+        cause: "continuity",
+        count: 3,
+        pid: Some(256),
+        first_us: now_us.saturating_sub(60_000_000),
+        last_us: now_us.saturating_sub(ago_s * 1_000_000),
+    };
+    one.origins[1]
+        .reception
+        .put(Reception { alarms: vec![alarm("1.4", 0), alarm("1.1", 30)], ..Reception::default() });
+    one.diary.note(InputEvent { at_us: now_us, what: "switched", cause: Some("silence"), origin: Some(1) });
+    slots.extend((0..300).map(|n| slot(&format!("live/n{n}"), 1)));
+    let options = Options { registry: Registry::with_headend(&[0], Vec::new(), slots), ..options() };
+    let control = Control::start(options).unwrap();
+    let value = |answer: String| -> serde_json::Value {
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    };
+    let all = value(admin(&control, "/api/v1/inputs", "localhost"));
+    assert_eq!(all["inputs"].as_array().unwrap().len(), 302);
+    assert_eq!(all["inputs"][1]["state"], "deaf");
+    let input = value(admin(&control, "/api/v1/inputs/live/one", "localhost"));
+    assert_eq!((&input["state"], &input["origin"]), (&"on_air".into(), &1.into()));
+    assert_eq!(input["failovers"], serde_json::json!({"silence": 1, "revert": 0}));
+    assert_eq!(input["origins"][0]["rtp_packets"], serde_json::json!({"lost": 7}));
+    let origin = &input["origins"][1];
+    assert_eq!((&origin["listening"], &origin["bitrate_bps"]), (&true.into(), &4_000_000.into()));
+    assert_eq!(
+        (&origin["alarms"][0]["active"], &origin["alarms"][1]["active"]),
+        (&true.into(), &false.into())
+    );
+    let unix_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let last_s = origin["alarms"][0]["last_unix_s"].as_f64().unwrap();
+    assert!((0.0..60.0).contains(&(unix_s - last_s)), "{last_s} at {unix_s}");
+    assert_eq!(
+        (&input["events"][0]["what"], &input["events"][0]["cause"]),
+        (&"switched".into(), &"silence".into())
+    );
+    assert!(admin(&control, "/api/v1/inputs/live/none", "localhost").starts_with("HTTP/1.1 404"));
+    let shown = value(page(&control, "/api/streams", 7));
+    let expected =
+        serde_json::json!({"stream": "live/one", "on_air": true, "backup": true, "bitrate_bps": 4_000_000});
+    assert_eq!(shown["inputs"][0], expected, "no address of ours");
+    assert_eq!((shown["inputs"].as_array().unwrap().len(), &shown["inputs_omitted"]), (200, &102.into()));
     control.stop();
 }
 

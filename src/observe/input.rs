@@ -3,6 +3,7 @@
 use super::cells::{Counter, Gauge, Ratio};
 use super::families::{Families, Sample};
 use super::labels::{DatagramRefusal, PerDatagramRefusal, PerSwitchReason, SwitchReason};
+use super::reception::{Board, Diary, Reception};
 use std::sync::Arc;
 
 /// Names with a counter each.
@@ -35,7 +36,7 @@ pub struct InputMetrics {
     pub no_program: Counter,
 }
 
-/// One origin's counters; written by the input's core alone.
+/// One origin's counters; written by the input's core alone, but for those of its sockets, which are the clerk's.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct OriginMetrics {
@@ -61,6 +62,8 @@ pub struct OriginMetrics {
     pub faults: Named,
     /// What its monitor has raised.
     pub indicators: Named,
+    /// What it brings, in full.
+    pub reception: Board<Reception>,
 }
 
 /// One input's ends.
@@ -72,6 +75,8 @@ pub struct InputSlot {
     pub metrics: Arc<InputMetrics>,
     /// Its origins' counters, in the configuration's order.
     pub origins: Vec<Arc<OriginMetrics>>,
+    /// What has happened to it.
+    pub diary: Arc<Diary>,
 }
 
 impl InputSlot {
@@ -90,7 +95,7 @@ impl InputSlot {
         let origins = about.from.iter().map(origin).collect();
         let metrics = InputMetrics::default();
         metrics.origin.set(-1);
-        InputSlot { about: Arc::new(about), metrics: Arc::new(metrics), origins }
+        InputSlot { about: Arc::new(about), metrics: Arc::new(metrics), origins, diary: Arc::default() }
     }
 }
 

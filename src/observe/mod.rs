@@ -24,6 +24,7 @@ mod lag;
 pub mod log;
 mod memory;
 mod process;
+mod reception;
 mod registry;
 
 pub use cells::{Counter, Gauge, Ratio};
@@ -40,4 +41,8 @@ pub use labels::{
 pub use lag::LoopLag;
 pub use memory::MemoryBound;
 pub use process::OtherDescriptors;
+pub use reception::{
+    AlarmReception, Board, Diary, InputEvent, MdiReception, PidReception, Reception, RtpReception,
+    ServiceReception,
+};
 pub use registry::{CoreSlot, Registry};

@@ -17,12 +17,13 @@ mod origin;
 mod path;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use crate::config::{self, Headend};
 use crate::fanout::directory::{Refused, StreamName};
 use crate::fanout::stream::CoreId;
 use crate::media::{Frame, Mono};
-use crate::observe::{DatagramRefusal, DisconnectReason, InputAbout, InputSlot};
+use crate::observe::{DatagramRefusal, DisconnectReason, InputAbout, InputEvent, InputSlot};
 use crate::proto::rtp_ts;
 use crate::proto::ts::{Event, Output, Role};
 use crate::shard::engine::Datagram;
@@ -173,6 +174,7 @@ impl Input {
                     at.and_then(|at| self.origins.get(at)).map(|origin| origin.from.place().to_string());
                 self.slot.metrics.on_air.set(1);
                 self.slot.metrics.origin.set(at.map_or(-1, |at| at as i64));
+                self.note("on_air", None, at);
                 tracing::info!(stream, origin, "input: on air");
             }
             Answer::PublishRefused(why) => {
@@ -187,6 +189,7 @@ impl Input {
                         }
                     };
                     tracing::warn!(stream, why, "input: not published; trying again every second");
+                    self.note("refused", Some(why), None);
                 }
             }
             Answer::Deposed(reason) => {
@@ -197,6 +200,7 @@ impl Input {
                     _ => self.air.refused(now),
                 }
                 tracing::warn!(stream, %reason, "input: off air");
+                self.note("off_air", Some(reason.as_str()), None);
             }
             Answer::Playing | Answer::PlayRefused(_) => {}
         }
@@ -245,6 +249,11 @@ impl Input {
         }
     }
 
+    /// Notes for lists what has happened.
+    fn note(&self, what: &'static str, cause: Option<&'static str>, origin: Option<usize>) {
+        self.slot.diary.note(InputEvent { at_us: self.now.as_micros(), what, cause, origin });
+    }
+
     fn off_air(&self) {
         self.slot.metrics.on_air.set(0);
         self.slot.metrics.origin.set(-1);
@@ -271,6 +280,7 @@ impl Input {
             }
             Turn::Lost => tracing::warn!(stream, %origin, "input: nothing comes from an origin"),
         }
+        self.note(if turn == Turn::Came { "came" } else { "lost" }, None, Some(at));
     }
 
     /// Takes what path `at` has brought.
@@ -305,6 +315,7 @@ impl Input {
             let (from, to) = (self.air.current().and_then(place), place(at));
             tracing::warn!(stream = self.config.stream, from, to, %reason, "input: another origin is put on air");
             self.slot.metrics.failovers[reason].inc();
+            self.note("switched", Some(reason.as_str()), Some(at));
             io.ask(Request::Unpublish);
         }
         self.air.put(at);
@@ -354,6 +365,7 @@ impl Input {
                         },
                     );
                     tracing::warn!(stream, %origin, program, why, "input: no program to take");
+                    self.note("no_program", Some(why), Some(at));
                 }
             }
         }

@@ -7,6 +7,7 @@
 //! Some senders cut packets in two where a datagram is full (ffmpeg without `pkt_size=1316`): these are put together here, and
 //! by the monitor for itself.
 
+use super::view::View;
 use crate::config;
 use crate::media::Mono;
 use crate::monitor::{Indicator, Monitor, Options};
@@ -70,6 +71,7 @@ pub(super) struct Origin {
     faults: [u64; TS_FAULTS.len()],
     bytes: u64,
     rate_at: Mono,
+    view: View,
 }
 
 impl Origin {
@@ -92,6 +94,7 @@ impl Origin {
             faults: [0; TS_FAULTS.len()],
             bytes: 0,
             rate_at: now,
+            view: View::default(),
         }
     }
 
@@ -250,6 +253,7 @@ impl Origin {
     pub fn publish(&mut self, now: Mono) {
         let elapsed = now.micros_since(self.rate_at).max(1);
         self.metrics.bitrate_bps.set(self.bytes as f64 * 8e6 / elapsed as f64);
+        self.metrics.reception.put(self.view.look(&self.monitor, Duration::from_micros(elapsed)));
         (self.bytes, self.rate_at) = (0, now);
         self.publish_indicators();
     }
