@@ -181,7 +181,7 @@ fn check(file: &Path) -> ExitCode {
         Err(error) => return fail(&error, EXIT_USAGE),
     };
     let mut text = format!("{}: valid\n", file.display());
-    for warning in config.warnings() {
+    for warning in config.warnings().into_iter().chain(server::warnings_here(&config)) {
         text += &format!("warning: {warning}\n");
     }
     // A reader that has gone away needs no answer.

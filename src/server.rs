@@ -81,6 +81,12 @@ impl ListenError {
     }
 }
 
+/// What is valid but probably not meant on this machine, one sentence each; for `headgate check`, which may run on another
+/// machine than the gateway: then it has nothing to say.
+pub fn warnings_here(config: &Config) -> Vec<String> {
+    crate::shard::interfaces::list().map(|known| headend::doubled(config, &known)).unwrap_or_default()
+}
+
 /// How long a stop waits for the cores, which say goodbye to their connections first.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
@@ -99,7 +105,10 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
         .map(|input| udp::Plan::new(input, &config.headend, cpus.len() as CoreId))
         .collect();
     let slots = inputs.iter().map(|plan| plan.slot().clone()).collect();
-    let registry = Registry::with_headend(&cpus, headend::slots(&config), slots);
+    let registry = {
+        let most = config.headend.input_series_max as usize;
+        Registry::with_headend(&cpus, headend::slots(&config), slots, most)
+    };
     let mut headend = Headend::open(&config, &inputs, &registry)?;
     let shared = Arc::new(shared(&config, &inputs, cpus.len(), descriptors, give_back)?);
     let listeners = listen(&config, cpus.len())?;

@@ -14,7 +14,7 @@ fn every_family_is_documented_and_every_documented_one_exists() {
     let channel = ChannelSlot::new(ChannelAbout::default(), &["1.4"]);
     let about = InputAbout { stream: "live/one".into(), from: vec!["udp://127.0.0.1:5000".into()] };
     let input = InputSlot::new(about, &["lost"], &["crc"], &["1.4"]);
-    let registry = Registry::with_headend(&[0], vec![channel], vec![input]);
+    let registry = Registry::with_headend(&[0], vec![channel], vec![input], usize::MAX);
     let link = LinkSlot { interface: "eth1".to_owned(), up: Default::default() };
     registry.links.set(vec![Arc::new(link)]).unwrap();
     let page = registry.render();

@@ -162,7 +162,10 @@ fn explain(error: &toml::de::Error, text: &str, origin: &str) -> ConfigError {
         ),
         _ if too_large(raw) => (
             format!("{} is too large", raw.split('`').nth(1).unwrap_or("the number")),
-            Some("write a plain number such as 40, without quotes or unit".to_owned()),
+            Some(match most(raw) {
+                Some(most) => format!("use a whole number of at most {most}"),
+                None => "write a plain number such as 40, without quotes or unit".to_owned(),
+            }),
         ),
         _ if raw.contains("recurs") => {
             ("nested too deeply".to_owned(), Some("no key stands deeper than in [apps.NAME]".to_owned()))
@@ -178,6 +181,16 @@ fn too_large(raw: &str) -> bool {
     let number = raw.split('`').nth(1).unwrap_or_default();
     let integer = raw.starts_with("invalid value: integer") || raw.contains("` as i128");
     integer && raw.contains("expected u") && !number.starts_with('-')
+}
+
+/// The largest number that the key's type holds, if that tells anybody anything.
+fn most(raw: &str) -> Option<u64> {
+    let types = [
+        ("expected u8", u64::from(u8::MAX)),
+        ("expected u16", u16::MAX.into()),
+        ("expected u32", u32::MAX.into()),
+    ];
+    types.into_iter().find(|(name, _)| raw.contains(name)).map(|(_, most)| most)
 }
 
 /// Whether the line of byte `at` gives a value that begins with a letter: text without quotes, for which the parser

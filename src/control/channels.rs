@@ -1,11 +1,9 @@
 //! What the API and the page say about channels.
 
+use super::page::LISTED_MAX;
 use crate::observe::{ChannelSlot, Registry, SourceState};
 use serde::Serialize;
 use std::collections::BTreeMap;
-
-/// Channels on the page; more are only counted there, and are all in the API.
-const LISTED_MAX: usize = 200;
 
 /// One channel as the page shows it: what its playlist says too, and whether there is anything on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -246,7 +246,12 @@ mod tests {
     #[test]
     fn a_pacer_is_asked_like_a_core() {
         let door = Admission::new(&crate::config::Limits::default(), 100);
-        let registry = Registry::with_headend(&[0], vec![crate::observe::ChannelSlot::default()], Vec::new());
+        let registry = Registry::with_headend(
+            &[0],
+            vec![crate::observe::ChannelSlot::default()],
+            Vec::new(),
+            usize::MAX,
+        );
         let health = Health::new(registry.clone(), door, Arc::new(AtomicBool::new(true)), Mono::ZERO);
         let core = || registry.cores[0].metrics.turns.inc();
         let late = "[-] pacer: no channel is sent yet\nnot ready\n".to_owned();

@@ -1,5 +1,6 @@
 //! What the API and the page say about inputs.
 
+use super::page::LISTED_MAX;
 use crate::media::Mono;
 use crate::observe::{InputSlot, Named, OriginMetrics, Reception, Registry, SwitchReason};
 use crate::shard::engine::clock;
@@ -8,8 +9,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Inputs on the page; more are only counted there.
-const LISTED_MAX: usize = 200;
 /// An indicator that was raised within this is still on: what lasts is raised again every second or oftener.
 const ACTIVE: Duration = Duration::from_secs(5);
 

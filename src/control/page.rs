@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 const HTML: &str = include_str!("page.html");
 /// Where the names stand in [`HTML`].
 const NAMES_MARK: &str = "<!--streams-->";
-/// Streams on the page; more are only counted. Keeps page and answer small on a node with thousands.
-const LISTED_MAX: usize = 200;
+/// Streams, channels and inputs on the page; more are only counted. Keeps page and answer small on a node with thousands.
+pub(super) const LISTED_MAX: usize = 200;
 /// How long an answer is repeated, so that many open pages cost what one costs.
 const REPEAT: Duration = Duration::from_millis(1000);
 
@@ -122,6 +122,18 @@ pub(super) fn routes(options: &Options) -> Router {
         policy: policy(),
         newest: Mutex::new(None),
     });
+    for (what, all) in
+        [("channels", options.registry.channels.len()), ("inputs", options.registry.inputs.len())]
+    {
+        if all > LISTED_MAX {
+            tracing::info!(
+                what,
+                all,
+                listed = LISTED_MAX,
+                "the page does not list all; the API of the admin port does"
+            );
+        }
+    }
     let list = {
         let shown = shown.clone();
         async move || json_text(shown.newest(|made| &made.list))

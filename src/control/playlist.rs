@@ -194,9 +194,13 @@ impl Shown {
     }
 }
 
-/// The entry of a channel: its first group.
+/// The entry of a channel: its first group that a player can join. A source-specific one whose sender is left to the kernel
+/// is none: who does not know the sender cannot.
 fn multicast(channel: &Channel) -> Option<Item> {
-    let to = channel.to.iter().find(|to| to.address.ip().is_multicast())?;
+    let joins = |to: &&Destination| {
+        to.address.ip().is_multicast() && (!to.is_source_specific() || to.source.is_some())
+    };
+    let to = channel.to.iter().find(joins)?;
     Some(Item {
         id: channel.name.clone(),
         name: channel.service_name.clone(),

@@ -168,7 +168,10 @@ fn channels_are_told_of_to_operators_and_to_readers() {
     one.metrics.source_state.set(SourceState::OnAir.index() as i64);
     one.metrics.send_errors[SendError::Unreachable].add(3);
     one.indicators[1].1.inc();
-    let options = Options { registry: Registry::with_headend(&[0], vec![one, two], Vec::new()), ..options() };
+    let options = Options {
+        registry: Registry::with_headend(&[0], vec![one, two], Vec::new(), usize::MAX),
+        ..options()
+    };
     let control = Control::start(options).unwrap();
     let value = |answer: String| -> serde_json::Value {
         serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
@@ -220,7 +223,8 @@ fn inputs_are_told_of_to_operators_and_to_readers() {
         .put(Reception { alarms: vec![alarm("1.4", 0), alarm("1.1", 30)], ..Reception::default() });
     one.diary.note(InputEvent { at_us: now_us, what: "switched", cause: Some("silence"), origin: Some(1) });
     slots.extend((0..300).map(|n| slot(&format!("live/n{n}"), 1)));
-    let options = Options { registry: Registry::with_headend(&[0], Vec::new(), slots), ..options() };
+    let options =
+        Options { registry: Registry::with_headend(&[0], Vec::new(), slots, usize::MAX), ..options() };
     let control = Control::start(options).unwrap();
     let value = |answer: String| -> serde_json::Value {
         serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()

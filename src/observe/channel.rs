@@ -324,7 +324,7 @@ mod tests {
         assert!(!Registry::new(&[0]).render().contains("headgate_channel"), "nothing without channels");
         let about = ChannelAbout { name: "one".into(), bitrate_bps: 4_000_000, ..ChannelAbout::default() };
         let slot = ChannelSlot::new(about, &["1.4"]);
-        let registry = Registry::with_headend(&[0], vec![slot.clone()], Vec::new());
+        let registry = Registry::with_headend(&[0], vec![slot.clone()], Vec::new(), usize::MAX);
         slot.metrics.send_errors[SendError::Unreachable].add(3);
         slot.metrics.source_state.set(SourceState::OnAir.index() as i64);
         slot.metrics.source_lost_ms.add(1500);

@@ -99,8 +99,24 @@ impl InputSlot {
     }
 }
 
-/// Puts the inputs on the page.
-pub(super) fn collect(page: &mut Families, inputs: &[InputSlot]) {
+/// Puts the inputs on the page: in their order, as many as have `series_max` series together, and how many are left out.
+/// Whole inputs, always the same ones: half of one, or another one at each scrape, would be worse than none.
+pub(super) fn collect(page: &mut Families, inputs: &[InputSlot], series_max: usize) {
+    if inputs.is_empty() {
+        return;
+    }
+    let mut sum = 0usize;
+    let fit = |slot: &&InputSlot| {
+        sum = sum.saturating_add(series(slot));
+        sum <= series_max
+    };
+    let fitting = inputs.iter().take_while(fit).count();
+    page.gauge(
+        "headgate_inputs_omitted",
+        "Inputs that are not on this page, because headend.input_series_max has been reached.",
+        (inputs.len() - fitting) as f64,
+    );
+    let inputs = inputs.get(..fitting).unwrap_or_default();
     if inputs.is_empty() {
         return;
     }
@@ -117,6 +133,19 @@ pub(super) fn collect(page: &mut Families, inputs: &[InputSlot]) {
         .collect();
     datagrams(page, &places);
     stream(page, &places);
+}
+
+/// Families of [`state`] and of [`datagrams`] with one series an input, and an origin.
+const INPUT_FAMILIES: usize = 5;
+const ORIGIN_FAMILIES: usize = 7;
+
+/// Series of an input, those of its origins among them.
+fn series(slot: &InputSlot) -> usize {
+    let origin = |origin: &Arc<OriginMetrics>| {
+        let named = [&origin.rtp, &origin.faults, &origin.indicators];
+        ORIGIN_FAMILIES + DatagramRefusal::ALL.len() + named.iter().map(|named| named.len()).sum::<usize>()
+    };
+    INPUT_FAMILIES + SwitchReason::ALL.len() + slot.origins.iter().map(origin).sum::<usize>()
 }
 
 /// Label values of origins: more are not configured.
@@ -261,7 +290,7 @@ mod tests {
         assert!(!Registry::new(&[0]).render().contains("headgate_input"), "nothing without inputs");
         let about = InputAbout { stream: "live/one".into(), from: vec!["udp://a".into(), "udp://b".into()] };
         let slot = InputSlot::new(about, &["lost"], &["crc"], &["1.4"]);
-        let registry = Registry::with_headend(&[0], Vec::new(), vec![slot.clone()]);
+        let registry = Registry::with_headend(&[0], Vec::new(), vec![slot.clone()], usize::MAX);
         slot.metrics.failovers[SwitchReason::Silence].inc();
         slot.origins[1].refused[DatagramRefusal::OtherSender].add(3);
         slot.origins[0].indicators[0].1.inc();
@@ -281,5 +310,32 @@ mod tests {
             };
             assert!(page.lines().any(|found| sorted(found) == sorted(line)), "{line} not in\n{page}");
         }
+    }
+
+    #[test]
+    fn series_are_bounded_by_whole_inputs() {
+        let slot = |n: usize| {
+            let from = (0..1 + n % 2).map(|n| format!("udp://{n}")).collect();
+            let about = InputAbout { stream: format!("live/{n}"), from };
+            InputSlot::new(about, &["lost", "late"], &["crc"], &["1.4", "1.5"])
+        };
+        let slots: Vec<InputSlot> = (0..10).map(slot).collect();
+        let shown = |most: usize| {
+            let page = Registry::with_headend(&[0], Vec::new(), slots.clone(), most).render();
+            let of_inputs = |line: &&str| line.starts_with("headgate_input_");
+            let omitted =
+                page.lines().find_map(|line| line.strip_prefix("headgate_inputs_omitted ")).unwrap();
+            (page.lines().filter(of_inputs).count(), omitted.to_owned())
+        };
+        let each: Vec<usize> = slots.iter().map(series).collect();
+        assert_eq!(
+            shown(usize::MAX),
+            (each.iter().sum(), "0".to_owned()),
+            "what is counted is what is shown"
+        );
+        let three = each[..3].iter().sum();
+        assert_eq!(shown(three), (three, "7".to_owned()));
+        assert_eq!(shown(three - 1), (each[0] + each[1], "8".to_owned()));
+        assert_eq!(shown(0), (0, "10".to_owned()));
     }
 }

@@ -35,6 +35,8 @@ pub struct Registry {
     pub channels: Vec<ChannelSlot>,
     /// Every input, in the configuration's order.
     pub inputs: Vec<InputSlot>,
+    /// Series that these may have on the page, all together.
+    pub input_series_max: usize,
     /// The interfaces that they are sent on, as soon as they are known.
     pub links: OnceLock<Vec<Arc<LinkSlot>>>,
     /// CPU numbers behind the positions, as label text.
@@ -45,17 +47,23 @@ pub struct Registry {
 impl Registry {
     /// A registry for these CPUs, one slot each; the CPU number becomes the label `core`.
     pub fn new(cpus: &[usize]) -> Arc<Self> {
-        Self::with_headend(cpus, Vec::new(), Vec::new())
+        Self::with_headend(cpus, Vec::new(), Vec::new(), usize::MAX)
     }
 
-    /// The same, with channels and inputs.
-    pub fn with_headend(cpus: &[usize], channels: Vec<ChannelSlot>, inputs: Vec<InputSlot>) -> Arc<Self> {
+    /// The same, with channels and inputs, which have at most `input_series_max` series.
+    pub fn with_headend(
+        cpus: &[usize],
+        channels: Vec<ChannelSlot>,
+        inputs: Vec<InputSlot>,
+        input_series_max: usize,
+    ) -> Arc<Self> {
         Arc::new(Self {
             cores: cpus.iter().map(|_| CoreSlot::default()).collect(),
             door: DoorMetrics::default(),
             pacer: Arc::default(),
             channels,
             inputs,
+            input_series_max,
             links: OnceLock::new(),
             names: cpus.iter().map(usize::to_string).collect(),
             started: SystemTime::now(),
@@ -92,7 +100,7 @@ impl Registry {
         self.door.collect(&mut page);
         let links = self.links.get().map(Vec::as_slice).unwrap_or_default();
         channel::collect(&mut page, &self.pacer, &self.channels, links);
-        input::collect(&mut page, &self.inputs);
+        input::collect(&mut page, &self.inputs, self.input_series_max);
         self.machine(&mut page);
         self.latency(&mut page);
         page.counter(

@@ -8,10 +8,12 @@ use crate::fanout::stream::CoreId;
 use crate::ingest::udp::{self, Ears};
 use crate::observe::{ChannelSlot, Registry};
 use crate::shard::core::Shared;
+use crate::shard::interfaces::{Interface, find};
 use crate::shard::links::Links;
 use crate::shard::pacer::{Outlet, Start};
 use crate::shard::runtime::{Engine, allowed_cpus};
 use anyhow::Context;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -38,6 +40,29 @@ pub(super) fn places(inputs: &[udp::Plan], cores: usize) -> u32 {
     let of = |core| inputs.iter().filter(move |plan| usize::from(plan.core()) == core);
     let places = (0..cores).map(|core| of(core).map(|plan| 1 + 2 * plan.sockets()).sum());
     places.max().unwrap_or(0)
+}
+
+/// Interfaces of this machine that `config` calls by several names, one sentence each: address plan and link budget are made
+/// from what is written, and take them for several.
+pub(super) fn doubled(config: &Config, known: &[Interface]) -> Vec<String> {
+    let of_channels = config.channels.iter().flat_map(|channel| &channel.to).map(|to| to.interface.as_ref());
+    let of_inputs = config.inputs.iter().flat_map(|input| &input.from).map(|from| from.interface.as_ref());
+    let of_links = config.headend.link_mbit.keys().map(Some);
+    let mut names: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();
+    for text in of_channels.chain(of_inputs).chain(of_links).flatten() {
+        if let Some(interface) = find(known, text) {
+            names.entry(interface.index).or_default().insert(text);
+        }
+    }
+    let several = names.values().filter(|names| names.len() > 1);
+    let warning = |names: &BTreeSet<&str>| {
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        format!(
+            "{} are one interface: call it one name, or clashes and its budget are not seen",
+            names.join(" and ")
+        )
+    };
+    several.map(warning).collect()
 }
 
 /// Channels that are ready to be sent, and inputs that are to be listened to.
@@ -70,7 +95,8 @@ impl Headend {
         let ears = Ears::new(inputs, &mut links);
         // Nobody else sets it.
         let _set = registry.links.set(links.slots());
-        let warnings = outlets.warnings(&links);
+        let mut warnings = outlets.warnings(&links);
+        warnings.extend(doubled(config, links.all()));
         Ok(Headend { outputs, clerk: Some(Clerk { links, outlets, announcer, ears }), warnings })
     }
 
@@ -130,4 +156,25 @@ fn random() -> io::Result<u64> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(u64::from_ne_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_with_two_names_is_said() {
+        let text = "[headend]\nlink_mbit = { eth1 = 100 }\n[[channel]]\nname = \"a\"\nsource = \"a/b\"\nbitrate = 4000000\n\
+                    to = [\"udp://10.9.0.1@239.255.1.1:5000\", \"udp://eth2@239.255.1.2:5000\"]\n\
+                    [[input]]\nstream = \"a/c\"\nfrom = [\"udp://eth2@239.255.1.3:5000\"]\n";
+        let config = Config::parse(text, "f").unwrap();
+        let machine =
+            [Interface::of("eth1", 1, true, &["10.9.0.1"]), Interface::of("eth2", 2, true, &["10.9.1.1"])];
+        let found = doubled(&config, &machine);
+        assert!(
+            found.len() == 1 && found[0].starts_with("`10.9.0.1` and `eth1` are one interface"),
+            "{found:?}"
+        );
+        assert_eq!(doubled(&config, &machine[1..]), [""; 0], "on a machine without it nobody knows");
+    }
 }

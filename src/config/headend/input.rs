@@ -109,7 +109,7 @@ impl Origin {
             (true, Transport::Udp) => {
                 Err(Fault::new("FEC needs the sequence numbers of RTP", "write rtp:// instead of udp://"))
             }
-            (true, Transport::Rtp) => fec_ports(self.address.port()),
+            (true, Transport::Rtp) => fec_ports(self.address.port(), true, false),
             (false, _) => Ok(()),
         }
     }

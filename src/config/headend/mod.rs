@@ -61,6 +61,8 @@ pub struct Headend {
     pub network_id: u16,
     /// Bytes the kernel may hold for one input's socket (`SO_RCVBUF`).
     pub receive_buffer_bytes: u32,
+    /// Series that inputs may have on the metrics page, all together.
+    pub input_series_max: u32,
     /// Megabits a second that the link behind an interface (as the destinations write it) carries.
     pub link_mbit: BTreeMap<String, u32>,
 }
@@ -75,6 +77,7 @@ impl Default for Headend {
             provider: "headgate".to_owned(),
             network_id: 0xFF01,
             receive_buffer_bytes: 4 << 20,
+            input_series_max: 20_000,
             link_mbit: BTreeMap::new(),
         }
     }
@@ -138,10 +141,12 @@ fn check_shared(headend: &Headend) -> Result<(), Violation> {
     if let Some(interface) = &headend.interface {
         url::check_interface(interface).map_err(|fault| fault.at(&at("interface")))?;
     }
-    let rows: [(&str, u64, RangeInclusive<u64>); 4] = [
+    let rows: [(&str, u64, RangeInclusive<u64>); 5] = [
         ("ttl", headend.ttl.into(), 1..=255),
         ("dscp", headend.dscp.into(), 0..=63),
         ("network_id", headend.network_id.into(), 1..=65_535),
+        // None at all may be wanted; with a million the page has some 100 MB.
+        ("input_series_max", headend.input_series_max.into(), 0..=1_000_000),
         // One datagram with its bookkeeping at least; the kernel has a bound of its own (net.core.rmem_max).
         ("receive_buffer_bytes", headend.receive_buffer_bytes.into(), 65_536..=1 << 30),
     ];

@@ -7,6 +7,7 @@
 use super::Fault;
 use super::address::{GroupMac, is_flooded, is_recommended, is_source_specific};
 use super::budget::links;
+use super::input::Origin;
 use super::place::{Destination, Transport};
 use crate::config::Config;
 use crate::config::diagnostic::Violation;
@@ -65,12 +66,7 @@ pub(super) fn check(config: &Config) -> Result<(), Violation> {
     }
     for (number, input) in config.inputs.iter().enumerate() {
         for (at, from) in input.from.iter().enumerate() {
-            let listened = [
-                Some(from.address),
-                from.fec.then(|| from.column_address()),
-                from.fec.then(|| from.row_address()),
-            ];
-            let own = listened.into_iter().flatten().find_map(|to| {
+            let own = listened(from).find_map(|to| {
                 let others = taken.get(&(to.ip(), to.port()))?;
                 others.iter().find(|other| one_network(other.to.interface.as_ref(), from.interface.as_ref()))
             });
@@ -143,18 +139,39 @@ fn identities(config: &Config) -> Result<(), Violation> {
     unicast_inputs(config)
 }
 
-/// A port of this machine can be read by one input alone; a group by any number, for instance one a program.
+/// The addresses that an origin listens to.
+fn listened(from: &Origin) -> impl Iterator<Item = SocketAddr> + use<> {
+    let repairs = [from.column_address(), from.row_address()];
+    let fec = from.fec;
+    std::iter::once(from.address).chain(repairs.into_iter().filter(move |_| fec))
+}
+
+/// A port of this machine can be read by one input alone; a group by any number, for instance one a program. Who takes a
+/// port of all addresses takes it of groups too: the kernel gives it to one of them, whichever comes first.
 fn unicast_inputs(config: &Config) -> Result<(), Violation> {
     let mut taken: Vec<SocketAddr> = Vec::new();
+    let origins = config.inputs.iter().flat_map(|input| input.from.iter().map(move |from| (input, from)));
+    let groups: Vec<(&str, SocketAddr)> = origins
+        .filter(|(_, from)| from.address.ip().is_multicast())
+        .flat_map(|(input, from)| listened(from).map(move |address| (input.stream.as_str(), address)))
+        .collect();
     for (index, input) in config.inputs.iter().enumerate() {
         for (at, from) in input.from.iter().enumerate().filter(|(_, from)| !from.address.ip().is_multicast())
         {
-            let ports = [
-                Some(from.address),
-                from.fec.then(|| from.column_address()),
-                from.fec.then(|| from.row_address()),
-            ];
-            for address in ports.into_iter().flatten() {
+            for address in listened(from) {
+                let path = ["input", &index.to_string(), "from", &at.to_string()];
+                // All addresses of IPv6 are those of IPv4 too.
+                let beside = |group: &SocketAddr| {
+                    address.ip().is_unspecified()
+                        && group.port() == address.port()
+                        && (group.is_ipv4() == address.is_ipv4() || address.is_ipv6())
+                };
+                if let Some((stream, group)) = groups.iter().find(|(_, group)| beside(group)) {
+                    let message =
+                        format!("{address} takes the port of the group {group} of input `{stream}`");
+                    let hint = "write the address of the interface that it comes to, or use another port";
+                    return Err(Fault::new(message, hint).at(&path));
+                }
                 let same = |other: &&SocketAddr| {
                     other.port() == address.port()
                         && (other.ip() == address.ip()
@@ -166,7 +183,7 @@ fn unicast_inputs(config: &Config) -> Result<(), Violation> {
                         format!("{address} is read by an input already, and what comes there is no group"),
                         "use another port",
                     );
-                    return Err(fault.at(&["input", &index.to_string(), "from", &at.to_string()]));
+                    return Err(fault.at(&path));
                 }
                 taken.push(address);
             }

@@ -92,7 +92,9 @@ fn what_is_no_destination_is_told_why() {
         ("rtp://eth1@239.255.1.1:5000#fec=8x3&columns", "4 to 20 rows"),
         ("rtp://eth1@239.255.1.1:5000#fec=11x10", "at most 100 packets"),
         ("rtp://eth1@239.255.1.1:5001", "use 5000 or another even port"),
-        ("rtp://eth1@239.255.1.1:65532#fec=8x8", "at most 65531"),
+        ("rtp://eth1@239.255.1.1:65532#fec=8x8", "at most 65530"),
+        ("rtp://eth1@239.255.1.1:65534#fec=8x8&columns", "at most 65532"),
+        ("udp://eth1@239.255.1.1:5000#ttl=8?dscp=34", "write one # (or ?) behind the port"),
         ("udp://eth1@224.0.0.9:5000", "routing protocols"),
         ("udp://eth1@239.128.0.9:5000", "to every port"),
         ("udp://eth1@[ff02::1]:5000", "not forwarded"),
@@ -512,4 +514,47 @@ fn a_link_is_not_overcommitted() {
     let error = parse(&text(93)).unwrap_err();
     assert!(error.contains("channel[19].to[0]: with channel `c20` eth1 would carry 84.0 Mbit/s"), "{error}");
     assert!(error.contains("90 % of its 93 Mbit/s"), "{error}");
+}
+
+/// The bound stands in the help, not the type of the key.
+#[test]
+fn numbers_that_are_too_large_are_told_the_bound() {
+    let input = input("a/b", "[\"udp://0.0.0.0:5000\"]") + "program = 70000\n";
+    let error = parse(&input).unwrap_err();
+    assert!(error.contains("f:4:11") && error.contains("70000 is too large"), "{error}");
+    assert!(error.contains("use a whole number of at most 65535"), "{error}");
+    let channel = channel("a", "[\"udp://192.0.2.1:5000\"]") + "service_id = 65536\n";
+    assert!(parse(&channel).unwrap_err().contains("at most 65535"));
+    // Columns alone need one port less.
+    assert!(destination("rtp://eth1@239.255.1.1:65532#fec=8x8&columns").is_ok());
+}
+
+/// A socket of all addresses and one of a group cannot both have a port.
+#[test]
+fn a_port_of_all_addresses_is_no_groups() {
+    let group = input("a/group", "[\"rtp://eth1@239.255.1.1:5000#fec\"]");
+    for (address, says) in [
+        (
+            "udp://0.0.0.0:5000",
+            Some("0.0.0.0:5000 takes the port of the group 239.255.1.1:5000 of input `a/group`"),
+        ),
+        ("udp://:5004", Some("0.0.0.0:5004 takes the port of the group 239.255.1.1:5004")),
+        ("udp://[::]:5002", Some("[::]:5002 takes the port of the group 239.255.1.1:5002")),
+        ("udp://0.0.0.0:5006", None),
+        ("udp://192.0.2.1:5000", None),
+    ] {
+        let own = input("a/own", &format!("[{address:?}]"));
+        for text in [own.clone() + &group, group.clone() + &own] {
+            match (parse(&text), says) {
+                (Ok(_), None) => {}
+                (Err(error), Some(says)) => {
+                    assert!(error.contains(says) && error.contains(".from[0]"), "{error}")
+                }
+                (found, _) => panic!("{address}: {found:?}"),
+            }
+        }
+    }
+    // IPv4's does not take that of IPv6.
+    let six = input("a/group", "[\"udp://eth1@[ff15::1]:5000\"]");
+    assert!(parse(&(six + &input("a/own", "[\"udp://0.0.0.0:5000\"]"))).is_ok());
 }

@@ -5,7 +5,8 @@
 //! - A lone address before a source-specific group of an input is the source, because such a group cannot be joined
 //!   without one; this is what players write.
 //! - IPv6 addresses stand in brackets, without a zone: the interface says it, and numbers of interfaces change. IPv4
-//!   addresses are not written as IPv6. Names of hosts are not looked up. `?` may stand for `#`.
+//!   addresses are not written as IPv6. Names of hosts are not looked up. `?` may stand for `#`, as players write it; one of
+//!   them stands once, and options behind it are divided by `&`.
 
 use super::Fault;
 use super::address::{announcement_group, is_source_specific, reserved};
@@ -54,6 +55,12 @@ impl<'a> Url<'a> {
             None => return Err(Fault::new(format!("`{text}` is not a URL"), form)),
         };
         let (place, options) = rest.split_once(['#', '?']).unwrap_or((rest, ""));
+        if let Some(sign) = options.chars().find(|sign| ['#', '?'].contains(sign)) {
+            return Err(Fault::new(
+                format!("`{sign}` stands in the middle of the options"),
+                "write one # (or ?) behind the port, and & between options: #ttl=8&dscp=34",
+            ));
+        }
         // A path behind the port means nothing; players write a slash there.
         let place = place.strip_suffix('/').unwrap_or(place);
         let (front, target) =
@@ -284,16 +291,24 @@ fn check_destination(to: &Destination) -> Result<(), Fault> {
             ),
         ));
     }
-    fec_ports(port)
+    fec_ports(port, fec.row_packets, true)
 }
 
-/// Both streams of repair packets need a port.
-pub(super) fn fec_ports(port: u16) -> Result<(), Fault> {
-    in_range(port.into(), 1..=u64::from(u16::MAX - ROW_PORT_STEP)).map_err(|_| {
-        let message = format!(
-            "FEC takes the ports {COLUMN_PORT_STEP} and {ROW_PORT_STEP} above {port}, which do not exist"
-        );
-        Fault::new(message, format!("use a port of at most {}", u16::MAX - ROW_PORT_STEP))
+/// The streams of repair packets need a port each: columns, and `rows` if there are any. Where `even` ports alone are taken,
+/// the help names one.
+pub(super) fn fec_ports(port: u16, rows: bool, even: bool) -> Result<(), Fault> {
+    let step = if rows { ROW_PORT_STEP } else { COLUMN_PORT_STEP };
+    let most = u16::MAX - step;
+    in_range(port.into(), 1..=most.into()).map_err(|_| {
+        let taken = match rows {
+            true => format!("the ports {COLUMN_PORT_STEP} and {ROW_PORT_STEP} above {port}"),
+            false => format!("the port {COLUMN_PORT_STEP} above {port}"),
+        };
+        let most = if even { most - most % 2 } else { most };
+        Fault::new(
+            format!("FEC takes {taken}, and ports end at {}", u16::MAX),
+            format!("use a port of at most {most}"),
+        )
     })
 }
 

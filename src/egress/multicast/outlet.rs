@@ -281,4 +281,54 @@ mod tests {
         outlets.held = vec![held("239.255.1.1:5000", true)];
         assert_eq!(outlets.warnings(&machine), [""; 0], "it has its own");
     }
+
+    /// What a destination asks for is what the kernel has: no copy for this machine unless `loop` says so, never in pieces,
+    /// from the address that is written before the group.
+    #[test]
+    fn sockets_send_as_destinations_say() {
+        let links = Links::new().unwrap();
+        for (to, looped, from) in [
+            ("udp://lo@239.255.1.1:5000", false, "0.0.0.0"),
+            ("udp://lo@239.255.1.1:5000#loop", true, "0.0.0.0"),
+            ("udp://lo@127.0.0.1@239.255.1.1:5000", false, "127.0.0.1"),
+            ("udp://lo@127.0.0.2@232.1.1.1:5000", false, "127.0.0.2"),
+            ("udp://127.0.0.1@239.255.1.1:5000", false, "127.0.0.1"),
+            ("udp://lo@[ff15::1]:5000", false, "::"),
+            ("udp://lo@[ff15::1]:5000#loop", true, "::"),
+            ("udp://lo@[::1]@[ff35::1]:5000", false, "::1"),
+        ] {
+            let text = format!(
+                "[[channel]]\nname = \"one\"\nsource = \"a/b\"\nbitrate = 4000000\nto = [\"{to}&ttl=7&dscp=46\"]\n"
+            );
+            let text = if to.contains('#') { text } else { text.replace("&ttl", "#ttl") };
+            let config = crate::config::Config::parse(&text, "f").unwrap();
+            let socket =
+                open_once(&links, &config.channels[0].to[0]).unwrap_or_else(|error| panic!("{to}: {error}"));
+            let own = socket2::SockRef::from(&socket).local_addr().unwrap().as_socket().unwrap().ip();
+            assert_eq!(own.to_string(), from, "{to}");
+            // (copies here, hops, class)
+            let found = match config.channels[0].to[0].address.is_ipv4() {
+                true => {
+                    assert_eq!(sockopt::ip_mtu_discover(&socket).unwrap(), sockopt::Ipv4PathMtuDiscovery::DO);
+                    (
+                        sockopt::ip_multicast_loop(&socket).unwrap(),
+                        sockopt::ip_multicast_ttl(&socket).unwrap(),
+                        sockopt::ip_tos(&socket).unwrap().into(),
+                    )
+                }
+                false => {
+                    assert_eq!(
+                        sockopt::ipv6_mtu_discover(&socket).unwrap(),
+                        sockopt::Ipv6PathMtuDiscovery::DO
+                    );
+                    (
+                        sockopt::ipv6_multicast_loop(&socket).unwrap(),
+                        sockopt::ipv6_multicast_hops(&socket).unwrap(),
+                        sockopt::ipv6_tclass(&socket).unwrap(),
+                    )
+                }
+            };
+            assert_eq!(found, (looped, 7, 46 << 2), "{to}");
+        }
+    }
 }

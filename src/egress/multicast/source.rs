@@ -10,10 +10,17 @@ use std::time::Duration;
 const SILENCE: Duration = Duration::from_millis(400);
 const _: () = assert!(SILENCE.as_millis() + WATCH.as_millis() <= 500);
 
+/// Shortest time between two lines about a source: one that comes and goes all the time has one now and then, and the
+/// metrics count the rest.
+const LINE_EVERY: Duration = Duration::from_secs(1);
+
 /// See the module's description.
 #[derive(Debug)]
 pub(super) struct Source {
     state: SourceState,
+    /// What the log says it is, and when there may be another line.
+    said: SourceState,
+    line_at: Mono,
     /// What it is while it brings nothing.
     otherwise: SourceState,
     /// Why it is refused, if it is.
@@ -26,7 +33,16 @@ pub(super) struct Source {
 impl Source {
     pub fn new(now: Mono) -> Source {
         let state = SourceState::NoStream;
-        Source { state, otherwise: state, why: None, fed_at: None, lost_at: now, watched_at: now }
+        Source {
+            state,
+            said: state,
+            line_at: Mono::ZERO,
+            otherwise: state,
+            why: None,
+            fed_at: None,
+            lost_at: now,
+            watched_at: now,
+        }
     }
 
     /// Something came.
@@ -65,21 +81,31 @@ impl Source {
         if was != SourceState::OnAir {
             metrics.source_lost_ms.add(passed_ms);
         }
-        if was == state {
-            return;
+        if was != state {
+            metrics.source_state.set(state.index() as i64);
+            if was == SourceState::OnAir {
+                self.lost_at = self.fed_at.unwrap_or(now);
+                metrics.source_losses.inc();
+            }
         }
-        metrics.source_state.set(state.index() as i64);
-        match (was, state) {
+        if state != self.said && now >= self.line_at {
+            self.line_at = now + LINE_EVERY;
+            let was = std::mem::replace(&mut self.said, state);
+            self.say(now, channel, source, was);
+        }
+    }
+
+    /// One line: of what it was, it has become what it is.
+    fn say(&self, now: Mono, channel: &str, source: impl std::fmt::Display, was: SourceState) {
+        match (was, self.state) {
             (_, SourceState::OnAir) => {
                 let after_ms = now.since(self.lost_at).as_millis() as u64;
                 tracing::info!(channel, %source, after_ms, "channel's source is on air");
             }
             (SourceState::OnAir, state) => {
-                self.lost_at = self.fed_at.unwrap_or(now);
-                metrics.source_losses.inc();
                 tracing::warn!(channel, %source, cause = %state, why = self.why, "channel's source is lost; nulls, tables and clock go on");
             }
-            (_, SourceState::Refused) => {
+            (_, state @ SourceState::Refused) => {
                 tracing::warn!(channel, %source, cause = %state, why = self.why, "channel has nothing to send");
             }
             (_, state) => tracing::info!(channel, %source, cause = %state, "channel waits for its source"),
@@ -119,5 +145,25 @@ mod tests {
             let found = (metrics.state(), metrics.source_losses.get(), metrics.source_lost_ms.get());
             assert_eq!(found, (state, losses, lost_ms), "at {ms} ms");
         }
+    }
+
+    /// A source that flaps has a line a second, and the last one says what it is.
+    #[test]
+    fn a_source_that_flaps_has_few_lines() {
+        let (metrics, mut source) = (ChannelMetrics::default(), Source::new(Mono::ZERO));
+        let at = |ms: u64| Mono::from_micros(ms * 1000);
+        let (mut said, mut lines) = (source.said, 0);
+        for ms in (0..10_000).step_by(100) {
+            // On air for half a second, and away for as long.
+            if ms % 1000 < 100 {
+                source.fed(at(ms));
+            }
+            source.watch(at(ms), "one", "live/one", &metrics);
+            lines += u32::from(std::mem::replace(&mut said, source.said) != source.said);
+        }
+        assert_eq!(metrics.source_losses.get(), 10);
+        assert!((2..=11).contains(&lines), "{lines}");
+        source.watch(at(20_000), "one", "live/one", &metrics);
+        assert_eq!((source.said, source.state), (SourceState::NoStream, SourceState::NoStream));
     }
 }

@@ -1,6 +1,6 @@
 //! The pacer's thread: its loop, and the ticks.
 
-use super::feed::{Source, sources};
+use super::feed::{Index, Source, sources};
 use super::pace::{Pace, Step};
 use super::wire::{Plain, Target, Uring, Wire};
 use super::{Channel, Outlet, TICK, To, Tray, WATCH};
@@ -85,6 +85,7 @@ pub(super) struct Pacer<C> {
     pub(super) wire: Box<dyn Wire>,
     pub(super) lanes: Vec<Lane<C>>,
     pub(super) sources: Vec<Source>,
+    pub(super) index: Index,
     pub(super) outbox: Outbox,
     /// Kept for its memory.
     pub(super) marked: Vec<LogId>,
@@ -124,12 +125,13 @@ impl<C: Channel> Pacer<C> {
             let pace = Pace::new(channel.datagram_ns(), now);
             lanes.push(Lane { channel, first, pace });
         }
-        let sources = sources(lanes.iter().map(|lane| lane.channel.source()));
+        let (sources, index) = sources(lanes.iter().map(|lane| lane.channel.source()));
         Pacer {
             id,
             shared,
             wire,
             sources,
+            index,
             lanes,
             outbox: Outbox::default(),
             marked: Vec::new(),
