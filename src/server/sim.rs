@@ -1,7 +1,7 @@
 //! The whole gateway under a seed: sessions, streams, logs, cursors, the lag policy and the engine's bookkeeping run as
 //! they are, on simulated cores, with simulated sockets (`shard::engine::sim`) and a clock that jumps.
 //!
-//! A seed decides the configuration, who publishes and watches, how they read and leave, in which order the cores run,
+//! A seed decides the configuration, who publishes and watches, what comes to inputs and what of it is lost, how they read and leave, in which order the cores run,
 //! and what the kernel does. Checked: every viewer's bytes, order, gaps and times (`clients::Audit`); after every turn,
 //! that what is being sent is held; whenever all cores sleep, that nothing was left for one of them; at the end, that
 //! every viewer was let go, every gap was counted, and nothing is left.
@@ -9,6 +9,7 @@
 //! `HEADGATE_SIM_SEEDS` is a number of seeds to run, `HEADGATE_SIM_SEED` the one to run again.
 
 mod clients;
+mod inputs;
 mod scenes;
 mod ts;
 
@@ -21,6 +22,7 @@ use crate::edge::auth::Gate;
 use crate::edge::budget::Role;
 use crate::edge::shed::Level;
 use crate::fanout::stream::CoreId;
+use crate::ingest::udp;
 use crate::media::Mono;
 use crate::observe::{CoreSlot, DisconnectReason, Protocol};
 use crate::shard::core::{Core, Shared};
@@ -29,6 +31,7 @@ use crate::shard::engine::sim::{LISTENERS, Rng, Sim, World};
 use crate::shard::mailbox::Command;
 use crate::shard::planted::{Bug, plant};
 use clients::{End, Pace, Publisher, Viewer};
+use inputs::Inputs;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -50,6 +53,8 @@ const ROOM_IN_A_CROWD: u32 = 40;
 const SILENT: u64 = 60;
 /// Addresses that clients come from.
 const ADDRESSES: usize = 5;
+/// Turns within which a core drains on which nobody is but inputs.
+const DRAIN_TURNS: usize = 10;
 /// Turns after which a run is taken for one that spins.
 const TURNS_MAX: u32 = 3_000_000;
 
@@ -72,6 +77,9 @@ struct Run {
     levels: Vec<(u64, Level)>,
     /// Whether there were any.
     sheds: bool,
+    inputs: Inputs,
+    surroundings: Arc<Surroundings>,
+    config: Arc<Config>,
     /// When those come who say nothing, the last first, and the connections of those who have.
     silent: (Vec<u64>, Vec<usize>),
     turns: u32,
@@ -106,14 +114,26 @@ impl Run {
     fn new(seed: u64) -> Run {
         let world = World::new(seed);
         let mut rng = Rng::new(seed ^ 0xdead_beef);
-        let config = config(&mut rng);
+        let mut config = config(&mut rng);
+        // Draws of its own: what else a seed does stays what it was.
+        let mut of_inputs = Rng::new(seed ^ 0x1009_0a7a);
+        if of_inputs.chance(50) {
+            config.inputs = Config::parse(&inputs::tables(&mut of_inputs), "a seed").expect("inputs").inputs;
+            // Now and then who is there keeps the name.
+            config.publish.takeover_after_ms = of_inputs.pick(&[0, 300]);
+        }
         let count = rng.within(1..4) as usize;
         tracing::info!(?config.fanout, ?config.publish, cores = count, "a seed's gateway");
-        let shared = Arc::new(shared(&config, &[], count, 1000, || ()).expect("eventfds"));
+        let plan = |input| udp::Plan::new(input, &config.headend, count as CoreId);
+        let plans: Vec<udp::Plan> = config.inputs.iter().map(plan).collect();
+        let shared = Arc::new(shared(&config, &plans, count, 1000, || ()).expect("eventfds"));
         let handshake = Duration::from_secs(10);
         let crowd = rng.chance(25);
         let door = Admission::new(&config.limits, if crowd { ROOM_IN_A_CROWD } else { 1 << 20 });
-        let gate = Gate::new(Arc::new(config));
+        let now_us = world.borrow().now_us;
+        let inputs = Inputs::new(&config, &plans, (now_us, now_us + PLAY_US), &mut of_inputs);
+        let config = Arc::new(config);
+        let gate = Gate::new(config.clone());
         let surroundings = Arc::new(Surroundings {
             gate,
             door: door.clone(),
@@ -121,25 +141,40 @@ impl Run {
             pages: MediaPages::unserved(),
             handshake,
             retry_after_s: 5,
-            inputs: Vec::new(),
+            inputs: plans,
         });
         let core = |id: usize| {
             let id = id as CoreId;
             let slot = CoreSlot::default();
             let backend = Sim::new(world.clone(), shared.bells.eventfd(id).expect("an eventfd"));
             let app = Gateway::new(id, surroundings.clone(), shared.clone());
-            let core = Core::new(id, shared.clone(), backend, app, LISTENERS, slot.clone());
+            let mut core = Core::new(id, shared.clone(), backend, app, LISTENERS, slot.clone());
+            core.move_in();
             SimCore { core, slot, asleep: false }
         };
         let cores = (0..count).map(core).collect();
-        let now_us = world.borrow().now_us;
         let (unborn, levels) = (cast(now_us, &mut rng), levels(now_us, &mut rng));
         let (publishers, viewers, sheds) = (Vec::new(), Vec::new(), !levels.is_empty());
         let mut silent: Vec<u64> =
             (0..if crowd { SILENT } else { 0 }).map(|_| now_us + rng.within(0..PLAY_US)).collect();
         silent.sort_unstable_by_key(|at_us| std::cmp::Reverse(*at_us));
         let silent = (silent, Vec::new());
-        Run { world, shared, cores, publishers, viewers, unborn, door, levels, sheds, silent, turns: 0 }
+        Run {
+            world,
+            shared,
+            cores,
+            publishers,
+            viewers,
+            unborn,
+            door,
+            levels,
+            sheds,
+            inputs,
+            surroundings,
+            config,
+            silent,
+            turns: 0,
+        }
     }
 
     /// A connection of core and room by chance, to listener `listener`.
@@ -189,6 +224,7 @@ impl Run {
             self.silent.1.push(pipe);
         }
         let mut world = self.world.borrow_mut();
+        self.inputs.step(&self.shared, &mut world)?;
         self.publishers.iter_mut().filter(|p| p.next_at() <= now_us).for_each(|p| p.step(&mut world));
         for (at, viewer) in self.viewers.iter_mut().enumerate().filter(|(_, v)| v.next_at() <= now_us) {
             let stepped = viewer.step(&mut world);
@@ -205,7 +241,13 @@ impl Run {
             self.publishers.iter().map(Publisher::next_at).chain(self.viewers.iter().map(Viewer::next_at));
         let level = self.levels.last().map(|(at_us, _)| *at_us);
         let silent = self.silent.0.last().copied();
-        born.chain(unborn.into_iter().flatten()).chain(level).chain(silent).min().unwrap_or(u64::MAX)
+        let inputs = std::iter::once(self.inputs.next_at());
+        born.chain(unborn.into_iter().flatten())
+            .chain(level)
+            .chain(silent)
+            .chain(inputs)
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     /// Runs clients and cores up to a moment.
@@ -285,9 +327,16 @@ impl Run {
         for at in 0..self.cores.len() {
             let sent = self.shared.mailboxes.send(at as CoreId, Command::Drain);
             sent.map_err(|_| "a full mailbox".to_owned())?;
-            self.turn(at)?;
-            let now = Mono::from_micros(self.world.borrow().now_us);
-            if !self.cores[at].core.drained(now) {
+            // What the kernel still does for a socket is over in some turns.
+            let mut drains = || -> Result<bool, String> {
+                self.turn(at)?;
+                Ok(self.cores[at].core.drained(Mono::from_micros(self.world.borrow().now_us)))
+            };
+            if !(0..DRAIN_TURNS)
+                .map(|_| drains())
+                .find(|drained| *drained != Ok(false))
+                .unwrap_or(Ok(false))?
+            {
                 return Err(format!("core {at} does not drain"));
             }
         }
@@ -313,7 +362,8 @@ impl Run {
             let Some(last) = self.publishers.iter().find(|p| p.number == publisher) else { continue };
             // A new publisher may have cut it short.
             let later = |p: &&Publisher| p.number != last.number && p.from_us + RIVALS_US > last.from_us;
-            let cut = self.publishers.iter().filter(later).any(|p| p.name == last.name);
+            let cut = self.publishers.iter().filter(later).any(|p| p.name == last.name)
+                || self.inputs.publish(&self.config, &last.name);
             let (pictures, sounds) = (last.pictures.wrapping_sub(1), last.sounds.wrapping_sub(1));
             let whole = [Some((publisher, pictures)), Some((publisher, sounds))];
             // Who came, or skipped, to the last keyframe may be behind the last sound.
@@ -412,6 +462,12 @@ struct Seen {
     displaced: u64,
     /// Connections that made room, because they said nothing.
     silenced: u64,
+    /// Frames of inputs that viewers got.
+    of_inputs: u64,
+    /// Times that an input went to its backup, that it lost its name, and that it did not get it.
+    failovers: u64,
+    deposed: u64,
+    refused: u64,
 }
 
 impl std::iter::Sum for Seen {
@@ -421,6 +477,10 @@ impl std::iter::Sum for Seen {
             packets: sum.packets + one.packets,
             displaced: sum.displaced + one.displaced,
             silenced: sum.silenced + one.silenced,
+            of_inputs: sum.of_inputs + one.of_inputs,
+            failovers: sum.failovers + one.failovers,
+            deposed: sum.deposed + one.deposed,
+            refused: sum.refused + one.refused,
         })
     }
 }
@@ -438,7 +498,12 @@ fn play(seed: u64) -> Result<Seen, String> {
             Protocol::ALL.map(|p| c.slot.metrics.disconnects[p][DisconnectReason::Displaced].get())
         });
         let silenced = silenced.sum();
-        result.map(|()| Seen { frames, packets, displaced, silenced })
+        let of_inputs = run.viewers.iter().map(|v| u64::from(v.audit.of_inputs)).sum();
+        let metrics = || run.surroundings.inputs.iter().map(|plan| &plan.slot().metrics);
+        let failovers = metrics().flat_map(|m| m.failovers.iter()).map(|(_, n)| n.get()).sum();
+        let deposed = metrics().map(|m| m.deposed.get()).sum();
+        let refused = metrics().map(|m| m.claims_refused.get()).sum();
+        result.map(|()| Seen { frames, packets, displaced, silenced, of_inputs, failovers, deposed, refused })
     });
     let panicked = |panic: Box<dyn std::any::Any + Send>| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -487,6 +552,9 @@ fn no_seed_breaks_a_promise() {
     assert!(seen.frames > 20 * count, "{} frames: the simulation shows nothing", seen.frames);
     assert!(seen.packets > 20 * count || count < SEEDS, "{} packets: nobody watches HTTP-TS", seen.packets);
     assert!(seen.displaced > 0 || count < SEEDS, "no stream has made room for another");
+    assert!(seen.of_inputs > 20 * count || count < SEEDS, "{} frames: nobody watches inputs", seen.of_inputs);
+    let turns = [seen.failovers, seen.deposed, seen.refused];
+    assert!(turns.iter().all(|turns| *turns > 0) || count < SEEDS, "{turns:?}: inputs have no adventures");
     assert!(seen.silenced > 0 || count < SEEDS, "nobody who says nothing has made room for another");
 }
 

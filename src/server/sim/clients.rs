@@ -8,6 +8,7 @@ use crate::wire::rtmp::chunk::{ChunkReader, Limits};
 use crate::wire::rtmp::control::Control;
 use crate::wire::rtmp::message::{MessageHeader, write_message};
 use crate::wire::rtmp::{csid, type_id};
+use std::collections::BTreeMap;
 
 /// Bytes of C0 and C1, and of C2; of S0, S1 and S2.
 const C0_C1: usize = 1 + 1536;
@@ -43,6 +44,21 @@ fn body(head: &[u8], publisher: u16, number: u32, len: usize) -> Vec<u8> {
     let filling = len.saturating_sub(body.len());
     body.extend((0..filling).map(|i| first.wrapping_add(i as u8)));
     body
+}
+
+/// Publishers from here on are senders of an input: what they send may be lost on its way, and they may come back.
+const INPUTS: u16 = 0x8000;
+
+/// What a sender's slice says behind the head of its unit: like [`body`], with a number of which no start code can come.
+pub(super) fn encoded(publisher: u16, number: u32, len: usize) -> Vec<u8> {
+    let digits = [21, 14, 7, 0].map(|shift| 0x80 | (number >> shift & 0x7f) as u8);
+    let number = u32::from_be_bytes(digits);
+    let mut slice = body(&[], publisher, number, len.max(8));
+    // A zero at the end belongs to the next start code.
+    if slice.last() == Some(&0) {
+        slice = body(&[], publisher, number, len.max(8) + 1);
+    }
+    slice
 }
 
 fn command(name: &str, id: f64, arguments: &[Value]) -> Vec<u8> {
@@ -476,6 +492,9 @@ pub struct Audit {
     pub behind_key: bool,
     /// The gap in front of that keyframe is counted already.
     counted: bool,
+    /// Frames of inputs among [`Audit::frames`], and the last one of each of their senders.
+    pub of_inputs: u32,
+    senders: BTreeMap<u16, u32>,
     /// It pauses, or leaves pictures or sounds out: gaps are of its own making, and sound may come alone.
     pub fickle: bool,
 }
@@ -513,13 +532,16 @@ impl Audit {
         self.times[at] = time_ms;
         let key = at == 0 && bytes[0] == 0x17;
         let before = self.last[at].replace((publisher, number));
+        if publisher >= INPUTS {
+            return self.of_input(at, publisher, number, key, before);
+        }
         let follows = before == Some((publisher, number.wrapping_sub(1)));
         let returned =
             before.is_some_and(|(other, _)| other != publisher) && self.over[at].contains(&publisher);
         if returned || before.is_some_and(|(of, n)| of == publisher && n >= number) {
             return Err(format!("{this} comes again, or behind {before:?}"));
         }
-        self.over[at].extend(before.filter(|(of, _)| *of != publisher).map(|(of, _)| of));
+        self.over[at].extend(before.filter(|(of, _)| *of != publisher && *of < INPUTS).map(|(of, _)| of));
         if key {
             (self.behind_key, self.counted) = (true, false);
         }
@@ -544,6 +566,30 @@ impl Audit {
             }
             self.count_gap();
         }
+        Ok(())
+    }
+
+    /// A picture of an input: in order for each sender, and the first behind somebody else's a keyframe.
+    fn of_input(
+        &mut self,
+        at: usize,
+        publisher: u16,
+        number: u32,
+        key: bool,
+        before: Option<(u16, u32)>,
+    ) -> Result<(), String> {
+        let this = format!("picture {number:#x} of sender {publisher:#x}");
+        if at != 0 {
+            return Err(format!("{this} is a sound"));
+        }
+        if self.senders.insert(publisher, number).is_some_and(|last| last >= number) {
+            return Err(format!("{this} comes again"));
+        }
+        if !key && before.is_none_or(|(of, _)| of != publisher) {
+            return Err(format!("{this} is no keyframe and comes behind {before:?}"));
+        }
+        self.over[at].extend(before.filter(|(of, _)| *of < INPUTS).map(|(of, _)| of));
+        (self.frames, self.of_inputs) = (self.frames + 1, self.of_inputs + 1);
         Ok(())
     }
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 /// A gateway of at least `cores` cores on which nobody is, and the time.
 fn empty_stage(cores: usize) -> (Run, u64) {
-    let mut run =
-        (0..).map(Run::new).find(|run| run.cores.len() >= cores && run.silent.0.is_empty()).unwrap();
+    let empty = |run: &Run| run.silent.0.is_empty() && run.config.inputs.is_empty();
+    let mut run = (0..).map(Run::new).find(|run| run.cores.len() >= cores && empty(run)).unwrap();
     (run.unborn, run.levels) = Default::default();
     let now_us = run.world.borrow().now_us;
     (run, now_us)

@@ -57,6 +57,8 @@ impl Rng {
 pub(crate) struct Pipe {
     /// Sent by the client, not received yet.
     pub to_server: VecDeque<u8>,
+    /// The same of a socket for datagrams, with who sent each.
+    pub datagrams: VecDeque<(SocketAddr, Vec<u8>)>,
     /// The client sends no more.
     pub client_ended: bool,
     /// The client reset the connection.
@@ -99,11 +101,19 @@ impl World {
     }
 }
 
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receive {
+    Once,
+    Many,
+    Datagrams,
+}
+
 struct Slot {
     socket: OwnedFd,
     pipe: usize,
-    /// A receive is outstanding; whether for many buffers.
-    receive: Option<(Key, bool)>,
+    /// A receive is outstanding.
+    receive: Option<(Key, Receive)>,
     /// A send is outstanding; how much of it is taken.
     send: Option<(Key, *const [u8], usize)>,
     aborted: bool,
@@ -114,7 +124,8 @@ pub(crate) struct Sim {
     world: Rc<RefCell<World>>,
     slots: Vec<Option<Slot>>,
     collected: VecDeque<Completion>,
-    buffers: Vec<Vec<u8>>,
+    /// With who sent it, if it is a datagram.
+    buffers: Vec<(Option<SocketAddr>, Vec<u8>)>,
     free: Vec<u16>,
     /// By listener: whether it is watched, and connections that wait.
     listeners: [(bool, VecDeque<(OwnedFd, SocketAddr)>); LISTENERS],
@@ -129,7 +140,7 @@ impl Sim {
             world,
             slots: Vec::new(),
             collected: VecDeque::new(),
-            buffers: vec![Vec::new(); usize::from(BUFFERS)],
+            buffers: vec![(None, Vec::new()); usize::from(BUFFERS)],
             free: (0..BUFFERS).collect(),
             listeners: Default::default(),
             accepted: Vec::new(),
@@ -169,7 +180,8 @@ impl Slot {
     /// Whether an outstanding operation can get on.
     fn moves(&self, pipe: &Pipe) -> bool {
         let over = self.aborted || pipe.reset;
-        let receives = over || pipe.client_ended || !pipe.to_server.is_empty();
+        let came = !pipe.to_server.is_empty() || !pipe.datagrams.is_empty();
+        let receives = over || pipe.client_ended || came;
         let sends = over || pipe.to_client.len() < pipe.room;
         self.receive.is_some() && receives || self.send.is_some() && sends
     }
@@ -179,16 +191,16 @@ impl Slot {
         &mut self,
         pipe: &mut Pipe,
         rng: &mut Rng,
-        buffers: &mut [Vec<u8>],
+        buffers: &mut [(Option<SocketAddr>, Vec<u8>)],
         free: &mut Vec<u16>,
     ) -> Option<Completion> {
-        let (key, many) = self.receive?;
+        let (key, asked) = self.receive?;
         if self.aborted || pipe.reset {
             self.receive = None;
             let error = Some(if pipe.reset { libc::ECONNRESET } else { libc::ECANCELED });
             return Some(Completion::ReceiveEnded { key, error });
         }
-        if pipe.to_server.is_empty() {
+        if pipe.to_server.is_empty() && pipe.datagrams.is_empty() {
             if !pipe.client_ended {
                 return None;
             }
@@ -203,14 +215,29 @@ impl Slot {
             self.receive = None;
             return Some(Completion::ReceiveStarved { key });
         };
+        if asked == Receive::Datagrams {
+            // Its interface has a bad moment.
+            if rng.chance(1) {
+                free.push(id);
+                self.receive = None;
+                return Some(Completion::ReceiveEnded { key, error: Some(libc::ENETDOWN) });
+            }
+            let (from, payload) = pipe.datagrams.pop_front()?;
+            let (len, last) = (payload.len() as u32, rng.chance(5));
+            buffers[usize::from(id)] = (Some(from), payload);
+            if last {
+                self.receive = None;
+            }
+            return Some(Completion::Received { key, buffer: Buffer { id, len }, last });
+        }
         let most = pipe.to_server.len().min(RECEIVE_BUFFER_BYTES);
         let len = match rng.within(0..4) {
             0 => 1,
             1 => rng.within(1..most as u64 + 1) as usize,
             _ => most,
         };
-        buffers[usize::from(id)] = pipe.to_server.drain(..len).collect();
-        let last = !many || rng.chance(5);
+        buffers[usize::from(id)] = (None, pipe.to_server.drain(..len).collect());
+        let last = asked == Receive::Once || rng.chance(5);
         if last {
             self.receive = None;
         }
@@ -284,16 +311,17 @@ impl Backend for Sim {
 
     fn receive_once(&mut self, key: Key) {
         let slot = self.slot(key.slot).expect("a receive of nobody");
-        assert!(slot.receive.replace((key, false)).is_none(), "two receives");
+        assert!(slot.receive.replace((key, Receive::Once)).is_none(), "two receives");
     }
 
     fn receive_many(&mut self, key: Key) {
         let slot = self.slot(key.slot).expect("a receive of nobody");
-        assert!(slot.receive.replace((key, true)).is_none(), "two receives");
+        assert!(slot.receive.replace((key, Receive::Many)).is_none(), "two receives");
     }
 
-    fn receive_datagrams(&mut self, _key: Key) {
-        unreachable!("nobody sends datagrams here");
+    fn receive_datagrams(&mut self, key: Key) {
+        let slot = self.slot(key.slot).expect("a receive of nobody");
+        assert!(slot.receive.replace((key, Receive::Datagrams)).is_none(), "two receives");
     }
 
     unsafe fn send(&mut self, key: Key, bytes: *const [u8]) {
@@ -365,16 +393,17 @@ impl Backend for Sim {
         self.collected.pop_front()
     }
 
-    fn datagram(&self, _buffer: &Buffer) -> Option<Datagram<'_>> {
-        None
+    fn datagram(&self, buffer: &Buffer) -> Option<Datagram<'_>> {
+        let (from, payload) = &self.buffers[usize::from(buffer.id)];
+        Some(Datagram { from: (*from)?, payload, cut: false })
     }
 
     fn bytes(&self, buffer: &Buffer) -> &[u8] {
-        &self.buffers[usize::from(buffer.id)]
+        &self.buffers[usize::from(buffer.id)].1
     }
 
     fn recycle(&mut self, buffer: Buffer) {
-        self.buffers[usize::from(buffer.id)] = Vec::new();
+        self.buffers[usize::from(buffer.id)] = (None, Vec::new());
         self.free.push(buffer.id);
     }
 
