@@ -205,7 +205,9 @@ fn inputs_are_told_of_to_operators_and_to_readers() {
     };
     let mut slots = vec![slot("live/one", 2), slot("live/two", 1)];
     let one = slots[0].clone();
-    (one.metrics.on_air.set(1), one.metrics.origin.set(1), one.origins[1].bitrate_bps.set(4e6));
+    one.metrics.on_air.set(1);
+    one.metrics.origin.set(1);
+    one.origins[1].bitrate_bps.set(4e6);
     one.metrics.failovers[SwitchReason::Silence].inc();
     one.origins[0].rtp[0].1.add(7);
     one.origins[1].buffer_bytes.set(4 << 20);

@@ -36,6 +36,9 @@ pub struct Stand {
     pub works: bool,
 }
 
+/// Who uses a link, by name.
+type Users = BTreeSet<(User, String)>;
+
 /// An interface that somebody uses, as the configuration names it.
 #[derive(Debug)]
 struct Used {
@@ -43,7 +46,7 @@ struct Used {
     /// As of the last look.
     stand: Option<Stand>,
     /// Each by its name once, however many places it has there.
-    users: BTreeSet<(User, String)>,
+    users: Users,
 }
 
 /// See the module's description.
@@ -108,7 +111,7 @@ impl Links {
         let (stand, up) = (self.stand(text), Gauge::default());
         up.set(stand.is_some_and(|stand| stand.works).into());
         let slot = Arc::new(LinkSlot { interface: text.to_owned(), up });
-        let users = BTreeSet::from([(user, name.to_owned())]);
+        let users = Users::from([(user, name.to_owned())]);
         self.used.push(Used { slot: slot.clone(), stand, users });
         slot
     }
@@ -164,7 +167,7 @@ impl Links {
         let known = &self.known;
         self.comings.retain(|index, _| known.iter().any(|interface| interface.index == *index));
         // What has two names in the configuration is one link, and has one line.
-        let mut lines: BTreeMap<u32, (Stand, Stand, BTreeSet<(User, String)>)> = BTreeMap::new();
+        let mut lines: BTreeMap<u32, (Stand, Stand, Users)> = BTreeMap::new();
         for at in 0..self.used.len() {
             let is = self.used.get(at).and_then(|used| self.stand(&used.slot.interface));
             let Some(used) = self.used.get_mut(at) else { continue };
@@ -173,7 +176,7 @@ impl Links {
             let Some(index) = is.or(was).map(|stand| stand.index).filter(|_| was != is) else { continue };
             // What is not there does not work, and has begun to work as often as what is.
             let nothing = Stand { index, comings: 0, works: false };
-            let line = (was.unwrap_or(nothing), is.unwrap_or(nothing), BTreeSet::new());
+            let line = (was.unwrap_or(nothing), is.unwrap_or(nothing), Users::new());
             lines.entry(index).or_insert(line).2.extend(used.users.iter().cloned());
         }
         for (index, (was, is, users)) in lines {

@@ -69,6 +69,31 @@ fn a_stream_that_is_over_is_not_waited_for() {
     }
 }
 
+/// With room for one stream, one that its publisher and its viewers have left makes room for another; a seed meets that once in
+/// hundreds.
+#[test]
+fn a_stream_that_is_left_makes_room() {
+    let fits = |run: &Run| {
+        let quiet = run.silent.0.is_empty() && run.config.inputs.is_empty();
+        quiet && run.config.limits.streams == 1 && run.config.publish.republish_grace_ms == 400
+    };
+    let mut run = (0..).map(Run::new).find(fits).unwrap();
+    (run.unborn, run.levels) = Default::default();
+    let begin_us = run.world.borrow().now_us;
+    // The second comes within the grace of the first.
+    for (number, name, from_us) in [(1, "b", begin_us + 400_000), (0, "a", begin_us)] {
+        let times = (from_us, from_us + 300_000);
+        run.unborn.0.push(Publisher::new(number, name, usize::MAX, times, &mut Rng::new(1)));
+    }
+    run.until(begin_us + 600_000).unwrap();
+    let displaced: u64 = run.cores.iter().map(|core| core.slot.metrics.streams_displaced.get()).sum();
+    assert_eq!(displaced, 1);
+    run.until(begin_us + 10_000_000).unwrap();
+    for core in &mut run.cores {
+        core.core.check_empty().unwrap();
+    }
+}
+
 /// A drain is over when everybody has been told: who reads nothing has nothing to be told.
 #[test]
 fn a_drain_waits_for_nobody_who_has_nothing_to_read() {

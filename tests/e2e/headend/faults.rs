@@ -81,6 +81,9 @@ fn a_link_goes_and_comes_back() {
     let after = receiver.until(|all| all.len() > 300);
     assert!(after.iter().all(|datagram| datagram.len() == 1316 && datagram[0] == 0x47));
     let log = headend.server.stop();
+    for line in ["link lost", "link is there"] {
+        assert_eq!(log.matches(line).count(), 1, "{line}\n{log}");
+    }
     // The link's own line says it.
     assert_eq!(log.matches("datagrams are not taken by the kernel").count(), 0, "{log}");
 }

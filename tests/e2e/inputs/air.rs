@@ -2,9 +2,10 @@
 
 use super::{await_figure, config, figure, h264_file, port, send_for_ever, watch};
 use crate::support::checker::{Class, VIDEO, parts};
-use crate::support::http::FlvPlayer;
+use crate::support::http::{self, FlvPlayer};
 use crate::support::process::static_ffmpeg;
 use crate::support::publisher::{Publisher, Raise, Shape};
+use crate::support::server::Server;
 use crate::support::share_machine;
 
 /// Keyframes, one a second, that an origin may take to be clean for ten seconds.
@@ -45,6 +46,7 @@ fn a_backup_takes_over_and_gives_back() {
     await_figure(&server, "failovers_total", &["silence"], 1.0);
     see(&mut player, &mut time_ms, 3);
     await_figure(&server, "origin", &[], 1.0);
+    tells_operators(&server, &urls);
     let _primary = send_for_ever(&ffmpeg, &file, "mpegts", &urls[0]);
     // The player reads on, so that it is not let go of; a sender may have to be clean more than once.
     let reverted = || figure(&server, "failovers_total", &["revert"]) > 0.0;
@@ -63,6 +65,32 @@ fn a_backup_takes_over_and_gives_back() {
     for line in ["nothing comes from the origin on air", "reason=silence", "reason=revert"] {
         assert!(log.contains(line), "{line}");
     }
+}
+
+/// The API says what an operator asks, of an input on its backup.
+fn tells_operators(server: &Server, urls: &[String; 2]) {
+    let (status, body) = http::get(server.admin, "/api/v1/inputs/live/in");
+    assert_eq!(status, 200, "{body}");
+    let input: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&input["state"], &input["origin"]), (&"on_air".into(), &1.into()), "{body}");
+    assert_eq!(input["failovers"]["silence"], 1, "{body}");
+    for (n, url) in urls.iter().enumerate() {
+        let origin = &input["origins"][n];
+        let told = (origin["from"].as_str(), origin["on_air"].as_bool(), origin["listening"].as_bool());
+        assert_eq!(told, (Some(url.as_str()), Some(n == 1), Some(true)), "{body}");
+        let pids = origin["pids"].as_array().expect("PIDs");
+        let rate = |role: &str| -> u64 {
+            let of = pids.iter().filter(|pid| pid["role"] == role);
+            of.filter_map(|pid| pid["bitrate_bps"].as_u64()).sum()
+        };
+        assert_eq!(rate("video") > 0, n == 1, "what does not come has no rate: {body}");
+        assert!(pids.iter().any(|pid| pid["codec"] == "H.264"), "{body}");
+    }
+    let events: Vec<&str> =
+        input["events"].as_array().unwrap().iter().filter_map(|e| e["what"].as_str()).collect();
+    let at = |what: &str| events.iter().position(|event| *event == what);
+    assert!(at("on_air") < at("lost") && at("lost") < at("switched"), "{events:?}");
+    assert!(input["origins"][1]["mdi"]["df_ms"].is_number(), "{body}");
 }
 
 /// Without a backup the stream ends after its grace, and begins again when the sender does.
