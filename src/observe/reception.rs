@@ -96,7 +96,7 @@ pub struct AlarmReception {
     pub count: u64,
     /// The PID that it was about the last time.
     pub pid: Option<u16>,
-    /// When it was raised first and last: microseconds of the clock of [`crate::media::Mono`].
+    /// When it was raised first and last: microseconds of the monotonic clock.
     #[serde(skip)]
     pub first_us: u64,
     /// See `first_us`.
@@ -131,7 +131,7 @@ impl<T> Board<T> {
 /// Something that happened to an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InputEvent {
-    /// Microseconds of the clock of [`crate::media::Mono`].
+    /// Microseconds of the monotonic clock.
     pub at_us: u64,
     /// What, in a word: `on_air`, `name_taken` …
     pub what: &'static str,
