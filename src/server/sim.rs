@@ -551,7 +551,7 @@ fn no_seed_breaks_a_promise() {
     println!("{count} seeds: {seen:?}");
     assert!(seen.frames > 20 * count, "{} frames: the simulation shows nothing", seen.frames);
     assert!(seen.packets > 20 * count || count < SEEDS, "{} packets: nobody watches HTTP-TS", seen.packets);
-    assert!(seen.of_inputs > 20 * count || count < SEEDS, "{} frames: nobody watches inputs", seen.of_inputs);
+    assert!(seen.of_inputs > 5 * count || count < SEEDS, "{} frames: nobody watches inputs", seen.of_inputs);
     let turns = [seen.failovers, seen.deposed, seen.refused];
     assert!(turns.iter().all(|turns| *turns > 0) || count < SEEDS, "{turns:?}: inputs have no adventures");
     assert!(seen.silenced > 0 || count < SEEDS, "nobody who says nothing has made room for another");
