@@ -6,6 +6,7 @@
 mod faults;
 mod receivers;
 mod repairs;
+mod systems;
 
 use crate::channel::{Report, read_with_gaps};
 use crate::support::judge;
