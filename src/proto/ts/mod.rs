@@ -444,10 +444,9 @@ impl Demux {
     fn unit(&mut self, now: Mono, at: usize) {
         if let Some(Stream { pes, track: Track::Audio(audio), .. }) = self.streams.get_mut(at)
             && let Some(payload) = pes.peek()
+            && audio.foresee(payload)
         {
-            if audio.foresee(payload) {
-                self.tell_left_out();
-            }
+            self.tell_left_out();
         }
         self.give_numbers(now);
         let Some(stream) = self.streams.get_mut(at) else { return };

@@ -22,9 +22,6 @@ pub mod kind {
     pub const TILE_LIST: u8 = 8;
 }
 
-/// A temporal delimiter as it is written: with its size, which is 0.
-pub const TEMPORAL_DELIMITER: [u8; 2] = [kind::TEMPORAL_DELIMITER << 3 | HAS_SIZE, 0];
-
 /// `obu_extension_flag` in the first byte.
 const EXTENDED: u8 = 0x04;
 /// `obu_has_size_field` in the first byte.
@@ -182,7 +179,6 @@ mod tests {
             obus(&bytes).map(|obu| (obu.kind, obu.range(), obu.payload, obu.has_size)).collect();
         let expected = [(2, 0..2, 2..2, true), (6, 2..7, 5..7, true), (6, 7..11, 8..11, false)];
         assert_eq!(found, expected);
-        assert_eq!(bytes[..2], TEMPORAL_DELIMITER);
         for (what, bytes) in [
             ("the forbidden bit", &[0x92, 0][..]),
             ("a size that lies", &[0x32, 5, 1, 2]),

@@ -11,6 +11,7 @@ mod repairs;
 mod services;
 mod switch;
 mod switchover;
+mod systems;
 
 use crate::channel::{Report, read_with_gaps};
 use crate::support::judge::{self, outside};

@@ -99,6 +99,37 @@ fn codecs() {
     }
 }
 
+/// What frames have no place for is named, in one line with its PID; the rest goes on.
+#[test]
+fn what_is_left_out_is_named() {
+    let (_shared, Some(ffmpeg)) = (share_machine(), static_ffmpeg()) else { return };
+    let file = h264_file(&ffmpeg);
+    let url = format!("udp://127.0.0.1:{}", port());
+    let server = config(&[&url], "").start();
+    let mut command = Command::new(&ffmpeg);
+    command.args(["-nostdin", "-v", "error", "-stream_loop", "-1", "-re", "-i"]).arg(&file);
+    command.args(["-f", "lavfi", "-i", "testsrc2=size=160x90:rate=25"]);
+    command.args(["-map", "0:v", "-map", "0:a", "-map", "1:v", "-c:v:0", "copy", "-c:a", "mp2"]);
+    command.args(["-c:v:1", "mpeg2video", "-f", "mpegts", &url]);
+    let sender = Process::spawn("sender", &mut command);
+    server.await_stream();
+    let line = |what: &str| {
+        poll("its line in the log", LIMIT, || {
+            server
+                .log()
+                .lines()
+                .find(|line| line.contains("not carried") && line.contains(what))
+                .map(str::to_owned)
+        })
+    };
+    let (first, second) = (line("MPEG-2 video (PID 258)"), line("MPEG audio of layer II (PID 257)"));
+    assert!(first.contains(&url) && second.contains("MPEG-2 video (PID 258)"), "{first}\n{second}");
+    drop(sender);
+    let log = server.stop();
+    let lines = log.lines().filter(|line| line.contains("not carried")).count();
+    assert!(lines <= 2, "one for the map, one for the frames:\n{log}");
+}
+
 /// Two programs in one stream: the one that is asked for is taken, also from a group of services.
 #[test]
 fn one_program_of_two() {

@@ -1,5 +1,8 @@
 //! AV1 (AOM, "Carriage of AV1 in MPEG-2 TS", section 3.2): each unit behind a start code, with emulation prevention
-//! bytes; each temporal unit behind a delimiter, each key frame behind its sequence header.
+//! bytes; each key frame behind its sequence header.
+//!
+//! Temporal delimiters are left out, as section 3.1 allows: a temporal unit begins where its PES packet does, and mpegts.js
+//! 1.8 fails over a delimiter that comes before the first sequence header.
 
 use crate::wire::av1::obu::{self, Head, Obu, kind};
 use crate::wire::av1::{SequenceHeader, sequence_header};
@@ -33,14 +36,11 @@ impl Av1 {
             own |= obu.kind == kind::SEQUENCE_HEADER;
             any |= matches!(obu.kind, kind::FRAME | kind::FRAME_HEADER);
         }
-        any && put(&START_CODE)
-            && put(&obu::TEMPORAL_DELIMITER)
-            && (!key || own || put_units(&self.config, &mut put))
-            && put_units(unit, &mut put)
+        any && (!key || own || put_units(&self.config, &mut put)) && put_units(unit, &mut put)
     }
 }
 
-/// All units but delimiters, which are written already, and tile lists, which must not be there (section 3.1).
+/// All units but delimiters, and tile lists, which must not be there (section 3.1).
 fn put_units(bytes: &[u8], put: &mut impl FnMut(&[u8]) -> bool) -> bool {
     obu::obus(bytes)
         .filter(|obu| !matches!(obu.kind, kind::TEMPORAL_DELIMITER | kind::TILE_LIST))
@@ -107,14 +107,12 @@ mod tests {
     #[test]
     fn units_get_start_codes_and_key_frames_their_header() {
         let frame = [0x32, 3, 0x10, 0xAA, 0xBB];
-        let delimiter = [0, 0, 1, 0x12, 0];
         let coded = [&[0, 0, 1][..], &frame].concat();
-        assert_eq!(converted(&frame, false), Some([&delimiter[..], &coded].concat()));
-        // Its own delimiter is not written twice.
-        assert_eq!(converted(&[&[0x12, 0][..], &frame].concat(), false), converted(&frame, false));
+        assert_eq!(converted(&frame, false).as_ref(), Some(&coded));
+        assert_eq!(converted(&[&[0x12, 0][..], &frame].concat(), false), Some(coded.clone()), "no delimiter");
         // 00 00 05 needs no prevention, 02 00 00 does not begin with zeros.
         let header = [&[0, 0, 1][..], &RECORD[4..]].concat();
-        let key = [&delimiter[..], &header, &coded].concat();
+        let key = [&header[..], &coded].concat();
         assert_eq!(converted(&frame, true).as_ref(), Some(&key));
         let own = [&RECORD[4..], &frame].concat();
         assert_eq!(converted(&own, true).as_ref(), Some(&key), "its own is as good");
@@ -123,7 +121,7 @@ mod tests {
         // Without a size it gets one; what begins like a start code is kept apart, and so are zeros at the end.
         let bare = [0x30, 0x10, 0, 0, 1, 0, 0, 0, 0];
         let expected = [0, 0, 1, 0x32, 8, 0x10, 0, 0, 3, 1, 0, 0, 3, 0, 0, 3];
-        assert_eq!(converted(&bare, false), Some([&delimiter[..], &expected].concat()));
+        assert_eq!(converted(&bare, false), Some(expected.to_vec()));
     }
 
     #[test]
@@ -141,7 +139,7 @@ mod tests {
             let mut unit = Vec::new();
             obu::append(&[kind::FRAME << 3], &payload, &mut unit);
             let coded = converted(&unit, false).unwrap();
-            let body = &coded[8..];
+            let body = &coded[3..];
             for at in 0..body.len() {
                 prop_assert!(!matches!(body[at..], [0, 0, 0..=2, ..]), "{:02x?}", body);
                 prop_assert!(!matches!(body[at..], [0, 0, 3, 4..=255, ..]), "{:02x?}", body);
@@ -149,7 +147,7 @@ mod tests {
             let (mut found, mut scratch) = (Vec::new(), Vec::new());
             let whole = av1::read(&coded, &mut scratch, |obu, bytes| found.push((obu.kind, bytes[obu.payload.clone()].to_vec())));
             prop_assert!(whole);
-            prop_assert_eq!(found, [(kind::TEMPORAL_DELIMITER, vec![]), (kind::FRAME, payload)]);
+            prop_assert_eq!(found, [(kind::FRAME, payload)]);
         }
 
         #[test]

@@ -16,7 +16,7 @@ const ELEMENT_BYTES_MAX: usize = (1 << 13) - 1;
 /// one frame, one program, one layer.
 const FRONT: (u32, u32) = (0b0010_0000_0000_0000, 16);
 /// Bits behind it: frames tell their length, fullness of a variable rate, no other data, no sum.
-const BACK: (u32, u32) = (0b000_1111_1111_00, 13);
+const BACK: (u32, u32) = (0b0_0011_1111_1100, 13);
 /// Bytes of a configuration that are taken over: hierarchical SBR with two explicit frequencies has 13.
 const CONFIG_BYTES_MAX: usize = 16;
 /// Bytes that are put at once.

@@ -76,15 +76,15 @@ fn av1_is_what_the_draft_says() {
     let picture = pes(&packets, 0x100);
     assert_eq!(picture[..9], [0, 0, 1, 0xBD, 0, 0, 0x84, 0x80, 5]);
     assert!(packets[3].random_access && packets[3].pcr.is_some());
-    // Section 3.2: a delimiter, the record's sequence header, the frame.
+    // Section 3.2: the record's sequence header and the frame.
     let found = units(&picture[14..]);
-    assert_eq!(found, [(2, vec![]), (1, hex(AV1C)[6..].to_vec()), (6, tile)]);
+    assert_eq!(found, [(1, hex(AV1C)[6..].to_vec()), (6, tile)]);
     let (join, packets) =
         bench.frame(Kind::Video, 40, b"\xa1av01\x12\0\x32\x02\x30\x01").expect("an inter frame");
     assert!(!join && !packets.last().unwrap().random_access);
     let picture = pes(&packets, 0x100);
-    let expected = vec![(2, vec![]), (6, vec![0x30, 1])];
-    assert_eq!((picture[4..6].to_vec(), units(&picture[14..])), (vec![0, 20], expected));
+    let expected = vec![(6, vec![0x30, 1])];
+    assert_eq!((picture[4..6].to_vec(), units(&picture[14..])), (vec![0, 15], expected));
 }
 
 /// `elementary_stream_priority_indicator` in front of key frames of AV1, and nowhere else.
