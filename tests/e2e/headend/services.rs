@@ -6,7 +6,7 @@ use crate::channel::{MS, Report, only};
 use crate::support::engine::{engine_tests, first_that_works};
 use crate::support::http;
 use crate::support::judge::{self, Carriage, Judge, outside};
-use crate::support::lan::Receiver;
+use crate::support::receiver::Receiver;
 use crate::support::media;
 use crate::support::poll;
 use crate::support::process::{Process, program, run};
