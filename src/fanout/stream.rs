@@ -15,7 +15,7 @@ use super::packager::{self, About, Packager, Packed};
 use super::segment::{Entry, flags};
 use super::timeline::{Mapped, Timeline};
 use crate::media::config_set::ConfigSet;
-use crate::media::tag::{self, Packet, Tag};
+use crate::media::tag::{Packet, Tag};
 use crate::media::track::{Observed, TrackTable};
 use crate::media::{Frame, Kind, Mono};
 use gop::{Gop, Item, Media};
@@ -164,11 +164,9 @@ impl Stream {
         self.tracks.snapshot()
     }
 
-    /// Takes one frame to every log that wants it.
-    pub fn append(&mut self, now: Mono, mut frame: Frame) -> Appended {
-        let Ok(tag) = tag::inspect(frame.kind, &frame.body) else {
-            return Appended::Dropped(Dropped::Malformed);
-        };
+    /// Takes one frame to every log that wants it. `tag` is what its body says about itself, `None` if that cannot be read.
+    pub fn append(&mut self, now: Mono, mut frame: Frame, tag: Option<Tag>) -> Appended {
+        let Some(tag) = tag else { return Appended::Dropped(Dropped::Malformed) };
         if tag.packet == Packet::End && frame.kind != Kind::Data {
             // Encoders say so when they stop, but they may come back: players hear it when the stream ends.
             let last =
@@ -182,7 +180,7 @@ impl Stream {
             Observed::New | Observed::Changed => true,
             Observed::Media => false,
         };
-        let media = frame.kind != Kind::Data && tag.packet == Packet::Frames;
+        let media = tag.is_coded();
         if media {
             self.started.get_or_insert(now);
         }
@@ -264,7 +262,7 @@ impl Stream {
     fn is_join(&self, now: Mono, tag: &Tag) -> bool {
         match tag.kind {
             Kind::Video => tag.is_join_video(),
-            Kind::Audio => tag.packet == Packet::Frames && !self.has_video(now) && self.silent_so_long(now),
+            Kind::Audio => tag.is_coded() && !self.has_video(now) && self.silent_so_long(now),
             Kind::Data => false,
         }
     }

@@ -132,13 +132,18 @@ impl Tag {
     /// Whether a decoder of the default video track can start here: a coded keyframe. Sequence headers, end of
     /// sequence, metadata and commands are not, whatever their frame-type bits say.
     pub fn is_join_video(&self) -> bool {
-        self.kind == Kind::Video && self.packet == Packet::Frames && self.keyframe && self.default_track
+        self.kind == Kind::Video && self.is_coded() && self.keyframe && self.default_track
+    }
+
+    /// Whether the tag is one for coded pictures or sound: not headers, metadata or commands. Whether there are any in it
+    /// is asked with [`brings_media`](Tag::brings_media).
+    pub fn is_coded(&self) -> bool {
+        self.kind != Kind::Data && self.packet == Packet::Frames
     }
 
     /// Whether the tag, read from `body`, brings coded pictures or sound: not headers, metadata, commands or nothing.
     pub fn brings_media(&self, body: &[u8]) -> bool {
-        let coded = self.kind != Kind::Data && self.packet == Packet::Frames;
-        coded && self.tracks(body).any(|track| !track.payload.is_empty())
+        self.is_coded() && self.tracks(body).any(|track| !track.payload.is_empty())
     }
 
     /// The tracks inside `body`, which must be the body this tag was read from; in another body the iteration ends

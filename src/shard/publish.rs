@@ -10,7 +10,8 @@ use crate::fanout::directory::{Claim, StreamId, StreamName, StreamStats};
 use crate::fanout::log::{LogId, LogKey};
 use crate::fanout::stream::{Appended, CoreId, Dropped, Stream};
 use crate::fanout::timeline::Mapped;
-use crate::media::{Frame, Kind, Mono, Packet, tag};
+use crate::media::tag::{self, Tag};
+use crate::media::{Frame, Kind, Mono, Packet};
 use crate::observe::{CopyStage, DisconnectReason, DropReason, FrameKind, Stage};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -38,7 +39,7 @@ struct Awaited {
     epoch: u32,
     /// Claims of this core that have sent for it. Each is answered: the stream comes, or [`Command::Superseded`].
     asked: Vec<u32>,
-    frames: VecDeque<Frame>,
+    frames: VecDeque<(Frame, Option<Tag>)>,
     bytes: usize,
     /// It was claimed away again before it came: by whom, and the number of that claim.
     forward: Option<(CoreId, u32)>,
@@ -184,7 +185,7 @@ impl<B: Backend, A: App> Core<B, A> {
                 metrics.frames_dropped[DropReason::TransitFull].inc();
             } else {
                 awaited.bytes += frame.body.len();
-                awaited.frames.push_back(frame);
+                awaited.frames.push_back((frame, tag));
             }
             return;
         }
@@ -194,12 +195,12 @@ impl<B: Backend, A: App> Core<B, A> {
         }
         let complete_at = frame.complete_at;
         self.histograms.record_us(Stage::Ingest, protocol, complete_at.micros_since(frame.first_byte_at));
-        self.append(now, id, frame, media);
+        self.append(now, id, frame, tag, media);
         self.histograms.record_us(Stage::Append, protocol, self.backend.now().micros_since(complete_at));
     }
 
     /// `media` is whether the frame has something to see or hear.
-    fn append(&mut self, now: Mono, id: StreamId, frame: Frame, media: bool) {
+    fn append(&mut self, now: Mono, id: StreamId, frame: Frame, tag: Option<Tag>, media: bool) {
         let Some(home) = self.homes.homes.get_mut(&id) else { return };
         let metrics = &self.observed.metrics;
         let stats = &home.hosted.stats;
@@ -209,7 +210,7 @@ impl<B: Backend, A: App> Core<B, A> {
             stats.last_media_us.store(now.as_micros(), Ordering::Relaxed);
         }
         let video = frame.kind == Kind::Video;
-        match home.hosted.stream.append(now, frame) {
+        match home.hosted.stream.append(now, frame, tag) {
             Appended::Kept { config, mapped, join } => {
                 if mapped == Mapped::Rebased {
                     metrics.timestamps_rebased.inc();
@@ -439,10 +440,9 @@ impl<B: Backend, A: App> Core<B, A> {
         let home = Home { hosted, publisher, look_at: now, armed_at: Mono::NEVER };
         self.homes.homes.insert(id, home);
         tracing::info!(stream = name.to_string(), core = self.id, "stream moved to its publisher's core");
-        for frame in awaited.frames {
-            let tag = tag::inspect(frame.kind, &frame.body);
-            let media = tag.is_ok_and(|tag| tag.brings_media(&frame.body));
-            self.append(now, id, frame, media);
+        for (frame, tag) in awaited.frames {
+            let media = tag.is_some_and(|tag| tag.brings_media(&frame.body));
+            self.append(now, id, frame, tag, media);
         }
         for (log, reader) in awaited.unsubscribes {
             self.unsubscribed(now, id, log, reader);

@@ -79,7 +79,8 @@ pub struct BenchArgs {
     /// On demand: 1000 readers that stop for 5 minutes (--minutes), beside 900 that read; 8 minutes a protocol.
     #[arg(long)]
     stalled_1000: bool,
-    /// On demand: 200 readers at a tenth of the rate for a minute (--minutes), beside 800 that keep up; 4 minutes a protocol.
+    /// On demand: 200 readers at a tenth of the rate for a minute (--minutes), beside 800 that keep up; three rounds of 4 minutes a
+    /// protocol.
     #[arg(long)]
     slow: bool,
     /// On demand: 30 minutes (--minutes) of viewers and publishers that come and go, and readers that are slow or stop.
@@ -294,7 +295,10 @@ impl BenchArgs {
             }
             Part::Scale => seconds(&scale::loads(*contender, self.seconds, self.rounds())),
             Part::Storm => storm::planned_seconds(self.storm_seconds),
-            Part::Slow | Part::Stalled1000 => beside::planned_seconds(self.minutes(part) * 60.0),
+            Part::Slow => {
+                beside::planned_seconds(self.minutes(part) * 60.0) * beside::slow_rounds(self.rounds) as f64
+            }
+            Part::Stalled1000 => beside::planned_seconds(self.minutes(part) * 60.0),
             Part::Headend => self.headend().planned_seconds(),
             Part::Soak => soak::planned_seconds(self.minutes(part)),
         };
@@ -359,7 +363,7 @@ fn measure(args: &BenchArgs, lab: &Lab, part: Part) -> Result<()> {
         Part::IdleStreams => extras::idle_streams(lab, contenders[0], seconds)?,
         Part::Scale => scale::scale(lab, &contenders, seconds, rounds)?,
         Part::Storm => storm::storm(lab, args.storm_seconds)?,
-        Part::Slow => beside::slow(lab, &contenders, args.minutes(part) * 60.0)?,
+        Part::Slow => beside::slow(lab, &contenders, args.minutes(part) * 60.0, rounds)?,
         Part::Stalled1000 => beside::stalled(lab, &contenders, args.minutes(part) * 60.0)?,
         Part::Headend => headend::headend(lab, &args.headend(), store)?,
         Part::Soak => soak::soak(lab, args.minutes(part))?,

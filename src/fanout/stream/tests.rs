@@ -4,6 +4,7 @@ use super::*;
 use crate::fanout::flush::Mode;
 use crate::fanout::log::Format;
 use crate::fanout::view::{Step, View};
+use crate::media::tag;
 
 const MS: fn(u64) -> Mono = |ms| Mono::from_micros(ms * 1000);
 const FLV: LogKey = LogKey { format: Format::Flv, variant: Variant::FULL };
@@ -42,14 +43,19 @@ fn sound(ms: u64) -> Frame {
     frame(Kind::Audio, ms, &[0xaf, 1, ms as u8])
 }
 
+fn append(stream: &mut Stream, now: Mono, frame: Frame) -> Appended {
+    let tag = tag::inspect(frame.kind, &frame.body).ok();
+    stream.append(now, frame, tag)
+}
+
 /// Publishes headers and `gops` GOPs of 5 frames with sound, 40 ms apart from `from` on.
 fn publish(stream: &mut Stream, from: u64, gops: u64) {
-    stream.append(MS(from), frame(Kind::Video, from, AVC_HEADER));
-    stream.append(MS(from), frame(Kind::Audio, from, AAC_HEADER));
+    append(stream, MS(from), frame(Kind::Video, from, AVC_HEADER));
+    append(stream, MS(from), frame(Kind::Audio, from, AAC_HEADER));
     for i in 0..gops * 5 {
         let ms = from + i * 40;
-        stream.append(MS(ms), if i % 5 == 0 { key(ms) } else { delta(ms) });
-        stream.append(MS(ms), sound(ms));
+        append(stream, MS(ms), if i % 5 == 0 { key(ms) } else { delta(ms) });
+        append(stream, MS(ms), sound(ms));
     }
 }
 
@@ -107,13 +113,13 @@ fn a_second_format_is_rebuilt_from_the_first() {
     publish(&mut stream, 0, 2);
     let mut flv = open(&mut stream, MS(400), FLV, 1);
     deliver(&mut stream, MS(400), 1, &mut flv);
-    stream.append(MS(400), delta(400));
+    append(&mut stream, MS(400), delta(400));
     let mut rtmp = open(&mut stream, MS(440), RTMP, 2);
     deliver(&mut stream, MS(440), 2, &mut rtmp);
     assert_eq!(read(&mut rtmp, Format::Rtmp).len(), 11);
     let bytes = |stream: &mut Stream| stream.take_copied_bytes();
     bytes(&mut stream);
-    stream.append(MS(480), delta(480));
+    append(&mut stream, MS(480), delta(480));
     let (flv_entry, rtmp_entry) = (11 + 6 + 4, 12 + 6);
     assert_eq!(bytes(&mut stream), flv_entry + rtmp_entry, "one copy for each open log");
 }
@@ -125,10 +131,10 @@ fn what_lies_in_pieces_is_put_together_when_its_turn_comes_and_counted() {
     publish(&mut stream, 0, 1);
     let mut rtmp = open(&mut stream, MS(200), RTMP, 1);
     deliver(&mut stream, MS(200), 1, &mut rtmp);
-    stream.append(MS(200), key(200));
+    append(&mut stream, MS(200), key(200));
     let mut body = vec![7; LARGE];
     body[..2].copy_from_slice(&[0x27, 1]);
-    stream.append(MS(240), frame(Kind::Video, 240, &body));
+    append(&mut stream, MS(240), frame(Kind::Video, 240, &body));
     stream.take_copied_bytes();
     let mut flv = open(&mut stream, MS(240), FLV, 2);
     assert_eq!(stream.take_copied_bytes(), 11 + 7 + 4, "the first entry only");
@@ -165,9 +171,9 @@ fn nothing_before_the_first_keyframe_of_a_publisher_gets_through() {
     deliver(&mut stream, MS(200), 1, &mut view);
     stream.republish();
     let dropped = Appended::Dropped(Dropped::BeforeKeyframe);
-    assert_eq!(stream.append(MS(5000), delta(9000)), dropped);
-    assert_eq!(stream.append(MS(5000), sound(9000)), dropped);
-    assert!(matches!(stream.append(MS(5010), key(9010)), Appended::Kept { join: true, .. }));
+    assert_eq!(append(&mut stream, MS(5000), delta(9000)), dropped);
+    assert_eq!(append(&mut stream, MS(5000), sound(9000)), dropped);
+    assert!(matches!(append(&mut stream, MS(5010), key(9010)), Appended::Kept { join: true, .. }));
     deliver(&mut stream, MS(5010), 1, &mut view);
     // The viewers' clock went on by the time that passed.
     assert_eq!(read(&mut view, Format::Flv), [(Kind::Video, 160 + 4850)]);
@@ -176,11 +182,11 @@ fn nothing_before_the_first_keyframe_of_a_publisher_gets_through() {
 #[test]
 fn sound_alone_joins_anywhere_once_it_is_known_to_be_alone() {
     let mut stream = stream();
-    stream.append(MS(0), frame(Kind::Audio, 0, AAC_HEADER));
-    assert_eq!(stream.append(MS(0), sound(0)), Appended::Dropped(Dropped::BeforeKeyframe));
+    append(&mut stream, MS(0), frame(Kind::Audio, 0, AAC_HEADER));
+    assert_eq!(append(&mut stream, MS(0), sound(0)), Appended::Dropped(Dropped::BeforeKeyframe));
     assert!(!stream.settled(MS(999)));
     for ms in [1000, 1020, 1040] {
-        assert!(matches!(stream.append(MS(ms), sound(ms)), Appended::Kept { join: true, .. }));
+        assert!(matches!(append(&mut stream, MS(ms), sound(ms)), Appended::Kept { join: true, .. }));
     }
     let mut view = open(&mut stream, MS(1040), FLV, 1);
     deliver(&mut stream, MS(1040), 1, &mut view);
@@ -222,14 +228,14 @@ fn an_equal_header_is_dropped_and_a_new_one_kept() {
     let mut stream = stream();
     publish(&mut stream, 0, 1);
     assert_eq!(
-        stream.append(MS(200), frame(Kind::Video, 200, AVC_HEADER)),
+        append(&mut stream, MS(200), frame(Kind::Video, 200, AVC_HEADER)),
         Appended::Dropped(Dropped::Repeat)
     );
     let mut other = AVC_HEADER.to_vec();
     other[6] = 0x4d;
     let epoch = stream.config().epoch;
     assert!(matches!(
-        stream.append(MS(200), frame(Kind::Video, 200, &other)),
+        append(&mut stream, MS(200), frame(Kind::Video, 200, &other)),
         Appended::Kept { config: true, .. }
     ));
     assert!(stream.config().epoch != epoch);
@@ -238,15 +244,15 @@ fn an_equal_header_is_dropped_and_a_new_one_kept() {
 #[test]
 fn a_muted_camera_does_not_keep_the_sound_from_its_listeners() {
     let mut stream = stream();
-    stream.append(MS(0), frame(Kind::Video, 0, AVC_HEADER));
-    stream.append(MS(0), frame(Kind::Audio, 0, AAC_HEADER));
-    assert_eq!(stream.append(MS(0), sound(0)), Appended::Dropped(Dropped::BeforeKeyframe));
-    assert!(matches!(stream.append(MS(4000), sound(4000)), Appended::Kept { join: true, .. }));
+    append(&mut stream, MS(0), frame(Kind::Video, 0, AVC_HEADER));
+    append(&mut stream, MS(0), frame(Kind::Audio, 0, AAC_HEADER));
+    assert_eq!(append(&mut stream, MS(0), sound(0)), Appended::Dropped(Dropped::BeforeKeyframe));
+    assert!(matches!(append(&mut stream, MS(4000), sound(4000)), Appended::Kept { join: true, .. }));
     // The camera comes on in the middle of a GOP: nothing until its keyframe.
-    assert_eq!(stream.append(MS(4040), delta(4040)), Appended::Dropped(Dropped::BeforeKeyframe));
-    assert!(matches!(stream.append(MS(4080), key(4080)), Appended::Kept { join: true, .. }));
-    assert!(matches!(stream.append(MS(4100), sound(4100)), Appended::Kept { join: false, .. }));
-    assert!(matches!(stream.append(MS(4120), delta(4120)), Appended::Kept { join: false, .. }));
+    assert_eq!(append(&mut stream, MS(4040), delta(4040)), Appended::Dropped(Dropped::BeforeKeyframe));
+    assert!(matches!(append(&mut stream, MS(4080), key(4080)), Appended::Kept { join: true, .. }));
+    assert!(matches!(append(&mut stream, MS(4100), sound(4100)), Appended::Kept { join: false, .. }));
+    assert!(matches!(append(&mut stream, MS(4120), delta(4120)), Appended::Kept { join: false, .. }));
 }
 
 #[test]
@@ -256,7 +262,7 @@ fn end_of_sequence_waits_for_the_end() {
     let mut view = open(&mut stream, MS(160), FLV, 1);
     deliver(&mut stream, MS(160), 1, &mut view);
     let before = read(&mut view, Format::Flv).len();
-    stream.append(MS(200), frame(Kind::Video, 200, &[0x17, 2, 0, 0, 0]));
+    append(&mut stream, MS(200), frame(Kind::Video, 200, &[0x17, 2, 0, 0, 0]));
     deliver(&mut stream, MS(200), 1, &mut view);
     assert_eq!(read(&mut view, Format::Flv).len(), before, "the publisher may come back");
     stream.finish();
@@ -276,7 +282,7 @@ fn a_new_header_is_no_join_point() {
     let join = view.join().unwrap().pos;
     let mut header = AVC_HEADER.to_vec();
     header[6] = 0x4d;
-    stream.append(MS(200), frame(Kind::Video, 200, &header));
+    append(&mut stream, MS(200), frame(Kind::Video, 200, &header));
     deliver(&mut stream, MS(200), 1, &mut view);
     assert_eq!(view.join().unwrap().pos, join, "its frame type says keyframe, but nothing can start there");
 }
@@ -323,20 +329,20 @@ fn a_transport_stream_is_never_what_a_late_format_is_made_of() {
     let picture = |ms, head: u8, nal: u8| frame(Kind::Video, ms, &[head, 1, 0, 0, 0, 0, 0, 0, 2, nal, 7]);
     for i in 0..5 {
         let ms = 200 + i * 40;
-        stream.append(MS(ms), if i == 0 { picture(ms, 0x17, 0x65) } else { picture(ms, 0x27, 0x41) });
-        stream.append(MS(ms), sound(ms));
+        append(&mut stream, MS(ms), if i == 0 { picture(ms, 0x17, 0x65) } else { picture(ms, 0x27, 0x41) });
+        append(&mut stream, MS(ms), sound(ms));
     }
     // Whoever opens first and last, the other finds the whole GOP.
     let mut ts = open(&mut stream, MS(400), TS, 1);
     deliver(&mut stream, MS(400), 1, &mut ts);
     let (start, whole) = packets(&ts);
     assert!(start == 200 && whole >= 3 + 10, "{start} ms, {whole} packets");
-    stream.append(MS(400), sound(400));
+    append(&mut stream, MS(400), sound(400));
     let mut flv = open(&mut stream, MS(410), FLV, 2);
     deliver(&mut stream, MS(410), 2, &mut flv);
     assert_eq!(read(&mut flv, Format::Flv).len(), 11, "from the frames that were kept beside the packets");
     // From here on the FLV log holds the GOP, the packets come from it, and it may close.
-    stream.append(MS(420), picture(420, 0x27, 0x41));
+    append(&mut stream, MS(420), picture(420, 0x27, 0x41));
     stream.unsubscribe(MS(430), LogId(2), 0);
     stream.close_idle(MS(430) + LOG_LINGER, |_| ());
     assert_eq!(stream.log_ids().collect::<Vec<_>>(), [LogId(1)]);
@@ -357,8 +363,8 @@ fn a_transport_stream_is_never_what_a_late_format_is_made_of() {
 fn a_format_that_carries_nothing_of_a_stream_is_refused() {
     let mut stream = stream();
     let body = |head: &[u8]| [head, b"vp09\x01\0\0\0\0\x0b\x82\x02\x02\0\0\0"].concat();
-    stream.append(MS(0), frame(Kind::Video, 0, &body(&[0x90])));
-    stream.append(MS(0), frame(Kind::Video, 0, &body(&[0x91])));
+    append(&mut stream, MS(0), frame(Kind::Video, 0, &body(&[0x90])));
+    append(&mut stream, MS(0), frame(Kind::Video, 0, &body(&[0x91])));
     let refused = stream.subscribe(MS(0), TS, 0, || Some(LogId(1))).unwrap_err();
     assert!(matches!(refused, NoLog::Codecs(why) if why.contains("VP9")), "{refused:?}");
     assert_eq!(stream.log_ids().count(), 0);
@@ -376,25 +382,29 @@ fn readers_hear_when_a_publisher_comes_back_with_nothing_for_them() {
         let mut view = open(&mut stream, MS(600), key, 1);
         let mut come_back = |stream: &mut Stream, from: u64, until: u64| {
             for ms in (from..until).step_by(40) {
-                stream.append(MS(ms), frame(Kind::Video, ms, b"\x91vp09\x82\x49\x83"));
+                append(stream, MS(ms), frame(Kind::Video, ms, b"\x91vp09\x82\x49\x83"));
                 if with_sound {
-                    stream.append(MS(ms), sound(ms));
+                    append(stream, MS(ms), sound(ms));
                 }
             }
             deliver(stream, MS(until), 1, &mut view);
             view.unfit().is_some()
         };
         stream.republish();
-        stream.append(MS(1000), frame(Kind::Video, 1000, b"\x90vp09\x01\0\0\0\0\x0b\x82\x02\x02\0\0\0"));
+        append(
+            &mut stream,
+            MS(1000),
+            frame(Kind::Video, 1000, b"\x90vp09\x01\0\0\0\0\x0b\x82\x02\x02\0\0\0"),
+        );
         if with_sound {
-            stream.append(MS(1000), frame(Kind::Audio, 1000, AAC_HEADER));
+            append(&mut stream, MS(1000), frame(Kind::Audio, 1000, AAC_HEADER));
         }
         assert!(!come_back(&mut stream, 1000, 2000), "sound may still come");
         assert_eq!(come_back(&mut stream, 2000, 2200), unfit, "{key:?} {with_sound}");
         stream.republish();
-        stream.append(MS(3000), frame(Kind::Video, 3000, AVC_HEADER));
+        append(&mut stream, MS(3000), frame(Kind::Video, 3000, AVC_HEADER));
         for ms in [3000, 3040] {
-            stream.append(MS(ms), frame(Kind::Video, ms, &[0x17, 1, 0, 0, 0, 0, 0, 0, 2, 0x65, 0xaa]));
+            append(&mut stream, MS(ms), frame(Kind::Video, ms, &[0x17, 1, 0, 0, 0, 0, 0, 0, 2, 0x65, 0xaa]));
         }
         assert!(!come_back(&mut stream, 3080, 3080), "something fits again");
     }

@@ -3,7 +3,9 @@
 
 use super::lab::Lab;
 use super::memory::{kernel_bytes, stuck};
-use super::run::{Contender, Flush, Load, STREAM, Server, flv_url, load_arguments, rtmp_url, start, words};
+use super::run::{
+    Contender, Flush, Load, STREAM, Server, combine, flv_url, load_arguments, rtmp_url, start, words,
+};
 use super::samples::{Sample, Sampler, between, core, largest, median};
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -22,6 +24,8 @@ const SWIFT: usize = 800;
 const SLOW: usize = 200;
 /// Bytes per second that each of them reads: a tenth of the stream's 2.5 Mbit/s and its sound.
 const SLOW_RATE: &str = "33k";
+/// Rounds of the comparison with slow readers, at least: a p99 of one minute moves by itself, by more than the gate allows.
+const SLOW_ROUNDS_MIN: usize = 3;
 /// The others come from here, so that their sockets are told from those of the viewers.
 const FROM: &str = "127.0.0.9";
 /// Connections of theirs begun per second.
@@ -77,34 +81,75 @@ pub fn stalled(lab: &Lab, contenders: &[Contender], seconds: f64) -> Result<Vec<
     contenders.iter().map(row).collect()
 }
 
-/// The viewers' p99 before, beside and after readers that are too slow, for `seconds` each contender. All is at its default:
-/// the slow ones are skipped, and what is still theirs is bounded.
-pub fn slow(lab: &Lab, contenders: &[Contender], seconds: f64) -> Result<Vec<Value>> {
-    let row = |contender: &Contender| {
-        let load = Load::new(Flush::Video, SWIFT, seconds);
-        let others = format!("--count {SLOW} --slow {SLOW} --read-rate {SLOW_RATE}");
-        let seen = beside(lab, *contender, &load, &others, seconds, |_| Ok(()))?;
-        let during = &seen.samples[1];
-        let most = |name| largest(during.iter().filter_map(|s| s.own(name)));
-        Ok(json!({
-            "server": contender.name(),
-            "healthy": SWIFT,
-            "slow": SLOW,
-            "seconds": seconds,
-            "p99_us": seen.p99_us,
-            "ratio": ratio(seen.p99_us),
-            "core": seen.samples.each_ref().map(|part| core(part)),
-            "control": super::run::measured(&seen.viewers),
-            "stayed": seen.others["connections"]["stayed"],
-            "slow_bytes_per_s": seen.others["delivered"]["wire_bytes"].as_f64().map(|bytes| bytes / SLOW as f64 / seen.stay_s),
-            "lag_skips": during.last().zip(during.first()).and_then(|(last, first)| {
-                Some(last.own("headgate_lag_skips_total")? - first.own("headgate_lag_skips_total")?)
-            }),
-            "resident_bytes_max": largest(during.iter().map(|s| s.resident_bytes)),
-            "pinned_bytes_max": most("headgate_pinned_bytes"),
-        }))
+/// Rounds of [`slow`] when `rounds` were asked for.
+pub fn slow_rounds(rounds: usize) -> usize {
+    rounds.max(SLOW_ROUNDS_MIN)
+}
+
+/// The viewers' p99 before, beside and after readers that are too slow, for `seconds` each contender and round. All is at its
+/// default: the slow ones are skipped, and what is still theirs is bounded. Contenders take turns, each time the other way
+/// round.
+pub fn slow(lab: &Lab, contenders: &[Contender], seconds: f64, rounds: usize) -> Result<Vec<Value>> {
+    let mut seen = vec![Vec::new(); contenders.len()];
+    for round in 0..slow_rounds(rounds) {
+        let mut turns: Vec<usize> = (0..contenders.len()).collect();
+        if !round.is_multiple_of(2) {
+            turns.reverse();
+        }
+        for at in turns {
+            seen[at].push(slow_round(lab, contenders[at], seconds)?);
+        }
+    }
+    Ok(seen.iter().map(|rounds| of_rounds(rounds)).collect())
+}
+
+fn slow_round(lab: &Lab, contender: Contender, seconds: f64) -> Result<Value> {
+    let load = Load::new(Flush::Video, SWIFT, seconds);
+    let others = format!("--count {SLOW} --slow {SLOW} --read-rate {SLOW_RATE}");
+    let seen = beside(lab, contender, &load, &others, seconds, |_| Ok(()))?;
+    let during = &seen.samples[1];
+    let most = |name| largest(during.iter().filter_map(|s| s.own(name)));
+    Ok(json!({
+        "server": contender.name(),
+        "healthy": SWIFT,
+        "slow": SLOW,
+        "seconds": seconds,
+        "p99_us": seen.p99_us,
+        "ratio": ratio(seen.p99_us),
+        "core": seen.samples.each_ref().map(|part| core(part)),
+        "control": super::run::measured(&seen.viewers),
+        "stayed": seen.others["connections"]["stayed"],
+        "slow_bytes_per_s": seen.others["delivered"]["wire_bytes"].as_f64().map(|bytes| bytes / SLOW as f64 / seen.stay_s),
+        "lag_skips": during.last().zip(during.first()).and_then(|(last, first)| {
+            Some(last.own("headgate_lag_skips_total")? - first.own("headgate_lag_skips_total")?)
+        }),
+        "resident_bytes_max": largest(during.iter().map(|s| s.resident_bytes)),
+        "pinned_bytes_max": most("headgate_pinned_bytes"),
+    }))
+}
+
+/// One row of several rounds: latency and processor time of the one whose ratio is the median, all ratios beside it, and of
+/// faults and bounds the worst. A round without a ratio counts as the worst there is.
+fn of_rounds(rounds: &[Value]) -> Value {
+    let ratio = |round: &Value| round["ratio"].as_f64().unwrap_or(f64::INFINITY);
+    let mut sorted: Vec<&Value> = rounds.iter().collect();
+    sorted.sort_by(|a, b| ratio(a).total_cmp(&ratio(b)));
+    let Some(mut row) = sorted.get(sorted.len() / 2).map(|&median| median.clone()) else {
+        return Value::Null;
     };
-    contenders.iter().map(row).collect()
+    let numbers =
+        |field: &str| rounds.iter().map(|round| round[field].as_f64()).collect::<Option<Vec<f64>>>();
+    let least = |field: &str| numbers(field).map(|all| all.into_iter().fold(f64::INFINITY, f64::min));
+    for field in ["stayed", "lag_skips"] {
+        row[field] = json!(least(field));
+    }
+    for field in ["resident_bytes_max", "pinned_bytes_max"] {
+        row[field] = json!(numbers(field).map(|all| all.into_iter().fold(0.0, f64::max)));
+    }
+    let controls: Vec<Value> = rounds.iter().map(|round| round["control"].clone()).collect();
+    row["control"] = combine(&controls);
+    row["ratios"] = json!(sorted.iter().map(|round| &round["ratio"]).collect::<Vec<_>>());
+    row
 }
 
 /// What was seen of one contender.
@@ -199,6 +244,31 @@ mod tests {
         assert_eq!(ratio([Some(10.0), Some(16.5), Some(20.0)]), Some(1.1));
         assert_eq!(ratio([Some(10.0), None, Some(20.0)]), None);
         assert_eq!(ratio([Some(0.0), Some(1.0), Some(0.0)]), None);
+    }
+
+    #[test]
+    fn the_median_round_counts_and_the_worst_fault() {
+        let round = |ratio: Value, stayed: u32, missing: f64, resident: f64| {
+            json!({
+                "server": "rtmp", "ratio": ratio, "p99_us": [1.0, 2.0, stayed], "stayed": stayed, "lag_skips": 10 * stayed,
+                "resident_bytes_max": resident, "pinned_bytes_max": 1.0, "control": { "missing": missing },
+            })
+        };
+        let rounds = [
+            round(json!(1.3), 200, 0.0, 7.0),
+            round(json!(1.0), 199, 2.0, 9.0),
+            round(json!(1.1), 198, 1.0, 8.0),
+        ];
+        let row = of_rounds(&rounds);
+        assert_eq!(
+            (&row["ratio"], &row["p99_us"][2], &row["ratios"]),
+            (&json!(1.1), &json!(198), &json!([1.0, 1.1, 1.3]))
+        );
+        assert_eq!((&row["stayed"], &row["lag_skips"]), (&json!(198.0), &json!(1980.0)));
+        assert_eq!((&row["resident_bytes_max"], &row["control"]["missing"]), (&json!(9.0), &json!(2.0)));
+        // What was not measured is not good.
+        let row = of_rounds(&[round(Value::Null, 1, 0.0, 0.0), rounds[0].clone()]);
+        assert_eq!((&row["ratio"], &row["ratios"]), (&Value::Null, &json!([1.3, null])));
     }
 
     #[test]

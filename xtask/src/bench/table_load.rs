@@ -145,7 +145,7 @@ pub fn stalled_many(rows: &[Value]) -> String {
 /// Slow readers beside healthy ones.
 pub fn slow(rows: &[Value]) -> String {
     let mut out = String::from(
-        "| server | slow beside healthy, s | slow still there | kbit/s each | skips | p99 ms of the healthy before / beside / after | ratio \
+        "| server | slow beside healthy, s | slow still there | kbit/s each | skips | p99 ms of the healthy before / beside / after | ratio, median (all) \
          | core before / beside / after | lost by healthy ones | resident MB, max | pinned MB, max | gates |\n\
          |---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
     );
@@ -158,11 +158,11 @@ pub fn slow(rows: &[Value]) -> String {
             row["slow"],
             row["healthy"],
             row["seconds"],
-            row["stayed"],
+            cell(number("stayed"), 0),
             cell(number("slow_bytes_per_s").map(|bytes| bytes * 8.0 / 1e3), 0),
             cell(number("lag_skips"), 0),
             triple(row, "p99_us", 1e3, 1),
-            cell(number("ratio"), 2),
+            ratios(row),
             triple(row, "core", 1.0, 2),
             cell(control_lost(row), 0),
             mb(number("resident_bytes_max")),
@@ -171,6 +171,14 @@ pub fn slow(rows: &[Value]) -> String {
         );
     }
     out
+}
+
+/// The ratio that counts, and those of all rounds.
+fn ratios(row: &Value) -> String {
+    let all = row["ratios"].as_array().map_or(&[][..], Vec::as_slice);
+    let all: Vec<String> = all.iter().map(|ratio| cell(ratio.as_f64(), 2)).collect();
+    let median = cell(row["ratio"].as_f64(), 2);
+    if all.is_empty() { median } else { format!("{median} ({})", all.join(", ")) }
 }
 
 /// What a row of slow readers misses. They must be there and skipped, or they were not slow.
@@ -382,6 +390,8 @@ mod tests {
         });
         assert_eq!(slow_misses(&row), Vec::<String>::new());
         check(&slow(std::slice::from_ref(&row)));
+        let rounds = slow(&[json!({ "ratio": 1.1, "ratios": [1.0, 1.1, null] })]);
+        assert!(rounds.contains("| 1.10 (1.00, 1.10, –) |"), "{rounds}");
         for (place, value) in [
             ("/stayed", json!(199)),
             ("/ratio", json!(1.101)),
