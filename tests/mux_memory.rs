@@ -11,7 +11,7 @@ mod stream;
 use bytes::Bytes;
 use channel::{Source, Track};
 use headgate::media::Mono;
-use headgate::mux::{Mux, Service, queue_packets_max};
+use headgate::mux::{Multiplex, Mux, queue_packets_max};
 
 const RATE_BPS: u64 = 4_000_000;
 
@@ -19,7 +19,7 @@ const RATE_BPS: u64 = 4_000_000;
 /// entries that are held five seconds later.
 fn play(nulls: usize) -> (Vec<u8>, usize, usize) {
     let mut source = Source::new(vec![Track::video(2_800_000), Track::audio(0x200, 192_000)], 1);
-    let mut mux = Mux::new(Service { rate_bps: RATE_BPS, ..Service::default() }, Mono::ZERO);
+    let mut mux = Mux::new(Multiplex { rate_bps: RATE_BPS, ..Multiplex::default() }, Mono::ZERO);
     let (mut sent, mut held_max, mut fed) = (Vec::new(), 0, Vec::new());
     let mut null = [0xFF; 188];
     null[..4].copy_from_slice(&[0x47, 0x1F, 0xFF, 0x10]);
@@ -39,7 +39,7 @@ fn play(nulls: usize) -> (Vec<u8>, usize, usize) {
             return (sent, held_max, held);
         }
         let packets = Bytes::from([entry.bytes, null.repeat(nulls)].concat());
-        mux.feed_shared(Mono::from_micros(entry.at_us), &packets);
+        mux.feed_shared(0, Mono::from_micros(entry.at_us), &packets);
         held_max = held_max.max(mux.heap_bytes());
         fed.push(packets);
     }

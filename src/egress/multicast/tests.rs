@@ -212,7 +212,7 @@ fn each_service_has_its_own_source() {
     assert_eq!(bench.output.sources(), names);
     let about = bench.output.slot.about.clone();
     assert_eq!((about.services[0].id.as_str(), about.sources().as_str()), ("5", "live/a + live/b/c"));
-    let null = [0x47u8, 0x1F, 0xFF, 0x10].into_iter().chain([0; 184]).collect::<Vec<u8>>();
+    let null = [0x47u8, 0x1F, 0xFF, 0x10].into_iter().chain([0; 184]).collect::<Bytes>();
     for ms in 0..2000 {
         let now = Mono::from_micros(ms * 1000);
         if ms == 100 {
