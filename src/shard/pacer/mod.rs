@@ -10,10 +10,9 @@
 //! whether or not a stream is there, because a channel never stops; and therefore it never says that it sleeps, so no
 //! core pays for waking it: what is left for it waits a millisecond at most.
 //!
-//! What a channel is, is not known here: see [`Channel`]. Nothing is allocated per tick or datagram: only a
-//! copy of each entry of a log, for all of its channels. What is looked at in every
-//! tick, and for every datagram that the kernel took, stands side by side for all channels: most of them have nothing to do in
-//! most ticks, and their own memory would have to come from far.
+//! What a channel is, is not known here: see [`Channel`]. Nothing is allocated per tick or datagram: only a copy of each entry
+//! of a log, for all of its channels. What is looked at in every tick, and for every datagram that the kernel took, stands side
+//! by side for all channels: most of them have nothing to do in most ticks, and their own memory would have to come from far.
 
 mod ahead;
 mod feed;

@@ -133,6 +133,28 @@ mod tests {
         }
     }
 
+    /// Also where there is something due in every tick, or where nobody asks in ticks that have nothing.
+    #[test]
+    fn each_stall_is_told() {
+        for (bitrate_bps, idle_ticks) in [(4_000_000, true), (4_000_000, false), (40_000_000, true)] {
+            let ns = datagram_ns(bitrate_bps);
+            let mut pace = Pace::new(ns, Mono::ZERO);
+            let (mut written, mut behind) = (0, 0);
+            for ms in (0..200).chain(250..800).chain(850..1400) {
+                let due = ms * 1_000_000 / ns - written;
+                if due == 0 && !idle_ticks {
+                    continue;
+                }
+                match pace.step(Mono::from_micros(ms * 1000), due) {
+                    Step::Write(n) => written += n,
+                    Step::FallBehind(n) => (written += n, behind += 1).0,
+                    Step::Jump => unreachable!(),
+                }
+            }
+            assert_eq!(behind, 2, "{bitrate_bps} {idle_ticks}");
+        }
+    }
+
     #[test]
     fn more_than_a_second_is_left_out() {
         let (left, behind, jumps) = second(4_000_000, 500, 5000);
