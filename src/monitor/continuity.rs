@@ -38,6 +38,7 @@ impl Default for Continuity {
 
 impl Continuity {
     /// The next packet.
+    #[inline]
     pub fn check(&mut self, packet: &Packet<'_>) -> Order {
         let (last, now) = (self.last, packet.continuity);
         let sample = sample(packet.payload);
@@ -62,6 +63,16 @@ impl Continuity {
         }
         self.repeated = now == last && same;
         Order::Wrong { missing: if now == last && same { 0 } else { missing(last, now) } }
+    }
+
+    /// The next packet, if it has payload, announces nothing, and has the next number; whether it does. Else nothing changes.
+    #[inline]
+    pub fn goes_on(&mut self, now: u8, payload: &[u8]) -> bool {
+        let next = self.last != UNKNOWN && now == (self.last + 1) & 0x0F;
+        if next {
+            *self = Continuity { last: now, repeated: false, sample: sample(payload) };
+        }
+        next
     }
 
     /// What comes next is not to be held against what was.

@@ -33,6 +33,7 @@ impl Monitor {
         // Whatever it is: where nothing of the stream comes, something else must not hold up the time.
         self.pass_time(at);
         let carried = self.carried(datagram);
+        self.bunched = true;
         let network = self.network.get_or_insert_default();
         network.count(at, datagram.len());
         let (mut joined, mut tail) = (None, &[][..]);
@@ -73,6 +74,20 @@ impl Monitor {
             tail = payload.get(payload.len() - left..).unwrap_or_default();
         }
         self.seam.keep(tail);
+    }
+
+    /// Whole packets that are sent in one datagram, and have not been on a network: of datagrams nothing is told, and
+    /// nothing is looked for but packets one after the other.
+    pub fn handle_packets(&mut self, at: Mono, packets: &[[u8; PACKET_BYTES]]) {
+        self.bunched = true;
+        self.pass_time(at);
+        if packets.is_empty() {
+            return;
+        }
+        self.hear(at);
+        let mut sync = self.sync;
+        sync.split(packets.as_flattened(), |unit| self.unit(at, unit));
+        self.sync = sync;
     }
 
     /// What a datagram is. Where sync bytes are right they decide; a wrong one is told from something else by what the

@@ -41,14 +41,42 @@ pub struct Fit {
     /// there is a null among them.
     nulls: u64,
     since_null: usize,
+    sums: Sums,
+    /// Through the points as they are now: it is asked for far more often than there are new ones.
+    line: Option<Line>,
+}
+
+/// Sums over the points, as seen from one of them, so that a new one costs no look at all others.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    origin: (i64, i64),
+    x: f64,
+    y: f64,
+    xx: f64,
+    xy: f64,
+    yy: f64,
+}
+
+impl Sums {
+    /// Adds a point, or takes it away (`sign` -1).
+    fn add(&mut self, point: (i64, i64), sign: f64) {
+        let (x, y) = ((point.0 - self.origin.0) as f64, (point.1 - self.origin.1) as f64);
+        self.x += sign * x;
+        self.y += sign * y;
+        self.xx += sign * x * x;
+        self.xy += sign * x * y;
+        self.yy += sign * y * y;
+    }
 }
 
 /// A line, and how well it goes through the points.
+#[derive(Clone, Copy, Debug)]
 struct Line {
     centre: (f64, f64),
     /// Ticks a packet.
     slope: f64,
-    constant: bool,
+    /// The points scatter as little as those of a constant rate.
+    straight: bool,
 }
 
 impl Default for Fit {
@@ -61,6 +89,8 @@ impl Default for Fit {
             outliers: 0,
             nulls: 0,
             since_null: FIT_POINTS,
+            sums: Sums::default(),
+            line: None,
         }
     }
 }
@@ -78,7 +108,7 @@ impl Fit {
         self.since_null = if more_nulls { 0 } else { (self.since_null + 1).min(FIT_POINTS) };
         self.now.0 += packets as i64;
         self.now.1 += ticks as i64;
-        let Some(line) = self.line().filter(|line| line.constant) else {
+        let Some(line) = self.line.filter(|line| self.is_constant_by(line)) else {
             self.keep();
             return Verdict::Unknown;
         };
@@ -101,57 +131,80 @@ impl Fit {
         if is_shifted { Verdict::Shifted } else { Verdict::Off(off) }
     }
 
+    /// Where the line is kept.
+    pub fn reads(&self) -> *const u8 {
+        (&raw const self.line).cast()
+    }
+
     /// Whether the rate is constant; `None`: not known yet.
     pub fn is_constant(&self) -> Option<bool> {
-        self.line().map(|line| line.constant)
+        self.line.map(|line| self.is_constant_by(&line))
     }
 
     /// Ticks a packet, if the rate is constant.
     pub fn ticks_per_packet(&self) -> Option<f64> {
-        self.line().filter(|line| line.constant).map(|line| line.slope)
+        self.line.filter(|line| self.is_constant_by(line)).map(|line| line.slope)
+    }
+
+    fn is_constant_by(&self, line: &Line) -> bool {
+        let has_nulls = self.since_null < self.len;
+        line.straight && (has_nulls || self.worst(line) <= CONSTANT_TICKS)
     }
 
     fn keep(&mut self) {
+        let now = self.now;
         if let Some(point) = self.points.get_mut(self.next) {
-            *point = self.now;
+            let before = std::mem::replace(point, now);
+            if self.len == FIT_POINTS {
+                self.sums.add(before, -1.0);
+            }
+            self.sums.add(now, 1.0);
             self.next = (self.next + 1) % FIT_POINTS;
             self.len = (self.len + 1).min(FIT_POINTS);
         }
+        if self.next == 0 {
+            // From the newest on, so that no digits are lost however long the stream runs.
+            self.sums = Sums { origin: now, ..Sums::default() };
+            self.points.iter().for_each(|point| self.sums.add(*point, 1.0));
+        }
+        self.line = self.through_points();
     }
 
-    /// Least squares through the points.
-    fn line(&self) -> Option<Line> {
+    /// Least squares.
+    fn through_points(&self) -> Option<Line> {
         if self.len < FIT_MIN {
             return None;
         }
         let count = self.len as f64;
-        // Relative to the newest, so that no digits are lost however long the stream runs.
-        let points = || {
-            let relative = |&(x, y): &(i64, i64)| ((x - self.now.0) as f64, (y - self.now.1) as f64);
-            self.points.iter().take(self.len).map(relative)
-        };
-        let (sum_x, sum_y) = points().fold((0.0, 0.0), |(sx, sy), (x, y)| (sx + x, sy + y));
-        let (mean_x, mean_y) = (sum_x / count, sum_y / count);
-        let (xx, xy) = points().fold((0.0, 0.0), |(xx, xy), (x, y)| {
-            (xx + (x - mean_x) * (x - mean_x), xy + (x - mean_x) * (y - mean_y))
-        });
+        let Sums { origin, x, y, xx, xy, yy } = self.sums;
+        let (mean_x, mean_y) = (x / count, y / count);
+        let (xx, xy, yy) = (xx - x * mean_x, xy - x * mean_y, yy - y * mean_y);
         if xx <= 0.0 || xy <= 0.0 {
             return None;
         }
         let slope = xy / xx;
-        let (mut squares, mut worst, mut first, mut last) = (0.0, 0.0f64, f64::MAX, f64::MIN);
-        for (x, y) in points() {
-            let off = (y - mean_y) - slope * (x - mean_x);
-            squares += off * off;
-            worst = worst.max(off.abs());
-            (first, last) = (first.min(y), last.max(y));
-        }
-        let interval = (last - first) / (count - 1.0);
+        // What the line leaves of the squares; rounding must not make it negative.
+        let squares = (yy - slope * xy).max(0.0);
+        // Clocks go forward, so the oldest is the lowest.
+        let oldest = if self.len == FIT_POINTS { self.next } else { 0 };
+        let oldest = self.points.get(oldest).map_or(self.now.1, |point| point.1);
+        let interval = (self.now.1 - oldest) as f64 / (count - 1.0);
         let straight = (squares / count).sqrt() <= interval * CONSTANT_SCATTER;
-        let has_nulls = self.since_null < self.len;
-        let constant = straight && (has_nulls || worst <= CONSTANT_TICKS);
-        let centre = (mean_x + self.now.0 as f64, mean_y + self.now.1 as f64);
-        Some(Line { centre, slope, constant })
+        let centre = (mean_x + origin.0 as f64, mean_y + origin.1 as f64);
+        Some(Line { centre, slope, straight })
+    }
+
+    /// The points as seen from the newest.
+    fn relative(&self) -> impl Iterator<Item = (i64, i64)> {
+        let now = self.now;
+        self.points.iter().take(self.len).map(move |&(x, y)| (x - now.0, y - now.1))
+    }
+
+    /// Largest distance of a point from the line, in ticks.
+    fn worst(&self, line: &Line) -> f64 {
+        let centre = (line.centre.0 - self.now.0 as f64, line.centre.1 - self.now.1 as f64);
+        let off = |(x, y): (i64, i64)| ((y as f64 - centre.1) - line.slope * (x as f64 - centre.0)).abs();
+        self.relative().map(off).fold(0.0, f64::max)
     }
 }
 

@@ -81,11 +81,17 @@ pub struct Options {
     pub pcr_interval_max: Duration,
     /// Longest absence of a stream of pictures or sound (1.6).
     pub absence_max: Duration,
+    /// How often what is overdue is looked for: it is raised later by up to so much.
+    pub look_every: Duration,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { pcr_interval_max: Duration::from_millis(100), absence_max: Duration::from_secs(5) }
+        Options {
+            pcr_interval_max: Duration::from_millis(100),
+            absence_max: Duration::from_secs(5),
+            look_every: sweep::SWEEP,
+        }
     }
 }
 
@@ -93,7 +99,8 @@ impl Default for Options {
 #[derive(Clone, Debug)]
 pub struct Monitor {
     options: Options,
-    tallies: indicator::Tallies,
+    /// Rarely touched, and large: what every packet needs stands close together.
+    tallies: Box<indicator::Tallies>,
     pids: Pids,
     psi: Psi,
     repetition: Repetition,
@@ -125,7 +132,9 @@ pub struct Monitor {
     second: Second,
     next_sweep: Mono,
     next_slow_sweep: Mono,
-    network: Option<Network>,
+    network: Option<Box<Network>>,
+    /// Times are those of datagrams: what comes at one was not sent at one.
+    bunched: bool,
 }
 
 /// The second that runs.
@@ -142,7 +151,7 @@ impl Monitor {
     pub fn new(options: Options) -> Monitor {
         Monitor {
             options,
-            tallies: indicator::Tallies::default(),
+            tallies: Box::default(),
             pids: Pids::default(),
             psi: Psi::default(),
             repetition: Repetition::default(),
@@ -168,6 +177,7 @@ impl Monitor {
             next_sweep: Mono::ZERO,
             next_slow_sweep: Mono::ZERO,
             network: None,
+            bunched: false,
         }
     }
 
@@ -176,6 +186,26 @@ impl Monitor {
         self.pass_time(at);
         self.hear(at);
         self.unit(at, unit);
+    }
+
+    /// Tells what [`Monitor::handle_packets`] will read, as addresses with so many bytes from there: what stands in the
+    /// monitor itself.
+    pub fn reads(&self, mut tell: impl FnMut(*const u8, usize)) {
+        tell((&raw const self.second).cast(), size_of::<Second>());
+        tell((&raw const self.pids).cast(), size_of::<Pids>());
+        tell((&raw const self.sync).cast(), 1);
+        tell((&raw const self.packets).cast(), 1);
+        tell((&raw const self.next_sweep).cast(), 1);
+        tell((&raw const self.in_sync).cast(), 1);
+        tell((&raw const self.psi.dirty).cast(), 1);
+    }
+
+    /// The same: the first clock, and PIDs.
+    pub fn reads_of_pids(&self, mut tell: impl FnMut(*const u8, usize)) {
+        if let Some(track) = self.tracks.first() {
+            track.reads(&mut tell);
+        }
+        self.pids.reads(tell);
     }
 
     /// Time passes and nothing comes.
@@ -208,7 +238,10 @@ impl Monitor {
         let tracks = self.tracks.capacity() * size_of::<PcrTrack>();
         let programs = &self.psi.programs;
         let streams: usize = programs.iter().map(|p| p.streams.capacity() * size_of::<psi::Stream>()).sum();
+        let network = self.network.as_ref().map_or(0, |_| size_of::<Network>());
         self.pids.heap_bytes()
+            + network
+            + size_of::<indicator::Tallies>()
             + self.assembler.heap_bytes()
             + self.repetition.heap_bytes()
             + tracks
@@ -237,7 +270,7 @@ impl Monitor {
         if self.first_at.is_none() {
             self.first_at = Some(at);
             (self.last_at, self.heard_at) = (at, at);
-            (self.second.start, self.next_sweep) = (at, at + sweep::SWEEP);
+            (self.second.start, self.next_sweep) = (at, at + self.options.look_every);
             if let Some(network) = &mut self.network {
                 network.mdi.close(at, None);
             }
@@ -281,7 +314,7 @@ impl Monitor {
         match packet_us(&self.tracks, at) {
             Some(us) => Ruler::Packets(us),
             None if self.first_at == Some(self.last_at) => Ruler::None,
-            None if self.network.is_some() => Ruler::Arrival,
+            None if self.bunched => Ruler::Arrival,
             None => Ruler::Clock,
         }
     }

@@ -17,6 +17,7 @@ impl Monitor {
     /// What framing found.
     pub(super) fn unit(&mut self, at: Mono, unit: Unit<'_>) {
         match unit {
+            Unit::Packet { bytes, sync_ok: true } if self.plain_packet(at, bytes) => {}
             Unit::Packet { bytes, sync_ok } => self.packet(at, bytes, sync_ok),
             Unit::Acquired { .. } => {
                 if !self.in_sync {
@@ -30,6 +31,41 @@ impl Monitor {
                 self.forget_continuity();
             }
         }
+    }
+
+    /// Most packets have nothing to tell but that they came: payload and nothing else, in the clear, of a stream that is known
+    /// and in the order of its counter. Whether this is one of them; else nothing has changed.
+    fn plain_packet(&mut self, at: Mono, bytes: &[u8; PACKET_BYTES]) -> bool {
+        let [_, high, low, control, ..] = *bytes;
+        // No error, no start of a unit.
+        if high & 0xC0 != 0 || self.psi.dirty || self.packets.is_multiple_of(APPLICATION_PACKETS) {
+            return false;
+        }
+        let number = u16::from_be_bytes([high & 0x1F, low]);
+        if number == pid::NULL {
+            self.nulls += 1;
+        } else {
+            if control & 0xF0 != 0x10 {
+                return false;
+            }
+            let Some(state) = self.pids.get_mut(number).filter(|state| !state.absence_told) else {
+                return false;
+            };
+            let payload = &bytes[4..];
+            if !matches!(state.role, Role::Elementary { .. })
+                || !state.continuity.goes_on(control & 0x0F, payload)
+            {
+                return false;
+            }
+            state.packets += 1;
+            state.window_packets += 1;
+            state.last_at = at;
+        }
+        self.in_sync = true;
+        self.last_at = at;
+        self.packets += 1;
+        self.second.packets += 1;
+        true
     }
 
     /// A packet.

@@ -186,6 +186,13 @@ impl PcrTrack {
         (step, verdict)
     }
 
+    /// Tells what a time stamp will read.
+    pub fn reads(&self, mut tell: impl FnMut(*const u8, usize)) {
+        tell((&raw const self.clock.last).cast(), size_of_val(&self.clock.last));
+        tell(self.fit.reads(), 1);
+        tell((&raw const self.since).cast(), 1);
+    }
+
     /// The rate of the whole multiplex by this clock, in bits a second.
     pub fn mux_rate_bps(&self) -> Option<f64> {
         let bits = self.whole_packets as f64 * super::PACKET_BITS as f64;

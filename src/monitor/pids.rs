@@ -36,28 +36,31 @@ impl Role {
     }
 }
 
-/// One PID.
+/// One PID. What each of its packets changes is in the first cache line, and nothing else.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub(super) struct PidState {
     pub pid: u16,
-    pub role: Role,
     /// Place of its PCRs, or [`NO_TRACK`].
     pub track: u16,
+    pub role: Role,
+    /// Its absence has been raised, and it has not been back since.
+    pub absence_told: bool,
+    pub unreferenced_told: bool,
+    pub window_packets: u32,
     pub continuity: Continuity,
     pub packets: u64,
-    pub window_packets: u32,
+    pub last_at: Mono,
+    pub pts: PtsState,
+    /// Since when it comes without being named.
+    pub unreferenced_since: Option<Mono>,
     pub peak_bps: u32,
     pub continuity_errors: u64,
     pub repetitions: u64,
     pub scrambled: u64,
-    pub last_at: Mono,
-    /// Since when it comes without being named.
-    pub unreferenced_since: Option<Mono>,
-    pub unreferenced_told: bool,
-    /// Its absence has been raised, and it has not been back since.
-    pub absence_told: bool,
-    pub pts: PtsState,
 }
+
+const _: () = assert!(std::mem::offset_of!(PidState, pts) <= 64);
 
 /// The time stamps of one PID.
 #[derive(Clone, Debug)]
@@ -105,32 +108,63 @@ impl PidSet {
     }
 }
 
+/// Places that are found without the table of all.
+const RECENT: usize = 16;
+/// States that are worth asking for: the first PIDs of a stream are its tables and tracks.
+const READS: usize = 6;
+
 /// All PIDs that came.
 #[derive(Clone, Debug)]
 pub(super) struct Pids {
     places: Box<[u16; PIDS]>,
+    /// PIDs with their places, the last of each remainder.
+    recent: [(u16, u16); RECENT],
     states: Vec<PidState>,
+}
+
+/// Where a PID's place is kept: round numbers, which people choose, are apart.
+fn recent(pid: u16) -> usize {
+    usize::from(pid.wrapping_mul(0x9E35) >> 12) % RECENT
 }
 
 impl Default for Pids {
     fn default() -> Pids {
-        Pids { places: Box::new([NONE; PIDS]), states: Vec::new() }
+        Pids { places: Box::new([NONE; PIDS]), recent: [(NONE, NONE); RECENT], states: Vec::new() }
     }
 }
 
 impl Pids {
     /// The state of a PID, if it came.
     pub fn get(&self, pid: u16) -> Option<&PidState> {
-        self.states.get(usize::from(*self.places.get(usize::from(pid))?))
+        self.states.get(self.place(pid)?)
     }
 
     /// The same, to change.
     pub fn get_mut(&mut self, pid: u16) -> Option<&mut PidState> {
-        self.states.get_mut(usize::from(*self.places.get(usize::from(pid))?))
+        let place = self.place(pid)?;
+        self.states.get_mut(place)
+    }
+
+    fn place(&self, pid: u16) -> Option<usize> {
+        match self.recent.get(recent(pid)) {
+            Some((of, place)) if *of == pid => Some(usize::from(*place)),
+            _ => self.places.get(usize::from(pid)).map(|place| usize::from(*place)),
+        }
+    }
+
+    /// Tells what the first PIDs' packets will read.
+    pub fn reads(&self, mut tell: impl FnMut(*const u8, usize)) {
+        for state in self.states.iter().take(READS) {
+            tell((&raw const *state).cast(), 1);
+        }
     }
 
     /// The state of a PID that comes now, and whether it is the first time. `None` above 13 bits.
     pub fn touch(&mut self, pid: u16, at: Mono) -> Option<(&mut PidState, bool)> {
+        let known = self.recent.get_mut(recent(pid))?;
+        if known.0 == pid {
+            return self.states.get_mut(usize::from(known.1)).map(|state| (state, false));
+        }
         let place = self.places.get_mut(usize::from(pid))?;
         let new = *place == NONE;
         if new {
@@ -153,6 +187,7 @@ impl Pids {
                 pts: PtsState::default(),
             });
         }
+        *known = (pid, *place);
         self.states.get_mut(usize::from(*place)).map(|state| (state, new))
     }
 

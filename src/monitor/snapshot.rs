@@ -45,7 +45,7 @@ impl Monitor {
             services: self.psi.programs.iter().map(service).collect(),
             pids,
             pcrs: self.tracks.iter().map(pcr).collect(),
-            network: self.network.as_ref().map(network),
+            network: self.network.as_deref().map(network),
         }
     }
 

@@ -9,7 +9,7 @@ use super::{Class, Monitor, PSI_US_MAX, PTS_US_MAX, SILENCE, live_reference, mdi
 use crate::media::Mono;
 use std::time::Duration;
 
-/// Time between two looks.
+/// Time between two looks, if nobody asks for another.
 pub(super) const SWEEP: Duration = Duration::from_millis(10);
 /// Times that changed tables and new PIDs are applied at once between two looks; more of them wait for the next. The
 /// start of a stream has some six: two tables and its PIDs.
@@ -34,7 +34,7 @@ const CAT_LASTS_US: u64 = 10_000_000;
 impl Monitor {
     /// Looks at everything that may be overdue.
     pub(super) fn sweep(&mut self, at: Mono) {
-        self.next_sweep = at + SWEEP;
+        self.next_sweep = at + self.options.look_every;
         self.applications = APPLICATIONS;
         if self.first_at.is_none() {
             return;

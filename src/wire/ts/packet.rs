@@ -47,6 +47,7 @@ pub struct Adaptation<'a> {
 
 impl<'a> Packet<'a> {
     /// Reads a packet, whatever its first byte is.
+    #[inline]
     pub fn parse(bytes: &'a [u8; PACKET_BYTES]) -> Packet<'a> {
         let [_, b1, b2, b3, ..] = *bytes;
         let mut packet = Packet {
