@@ -176,6 +176,11 @@ impl Carousel {
             + self.pmt.2.capacity()
     }
 
+    /// What is looked at for each packet.
+    pub fn reads(&self) -> *const u8 {
+        (&raw const self.next_at).cast()
+    }
+
     /// The packet of a table, if one is due at `now`. `utc_s`: seconds since 1970.
     #[must_use]
     pub fn put(&mut self, now: i64, utc_s: u64, out: &mut [u8; PACKET_BYTES]) -> bool {

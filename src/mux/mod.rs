@@ -1,7 +1,7 @@
 //! A channel at constant rate: a source's transport stream, made again for multicast.
 //!
 //! [`Mux`] is a machine like the protocol sessions, without socket, clock or thread: entries of a `ts` log go in as they
-//! come ([`Mux::feed`]), datagrams of seven packets come out as they are due ([`Mux::position`], [`Mux::write`]). It changes
+//! come ([`Mux::feed_shared`]), datagrams of seven packets come out as they are due ([`Mux::position`], [`Mux::write`]). It changes
 //! PIDs, counters, clock, the times of PES headers and the tables, and nothing else of what it carries.
 //!
 //! **Time is position.** Packet `n` is sent at `n * 1504 / rate` and everything is decided for that moment, from what was
@@ -30,8 +30,9 @@
 //!   up makes it jump ([`Mux::skip`]): it follows real time, as receivers' clocks have done meanwhile, and says so
 //!   (`discontinuity_indicator`). To stop it instead would leave the channel late for good, by each stall more;
 //! - memory is bounded, whatever comes: [`queue_packets_max`] packets wait, in units of at most 1024 a track and 32 tracks,
-//!   with the 2 MiB of unfinished sections and a map of 1 KiB; a packet costs no allocation once as much waits as usually
-//!   does.
+//!   and what they wait in holds no more bytes than twice as many packets have, with the 2 MiB of unfinished sections and a
+//!   map of 1 KiB. They wait in what was fed, which other channels may hold as well; a packet costs no copy but the one into
+//!   its datagram, and no allocation once as much waits as usually does.
 //!
 //! Not here: which part of a log is fed (the channel's), sockets, pacing, RTP, FEC; MPTS; scrambling.
 #![forbid(unsafe_code)]
@@ -39,6 +40,7 @@
 mod carousel;
 mod program;
 mod queue;
+mod reads;
 mod recovery;
 mod rewrite;
 mod service;
@@ -55,6 +57,7 @@ use crate::wire::ts::descriptor::Class;
 use crate::wire::ts::packet::Packet;
 use crate::wire::ts::pes::{PesHeader, wrapping_distance};
 use crate::wire::ts::{CLOCK_MODULUS, PACKET_BYTES, PCR_TICKS, SYNC_BYTE, pid};
+use bytes::Bytes;
 use carousel::Carousel;
 use queue::{List, Pool};
 use recovery::{LATENCY, LEAD_MIN, Place, Recovery, SILENCE};
@@ -95,8 +98,10 @@ const SHARE_WINDOW: i64 = SECOND;
 const SHARE_LEAST: i64 = SHARE / 9;
 const SHARE_MOST: i64 = SHARE * 3 / 4;
 
-/// Packets that may wait in a multiplex of this rate: three seconds of it, at least 512, at most 32 MiB. Each takes 192
-/// bytes.
+/// Packets that may wait in a multiplex of this rate: three seconds of it, at least 512, at most 32 MiB. What is fed is held
+/// as a whole while a packet of it waits, all together at most as many bytes as so many packets have. Packets that wait
+/// beyond that are copied, so what is held is at most twice as much, and 128 bytes a packet beside it; it mostly is what waits,
+/// and next to nothing.
 pub const fn queue_packets_max(rate_bps: u64) -> usize {
     let packets = (rate_bps / PACKET_BITS).saturating_mul(QUEUE_SECONDS);
     let most = if packets > QUEUE_PACKETS_MAX { QUEUE_PACKETS_MAX } else { packets };
@@ -184,7 +189,14 @@ impl Mux {
     /// this host, which a log's entry knows: their delay is measured by it, and with it a backlog is understood at once,
     /// however long. Without, the time of the call will do for as much as may wait ([`queue_packets_max`]). It must not be in
     /// the future.
+    ///
+    /// They are copied once; [`Mux::feed_shared`] copies nothing.
     pub fn feed(&mut self, now: Mono, packets: &[u8]) {
+        self.feed_shared(now, &Bytes::copy_from_slice(packets));
+    }
+
+    /// The same, and `packets` is held until the last of what waits of it is sent, or dropped.
+    pub fn feed_shared(&mut self, now: Mono, packets: &Bytes) {
         // A caller that mixes clock readings does not turn time back.
         self.fed_at = self.fed_at.max(self.ticks(now));
         let now = self.fed_at;
@@ -194,9 +206,15 @@ impl Mux {
         self.settle(now);
         let (whole, rest) = packets.as_chunks();
         self.tally.source_damaged += u64::from(!rest.is_empty());
+        self.pool.open(packets);
+        let mut before = None;
         for bytes in whole {
-            self.take(now, bytes);
+            if before.is_some_and(|(pid, at)| self.goes_on(pid, at, bytes)) {
+                continue;
+            }
+            before = self.take(now, bytes);
         }
+        self.pool.close();
         // What waits is gone through: not for each sound.
         for track in self.tracks.iter_mut().filter(|track| track.grown) {
             track.pace(self.ticker.now(), self.ticker.packet());
@@ -223,16 +241,23 @@ impl Mux {
         if now < self.at {
             return 0;
         }
-        let rate = self.service.rate();
+        let rate = self.ticker.rate();
         let bits = (us / 1_000_000).saturating_mul(rate).saturating_add(us % 1_000_000 * rate / 1_000_000);
         bits / DATAGRAM_BITS + 1
     }
 
     /// When a datagram is due; to the microsecond above.
     pub fn due(&self, datagram: u64) -> Mono {
-        let us = u128::from(datagram) * u128::from(DATAGRAM_BITS) * 1_000_000;
-        let us = us.div_ceil(u128::from(self.service.rate()));
-        self.at + Duration::from_micros(u64::try_from(us).unwrap_or(u64::MAX))
+        let rate = self.ticker.rate();
+        let us = match datagram.checked_mul(DATAGRAM_BITS * 1_000_000) {
+            Some(bits) => bits.div_ceil(rate),
+            // A channel of 4 Mbit/s runs for 53 days until then.
+            None => {
+                let bits = u128::from(datagram) * u128::from(DATAGRAM_BITS) * 1_000_000;
+                u64::try_from(bits.div_ceil(u128::from(rate))).unwrap_or(u64::MAX)
+            }
+        };
+        self.at + Duration::from_micros(us)
     }
 
     /// Datagrams written, and left out.
@@ -346,15 +371,32 @@ impl Mux {
         (now.micros_since(self.at).min(TIME_US_MAX) * (SECOND as u64 / 1_000_000)) as i64
     }
 
-    /// A packet of the source.
-    fn take(&mut self, now: i64, bytes: &[u8; PACKET_BYTES]) {
+    /// Whether the packet has more of the unit that the one before, of this PID and track, is of, and nothing else: most
+    /// are so. It is taken then.
+    fn goes_on(&mut self, pid: u16, at: usize, bytes: &[u8; PACKET_BYTES]) -> bool {
+        let Some(track) = self.tracks.get_mut(at) else { return false };
+        let [sync, high, low, control, ..] = *bytes;
+        // No error, no start, in the clear, payload only, and the next by its counter.
+        let expected = track.source_counter.map(|counter| 0x10 | (counter + 1) & 0x0F);
+        if sync != SYNC_BYTE || u16::from_be_bytes([high & 0xDF, low]) != pid || Some(control) != expected {
+            return false;
+        }
+        if !track.extend(&mut self.pool, bytes, PACKET_BYTES - 4) {
+            return false;
+        }
+        track.source_counter = Some(control & 0x0F);
+        true
+    }
+
+    /// A packet of the source. Returns its PID and track, if it has one.
+    fn take(&mut self, now: i64, bytes: &[u8; PACKET_BYTES]) -> Option<(u16, usize)> {
         let packet = Packet::parse(bytes);
         if bytes.first() != Some(&SYNC_BYTE) || packet.error || packet.malformed {
             self.tally.source_damaged += 1;
-            return;
+            return None;
         }
         if packet.pid == pid::NULL {
-            return;
+            return None;
         }
         if packet.scrambling != 0 {
             self.tally.source_scrambled += 1;
@@ -364,9 +406,11 @@ impl Mux {
             }
         } else if let Some(at) = self.pids.iter().find(|(of, _)| *of == packet.pid).map(|(_, at)| *at) {
             self.take_media(now, at, &packet, bytes);
+            return Some((packet.pid, at));
         } else {
             self.tally.source_unmapped += 1;
         }
+        None
     }
 
     /// A packet of a track.
@@ -393,13 +437,10 @@ impl Mux {
             self.begin(now, at, packet, bytes);
             return;
         }
-        let Some(unit) = track.units.back_mut().filter(|unit| unit.open) else { return };
-        if self.pool.push(&mut unit.packets, bytes) {
-            track.grown = true;
-            unit.missing = unit.missing.map(|missing| missing.saturating_sub(packet.payload.len()));
-            unit.open = unit.missing != Some(0);
+        if track.extend(&mut self.pool, bytes, packet.payload.len()) {
             return;
         }
+        let Some(unit) = track.units.back_mut().filter(|unit| unit.open) else { return };
         unit.open = false;
         if !unit.started {
             self.pool.clear(&mut unit.packets);
@@ -559,7 +600,7 @@ impl Mux {
                 (self.pcr_pid, self.pcr_due) = (pid, now);
             }
         } else if !self.put_media(now, out) {
-            *out = rewrite::NULL;
+            rewrite::copy(out, &rewrite::NULL);
             self.tally.nulls += 1;
         }
     }

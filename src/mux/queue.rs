@@ -1,36 +1,40 @@
-//! Packets that wait: one slab for all tracks, in it a list for each access unit. What all of them take together is one
-//! number.
+//! Packets that wait: a list for each access unit, of packets that stay where they came, in entries that are shared with
+//! whoever else waits for them. What all of them hold together is one number.
+//!
+//! Channels of one source refer to the same bytes. So what two hundred of them wait for is as much memory as their sources
+//! have sent meanwhile, and what one channel has just sent is in the processor's cache for the next.
 
+use super::rewrite::copy;
 use crate::wire::ts::PACKET_BYTES;
+use bytes::Bytes;
 
-/// No cell.
+/// No run, or no entry.
 const NONE: u32 = u32::MAX;
-/// Cells that are made when the first packet comes.
-const CELLS_MIN: usize = 64;
-/// Cells that a word of the map of free ones is about.
-const WORD: usize = u64::BITS as usize;
 
-/// A packet, with the one behind it: three cache lines.
-#[derive(Clone, Debug)]
-#[repr(align(64))]
-struct Cell {
+/// Packets that stand side by side in one entry.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    entry: u32,
+    /// First byte of the first of them.
+    at: u32,
+    packets: u32,
+    /// The run behind it, or the next free one.
     next: u32,
-    bytes: [u8; PACKET_BYTES],
 }
 
-const _: () = assert!(size_of::<Cell>() == 192);
-
-/// Packets in order. It owns cells of its pool: who drops a list that is not empty loses them.
+/// Packets in order. It owns what its pool holds for it: who drops a list that is not empty loses that.
 #[derive(Debug)]
 pub(super) struct List {
-    head: u32,
+    /// Most lists have no other: an entry of a log is one unit.
+    first: Run,
+    /// The last one, if that is another.
     tail: u32,
     len: u32,
 }
 
 impl List {
     pub const fn new() -> List {
-        List { head: NONE, tail: NONE, len: 0 }
+        List { first: Run { entry: NONE, at: 0, packets: 0, next: NONE }, tail: NONE, len: 0 }
     }
 
     pub const fn len(&self) -> usize {
@@ -42,24 +46,53 @@ impl List {
     }
 }
 
-/// All cells. They are made when they are first needed and never given back. Those that are free are taken in the order of
-/// their addresses, round and round: packets that follow one another stand side by side, and a processor that reads one
-/// fetches the next by itself. Where channels take turns, their queues are in no cache.
+/// Bytes that packets wait in.
+#[derive(Debug)]
+struct Entry {
+    bytes: Bytes,
+    /// It was fed so, and is no copy.
+    is_shared: bool,
+    /// Packets of it that wait; 0: it is free.
+    waiting: u32,
+    /// The next free one.
+    next: u32,
+}
+
+/// What lists refer to. An entry is held as a whole while a packet of it waits; where all of them would be more than what
+/// may wait, packets are copied instead, one by one, so that as many can wait whatever they stand in.
 #[derive(Debug)]
 pub(super) struct Pool {
-    cells: Vec<Cell>,
-    /// A bit for each cell: it is free.
-    free: Vec<u64>,
-    /// Where the next cell is looked for.
-    cursor: usize,
+    entries: Vec<Entry>,
+    free_entry: u32,
+    /// Runs that are not the first of their list.
+    runs: Vec<Run>,
+    free_run: u32,
+    /// What is fed now, and its place once a packet of it waits.
+    fed: Bytes,
+    fed_entry: u32,
     used: usize,
     most: usize,
+    /// Bytes of entries, and of them those that are not copies.
+    held: usize,
+    shared: usize,
 }
 
 impl Pool {
-    /// For at most `most` packets.
+    /// For at most `most` packets. Entries of no more bytes than those have are held; what does not fit into that is copied.
     pub fn new(most: usize) -> Pool {
-        Pool { cells: Vec::new(), free: Vec::new(), cursor: 0, used: 0, most: most.min(NONE as usize) }
+        Pool {
+            entries: Vec::new(),
+            free_entry: NONE,
+            runs: Vec::new(),
+            free_run: NONE,
+            fed: Bytes::new(),
+            fed_entry: NONE,
+            used: 0,
+            // Places in an entry have 32 bits.
+            most: most.min(NONE as usize / PACKET_BYTES),
+            held: 0,
+            shared: 0,
+        }
     }
 
     /// Packets in all lists.
@@ -67,88 +100,164 @@ impl Pool {
         self.used
     }
 
+    /// Bytes held, with those of entries that others hold as well.
     pub fn heap_bytes(&self) -> usize {
-        self.cells.capacity() * size_of::<Cell>() + self.free.capacity() * size_of::<u64>()
+        let (entries, runs) = (self.entries.capacity(), self.runs.capacity());
+        self.held + entries * size_of::<Entry>() + runs * size_of::<Run>()
+    }
+
+    /// What is pushed until [`Pool::close`] stands in `entry`.
+    pub fn open(&mut self, entry: &Bytes) {
+        (self.fed, self.fed_entry) = (entry.clone(), NONE);
+    }
+
+    /// Nothing more of the entry is pushed.
+    pub fn close(&mut self) {
+        self.open(&Bytes::new());
+    }
+
+    /// Tells what [`Pool::pop`] will read of a list.
+    pub fn reads(&self, list: &List, mut tell: impl FnMut(*const u8, usize)) {
+        if let Some(entry) = self.entries.get(list.first.entry as usize) {
+            tell((&raw const *entry).cast(), size_of::<Entry>());
+        }
     }
 
     /// Appends a packet; false if there is no room.
     #[must_use]
     pub fn push(&mut self, list: &mut List, packet: &[u8; PACKET_BYTES]) -> bool {
-        let Some(at) = self.take() else { return false };
-        match self.cells.get_mut(at) {
-            Some(cell) => (cell.next, cell.bytes) = (NONE, *packet),
-            None => self.cells.push(Cell { next: NONE, bytes: *packet }),
+        if self.used >= self.most {
+            return false;
         }
-        let at = at as u32;
-        match self.cells.get_mut(list.tail as usize) {
-            Some(tail) => tail.next = at,
-            None => list.head = at,
+        let (entry, at) = match self.refer(packet) {
+            Some(place) => place,
+            None => (self.hold(Bytes::copy_from_slice(packet), false), 0),
+        };
+        if let Some(entry) = self.entries.get_mut(entry as usize) {
+            entry.waiting += 1;
         }
-        (list.tail, list.len) = (at, list.len + 1);
         self.used += 1;
+        list.len += 1;
+        let new = Run { entry, at, packets: 1, next: NONE };
+        let last = self.runs.get_mut(list.tail as usize).unwrap_or(&mut list.first);
+        if last.packets == 0 {
+            *last = new;
+        } else if last.entry == entry
+            && u64::from(last.at) + u64::from(last.packets) * PACKET_BYTES as u64 == u64::from(at)
+        {
+            last.packets += 1;
+        } else {
+            let free = self.free_run;
+            let place = if free == NONE { self.runs.len() as u32 } else { free };
+            match self.runs.get_mut(free as usize) {
+                Some(run) => self.free_run = std::mem::replace(run, new).next,
+                None => self.runs.push(new),
+            }
+            self.runs.get_mut(list.tail as usize).unwrap_or(&mut list.first).next = place;
+            list.tail = place;
+        }
         true
     }
 
     /// Moves the first packet to `out`; false if there is none.
     #[must_use]
     pub fn pop(&mut self, list: &mut List, out: &mut [u8; PACKET_BYTES]) -> bool {
-        let Some(cell) = self.cells.get(list.head as usize) else { return false };
-        *out = cell.bytes;
-        let next = cell.next;
-        self.give_back(list.head);
-        (list.head, list.len) = (next, list.len - 1);
-        if next == NONE {
-            list.tail = NONE;
+        let run = &mut list.first;
+        let Some(entry) = self.entries.get(run.entry as usize).filter(|_| list.len > 0) else { return false };
+        let bytes = entry.bytes.get(run.at as usize..).and_then(|bytes| bytes.first_chunk());
+        if let Some(bytes) = bytes {
+            copy(out, bytes);
         }
+        let from = run.entry;
+        run.at += PACKET_BYTES as u32;
+        run.packets -= 1;
+        list.len -= 1;
+        if run.packets == 0 {
+            self.next_run(list);
+        }
+        self.release(from, 1);
         true
     }
 
     /// Drops all packets of a list; tells how many.
     pub fn clear(&mut self, list: &mut List) -> usize {
-        let list = std::mem::replace(list, List::new());
-        let mut at = list.head;
-        while let Some(cell) = self.cells.get(at as usize) {
-            let next = cell.next;
-            self.give_back(at);
-            at = next;
+        let packets = list.len();
+        while list.len > 0 {
+            let Run { entry, packets, .. } = list.first;
+            list.len -= packets;
+            self.next_run(list);
+            self.release(entry, packets);
         }
-        list.len()
+        packets
     }
 
-    /// The next cell that is free, or the one behind all, which is to be made; `None`: there is no room.
-    fn take(&mut self) -> Option<usize> {
-        let made = self.cells.len();
-        if self.used == made {
-            if made == self.most {
+    /// The first run of a list is through.
+    fn next_run(&mut self, list: &mut List) {
+        let place = list.first.next;
+        match self.runs.get_mut(place as usize) {
+            Some(run) => {
+                list.first =
+                    std::mem::replace(run, Run { entry: NONE, at: 0, packets: 0, next: self.free_run });
+                self.free_run = place;
+                if list.tail == place {
+                    list.tail = NONE;
+                }
+            }
+            None => *list = List::new(),
+        }
+    }
+
+    /// So many packets of an entry wait no more.
+    fn release(&mut self, at: u32, packets: u32) {
+        self.used -= packets as usize;
+        let Some(entry) = self.entries.get_mut(at as usize) else { return };
+        entry.waiting -= packets;
+        if entry.waiting == 0 {
+            let bytes = std::mem::take(&mut entry.bytes).len();
+            self.held -= bytes;
+            if entry.is_shared {
+                self.shared -= bytes;
+            }
+            entry.next = std::mem::replace(&mut self.free_entry, at);
+            if self.fed_entry == at {
+                self.fed_entry = NONE;
+            }
+        }
+    }
+
+    /// Where a packet of the entry that is fed stands. `None`: it is of no entry, or that may not be held.
+    fn refer(&mut self, packet: &[u8; PACKET_BYTES]) -> Option<(u32, u32)> {
+        let at = (packet.as_ptr() as usize).checked_sub(self.fed.as_ptr() as usize)?;
+        let bytes = self.fed.len();
+        if at + PACKET_BYTES > bytes {
+            return None;
+        }
+        if self.fed_entry == NONE {
+            if bytes > self.most * PACKET_BYTES - self.shared {
                 return None;
             }
-            if made == self.cells.capacity() {
-                self.cells.reserve_exact(made.max(CELLS_MIN).min(self.most - made));
-                self.free.resize(self.cells.capacity().div_ceil(WORD), 0);
-            }
-            self.cursor = made + 1;
-            return Some(made);
+            self.fed_entry = self.hold(self.fed.clone(), true);
         }
-        let (words, from) = (self.free.len(), self.cursor / WORD);
-        // The first word twice: in front of the cursor is what comes last.
-        for n in 0..=words {
-            let at = (from + n) % words;
-            let word = self.free.get_mut(at)?;
-            let bits = if n == 0 && from < words { *word & u64::MAX << (self.cursor % WORD) } else { *word };
-            if bits != 0 {
-                let bit = bits.trailing_zeros() as usize;
-                *word &= !(1 << bit);
-                self.cursor = at * WORD + bit + 1;
-                return Some(at * WORD + bit);
-            }
-        }
-        None
+        Some((self.fed_entry, at as u32))
     }
 
-    fn give_back(&mut self, at: u32) {
-        if let Some(word) = self.free.get_mut(at as usize / WORD) {
-            *word |= 1 << (at as usize % WORD);
-            self.used -= 1;
+    /// Keeps bytes.
+    fn hold(&mut self, bytes: Bytes, is_shared: bool) -> u32 {
+        self.held += bytes.len();
+        if is_shared {
+            self.shared += bytes.len();
+        }
+        let new = Entry { bytes, is_shared, waiting: 0, next: NONE };
+        let free = self.free_entry;
+        match self.entries.get_mut(free as usize) {
+            Some(entry) => {
+                self.free_entry = std::mem::replace(entry, new).next;
+                free
+            }
+            None => {
+                self.entries.push(new);
+                self.entries.len() as u32 - 1
+            }
         }
     }
 }
@@ -159,6 +268,16 @@ mod tests {
 
     fn packet(n: u8) -> [u8; PACKET_BYTES] {
         [n; PACKET_BYTES]
+    }
+
+    /// An entry of packets that are filled with these.
+    fn entry(contents: impl IntoIterator<Item = u8>) -> Bytes {
+        contents.into_iter().flat_map(packet).collect()
+    }
+
+    /// Pushes packet `n` of an entry.
+    fn push(pool: &mut Pool, list: &mut List, entry: &Bytes, n: usize) -> bool {
+        pool.push(list, &entry.as_chunks().0[n])
     }
 
     fn drain(pool: &mut Pool, list: &mut List) -> Vec<u8> {
@@ -178,34 +297,85 @@ mod tests {
             assert!(pool.push(&mut one, &packet(n)) && pool.push(&mut two, &packet(100 + n)));
         }
         assert!(!pool.push(&mut one, &packet(9)), "full");
-        assert_eq!((pool.used(), one.len(), pool.heap_bytes() / 192), (100, 50, 100));
+        assert_eq!((pool.used(), one.len(), pool.held), (100, 50, 100 * 188));
         assert_eq!(drain(&mut pool, &mut one), (0..50).collect::<Vec<_>>());
-        assert_eq!((pool.clear(&mut two), pool.clear(&mut one), pool.used()), (50, 0, 0));
+        assert_eq!((pool.clear(&mut two), pool.clear(&mut one), pool.used(), pool.held), (50, 0, 0, 0));
         for round in 0..5 {
             for n in 0..100 {
                 assert!(pool.push(if n % 3 == 0 { &mut one } else { &mut two }, &packet(n)));
             }
             assert!(!pool.push(&mut one, &packet(0)), "round {round}");
             assert_eq!(drain(&mut pool, &mut two), (0..100).filter(|n| n % 3 != 0).collect::<Vec<_>>());
-            assert_eq!(pool.clear(&mut one), 34);
+            assert_eq!((pool.clear(&mut one), pool.held), (34, 0));
         }
-        assert_eq!(pool.heap_bytes() / 192, 100, "cells are used again");
+        assert!(pool.entries.len() <= 100 && pool.runs.len() <= 100, "places are used again");
     }
-    /// Packets stand side by side, also when those before them were sent in another order.
+
+    /// Packets of an entry are not copied, and it is given back with the last of them.
     #[test]
-    fn packets_stand_in_the_order_of_their_addresses() {
-        let mut pool = Pool::new(1000);
-        let (mut one, mut two, mut out) = (List::new(), List::new(), packet(0));
-        for n in 0..200u8 {
-            assert!(pool.push(&mut one, &packet(n)) && pool.push(&mut two, &packet(n)));
+    fn an_entry_is_shared_and_given_back() {
+        let (mut pool, mut other) = (Pool::new(100), Pool::new(100));
+        let shared = entry(0..20);
+        let (mut one, mut two, mut three) = (List::new(), List::new(), List::new());
+        pool.open(&shared);
+        other.open(&shared);
+        for n in 0..20 {
+            let list = if n < 10 || n % 2 == 0 { &mut one } else { &mut two };
+            assert!(push(&mut pool, list, &shared, n) && push(&mut other, &mut three, &shared, n));
         }
-        while pool.pop(&mut two, &mut out) {}
-        while pool.pop(&mut one, &mut out) {}
-        let mut lists: Vec<List> = (0..20).map(|_| List::new()).collect();
-        for list in &mut lists {
-            (0..20).for_each(|n| assert!(pool.push(list, &packet(n))));
+        pool.close();
+        other.close();
+        assert_eq!((pool.entries.len(), pool.held), (1, 20 * 188));
+        // Side by side is one run, which costs no place.
+        assert_eq!((pool.runs.len(), other.runs.len(), two.len()), (4 + 4, 0, 5));
+        assert_eq!(drain(&mut pool, &mut one), (0..10).chain((10..20).step_by(2)).collect::<Vec<_>>());
+        let mut out = packet(0);
+        assert!((0..4).all(|_| pool.pop(&mut two, &mut out)) && pool.held == 20 * 188);
+        assert!(!shared.is_unique());
+        assert!(pool.pop(&mut two, &mut out) && out == packet(19) && pool.held == 0);
+        assert_eq!(other.clear(&mut three), 20);
+        assert!(shared.is_unique(), "nobody holds it any more");
+    }
+
+    /// However little waits of each entry, what is held has a bound, and what waits is what was pushed.
+    #[test]
+    fn one_packet_of_each_entry_does_not_hold_them_all() {
+        let mut pool = Pool::new(100);
+        let mut list = List::new();
+        for n in 0..90 {
+            let fed = entry((0..30).map(|_| n));
+            pool.open(&fed);
+            assert!(push(&mut pool, &mut list, &fed, 7), "{n}");
+            pool.close();
+            assert!(pool.shared <= 100 * 188 && pool.held <= 200 * 188, "{n}: {}", pool.held);
+            if n % 4 == 3 {
+                let mut out = packet(0);
+                assert!(pool.pop(&mut list, &mut out) && out == packet(n / 4));
+            }
         }
-        let beside = lists.iter().filter(|list| list.tail == list.head + 19).count();
-        assert_eq!((pool.cells.len(), beside), (400, 20));
+        assert_eq!(drain(&mut pool, &mut list), (22..90).collect::<Vec<_>>());
+        assert_eq!((pool.used(), pool.held, pool.shared), (0, 0, 0));
+        // One that is larger than all that may be held.
+        let large = entry((0..=150).map(|n| n as u8));
+        pool.open(&large);
+        assert!(
+            (0..100).all(|n| push(&mut pool, &mut list, &large, n))
+                && !push(&mut pool, &mut list, &large, 100)
+        );
+        pool.close();
+        assert!(large.is_unique() && pool.held == 100 * 188);
+        assert_eq!(pool.clear(&mut list), 100);
+    }
+
+    /// An entry whose packets were all sent while it was still fed is held again if more of it comes.
+    #[test]
+    fn an_entry_may_be_sent_while_it_is_fed() {
+        let mut pool = Pool::new(100);
+        let (mut list, fed, mut out) = (List::new(), entry(1..4), packet(0));
+        pool.open(&fed);
+        for n in 0..3 {
+            assert!(push(&mut pool, &mut list, &fed, n) && pool.held == 3 * 188);
+            assert!(pool.pop(&mut list, &mut out) && out == packet(n as u8 + 1) && pool.held == 0);
+        }
     }
 }

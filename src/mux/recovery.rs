@@ -171,6 +171,11 @@ impl Recovery {
         self.jumps
     }
 
+    /// What is looked at for each datagram.
+    pub fn reads(&self) -> *const u8 {
+        (&raw const self.state).cast()
+    }
+
     /// Units wait for the line.
     pub fn is_settling(&self) -> bool {
         matches!(self.state, State::Settling { .. })

@@ -21,6 +21,18 @@ pub(super) const NULL: Bytes = {
     bytes
 };
 
+/// Copies a packet, in two pieces: what is longer than 128 bytes would be a call, seven times a datagram.
+pub(super) fn copy(to: &mut Bytes, from: &Bytes) {
+    const HALF: usize = PACKET_BYTES / 2;
+    let (Some(first), Some(last)) = (from.first_chunk::<HALF>(), from.last_chunk::<HALF>()) else { return };
+    if let Some(to) = to.first_chunk_mut() {
+        *to = *first;
+    }
+    if let Some(to) = to.last_chunk_mut() {
+        *to = *last;
+    }
+}
+
 /// PID and counter; no error, in the clear. Start of a unit, priority and what the packet consists of stay.
 pub(super) fn head(packet: &mut Bytes, pid: u16, counter: u8) {
     let [high, low] = (pid & 0x1FFF).to_be_bytes();

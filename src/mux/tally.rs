@@ -76,12 +76,17 @@ pub struct Alarms {
 }
 
 impl Tally {
+    // Rare: what it changes is not to be read for every packet.
+    #[cold]
+    #[inline(never)]
     pub(super) fn overload(&mut self, now: i64) {
         self.units_overload += 1;
         self.overload_at = Some(now);
     }
 
     /// A unit is dropped for its time.
+    #[cold]
+    #[inline(never)]
     pub(super) fn late(&mut self, now: i64) {
         self.units_late += 1;
         if now > self.quiet_until {

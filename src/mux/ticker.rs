@@ -45,6 +45,11 @@ impl Ticker {
         self.ticks
     }
 
+    /// Bits a second.
+    pub fn rate(&self) -> u64 {
+        self.rate
+    }
+
     /// Ticks that a packet takes, rounded up.
     pub fn packet(&self) -> i64 {
         self.step.0 + 1

@@ -289,6 +289,33 @@ impl Track {
         shown
     }
 
+    /// Tells what [`Track::ready`] and [`Track::sent`] will read.
+    pub fn reads(&self, mut tell: impl FnMut(*const u8, usize)) {
+        tell((&raw const self.units).cast(), size_of::<VecDeque<Unit>>());
+        tell((&raw const self.begun).cast(), 1);
+        tell((&raw const self.skips).cast(), 1);
+        tell((&raw const self.asleep_until).cast(), 1);
+        tell((&raw const self.tb_size).cast(), 1);
+        tell((&raw const self.class).cast(), 1);
+    }
+
+    /// Whether it may have something to send before `end`.
+    pub fn may_send(&self, end: i64) -> bool {
+        self.asleep_until < end
+    }
+
+    /// A packet, with so many bytes of payload, of the unit that is open; false if none is, or there is no room for it.
+    pub fn extend(&mut self, pool: &mut Pool, packet: &[u8; PACKET_BYTES], payload: usize) -> bool {
+        let Some(unit) = self.units.back_mut().filter(|unit| unit.open) else { return false };
+        if !pool.push(&mut unit.packets, packet) {
+            return false;
+        }
+        self.grown = true;
+        unit.missing = unit.missing.map(|missing| missing.saturating_sub(payload));
+        unit.open = unit.missing != Some(0);
+        true
+    }
+
     /// The caller was held up: what is late now is not too much for the rate.
     pub fn held_up(&mut self) {
         self.units.iter_mut().for_each(|unit| unit.in_time = false);
