@@ -3,10 +3,14 @@
 use crate::media::Mono;
 use crate::monitor::{Indicator, Monitor, Options};
 use crate::observe::{ChannelSlot, SourceState};
+use crate::shard::pacer::{Ahead, fetch};
+use crate::wire::ts::PACKET_BYTES;
 use std::time::Duration;
 
 /// What receivers of DVB alarm at.
 const PCR_INTERVAL_MAX: Duration = Duration::from_millis(40);
+/// What does not come is missed so much later than it could be: counts are taken once a second anyway.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Lines about one channel are so far apart at least.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -24,13 +28,23 @@ pub(super) struct Judge {
 
 impl Judge {
     pub fn new() -> Judge {
-        let options = Options { pcr_interval_max: PCR_INTERVAL_MAX, ..Options::default() };
+        let options =
+            Options { pcr_interval_max: PCR_INTERVAL_MAX, look_every: LOOK_EVERY, ..Options::default() };
         Judge { monitor: Monitor::new(options), told_at: None }
     }
 
     /// A datagram of the transport stream leaves.
-    pub fn datagram(&mut self, now: Mono, packets: &[u8]) {
-        self.monitor.handle_datagram(now, packets);
+    pub fn datagram(&mut self, now: Mono, packets: &[[u8; PACKET_BYTES]]) {
+        self.monitor.handle_packets(now, packets);
+    }
+
+    /// Asks for what a datagram will read.
+    pub fn ahead(&self, what: Ahead) {
+        match what {
+            Ahead::Own => self.monitor.reads(fetch),
+            Ahead::First => self.monitor.reads_of_pids(fetch),
+            Ahead::Second | Ahead::Third => {}
+        }
     }
 
     /// Counts what was raised since the last time.

@@ -32,10 +32,11 @@ use crate::media::Mono;
 use crate::mux::{self, Alarms, DATAGRAM_BYTES as PAYLOAD_BYTES, Mux, Service, Tally};
 use crate::observe::{ChannelAbout, ChannelSlot, MuxAlarm};
 use crate::proto::rtp_ts::Sender;
-use crate::shard::pacer::{Channel, Heard, Outlet, SLOT_BYTES, To, Tray};
+use crate::shard::pacer::{Ahead, Channel, Heard, Outlet, SLOT_BYTES, Taken, To, Tray, fetch};
 use crate::wire::fec::FEC_HEADER_BYTES;
 use crate::wire::rtp::HEADER_BYTES as RTP_BYTES;
 use alarm::Failures;
+use bytes::Bytes;
 use judge::Judge;
 use repair::Repair;
 use source::Source;
@@ -99,6 +100,7 @@ pub struct Output {
     to: Vec<To>,
     /// Each matrix once.
     repairs: Vec<Repair>,
+    /// What they are made from.
     datagram: Box<[u8; DATAGRAM_BYTES]>,
     slot: ChannelSlot,
     source: Source,
@@ -107,6 +109,8 @@ pub struct Output {
     /// Counts at the last second, and when that was.
     counted: (Tally, Mono),
     overloaded: bool,
+    /// Datagrams written since they were counted.
+    written: u64,
 }
 
 impl Output {
@@ -154,6 +158,7 @@ impl Output {
             judge: Judge::new(),
             counted: (Tally::default(), Mono::ZERO),
             overloaded: false,
+            written: 0,
         };
         Ok((output, outlets))
     }
@@ -209,9 +214,9 @@ impl Channel for Output {
         self.counted.1 = at;
     }
 
-    fn feed(&mut self, now: Mono, came_at: Mono, packets: &[u8]) {
+    fn feed(&mut self, now: Mono, came_at: Mono, packets: &Bytes) {
         self.source.fed(now);
-        self.mux.feed(came_at, packets);
+        self.mux.feed_shared(came_at, packets);
     }
 
     fn seam(&mut self, now: Mono) {
@@ -230,14 +235,44 @@ impl Channel for Output {
         self.mux.position(now).saturating_sub(self.mux.written())
     }
 
+    fn next_at(&self) -> Mono {
+        self.mux.due(self.mux.written())
+    }
+
+    fn ahead(&self, what: Ahead) {
+        match what {
+            Ahead::Own => {
+                fetch((&raw const self.to).cast(), size_of::<Vec<To>>());
+                fetch((&raw const self.rtp).cast(), size_of::<Sender>());
+                fetch((&raw const self.written).cast(), 1);
+                self.mux.reads(fetch);
+            }
+            Ahead::First => {
+                fetch(self.to.as_ptr().cast(), 1);
+                self.mux.reads_of_tracks(fetch);
+            }
+            Ahead::Second => self.mux.reads_of_units(fetch),
+            Ahead::Third => self.mux.reads_of_entries(fetch),
+        }
+        self.judge.ahead(what);
+    }
+
     fn write(&mut self, now: Mono, tray: &mut Tray<'_>) {
         let header = self.rtp.header(self.mux.clock());
-        let Some((head, body)) = self.datagram.split_first_chunk_mut::<RTP_BYTES>() else { return };
-        let Ok(body) = <&mut [u8; PAYLOAD_BYTES]>::try_from(body) else { return };
-        *head = header;
-        self.mux.write(body, tray.utc_s());
-        self.judge.datagram(now, body);
-        self.slot.metrics.datagrams.inc();
+        self.written += 1;
+        let (mux, judge, utc_s) = (&mut self.mux, &mut self.judge, tray.utc_s());
+        let mut make = |datagram: &mut [u8]| {
+            let Some((head, body)) = datagram.split_first_chunk_mut::<RTP_BYTES>() else { return };
+            let Ok(body) = <&mut [u8; PAYLOAD_BYTES]>::try_from(body) else { return };
+            *head = header;
+            mux.write(body, utc_s);
+            judge.datagram(now, body.as_chunks().0);
+        };
+        if self.repairs.is_empty() {
+            return tray.write(DATAGRAM_BYTES, &self.to, make);
+        }
+        // Repair packets are made from it while it is the kernel's already.
+        make(&mut *self.datagram);
         tray.send(&*self.datagram, &self.to);
         for repair in &mut self.repairs {
             let made = repair.push(&*self.datagram, tray);
@@ -262,18 +297,18 @@ impl Channel for Output {
         self.slot.metrics.catch_ups.inc();
     }
 
-    fn sent(&mut self, _address: u32, result: Result<u32, i32>) {
-        match result {
-            Ok(bytes) => {
-                self.slot.metrics.sent_datagrams.inc();
-                self.slot.metrics.sent_bytes.add(bytes.into());
-            }
-            Err(number) => self.failures.count(number, &self.slot.metrics),
-        }
+    fn sent(&mut self, taken: Taken) {
+        self.slot.metrics.sent_datagrams.add(taken.datagrams);
+        self.slot.metrics.sent_bytes.add(taken.bytes);
+    }
+
+    fn refused(&mut self, _address: u32, error: i32) {
+        self.failures.count(error, &self.slot.metrics);
     }
 
     fn watch(&mut self, now: Mono) {
         let ChannelSlot { about, metrics, .. } = &self.slot;
+        metrics.datagrams.add(std::mem::take(&mut self.written));
         self.source.watch(now, &about.name, &about.source, metrics);
         self.failures.watch(now, &about.name);
         if now.since(self.counted.1) >= COUNT_EVERY {
@@ -283,6 +318,7 @@ impl Channel for Output {
     }
 
     fn end(&mut self) {
+        self.slot.metrics.datagrams.add(std::mem::take(&mut self.written));
         let channel = self.slot.about.name.as_str();
         tracing::info!(channel, datagrams = self.mux.written(), "channel ends");
     }

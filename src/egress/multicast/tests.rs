@@ -155,8 +155,8 @@ fn a_stall_that_is_left_out_is_announced() {
 #[test]
 fn what_the_kernel_and_the_multiplex_say_is_counted() {
     let mut bench = Bench::new(&["udp://127.0.0.1:5000"]);
-    bench.output.sent(0, Ok(1316));
-    bench.output.sent(0, Err(libc::ENETUNREACH));
+    bench.output.sent(Taken { datagrams: 1, bytes: 1316 });
+    bench.output.refused(0, libc::ENETUNREACH);
     (0..1500).for_each(|ms| bench.tick(ms));
     let metrics = bench.metrics();
     let raised: Vec<_> =

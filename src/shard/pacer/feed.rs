@@ -1,15 +1,20 @@
 //! From logs to channels: each stream that channels send is followed once, and each of its channels has its own place in
 //! the log.
+//!
+//! An entry is copied once for all channels that get it in a tick, and they share that. To give them the log's own memory
+//! would save one copy a source, and hold a segment of up to 1 MiB for each packet that waits: what a channel holds would
+//! have no bound but its source's rate.
 
 use super::thread::Pacer;
 use super::{Channel, Heard};
 use crate::fanout::directory::{StreamId, StreamName};
-use crate::fanout::log::{Feed, Format, LogId, LogKey, LogSnapshot, Variant};
+use crate::fanout::log::{Feed, Format, LogId, LogKey, LogSnapshot, Pos, Variant};
 use crate::fanout::stream::NoLog;
 use crate::fanout::view::{Cursor, Step};
 use crate::media::Mono;
 use crate::shard::following::Following;
 use crate::shard::mailbox::{Command, NotOpened};
+use bytes::Bytes;
 use std::time::Duration;
 
 /// What channels are made from.
@@ -36,6 +41,22 @@ pub(super) struct Source {
     gained: bool,
     /// Its publisher sends nothing that can be sent.
     unfit: bool,
+}
+
+/// An entry of a log as channels get it.
+#[derive(Debug)]
+pub(super) struct Made {
+    pos: Pos,
+    packets: Bytes,
+}
+
+/// The entry at `pos` with these packets, made unless it was before. `made` is in the order of places.
+fn share<'a>(made: &'a mut Vec<Made>, pos: Pos, packets: &[u8]) -> Option<&'a Bytes> {
+    let at = made.binary_search_by_key(&pos, |made| made.pos).unwrap_or_else(|at| {
+        made.insert(at, Made { pos, packets: Bytes::copy_from_slice(packets) });
+        at
+    });
+    made.get(at).map(|made| &made.packets)
 }
 
 /// The sources of channels, each once, with who reads it.
@@ -219,12 +240,17 @@ impl<C: Channel> Pacer<C> {
                 match view.decide(cursor, view.limit(), lag_max_us) {
                     Step::Send(_) if room == 0 => {
                         source.gained = true;
+                        self.made.clear();
                         return 0;
                     }
                     Step::Send(run) => {
+                        let mut pos = view.normalise(cursor.pos);
                         for (entry, packets) in view.entries(cursor, &run) {
                             room = room.saturating_sub(packets.len());
-                            channel.feed(now, Mono::from_micros(entry.complete_us), packets);
+                            if let Some(packets) = share(&mut self.made, pos, packets) {
+                                channel.feed(now, Mono::from_micros(entry.complete_us), packets);
+                            }
+                            pos.entry += 1;
                         }
                         reader.cursor = Some(Cursor { pos: run.next, offset: run.to });
                     }
@@ -237,6 +263,7 @@ impl<C: Channel> Pacer<C> {
                 }
             }
         }
+        self.made.clear();
         let unfit = view.unfit();
         let ended = view.ended();
         if unfit.is_some() != std::mem::replace(&mut source.unfit, unfit.is_some()) {

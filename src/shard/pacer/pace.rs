@@ -51,7 +51,7 @@ impl Pace {
         (BURST * self.datagram_ns).max(CATCH_UP * TICK_NS + self.datagram_ns)
     }
 
-    /// `due` datagrams are due at `now`.
+    /// `due` datagrams are due at `now`. Need not be called while none are.
     pub fn step(&mut self, now: Mono, due: u64) -> Step {
         let passed_ns = now.micros_since(self.at).saturating_mul(1000);
         self.at = self.at.max(now);
@@ -61,6 +61,7 @@ impl Pace {
             self.behind = false;
             return Step::Jump;
         }
+        let rested = self.credit_ns == self.credit_max();
         let datagrams = due.min(self.credit_ns / self.datagram_ns);
         self.credit_ns -= datagrams * self.datagram_ns;
         if datagrams < due {
@@ -68,7 +69,7 @@ impl Pace {
             return if fell_behind { Step::FallBehind(datagrams) } else { Step::Write(datagrams) };
         }
         // With little credit left one that is a tick late belongs to the same stall.
-        self.behind &= self.credit_ns < self.credit_max();
+        self.behind &= !rested;
         Step::Write(datagrams)
     }
 }
@@ -129,6 +130,28 @@ mod tests {
                 let due = (500 + 2 * stall_ms + 20) * 1_000_000 / datagram_ns(bitrate_bps);
                 assert!(all.abs_diff(due) <= 1, "{bitrate_bps} {stall_ms}: {all} of {due}");
             }
+        }
+    }
+
+    /// Also where there is something due in every tick, or where nobody asks in ticks that have nothing.
+    #[test]
+    fn each_stall_is_told() {
+        for (bitrate_bps, idle_ticks) in [(4_000_000, true), (4_000_000, false), (40_000_000, true)] {
+            let ns = datagram_ns(bitrate_bps);
+            let mut pace = Pace::new(ns, Mono::ZERO);
+            let (mut written, mut behind) = (0, 0);
+            for ms in (0..200).chain(250..800).chain(850..1400) {
+                let due = ms * 1_000_000 / ns - written;
+                if due == 0 && !idle_ticks {
+                    continue;
+                }
+                match pace.step(Mono::from_micros(ms * 1000), due) {
+                    Step::Write(n) => written += n,
+                    Step::FallBehind(n) => (written += n, behind += 1).0,
+                    Step::Jump => unreachable!(),
+                }
+            }
+            assert_eq!(behind, 2, "{bitrate_bps} {idle_ticks}");
         }
     }
 

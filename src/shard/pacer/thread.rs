@@ -1,9 +1,9 @@
 //! The pacer's thread: its loop, and the ticks.
 
-use super::feed::{Source, sources};
+use super::feed::{Made, Source, sources};
 use super::pace::{Pace, Step};
 use super::wire::{Plain, Target, Uring, Wire};
-use super::{Channel, Outlet, TICK, To, Tray, WATCH};
+use super::{Ahead, Channel, Lay, Outlet, TICK, Taken, To, Tray, WATCH};
 use crate::fanout::log::LogId;
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
@@ -22,6 +22,8 @@ const COMMANDS_PER_TICK: usize = 256;
 /// twice what 250 channels of 4 Mbit/s send. Keyframes of many channels, or sources that all come at once, are then spread
 /// over ticks, for which channels have time: what they are fed leaves some tenths of a second later.
 const FEED_BYTES_PER_MS: usize = 256 << 10;
+/// What a channel is asked to ask for, four turns before its own, three, two, and one.
+const AHEAD: [Ahead; 4] = [Ahead::Own, Ahead::First, Ahead::Second, Ahead::Third];
 /// Milliseconds that count after a stall.
 const FEED_MS_MAX: u128 = 16;
 
@@ -31,6 +33,18 @@ pub(super) struct Lane<C> {
     /// Number of its first address among all channels'.
     first: u32,
     pace: Pace,
+}
+
+/// A lane's way to the wire.
+struct Desk<'a> {
+    wire: &'a mut dyn Wire,
+    first: u32,
+}
+
+impl Lay for Desk<'_> {
+    fn lay(&mut self, bytes: usize, to: &[To], write: &mut dyn FnMut(&mut [u8])) {
+        self.wire.lay(bytes, self.first, to, write);
+    }
 }
 
 /// What the pacer's thread starts with.
@@ -84,10 +98,18 @@ pub(super) struct Pacer<C> {
     pub(super) shared: Arc<Shared>,
     pub(super) wire: Box<dyn Wire>,
     pub(super) lanes: Vec<Lane<C>>,
+    /// When each lane's next datagram is due.
+    next_at: Vec<Mono>,
+    /// Lanes that have something due; kept for its memory.
+    due: Vec<u32>,
+    /// What the kernel took of each lane since it was told.
+    taken: Vec<Taken>,
     pub(super) sources: Vec<Source>,
     pub(super) outbox: Outbox,
     /// Kept for its memory.
     pub(super) marked: Vec<LogId>,
+    /// Entries that channels are just given; kept for its memory.
+    pub(super) made: Vec<Made>,
     pub(super) draining: bool,
     /// The source that is fed first.
     pub(super) feed_from: usize,
@@ -124,15 +146,20 @@ impl<C: Channel> Pacer<C> {
             let pace = Pace::new(channel.datagram_ns(), now);
             lanes.push(Lane { channel, first, pace });
         }
+        let next_at = lanes.iter().map(|lane| lane.channel.next_at()).collect();
         let sources = sources(lanes.iter().map(|lane| lane.channel.source()));
         Pacer {
             id,
             shared,
             wire,
             sources,
+            taken: vec![Taken::default(); lanes.len()],
             lanes,
+            next_at,
+            due: Vec::new(),
             outbox: Outbox::default(),
             marked: Vec::new(),
+            made: Vec::new(),
             draining: false,
             feed_from: 0,
             fed_at: now,
@@ -153,8 +180,34 @@ impl<C: Channel> Pacer<C> {
             let until = self.tick();
             self.wire.go(until)?;
         }
+        self.answers();
+        self.tell_taken();
         self.lanes.iter_mut().for_each(|lane| lane.channel.end());
         Ok(())
+    }
+
+    /// Takes what the kernel says of datagrams.
+    fn answers(&mut self) {
+        while let Some(sent) = self.wire.next() {
+            let Some(owner) = self.owners.get(sent.target as usize).map(|owner| *owner as usize) else {
+                continue;
+            };
+            match (sent.result, self.taken.get_mut(owner), self.lanes.get_mut(owner)) {
+                (Ok(bytes), Some(taken), _) => {
+                    taken.datagrams += 1;
+                    taken.bytes += u64::from(bytes);
+                }
+                (Err(error), _, Some(lane)) => lane.channel.refused(sent.target - lane.first, error),
+                _ => {}
+            }
+        }
+    }
+
+    /// Tells channels what the kernel has taken.
+    fn tell_taken(&mut self) {
+        for (lane, taken) in self.lanes.iter_mut().zip(&mut self.taken) {
+            lane.channel.sent(std::mem::take(taken));
+        }
     }
 
     /// One tick; returns when the next one is due.
@@ -162,14 +215,7 @@ impl<C: Channel> Pacer<C> {
         let now = self.wire.now();
         self.times.record_lateness_us(now.micros_since(self.tick_at));
         self.observed.ticks.inc();
-        while let Some(sent) = self.wire.next() {
-            let Some(lane) =
-                self.owners.get(sent.target as usize).and_then(|at| self.lanes.get_mut(*at as usize))
-            else {
-                continue;
-            };
-            lane.channel.sent(sent.target - lane.first, sent.result);
-        }
+        self.answers();
         for _ in 0..COMMANDS_PER_TICK {
             let Some(command) = self.shared.mailboxes.take(self.id) else { break };
             self.command(now, command);
@@ -184,6 +230,7 @@ impl<C: Channel> Pacer<C> {
         if now >= self.watch_at {
             self.watch_at = now + WATCH;
             self.ask_again(now);
+            self.tell_taken();
             self.lanes.iter_mut().for_each(|lane| lane.channel.watch(now));
         }
         if now >= self.second_at {
@@ -203,8 +250,21 @@ impl<C: Channel> Pacer<C> {
     fn write(&mut self, now: Mono) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let utc_s = since.map_or(0, |since| since.as_secs());
-        for at in 0..self.lanes.len() {
-            let Some(lane) = self.lanes.get_mut(at) else { continue };
+        let due = self.next_at.iter().enumerate().filter(|(_, at)| **at <= now);
+        self.due.clear();
+        self.due.extend(due.map(|(at, _)| at as u32));
+        for turn in 0..self.due.len() + AHEAD.len() {
+            for (at, what) in AHEAD.into_iter().enumerate() {
+                let near = turn.checked_sub(at).and_then(|turn| self.due.get(turn));
+                if let Some(lane) = near.and_then(|at| self.lanes.get(*at as usize)) {
+                    lane.channel.ahead(what);
+                }
+            }
+            let Some(at) = turn.checked_sub(AHEAD.len()).and_then(|turn| self.due.get(turn)) else {
+                continue;
+            };
+            let (lane, next_at) = (self.lanes.get_mut(*at as usize), self.next_at.get_mut(*at as usize));
+            let Some((lane, next_at)) = lane.zip(next_at) else { continue };
             let due = lane.channel.due(now);
             let datagrams = match lane.pace.step(now, due) {
                 Step::Write(datagrams) => datagrams,
@@ -214,15 +274,15 @@ impl<C: Channel> Pacer<C> {
                 }
                 Step::Jump => {
                     lane.channel.jump(now);
-                    continue;
+                    0
                 }
             };
-            let (wire, first) = (&mut self.wire, lane.first);
-            let mut lay = |datagram: &[u8], to: &[To]| wire.lay(datagram, first, to);
-            let mut tray = Tray::new(&mut lay, utc_s);
+            let mut desk = Desk { wire: &mut *self.wire, first: lane.first };
+            let mut tray = Tray::new(&mut desk, utc_s);
             for _ in 0..datagrams {
                 lane.channel.write(now, &mut tray);
             }
+            *next_at = lane.channel.next_at();
         }
     }
 

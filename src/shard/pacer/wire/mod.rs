@@ -4,6 +4,7 @@
 //! hands it over until all its sends are over, and is written by nobody meanwhile. Sends never wait for room in a
 //! socket: what the kernel does not take at once is late for a receiver that plays by a clock, and counts as an error.
 
+mod place;
 mod plain;
 mod slots;
 mod uring;
@@ -31,6 +32,14 @@ pub(super) struct Target {
     pub address: SockAddr,
 }
 
+/// A send that was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    slot: u32,
+    skip: u16,
+    target: u32,
+}
+
 /// The end of one send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sent {
@@ -45,8 +54,9 @@ pub(super) trait Wire {
     fn now(&self) -> Mono {
         clock()
     }
-    /// Lays a datagram into a slot for each of `to`, whose numbers count from target `first`.
-    fn lay(&mut self, datagram: &[u8], first: u32, to: &[To]);
+    /// Lays a datagram of so many bytes, which `write` writes, into a slot for each of `to`, whose numbers count from target
+    /// `first`.
+    fn lay(&mut self, bytes: usize, first: u32, to: &[To], write: &mut dyn FnMut(&mut [u8]));
     /// Hands over what was laid down, and waits until `until`.
     fn go(&mut self, until: Mono) -> io::Result<()>;
     /// The next send that is over.

@@ -2,7 +2,7 @@
 //! `clock_nanosleep` to the next tick.
 
 use super::slots::Slots;
-use super::{Sent, Target, To, Wire};
+use super::{Asked, Sent, Target, To, Wire};
 use crate::media::Mono;
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
@@ -16,14 +16,6 @@ use std::os::fd::OwnedFd;
 
 /// Datagrams of one call; more of one socket take another.
 const RUN: usize = 16;
-
-/// A send that was asked for.
-#[derive(Clone, Copy, Debug, Default)]
-struct Asked {
-    slot: u32,
-    skip: u16,
-    target: u32,
-}
 
 /// See the module's description.
 pub(in crate::shard::pacer) struct Plain {
@@ -92,11 +84,11 @@ impl Plain {
 }
 
 impl Wire for Plain {
-    fn lay(&mut self, datagram: &[u8], first: u32, to: &[To]) {
+    fn lay(&mut self, bytes: usize, first: u32, to: &[To], write: &mut dyn FnMut(&mut [u8])) {
         if !self.slots.has_room() {
             self.send_all();
         }
-        match self.slots.lay(datagram, to.len() as u16) {
+        match self.slots.lay(bytes, to.len() as u16, write) {
             Some(slot) => self.asked.extend(to.iter().map(|to| Asked {
                 slot,
                 skip: to.skip,

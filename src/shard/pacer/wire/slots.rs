@@ -25,17 +25,20 @@ impl Slots {
         Slots { slots: (0..SLOTS).map(|_| slot()).collect(), free: (0..SLOTS as u32).rev().collect() }
     }
 
-    /// Lays `datagram` into a free slot for `sends` sends. `None` if there is none, or it is too long.
-    pub fn lay(&mut self, datagram: &[u8], sends: u16) -> Option<u32> {
-        let id = self.free.pop()?;
-        let slot = self.slots.get_mut(id as usize)?;
-        let Some(place) = slot.bytes.get_mut(..datagram.len()).filter(|_| sends > 0) else {
-            self.free.push(id);
-            return None;
-        };
-        place.copy_from_slice(datagram);
-        (slot.len, slot.sends) = (datagram.len() as u16, sends);
-        Some(id)
+    /// Takes a free slot for a datagram of so many bytes, which `write` writes, and `sends` sends. `None` if there is none, or
+    /// it is too long; it is written all the same, for nobody: a channel's clock goes on.
+    pub fn lay(&mut self, bytes: usize, sends: u16, write: &mut dyn FnMut(&mut [u8])) -> Option<u32> {
+        let id = self.free.last().copied().filter(|_| sends > 0);
+        if let Some(slot) = id.and_then(|id| self.slots.get_mut(id as usize))
+            && let Some(place) = slot.bytes.get_mut(..bytes)
+        {
+            write(place);
+            (slot.len, slot.sends) = (bytes as u16, sends);
+            self.free.pop();
+            return id;
+        }
+        write(&mut vec![0; bytes]);
+        None
     }
 
     /// The datagram of a slot without its first `skip` bytes. It stays where it is until its last send is over.

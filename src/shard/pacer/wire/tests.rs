@@ -27,6 +27,10 @@ fn wires(run: impl Fn(&mut dyn Wire, &[UdpSocket; 2])) {
     }
 }
 
+fn lay(wire: &mut dyn Wire, datagram: &[u8], to: &[To]) {
+    wire.lay(datagram.len(), 0, to, &mut |room| room.copy_from_slice(datagram));
+}
+
 fn receive(receiver: &UdpSocket) -> Vec<u8> {
     let mut buffer = [0; 2000];
     receiver.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -40,8 +44,8 @@ fn everybody_gets_its_part_and_no_tick_comes_early() {
         for round in 0..100u8 {
             let datagram: Vec<u8> = (0..1328).map(|at| at as u8 ^ round).collect();
             let to = [To { address: 0, skip: 12 }, To { address: 1, skip: 0 }];
-            wire.lay(&datagram, 0, &to);
-            wire.lay(&[round; 7], 0, &to[1..]);
+            lay(wire, &datagram, &to);
+            lay(wire, &[round; 7], &to[1..]);
             let until = clock() + Duration::from_micros(500);
             wire.go(until).unwrap();
             assert!(clock() >= until, "early");
@@ -59,7 +63,7 @@ fn everybody_gets_its_part_and_no_tick_comes_early() {
 fn more_than_there_are_slots_takes_another_call() {
     wires(|wire, _| {
         for _ in 0..SLOTS + 10 {
-            wire.lay(b"x", 0, &[To { address: 0, skip: 0 }]);
+            lay(wire, b"x", &[To { address: 0, skip: 0 }]);
         }
         wire.go(clock()).unwrap();
         let sent = std::iter::from_fn(|| wire.next()).count();
@@ -70,9 +74,9 @@ fn more_than_there_are_slots_takes_another_call() {
 #[test]
 fn what_cannot_be_sent_is_an_error_and_nothing_else() {
     wires(|wire, receivers| {
-        wire.lay(&[0; super::SLOT_BYTES + 1], 0, &[To { address: 0, skip: 0 }]);
-        wire.lay(b"nobody", 0, &[To { address: 2, skip: 0 }]);
-        wire.lay(b"somebody", 0, &[To { address: 1, skip: 0 }]);
+        lay(wire, &[0; super::SLOT_BYTES + 1], &[To { address: 0, skip: 0 }]);
+        lay(wire, b"nobody", &[To { address: 2, skip: 0 }]);
+        lay(wire, b"somebody", &[To { address: 1, skip: 0 }]);
         wire.go(clock()).unwrap();
         assert_eq!(receive(&receivers[1]), b"somebody");
         let failed = std::iter::from_fn(|| wire.next()).filter(|sent| sent.result.is_err()).count();
