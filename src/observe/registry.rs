@@ -132,6 +132,11 @@ impl Registry {
             "Frames that publishers sent, those dropped afterwards included.",
             FrameKind::ALL.map(|k| (vec![("kind", k.as_str())], self.total(|m| &m.frames[k]) as f64)),
         );
+        page.counter(
+            "headgate_runs_total",
+            "Runs of packets that inputs handed down to be passed on as they came.",
+            self.total(|m| &m.runs),
+        );
         page.counters(
             "headgate_frames_dropped_total",
             "Frames that reached no log.",

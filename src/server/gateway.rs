@@ -315,14 +315,14 @@ impl App for Gateway {
         match preface.key.format {
             Format::Rtmp => egress::rtmp::preface(&preface),
             Format::Flv => http_flv::preface(&preface),
-            Format::Ts => http_ts::preface(&preface),
+            Format::Ts | Format::Pass => http_ts::preface(&preface),
         }
     }
 
     fn goodbye(&mut self, name: &StreamName, key: LogKey) -> Bytes {
         match key.format {
             Format::Rtmp => egress::rtmp::goodbye(name),
-            Format::Flv | Format::Ts => Bytes::new(),
+            Format::Flv | Format::Ts | Format::Pass => Bytes::new(),
         }
     }
 

@@ -35,6 +35,8 @@ pub struct Input {
     pub from: Vec<Origin>,
     /// Program number (service id) to take; 0 is the first with pictures or sound.
     pub program: u16,
+    /// Whether `/APP/STREAM.ts` gives the input's own packets; else they are made anew from its frames.
+    pub passes: bool,
     /// Whether the two origins carry the same RTP packets over two paths and are merged (SMPTE ST 2022-7).
     pub merge: bool,
     /// Milliseconds that one path may be behind the other: 10, 50 or 450.
@@ -149,11 +151,23 @@ pub(in crate::config) struct InputEntry {
     stream: Option<String>,
     from: Vec<String>,
     program: u16,
+    ts: TsOutput,
     merge: bool,
     skew_ms: u64,
     reorder_ms: u64,
     failover_ms: u64,
     revert_after_s: u64,
+}
+
+/// What an input's transport stream is made of where it is watched as one.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum TsOutput {
+    /// The input's packets.
+    #[default]
+    Pass,
+    /// Its frames.
+    Frames,
 }
 
 impl Default for InputEntry {
@@ -162,6 +176,7 @@ impl Default for InputEntry {
             stream: None,
             from: Vec::new(),
             program: 0,
+            ts: TsOutput::default(),
             merge: false,
             skew_ms: 50,
             reorder_ms: 60,
@@ -220,6 +235,7 @@ impl InputEntry {
             stream: stream.to_owned(),
             from,
             program: self.program,
+            passes: self.ts == TsOutput::Pass,
             merge: self.merge,
             skew_ms: self.skew_ms,
             reorder_ms: self.reorder_ms,

@@ -163,7 +163,7 @@ fn nothing_before_the_first_keyframe_of_a_publisher_gets_through() {
     publish(&mut stream, 0, 1);
     let mut view = open(&mut stream, MS(200), FLV, 1);
     deliver(&mut stream, MS(200), 1, &mut view);
-    stream.republish();
+    stream.republish(None);
     let dropped = Appended::Dropped(Dropped::BeforeKeyframe);
     assert_eq!(stream.append(MS(5000), delta(9000)), dropped);
     assert_eq!(stream.append(MS(5000), sound(9000)), dropped);
@@ -380,14 +380,14 @@ fn readers_hear_when_a_publisher_comes_back_with_nothing_for_them() {
             deliver(stream, MS(until), 1, &mut view);
             view.unfit().is_some()
         };
-        stream.republish();
+        stream.republish(None);
         stream.append(MS(1000), frame(Kind::Video, 1000, b"\x90vp09\x01\0\0\0\0\x0b\x82\x02\x02\0\0\0"));
         if with_sound {
             stream.append(MS(1000), frame(Kind::Audio, 1000, AAC_HEADER));
         }
         assert!(!come_back(&mut stream, 1000, 2000), "sound may still come");
         assert_eq!(come_back(&mut stream, 2000, 2200), unfit, "{key:?} {with_sound}");
-        stream.republish();
+        stream.republish(None);
         stream.append(MS(3000), frame(Kind::Video, 3000, AVC_HEADER));
         for ms in [3000, 3040] {
             stream.append(MS(ms), frame(Kind::Video, ms, &[0x17, 1, 0, 0, 0, 0, 0, 0, 2, 0x65, 0xaa]));

@@ -1,8 +1,8 @@
 //! Streams that come as transport streams in datagrams, by UDP or RTP, to groups or to addresses of this machine.
 //!
 //! An [`Input`] is a resident of one core: the publisher of its stream, fed by the sockets of its origins. What lives here:
-//! sockets and their interfaces (`ear`), who is listened to and the live monitor (`origin`), packets to frames (`path`),
-//! which origin is on air (`air`). A [`Plan`] is what one is made of.
+//! sockets and their interfaces (`ear`), who is listened to and the live monitor (`origin`), packets to frames (`path`) and
+//! as they came (`passage`), which origin is on air (`air`). A [`Plan`] is what one is made of.
 //!
 //! What must stay true:
 //! - All origins are listened to all the time, so that a backup is at hand; one at a time is published.
@@ -14,6 +14,7 @@
 mod air;
 mod ear;
 mod origin;
+mod passage;
 mod path;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ mod tests;
 use crate::config::{self, Headend};
 use crate::fanout::directory::{Refused, StreamName};
 use crate::fanout::stream::CoreId;
-use crate::media::{Frame, Mono};
+use crate::media::{Demand, Frame, Mono};
 use crate::observe::{DatagramRefusal, DisconnectReason, InputAbout, InputSlot};
 use crate::proto::rtp_ts;
 use crate::proto::ts::{Event, Output, Role};
@@ -32,6 +33,7 @@ use crate::shard::{Answer, Io, Request};
 use air::{Air, Start};
 use ear::{Around, Ear, Use};
 use origin::{Heard, Origin};
+use passage::Keep;
 use path::{Path, Turn};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
@@ -100,6 +102,12 @@ pub struct Input {
     origins: Vec<Origin>,
     paths: Vec<Path>,
     air: Air,
+    /// Whether somebody reads the packets as they came.
+    demand: Demand,
+    /// The path on air has handed them down since it was put there, or since they were wanted.
+    handing: bool,
+    /// What is on air was put there for its packets: no frame of it came yet.
+    frameless: bool,
     /// The name was not to be had, and that was said.
     refused: bool,
     /// Of each path it was said that there is nothing to take.
@@ -139,8 +147,13 @@ impl Input {
             links,
             ears: ears.collect(),
             origins: origins.map(|(from, m)| Origin::new(from.clone(), m.clone(), failover, now)).collect(),
-            paths: (0..paths).map(|_| Path::new(config.program, failover, options, now)).collect(),
+            paths: (0..paths)
+                .map(|_| Path::new(config.program, config.passes, failover, options, now))
+                .collect(),
             air: Air::new(failover, config.revert_after_s.map(Duration::from_secs), now),
+            demand: Demand::default(),
+            handing: false,
+            frameless: false,
             refused: false,
             no_program: vec![false; paths],
             program_line_at: vec![Mono::ZERO; paths],
@@ -164,9 +177,11 @@ impl Input {
         let Some(ear) = self.ears.iter().find(|ear| ear.number == number) else { return };
         let (origin, used_for) = (ear.origin, ear.used_for);
         let (at, leg) = self.path_of(origin);
+        let keep = self.keep(at);
         let (Some(origin), Some(path)) = (self.origins.get_mut(origin), self.paths.get_mut(at)) else {
             return;
         };
+        path.keep(keep);
         let turn = match used_for {
             Use::Repair if origin.hear_repair(&datagram) => path.repair(now, datagram.payload),
             Use::Repair => Turn::No,
@@ -247,7 +262,11 @@ impl Input {
     pub fn handle_timeout(&mut self, now: Mono, io: &mut Io) {
         self.wake(now);
         for at in 0..self.paths.len() {
-            let turn = self.paths.get_mut(at).map_or(Turn::No, |path| path.look(now));
+            let keep = self.keep(at);
+            let turn = self.paths.get_mut(at).map_or(Turn::No, |path| {
+                path.keep(keep);
+                path.look(now)
+            });
             self.turned(at, turn);
             self.drain(now, at, io);
         }
@@ -256,6 +275,7 @@ impl Input {
         if now >= self.second_at {
             self.second_at = now + SECOND;
             self.publish(now);
+            self.live(io);
         }
     }
 
@@ -338,25 +358,74 @@ impl Input {
                 Output::Event(event) => self.event(now, at, event),
             }
         }
+        if self.paths.get_mut(at).is_some_and(|path| path.begins_passing(now)) {
+            let start = self.start(now, at);
+            if start != Start::No {
+                self.begin(at, start, None, io);
+                self.frameless = true;
+            }
+        }
+        self.hand_down(now, at, io);
+    }
+
+    /// What path `at` is to do with packets that are passed on.
+    fn keep(&self, at: usize) -> Keep {
+        match (self.demand.is_there(), self.air.current() == Some(at)) {
+            (false, _) => Keep::No,
+            (true, true) => Keep::All,
+            (true, false) => Keep::SincePlace,
+        }
+    }
+
+    /// Hands down what path `at` passes on, if it is on air and somebody reads it.
+    fn hand_down(&mut self, now: Mono, at: usize, io: &mut Io) {
+        if self.air.current() != Some(at) {
+            return;
+        }
+        let wanted = self.demand.is_there();
+        let Some(path) = self.paths.get_mut(at).filter(|_| wanted) else {
+            self.handing = false;
+            return;
+        };
+        if !std::mem::replace(&mut self.handing, true) {
+            path.tables(now).into_iter().for_each(|run| io.ask(Request::Run(run)));
+        }
+        while let Some(run) = path.next_run(now) {
+            io.ask(Request::Run(run));
+        }
+        path.keep(Keep::All);
+    }
+
+    /// Tells the core that what is on air lives though no frame of it comes.
+    fn live(&mut self, io: &mut Io) {
+        let on_air = self.air.current().filter(|_| self.frameless);
+        if let Some(bytes) = on_air.and_then(|at| self.paths.get_mut(at)).and_then(Path::take_bytes) {
+            io.ask(Request::Alive(if self.handing { 0 } else { bytes }));
+        }
+    }
+
+    /// What the air makes of something to begin with of path `at`.
+    fn start(&self, now: Mono, at: usize) -> Start {
+        let health = |n: usize| self.paths.get(n).map(|path| path.health(now)).unwrap_or_default();
+        self.air.start(now, at, health)
     }
 
     fn frame(&mut self, now: Mono, at: usize, role: Role, frame: Frame, io: &mut Io) {
         let Some(path) = self.paths.get_mut(at) else { return };
         if path.begins(now, role) {
-            let paths = &self.paths;
-            let start =
-                self.air.start(now, at, |n| paths.get(n).map(|path| path.health(now)).unwrap_or_default());
+            let start = self.start(now, at);
             if start != Start::No {
-                self.begin(at, start, &frame, io);
+                self.begin(at, start, Some(&frame), io);
             }
         }
         if self.air.current() == Some(at) {
+            self.frameless = false;
             io.ask(Request::Frame(frame));
         }
     }
 
-    /// Puts path `at` on air; `frame` comes behind its configuration.
-    fn begin(&mut self, at: usize, start: Start, frame: &Frame, io: &mut Io) {
+    /// Puts path `at` on air; `frame`, if that is what it begins with, comes behind its configuration.
+    fn begin(&mut self, at: usize, start: Start, frame: Option<&Frame>, io: &mut Io) {
         if let Start::Switch(reason) = start {
             let place = |at: usize| self.origins.get(at).map(|origin| origin.from.place().to_string());
             let (from, to) = (self.air.current().and_then(place), place(at));
@@ -365,8 +434,10 @@ impl Input {
             io.ask(Request::Unpublish);
         }
         self.air.put(at);
-        io.ask(Request::Publish(self.name.clone()));
-        let Some(path) = self.paths.get(at) else { return };
+        let runs = self.config.passes.then(|| self.demand.clone());
+        io.ask(Request::Publish { name: self.name.clone(), runs });
+        (self.handing, self.frameless) = (false, false);
+        let (Some(path), Some(frame)) = (self.paths.get(at), frame) else { return };
         for (kind, body) in path.demux().configs() {
             io.ask(Request::Frame(Frame { kind, body, ..frame.clone() }));
         }

@@ -55,7 +55,7 @@ struct Bench {
 /// What an input asks for, in short.
 fn said(io: &mut Io) -> Vec<String> {
     let word = |request: Request| match request {
-        Request::Publish(name) => format!("publish {name}"),
+        Request::Publish { name, .. } => format!("publish {name}"),
         Request::Unpublish => "unpublish".to_owned(),
         Request::Frame(frame) => {
             let tag = tag::inspect(frame.kind, &frame.body).unwrap();

@@ -53,7 +53,7 @@ const PICTURE_TICKS_MAX: i64 = 90_000;
 pub struct Tally {
     /// Packets.
     pub packets: u64,
-    /// Packets with payload of the streams that are read.
+    /// Packets with payload of the streams that are read; if none is, of those of the program.
     pub media: u64,
     /// Packets that a receiver before us has marked as damaged.
     pub errors: u64,
@@ -217,6 +217,12 @@ impl Demux {
         }
     }
 
+    /// A program of which nothing can be carried is taken as well, if there is no other: somebody passes it on as it comes.
+    pub fn taking_all(mut self, all: bool) -> Demux {
+        self.programs.take_all(all);
+        self
+    }
+
     /// Whole packets, as datagrams bring them.
     pub fn handle_datagram(&mut self, now: Mono, payload: &[u8]) {
         let mut sync = self.sync;
@@ -282,6 +288,11 @@ impl Demux {
         })
     }
 
+    /// Whether anything is read.
+    pub fn has_streams(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
     /// Whether there are pictures.
     pub fn has_video(&self) -> bool {
         self.streams.iter().any(|stream| matches!(stream.track, Track::Video(_)))
@@ -335,6 +346,8 @@ impl Demux {
             self.media(now, at, packet);
         } else if self.programs.reads(packet.pid) {
             self.tables(now, packet);
+        } else if self.streams.is_empty() && self.specs.iter().any(|spec| spec.pid == packet.pid) {
+            self.tally.media += 1;
         }
     }
 

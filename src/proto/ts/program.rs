@@ -80,6 +80,8 @@ struct Candidate {
 #[derive(Debug)]
 pub(super) struct Programs {
     wanted: u16,
+    /// A program of which nothing can be carried will do.
+    all: bool,
     candidates: Vec<Candidate>,
     chosen: Option<u16>,
     first_at: Option<Mono>,
@@ -89,7 +91,19 @@ pub(super) struct Programs {
 
 impl Programs {
     pub fn new(wanted: u16) -> Programs {
-        Programs { wanted, candidates: Vec::new(), chosen: None, first_at: None, applied_until: Mono::ZERO }
+        Programs {
+            wanted,
+            all: false,
+            candidates: Vec::new(),
+            chosen: None,
+            first_at: None,
+            applied_until: Mono::ZERO,
+        }
+    }
+
+    /// Whether a program will do of which nothing can be carried.
+    pub fn take_all(&mut self, all: bool) {
+        self.all = all;
     }
 
     /// The program that is taken.
@@ -107,11 +121,11 @@ impl Programs {
         !self.candidates.is_empty()
     }
 
-    /// Whether there is a program to take, with something to carry.
+    /// Whether there is a program to take, with something to carry or, if that will do, with anything.
     pub fn is_carried(&self) -> bool {
         let chosen = self.candidates.iter().find(|c| Some(c.number) == self.chosen);
         let streams = chosen.and_then(|c| c.streams.as_ref());
-        streams.is_some_and(|streams| streams.iter().any(|spec| spec.read.is_some()))
+        streams.is_some_and(|streams| streams.iter().any(|spec| self.all || spec.read.is_some()))
     }
 
     pub fn heap_bytes(&self) -> usize {
@@ -187,6 +201,10 @@ impl Programs {
                     None if !waited => break,
                     _ => {}
                 }
+            }
+            if self.chosen.is_none() && self.all && waited {
+                let has_streams = |c: &&Candidate| c.streams.as_ref().is_some_and(|s| !s.is_empty());
+                self.chosen = self.candidates.iter().find(has_streams).map(|c| c.number);
             }
         }
         let chosen = self.chosen?;
