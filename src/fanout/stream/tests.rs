@@ -3,6 +3,7 @@
 use super::*;
 use crate::fanout::flush::Mode;
 use crate::fanout::log::Format;
+use crate::fanout::packager;
 use crate::fanout::view::{Step, View};
 
 const MS: fn(u64) -> Mono = |ms| Mono::from_micros(ms * 1000);

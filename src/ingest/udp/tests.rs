@@ -365,6 +365,7 @@ fn pauses_of_a_sender_are_learned() {
 fn sound_alone_has_longer_pauses() {
     let mut path = Path::new(
         0,
+        true,
         Duration::from_millis(200),
         rtp_ts::Options { wait: Duration::ZERO, fec: false },
         Mono::ZERO,
@@ -389,7 +390,7 @@ fn sound_alone_has_longer_pauses() {
 fn sound_waits_for_a_keyframe() {
     for (pictures, expected_s) in [(false, 10), (true, 30)] {
         let options = rtp_ts::Options { wait: Duration::ZERO, fec: false };
-        let mut path = Path::new(0, Duration::from_millis(200), options, Mono::ZERO);
+        let mut path = Path::new(0, true, Duration::from_millis(200), options, Mono::ZERO);
         let mut counters = [Counter::default(); 4];
         let mut first = None;
         for second in 0..40u64 {
