@@ -14,6 +14,8 @@ pub(super) struct Listed {
     source: String,
     to: Vec<String>,
     bitrate_bps: u64,
+    /// `cbr`: made anew; `pass`: its source's own packets.
+    mode: &'static str,
     on_air: bool,
 }
 
@@ -39,6 +41,7 @@ fn listed(slot: &ChannelSlot) -> Listed {
         source: slot.about.source.clone(),
         to: slot.about.to.clone(),
         bitrate_bps: slot.about.bitrate_bps,
+        mode: if slot.about.passes { "pass" } else { "cbr" },
         on_air: slot.metrics.state() == SourceState::OnAir,
     }
 }

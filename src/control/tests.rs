@@ -149,8 +149,13 @@ fn the_media_port_has_the_page_and_nothing_else() {
 fn channels_are_told_of_to_operators_and_to_readers() {
     let slot = |name: &str| {
         let to = vec!["udp://eth1@239.255.1.1:5000".to_owned()];
-        let about =
-            ChannelAbout { name: name.to_owned(), source: "live/b".to_owned(), to, bitrate_bps: 2_000_000 };
+        let about = ChannelAbout {
+            name: name.to_owned(),
+            source: "live/b".to_owned(),
+            to,
+            bitrate_bps: 2_000_000,
+            passes: false,
+        };
         ChannelSlot::new(about, &["1.4", "2.5"])
     };
     let (one, two) = (slot("one"), slot("two"));
@@ -164,7 +169,7 @@ fn channels_are_told_of_to_operators_and_to_readers() {
     };
     let api = value(admin(&control, "/api/v1/channels", "localhost"));
     let expected = serde_json::json!({
-        "name": "one", "source": "live/b", "to": ["udp://eth1@239.255.1.1:5000"], "bitrate_bps": 2_000_000,
+        "name": "one", "source": "live/b", "to": ["udp://eth1@239.255.1.1:5000"], "bitrate_bps": 2_000_000, "mode": "cbr",
         "on_air": true, "source_state": "on_air", "null_ratio": 0.0, "datagrams": 0,
         "send_errors": {"unreachable": 3}, "indicators": {"2.5": 1},
     });

@@ -40,6 +40,8 @@ mod carousel;
 mod program;
 mod queue;
 mod recovery;
+pub mod remap;
+pub mod replay;
 mod rewrite;
 mod service;
 mod source;

@@ -1,4 +1,8 @@
-//! `[[channel]]`: one stream that leaves as a constant-rate transport stream.
+//! `[[channel]]`: one stream that leaves as a transport stream, at a constant rate or as its source has sent it.
+
+mod passing;
+
+pub use passing::Passing;
 
 use super::place::Destination;
 use super::{Fault, Headend, in_range, required, service_text, stream_name, url};
@@ -29,7 +33,7 @@ const PMT_PID: u16 = 0x1000;
 const VIDEO_PID: u16 = 0x0100;
 const AUDIO_PID: u16 = 0x0110;
 
-/// One stream that leaves as a constant-rate transport stream with one service.
+/// One stream that leaves as a transport stream: made anew, at a constant rate and with one service, or as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Channel {
     /// What metrics and log lines call it; no two channels have one name.
@@ -38,7 +42,10 @@ pub struct Channel {
     pub source: String,
     /// Where it goes, 1 to 16 places.
     pub to: Vec<Destination>,
-    /// Bits a second of the transport stream, null packets included.
+    /// Whether its source's own packets are sent, and how; `None`: it is made anew at a constant rate.
+    pub passing: Option<Passing>,
+    /// Bits a second of the transport stream, null packets included; of one that is passed on what is planned for it, 0 if
+    /// nothing is.
     pub bitrate_bps: u64,
     /// Service name (EN 300 468 section 6.2.33), 1 to 120 bytes of UTF-8.
     pub service_name: String,
@@ -71,6 +78,9 @@ pub(in crate::config) struct ChannelEntry {
     name: Option<String>,
     source: Option<String>,
     to: Vec<String>,
+    mode: passing::Mode,
+    delay_ms: Option<u64>,
+    pids: std::collections::BTreeMap<String, u16>,
     bitrate: Option<u64>,
     service_name: Option<String>,
     provider: Option<String>,
@@ -100,11 +110,13 @@ impl ChannelEntry {
         service_text(service_name).map_err(|fault| fault.at(&path("service_name")))?;
         let provider = self.provider.as_deref().unwrap_or(&shared.provider);
         service_text(provider).map_err(|fault| fault.at(&path("provider")))?;
+        let passing = self.passing().map_err(|(key, fault)| fault.at(&path(key)))?;
         let (stream_id, service_id) = derived_ids(name);
         let channel = Channel {
             name: name.to_owned(),
             source: source.to_owned(),
             to,
+            passing,
             bitrate_bps,
             service_name: service_name.to_owned(),
             provider: provider.to_owned(),
@@ -152,6 +164,9 @@ impl ChannelEntry {
             }
             rate = rate.or(asked);
             found.push(to);
+        }
+        if rate.is_none() && self.mode == passing::Mode::Pass {
+            return Ok((found, 0));
         }
         let rate = rate.ok_or_else(|| {
             let hint = "add bitrate = 4_000_000: bits a second, null packets included";

@@ -21,7 +21,7 @@ mod tests;
 mod url;
 
 pub(super) use channel::ChannelEntry;
-pub use channel::{Channel, LANGUAGES_MAX, RATE_BPS_MIN, TRACK_PIDS};
+pub use channel::{Channel, LANGUAGES_MAX, Passing, RATE_BPS_MIN, TRACK_PIDS};
 pub(super) use input::InputEntry;
 pub use input::{Input, ORIGINS_MAX, Origin};
 pub use place::{Destination, FEC_PACKETS_MAX, Fec, Place, Transport};

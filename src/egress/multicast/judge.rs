@@ -23,8 +23,10 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub fn new() -> Judge {
-        let options = Options { pcr_interval_max: PCR_INTERVAL_MAX, ..Options::default() };
+    /// `passing`: what is sent is the source's, which may be as sparing with its clock as MPEG allows.
+    pub fn new(passing: bool) -> Judge {
+        let ours = Options { pcr_interval_max: PCR_INTERVAL_MAX, ..Options::default() };
+        let options = if passing { Options::default() } else { ours };
         Judge { monitor: Monitor::new(options), told_at: None }
     }
 

@@ -1,4 +1,5 @@
-//! A channel: a stream that leaves by UDP as a transport stream of constant rate, to groups or hosts.
+//! A channel: a stream that leaves by UDP as a transport stream, to groups or hosts: made anew at a constant rate, or its
+//! source's own packets as they came (`passing`).
 //!
 //! One multiplex feeds all destinations of a channel. Each datagram is written once: seven packets, behind an RTP header
 //! that destinations without RTP are not sent. All RTP destinations get the same header, so two of them over two networks
@@ -6,7 +7,7 @@
 //! costs counted errors, and nothing waits for it.
 //!
 //! [`Output`] is what the pacer ([`crate::shard::pacer`]) runs; `outlet` opens sockets, `repair` makes the packets of
-//! SMPTE ST 2022-1, `source` and `alarm` tell operators, `judge` holds what leaves to TR 101 290. [`Announcer`] tells
+//! SMPTE ST 2022-1, `body` the transport stream itself, `source` and `alarm` tell operators, `judge` holds what leaves to TR 101 290. [`Announcer`] tells
 //! receivers where channels are (SAP); it runs beside the pacer, on a thread with time to spare.
 //!
 //! **A stall of more than a second is left out**: what was due meanwhile is not sent, and the clock goes on with the time,
@@ -14,8 +15,10 @@
 
 mod alarm;
 mod announce;
+mod body;
 mod judge;
 mod outlet;
+mod passing;
 mod repair;
 mod source;
 #[cfg(test)]
@@ -25,17 +28,19 @@ pub use announce::Announcer;
 pub use judge::indicators;
 pub use outlet::{Links, OutletError};
 
-use crate::config::headend::{RATE_BPS_MIN, TRACK_PIDS};
+use crate::config::headend::RATE_BPS_MIN;
 use crate::config::{Channel as Configured, Headend, Transport};
 use crate::fanout::directory::StreamName;
+use crate::fanout::log::{JoinPoint, LogKey};
 use crate::media::Mono;
-use crate::mux::{self, Alarms, DATAGRAM_BYTES as PAYLOAD_BYTES, Mux, Service, Tally};
-use crate::observe::{ChannelAbout, ChannelSlot, MuxAlarm};
+use crate::mux::{self, DATAGRAM_BYTES as PAYLOAD_BYTES};
+use crate::observe::{ChannelAbout, ChannelSlot};
 use crate::proto::rtp_ts::Sender;
 use crate::shard::pacer::{Channel, Heard, Outlet, SLOT_BYTES, To, Tray};
 use crate::wire::fec::FEC_HEADER_BYTES;
 use crate::wire::rtp::HEADER_BYTES as RTP_BYTES;
 use alarm::Failures;
+use body::Body;
 use judge::Judge;
 use repair::Repair;
 use source::Source;
@@ -59,41 +64,14 @@ pub fn about(channel: &Configured) -> ChannelAbout {
         source: channel.source.clone(),
         to: channel.to.iter().map(|to| to.place().to_string()).collect(),
         bitrate_bps: channel.bitrate_bps,
-    }
-}
-
-/// Where PIDs of tracks that are neither pictures nor sound may begin; one of them is free.
-const DATA_PIDS: [u16; 4] = [0x0300, 0x0400, 0x0500, 0x0600];
-
-/// The multiplex of a configured channel.
-fn service(channel: &Configured, shared: &Headend) -> Service {
-    let firsts = [Some(channel.pmt_pid), Some(channel.video_pid), Some(channel.audio_pid), channel.pcr_pid];
-    let free = |pid: &u16| firsts.into_iter().flatten().all(|first| first.abs_diff(*pid) >= TRACK_PIDS);
-    let data_pid = DATA_PIDS.into_iter().find(free).unwrap_or(Service::default().data_pid);
-    Service {
-        rate_bps: channel.bitrate_bps,
-        stream_id: channel.stream_id,
-        network_id: shared.network_id,
-        service_id: channel.service_id,
-        name: channel.service_name.clone(),
-        provider: channel.provider.clone(),
-        network_name: shared.provider.clone(),
-        pmt_pid: channel.pmt_pid,
-        video_pid: channel.video_pid,
-        audio_pid: channel.audio_pid,
-        data_pid,
-        pcr_pid: channel.pcr_pid,
-        languages: channel.languages.clone(),
-        nit: channel.nit,
-        time: channel.tdt,
-        ..Service::default()
+        passes: channel.passing.is_some(),
     }
 }
 
 /// See the module's description.
 pub struct Output {
     source_name: StreamName,
-    mux: Mux,
+    body: Body,
     rtp: Sender,
     /// Who gets each datagram.
     to: Vec<To>,
@@ -104,9 +82,8 @@ pub struct Output {
     source: Source,
     failures: Failures,
     judge: Judge,
-    /// Counts at the last second, and when that was.
-    counted: (Tally, Mono),
-    overloaded: bool,
+    /// When counts were taken last.
+    counted_at: Mono,
 }
 
 impl Output {
@@ -121,10 +98,7 @@ impl Output {
         seed: u64,
         links: &mut Links,
     ) -> Result<(Output, Vec<Outlet>), OutletError> {
-        let service = service(channel, shared);
-        if let Some(problem) = service.problem() {
-            return Err(OutletError::of_channel(channel, problem));
-        }
+        let body = Body::new(channel, shared).map_err(|problem| OutletError::of_channel(channel, problem))?;
         let (mut to, mut outlets) = (Vec::with_capacity(channel.to.len()), Vec::new());
         let (mut repairs, mut addresses) = (Vec::new(), 0);
         for destination in &channel.to {
@@ -143,54 +117,18 @@ impl Output {
         let (app, stream) = channel.source.rsplit_once('/').unwrap_or(("", &channel.source));
         let output = Output {
             source_name: StreamName::new(app, stream),
-            mux: Mux::new(service, Mono::ZERO),
             rtp: Sender::new((seed >> 32) as u32, seed as u16),
             to,
             repairs,
             datagram: Box::new([0; DATAGRAM_BYTES]),
             slot,
-            source: Source::new(Mono::ZERO),
+            source: Source::new(Mono::ZERO, channel.passing.is_some()),
             failures: Failures::default(),
-            judge: Judge::new(),
-            counted: (Tally::default(), Mono::ZERO),
-            overloaded: false,
+            judge: Judge::new(channel.passing.is_some()),
+            body,
+            counted_at: Mono::ZERO,
         };
         Ok((output, outlets))
-    }
-
-    /// What the multiplex has counted since the last second.
-    fn count(&mut self, now: Mono) {
-        let (tally, metrics) = (self.mux.tally(), &self.slot.metrics);
-        let before = std::mem::replace(&mut self.counted, (tally.clone(), now)).0;
-        let packets = tally.packets - before.packets;
-        if packets > 0 {
-            metrics.nulls.set((tally.nulls - before.nulls) as f64 / packets as f64);
-        }
-        let dropped = tally.units_overload - before.units_overload;
-        metrics.units_dropped.add(dropped);
-        metrics.units_late.add(tally.units_late - before.units_late);
-        let Alarms { source_lost, overload: overloaded, late, no_program } = self.mux.alarms(now);
-        for (alarm, raised) in [
-            (MuxAlarm::SourceLost, source_lost),
-            (MuxAlarm::Overload, overloaded),
-            (MuxAlarm::Late, late),
-            (MuxAlarm::NoProgram, no_program),
-        ] {
-            metrics.alarms[alarm].set(raised.into());
-        }
-        let channel = self.slot.about.name.as_str();
-        match (std::mem::replace(&mut self.overloaded, overloaded), overloaded) {
-            (false, true) => {
-                metrics.overflows.inc();
-                tracing::warn!(
-                    channel,
-                    units = dropped,
-                    "channel's source is faster than its rate; units are left out"
-                );
-            }
-            (true, false) => tracing::info!(channel, "channel's rate suffices again"),
-            _ => {}
-        }
     }
 }
 
@@ -199,24 +137,32 @@ impl Channel for Output {
         &self.source_name
     }
 
+    fn log(&self) -> LogKey {
+        self.body.log()
+    }
+
     fn datagram_ns(&self) -> u64 {
-        PAYLOAD_BYTES as u64 * 8 * 1_000_000_000 / self.mux.service().rate_bps.max(1)
+        self.body.spacing_ns()
     }
 
     fn begin(&mut self, at: Mono) {
-        self.mux = Mux::new(self.mux.service().clone(), at);
-        self.source = Source::new(at);
-        self.counted.1 = at;
+        self.body.begin(at);
+        self.source.begin(at);
+        self.counted_at = at;
+    }
+
+    fn begins(&self, now: Mono, came_at: Mono) -> bool {
+        self.body.is_in_time(now, came_at)
     }
 
     fn feed(&mut self, now: Mono, came_at: Mono, packets: &[u8]) {
         self.source.fed(now);
-        self.mux.feed(came_at, packets);
+        self.body.feed(came_at, packets);
     }
 
-    fn seam(&mut self, now: Mono) {
+    fn seam(&mut self, now: Mono, came_at: Mono, join: &JoinPoint) {
         self.slot.metrics.seams.inc();
-        self.mux.seam(now);
+        self.body.seam(now, came_at, join);
     }
 
     fn heard(&mut self, _now: Mono, heard: Heard) {
@@ -226,16 +172,18 @@ impl Channel for Output {
         self.source.heard(heard);
     }
 
-    fn due(&self, now: Mono) -> u64 {
-        self.mux.position(now).saturating_sub(self.mux.written())
+    fn due(&mut self, now: Mono) -> u64 {
+        self.body.due(now)
     }
 
     fn write(&mut self, now: Mono, tray: &mut Tray<'_>) {
-        let header = self.rtp.header(self.mux.clock());
+        let clock = self.body.clock();
         let Some((head, body)) = self.datagram.split_first_chunk_mut::<RTP_BYTES>() else { return };
         let Ok(body) = <&mut [u8; PAYLOAD_BYTES]>::try_from(body) else { return };
-        *head = header;
-        self.mux.write(body, tray.utc_s());
+        if !self.body.write(body, tray.utc_s()) {
+            return;
+        }
+        *head = self.rtp.header(clock);
         self.judge.datagram(now, body);
         self.slot.metrics.datagrams.inc();
         tray.send(&*self.datagram, &self.to);
@@ -246,7 +194,7 @@ impl Channel for Output {
     }
 
     fn jump(&mut self, now: Mono) {
-        let (datagrams, metrics) = (self.mux.skip(now), &self.slot.metrics);
+        let (datagrams, metrics) = (self.body.skip(now), &self.slot.metrics);
         self.rtp.discontinuity();
         metrics.jumps.inc();
         metrics.jumped_datagrams.add(datagrams);
@@ -276,14 +224,15 @@ impl Channel for Output {
         let ChannelSlot { about, metrics, .. } = &self.slot;
         self.source.watch(now, &about.name, &about.source, metrics);
         self.failures.watch(now, &about.name);
-        if now.since(self.counted.1) >= COUNT_EVERY {
-            self.count(now);
+        if now.since(self.counted_at) >= COUNT_EVERY {
+            self.counted_at = now;
+            self.body.count(now, &about.name, metrics);
             self.judge.watch(now, &self.slot);
         }
     }
 
     fn end(&mut self) {
         let channel = self.slot.about.name.as_str();
-        tracing::info!(channel, datagrams = self.mux.written(), "channel ends");
+        tracing::info!(channel, datagrams = self.body.written(), "channel ends");
     }
 }

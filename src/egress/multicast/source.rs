@@ -21,12 +21,19 @@ pub(super) struct Source {
     fed_at: Option<Mono>,
     lost_at: Mono,
     watched_at: Mono,
+    /// Its own packets are sent, and nothing without it.
+    passes: bool,
 }
 
 impl Source {
-    pub fn new(now: Mono) -> Source {
+    pub fn new(now: Mono, passes: bool) -> Source {
         let state = SourceState::NoStream;
-        Source { state, otherwise: state, why: None, fed_at: None, lost_at: now, watched_at: now }
+        Source { state, otherwise: state, why: None, fed_at: None, lost_at: now, watched_at: now, passes }
+    }
+
+    /// The channel's clock starts.
+    pub fn begin(&mut self, now: Mono) {
+        *self = Source::new(now, self.passes);
     }
 
     /// Something came.
@@ -77,7 +84,11 @@ impl Source {
             (SourceState::OnAir, state) => {
                 self.lost_at = self.fed_at.unwrap_or(now);
                 metrics.source_losses.inc();
-                tracing::warn!(channel, %source, cause = %state, why = self.why, "channel's source is lost; nulls, tables and clock go on");
+                if self.passes {
+                    tracing::warn!(channel, %source, cause = %state, why = self.why, "channel's source is lost; nothing is sent until it is back");
+                } else {
+                    tracing::warn!(channel, %source, cause = %state, why = self.why, "channel's source is lost; nulls, tables and clock go on");
+                }
             }
             (_, SourceState::Refused) => {
                 tracing::warn!(channel, %source, cause = %state, why = self.why, "channel has nothing to send");
@@ -95,7 +106,7 @@ mod tests {
     fn a_loss_is_counted_once_with_its_cause() {
         let metrics = ChannelMetrics::default();
         let at = |ms: u64| Mono::from_micros(ms * 1000);
-        let mut source = Source::new(at(0));
+        let mut source = Source::new(at(0), false);
         // (ms, news, fed, state, losses, seconds lost so far in ms)
         let rows: [(u64, Option<Heard>, bool, SourceState, u64, u64); 11] = [
             (100, Some(Heard::NoStream), false, SourceState::NoStream, 0, 100),

@@ -4,7 +4,7 @@
 use super::thread::Pacer;
 use super::{Channel, Heard};
 use crate::fanout::directory::{StreamId, StreamName};
-use crate::fanout::log::{Feed, Format, LogId, LogKey, LogSnapshot, Variant};
+use crate::fanout::log::{Feed, LogId, LogKey, LogSnapshot};
 use crate::fanout::stream::NoLog;
 use crate::fanout::view::{Cursor, Step};
 use crate::media::Mono;
@@ -12,8 +12,6 @@ use crate::shard::following::Following;
 use crate::shard::mailbox::{Command, NotOpened};
 use std::time::Duration;
 
-/// What channels are made from.
-const KEY: LogKey = LogKey { format: Format::Ts, variant: Variant::FULL };
 /// A stream that has no log for us is asked again after this: its publisher may go on with other codecs.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -25,10 +23,11 @@ struct Reader {
     cursor: Option<Cursor>,
 }
 
-/// One stream that channels send.
+/// One log of a stream that channels send.
 #[derive(Debug)]
 pub(super) struct Source {
     name: StreamName,
+    key: LogKey,
     following: Option<Following>,
     readers: Vec<Reader>,
     ask_at: Mono,
@@ -39,14 +38,15 @@ pub(super) struct Source {
 }
 
 /// The sources of channels, each once, with who reads it.
-pub(super) fn sources<'a>(channels: impl Iterator<Item = &'a StreamName>) -> Vec<Source> {
+pub(super) fn sources<'a>(channels: impl Iterator<Item = (&'a StreamName, LogKey)>) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::new();
-    for (channel, name) in channels.enumerate() {
+    for (channel, (name, key)) in channels.enumerate() {
         let reader = Reader { channel, cursor: None };
-        match sources.iter_mut().find(|source| source.name == *name) {
+        match sources.iter_mut().find(|source| source.name == *name && source.key == key) {
             Some(source) => source.readers.push(reader),
             None => sources.push(Source {
                 name: name.clone(),
+                key,
                 following: None,
                 readers: vec![reader],
                 ask_at: Mono::ZERO,
@@ -65,7 +65,7 @@ impl<C: Channel> Pacer<C> {
             return;
         };
         source.ask_at = Mono::NEVER;
-        let Some(following) = Following::find(&self.shared.directory, &source.name, KEY) else {
+        let Some(following) = Following::find(&self.shared.directory, &source.name, source.key) else {
             return self.tell_channels(now, at, Heard::NoStream);
         };
         self.outbox.tell(&self.shared.mailboxes, following.home, following.subscription(self.id));
@@ -90,28 +90,30 @@ impl<C: Channel> Pacer<C> {
         }
     }
 
-    fn find(&self, name: &StreamName) -> Option<usize> {
-        self.sources.iter().position(|source| source.name == *name)
+    fn find(&self, name: &StreamName, key: LogKey) -> Option<usize> {
+        self.sources.iter().position(|source| source.name == *name && source.key == key)
     }
 
     pub(super) fn command(&mut self, now: Mono, command: Command) {
         match command {
-            Command::Opened { name, key: KEY, snapshot } => self.opened(now, &name, snapshot),
-            Command::Refused { name, key: KEY, why } => self.refused(now, &name, why),
+            Command::Opened { name, key, snapshot } => self.opened(now, &name, key, snapshot),
+            Command::Refused { name, key, why } => self.refused(now, &name, key, why),
             Command::News { stream, log, news } => self.news(stream, log, news),
             Command::Published(name) => {
-                if let Some(at) = self.find(&name) {
-                    self.seek(now, at);
+                for at in 0..self.sources.len() {
+                    if self.sources.get(at).is_some_and(|source| source.name == name) {
+                        self.seek(now, at);
+                    }
                 }
             }
             Command::Drain => self.draining = true,
-            // No stream is at home here, none is given up while it lasts, and no other log is asked for.
+            // No stream is at home here, and none is given up while it lasts.
             other => debug_assert!(false, "the pacer is no core: {other:?}"),
         }
     }
 
-    fn opened(&mut self, now: Mono, name: &StreamName, snapshot: LogSnapshot) {
-        let Some(at) = self.find(name) else { return };
+    fn opened(&mut self, now: Mono, name: &StreamName, key: LogKey, snapshot: LogSnapshot) {
+        let Some(at) = self.find(name, key) else { return };
         let Some(source) = self.sources.get_mut(at) else { return };
         let following = source.following.as_mut().filter(|following| following.name == *name);
         if following.and_then(|following| following.opened(snapshot)).is_some() {
@@ -121,8 +123,8 @@ impl<C: Channel> Pacer<C> {
         }
     }
 
-    fn refused(&mut self, now: Mono, name: &StreamName, why: NotOpened) {
-        let Some(at) = self.find(name) else { return };
+    fn refused(&mut self, now: Mono, name: &StreamName, key: LogKey, why: NotOpened) {
+        let Some(at) = self.find(name, key) else { return };
         let Some(source) = self.sources.get_mut(at) else { return };
         if source.following.as_ref().is_none_or(|following| following.view.is_some()) {
             return;
@@ -209,10 +211,14 @@ impl<C: Channel> Pacer<C> {
         for reader in &mut source.readers {
             let Some(lane) = self.lanes.get_mut(reader.channel) else { continue };
             let channel = &mut lane.channel;
-            if reader.cursor.is_none() {
-                reader.cursor = view.join().and_then(|join| view.cursor_at(join.pos));
+            if reader.cursor.is_none()
+                && let Some(join) = view.join()
+                && let Some(came_at) = view.entry(join.pos).map(|entry| Mono::from_micros(entry.complete_us))
+                && channel.begins(now, came_at)
+            {
+                reader.cursor = view.cursor_at(join.pos);
                 if reader.cursor.is_some() {
-                    channel.seam(now);
+                    channel.seam(now, came_at, join);
                 }
             }
             while let Some(cursor) = reader.cursor {
@@ -231,7 +237,9 @@ impl<C: Channel> Pacer<C> {
                     Step::Skip(join) => {
                         reader.cursor = view.cursor_at(join.pos);
                         channel.heard(now, Heard::Skipped);
-                        channel.seam(now);
+                        let entry = view.entry(join.pos);
+                        let came_at = entry.map_or(now, |entry| Mono::from_micros(entry.complete_us));
+                        channel.seam(now, came_at, &join);
                     }
                     Step::Idle | Step::Wait => break,
                 }

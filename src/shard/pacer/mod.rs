@@ -23,6 +23,7 @@ pub use thread::Start;
 pub use wire::SLOT_BYTES;
 
 use crate::fanout::directory::StreamName;
+use crate::fanout::log::{JoinPoint, LogKey};
 use crate::media::Mono;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -67,22 +68,26 @@ pub struct To {
     pub skip: u16,
 }
 
-/// A constant-rate output: packets of a stream's `ts` log go in, datagrams come out by the clock.
+/// An output by the clock: packets of a stream's log go in, datagrams come out.
 pub trait Channel {
     /// The stream that it sends.
     fn source(&self) -> &StreamName;
-    /// Nanoseconds between two datagrams at its rate.
+    /// The log of it that it is made from.
+    fn log(&self) -> LogKey;
+    /// Nanoseconds between two datagrams at its rate, or between the next two.
     fn datagram_ns(&self) -> u64;
     /// The clock starts: datagram 0 is due at `at`.
     fn begin(&mut self, at: Mono);
     /// An entry of the log: the packets of one frame, whole, which was complete on this host at `came_at`.
     fn feed(&mut self, now: Mono, came_at: Mono, packets: &[u8]);
-    /// What is fed next does not follow on what was.
-    fn seam(&mut self, now: Mono);
+    /// Whether it may begin with what came at `came_at`, or waits for the next place.
+    fn begins(&self, now: Mono, came_at: Mono) -> bool;
+    /// What is fed next does not follow on what was: it begins at `join`, and came at `came_at`.
+    fn seam(&mut self, now: Mono, came_at: Mono, join: &JoinPoint);
     /// News of the source.
     fn heard(&mut self, now: Mono, heard: Heard);
     /// Datagrams that are due by `now` and are not written yet.
-    fn due(&self, now: Mono) -> u64;
+    fn due(&mut self, now: Mono) -> u64;
     /// Writes the next datagram.
     fn write(&mut self, now: Mono, tray: &mut Tray<'_>);
     /// Leaves out what is due by `now` but the newest of it: it was held up for too long.

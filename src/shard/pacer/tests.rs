@@ -65,6 +65,12 @@ impl Channel for Noted {
     fn source(&self) -> &StreamName {
         &self.0
     }
+    fn log(&self) -> LogKey {
+        KEY
+    }
+    fn begins(&self, _: Mono, _: Mono) -> bool {
+        true
+    }
     fn datagram_ns(&self) -> u64 {
         2_000_000
     }
@@ -75,13 +81,13 @@ impl Channel for Noted {
         assert!(came_at <= now && came_at > Mono::ZERO, "{came_at:?}");
         self.1.borrow_mut().push(Told::Fed(packets[0]));
     }
-    fn seam(&mut self, _: Mono) {
+    fn seam(&mut self, _: Mono, _: Mono, _: &crate::fanout::log::JoinPoint) {
         self.1.borrow_mut().push(Told::Seam);
     }
     fn heard(&mut self, _: Mono, heard: Heard) {
         self.1.borrow_mut().push(Told::Heard(heard));
     }
-    fn due(&self, now: Mono) -> u64 {
+    fn due(&mut self, now: Mono) -> u64 {
         let due = if now < self.3.get() { 0 } else { now.micros_since(self.3.get()) / 2000 + 1 };
         due - self.2.get().min(due)
     }

@@ -124,7 +124,7 @@ impl<C: Channel> Pacer<C> {
             let pace = Pace::new(channel.datagram_ns(), now);
             lanes.push(Lane { channel, first, pace });
         }
-        let sources = sources(lanes.iter().map(|lane| lane.channel.source()));
+        let sources = sources(lanes.iter().map(|lane| (lane.channel.source(), lane.channel.log())));
         Pacer {
             id,
             shared,
@@ -206,6 +206,7 @@ impl<C: Channel> Pacer<C> {
         for at in 0..self.lanes.len() {
             let Some(lane) = self.lanes.get_mut(at) else { continue };
             let due = lane.channel.due(now);
+            lane.pace.at(lane.channel.datagram_ns());
             let datagrams = match lane.pace.step(now, due) {
                 Step::Write(datagrams) => datagrams,
                 Step::FallBehind(datagrams) => {
