@@ -132,6 +132,14 @@ impl Remap {
         remap
     }
 
+    /// The source is another one from here on. Counters and versions run on: to who reads this nothing has changed.
+    pub fn restart(&mut self) {
+        self.assembler = Some(Assembler::new());
+        self.programs.clear();
+        self.managed.clear();
+        self.route();
+    }
+
     /// Appends to `out` what becomes of a packet.
     pub fn packet(&mut self, bytes: &[u8; PACKET_BYTES], out: &mut Vec<u8>) {
         let packet = Packet::parse(bytes);

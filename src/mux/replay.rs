@@ -160,9 +160,10 @@ impl Replay {
         while self.queue.get(self.timed).is_some_and(|slot| slot.came_ns + self.delay_ns <= now_ns) {
             self.time_by_arrival();
         }
-        let is_due = |first: &usize| self.queue.get(*first).is_some_and(|slot| slot.due_ns <= now_ns);
+        // When its last packet is: none leaves before it is due.
+        let is_due = |last: &usize| self.queue.get(*last).is_some_and(|slot| slot.due_ns <= now_ns);
         let whole = self.timed / DATAGRAM_PACKETS;
-        (0..whole).map(|n| n * DATAGRAM_PACKETS).take_while(is_due).count() as u64
+        (1..=whole).map(|n| n * DATAGRAM_PACKETS - 1).take_while(is_due).count() as u64
     }
 
     /// Writes the next datagram; false, and nothing is written, if there is none whole.

@@ -1,5 +1,7 @@
 //! What is passed on as it came: every packet of a sender, to viewers of HTTP-TS and by channels.
 
+mod channels;
+
 use crate::support::broadcast::{self, EIT, FRAMES, NO_FRAMES, NULL, PRIVATE, RATE, TELETEXT, is_place, pid};
 use crate::support::engine::engine_tests;
 use crate::support::http::{self, request};

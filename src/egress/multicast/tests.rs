@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Config;
+use crate::observe::MuxAlarm;
 use crate::proto::rtp_ts::{Options, Receiver};
 use crate::wire::rtp::RtpPacket;
 use std::net::SocketAddr;

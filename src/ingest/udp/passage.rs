@@ -6,6 +6,7 @@
 
 use crate::fanout::packager::pass::{self, Places};
 use crate::media::{Mono, Run};
+use crate::mux::remap::{Plan, Remap};
 use crate::wire::ts::PACKET_BYTES;
 use crate::wire::ts::framing::{DatagramSync, Unit};
 use crate::wire::ts::packet::Packet;
@@ -30,6 +31,10 @@ pub(super) enum Keep {
 #[derive(Debug, Default)]
 pub(super) struct Passage {
     sync: DatagramSync,
+    /// Takes one program out of several.
+    program: Option<Box<Remap>>,
+    /// What it made of a packet; kept for its memory.
+    made: Vec<u8>,
     places: Places,
     keep: Keep,
     packets: Vec<u8>,
@@ -45,6 +50,11 @@ pub(super) struct Passage {
 }
 
 impl Passage {
+    /// One that has seen nothing. `program`: this one alone, 0 for all that comes.
+    pub fn new(program: u16) -> Passage {
+        Passage { program: filter(program), ..Passage::default() }
+    }
+
     /// What is to be done with packets from now on.
     pub fn keep(&mut self, keep: Keep) {
         if std::mem::replace(&mut self.keep, keep) != keep && keep != Keep::All {
@@ -63,10 +73,21 @@ impl Passage {
         let mut sync = self.sync;
         sync.split(payload, |unit| {
             if let Unit::Packet { bytes, sync_ok: true } = unit {
-                self.packet(now, bytes, payload.len());
+                self.filtered(now, bytes, payload.len());
             }
         });
         self.sync = sync;
+    }
+
+    fn filtered(&mut self, now: Mono, bytes: &[u8; PACKET_BYTES], more: usize) {
+        let Some(program) = &mut self.program else { return self.packet(now, bytes, more) };
+        let mut made = std::mem::take(&mut self.made);
+        program.packet(bytes, &mut made);
+        for packet in made.as_chunks::<PACKET_BYTES>().0 {
+            self.packet(now, packet, more);
+        }
+        made.clear();
+        self.made = made;
     }
 
     /// One packet of some `more` bytes.
@@ -103,6 +124,9 @@ impl Passage {
             self.forget();
         }
         (self.sync, self.places) = (DatagramSync::default(), Places::default());
+        if let Some(remap) = &mut self.program {
+            remap.restart();
+        }
     }
 
     fn close(&mut self, now: Mono) {
@@ -135,6 +159,12 @@ impl Passage {
 
     pub fn heap_bytes(&self) -> usize {
         let done: usize = self.done.iter().map(|run| run.packets.len()).sum();
-        self.places.heap_bytes() + self.packets.capacity() + done
+        let program = self.program.as_ref().map_or(0, |remap| size_of::<Remap>() + remap.heap_bytes());
+        self.places.heap_bytes() + self.packets.capacity() + done + program
     }
+}
+
+fn filter(program: u16) -> Option<Box<Remap>> {
+    let plan = Plan { program: Some(program), ..Plan::default() };
+    (program != 0).then(|| Box::new(Remap::new(plan)))
 }

@@ -100,7 +100,7 @@ impl Path {
             options,
             receiver: None,
             demux: Demux::new(program, now).taking_all(passes),
-            passage: passes.then(Box::default),
+            passage: passes.then(|| Box::new(Passage::new(program))),
             failover,
             media_at: None,
             media: 0,

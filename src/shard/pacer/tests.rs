@@ -96,7 +96,8 @@ impl Channel for Noted {
         tray.send(&[0x47; 1316], &[To { address: 0, skip: 0 }, To { address: 1, skip: 0 }]);
     }
     fn jump(&mut self, now: Mono) {
-        self.2.set(self.2.get() + self.due(now) - 1);
+        let due = self.due(now);
+        self.2.set(self.2.get() + due - 1);
         self.1.borrow_mut().push(Told::Jump);
     }
     fn fell_behind(&mut self, _: Mono) {
