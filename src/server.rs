@@ -98,12 +98,18 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
         .iter()
         .map(|input| udp::Plan::new(input, &config.headend, cpus.len() as CoreId))
         .collect();
-    let links = Arc::new(match inputs.iter().any(udp::Plan::has_interfaces) {
+    let links = Arc::new(match config.relay.is_on() || inputs.iter().any(udp::Plan::has_interfaces) {
         true => Links::new().context("cannot ask the kernel for the network interfaces")?,
         false => Links::of(Vec::new()),
     });
     let slots = inputs.iter().map(|plan| plan.slot().clone()).collect();
     let registry = Registry::with_headend(&cpus, headend::slots(&config), slots);
+    let relays = Arc::new(udp::Relays::new(
+        &config.relay,
+        &config.headend,
+        cpus.len() as CoreId,
+        registry.relays.clone(),
+    ));
     let mut channels = Channels::open(&config, &registry)?;
     let shared = Arc::new(shared(&config, cpus.len(), descriptors, give_back)?);
     let listeners = listen(&config, cpus.len())?;
@@ -139,6 +145,7 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
         handshake: Duration::from_millis(config.limits.handshake_timeout_ms),
         retry_after_s: config.overload.retry_after_s,
         inputs,
+        relays,
         links,
     });
 
@@ -240,8 +247,8 @@ fn name_of(id: CoreId, cores: usize) -> String {
 
 /// Lets inputs know of interfaces that came and went.
 fn look_at_links(surroundings: &Surroundings) {
-    let Surroundings { inputs, links, .. } = surroundings;
-    if !inputs.iter().any(udp::Plan::has_interfaces) {
+    let Surroundings { inputs, relays, links, .. } = surroundings;
+    if !relays.is_on() && !inputs.iter().any(udp::Plan::has_interfaces) {
         return;
     }
     match links.look() {

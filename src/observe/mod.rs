@@ -25,6 +25,7 @@ pub mod log;
 mod memory;
 mod process;
 mod registry;
+mod relay;
 
 pub use cells::{Counter, Gauge, Ratio};
 pub use channel::{ChannelAbout, ChannelMetrics, ChannelSlot, LinkSlot, PacerSlot, PacerTimes};
@@ -34,10 +35,11 @@ pub use histogram::{CoreHistograms, SharedHistograms};
 pub use input::{InputAbout, InputMetrics, InputSlot, Named, OriginMetrics};
 pub use labels::{
     CopyStage, DatagramRefusal, DisconnectReason, DropReason, FrameKind, MuxAlarm, PerMuxAlarm, PerProtocol,
-    PerSendError, PerShedCause, Protocol, RefuseReason, SendError, ShedCause, SourceState, Stage,
-    SwitchReason,
+    PerSendError, PerShedCause, Protocol, RefuseReason, RelayAnswer, SendError, ShedCause, SourceState,
+    Stage, SwitchReason,
 };
 pub use lag::LoopLag;
 pub use memory::MemoryBound;
 pub use process::OtherDescriptors;
 pub use registry::{CoreSlot, Registry};
+pub use relay::RelayMetrics;

@@ -9,6 +9,7 @@ use super::histogram::{Set, SharedHistograms};
 use super::input::{self, InputSlot};
 use super::labels::{CopyStage, DisconnectReason, DropReason, FrameKind, Protocol, RefuseReason, Stage};
 use super::process;
+use super::relay::{self, RelayMetrics};
 use prometheus::TextEncoder;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -35,6 +36,8 @@ pub struct Registry {
     pub channels: Vec<ChannelSlot>,
     /// Every input, in the configuration's order.
     pub inputs: Vec<InputSlot>,
+    /// Groups that are watched by their address.
+    pub relays: Arc<RelayMetrics>,
     /// The interfaces that they are sent on, as soon as they are known.
     pub links: OnceLock<Vec<Arc<LinkSlot>>>,
     /// CPU numbers behind the positions, as label text.
@@ -56,6 +59,7 @@ impl Registry {
             pacer: Arc::default(),
             channels,
             inputs,
+            relays: Arc::default(),
             links: OnceLock::new(),
             names: cpus.iter().map(usize::to_string).collect(),
             started: SystemTime::now(),
@@ -93,6 +97,7 @@ impl Registry {
         let links = self.links.get().map(Vec::as_slice).unwrap_or_default();
         channel::collect(&mut page, &self.pacer, &self.channels, links);
         input::collect(&mut page, &self.inputs);
+        relay::collect(&mut page, &self.relays);
         self.machine(&mut page);
         self.latency(&mut page);
         page.counter(

@@ -3,6 +3,7 @@
 mod rtmp;
 
 use super::refusals;
+use crate::config::Transport;
 use crate::control::MediaPages;
 use crate::edge::admission::{Admission, Visit};
 use crate::edge::auth::Gate;
@@ -10,11 +11,11 @@ use crate::edge::shed::Level;
 use crate::egress::{self, http_flv, http_live, http_ts};
 use crate::fanout::directory::StreamName;
 use crate::fanout::log::{Format, LogKey};
-use crate::ingest::udp;
+use crate::ingest::udp::{self, Refusal};
 use crate::media::Mono;
 use crate::observe::log::{Limiters, shown};
 use crate::observe::{DisconnectReason, Protocol, RefuseReason};
-use crate::proto::http::{self, HeadReader, HttpError, Route};
+use crate::proto::http::{self, HeadReader, HttpError, Medium, Method, RequestHead, Route};
 use crate::shard::engine::Datagram;
 use crate::shard::links::Links;
 use crate::shard::{Answer, App, Io, PlayRefused, Preface, Request, Shedding, connection_bytes};
@@ -45,6 +46,8 @@ pub struct Surroundings {
     pub retry_after_s: u32,
     /// Streams that come as datagrams, of all cores.
     pub inputs: Vec<udp::Plan>,
+    /// Groups that are watched by their address.
+    pub relays: Arc<udp::Relays>,
     /// The machine's interfaces, as far as inputs need them.
     pub links: Arc<Links>,
 }
@@ -65,6 +68,8 @@ pub enum Peer {
     Guest(Connection),
     /// A stream that comes as datagrams.
     Input(Box<udp::Input>),
+    /// A seat for groups that are watched by their address.
+    Relay(Box<udp::Relay>),
     /// A socket of one.
     Socket,
 }
@@ -139,6 +144,12 @@ impl Gateway {
                     }
                     *speech = Speech::HttpDone(http_live::protocol(medium));
                 }
+                Route::Group { scheme, place, query } => {
+                    let (app, rtp) = (scheme, scheme == Transport::Rtp.as_str());
+                    *speech = Speech::HttpDone(Protocol::HttpTs);
+                    let transport = if rtp { Transport::Rtp } else { Transport::Udp };
+                    self.group(now, guest, &request, (app, transport, place, query), io);
+                }
                 Route::Page => {
                     let read = std::mem::take(reader).into_bytes();
                     *speech = Speech::HttpDone(Protocol::HttpFlv);
@@ -154,6 +165,47 @@ impl Gateway {
                 }));
                 *speech = Speech::HttpDone(Protocol::HttpFlv);
             }
+        }
+    }
+}
+
+impl Gateway {
+    /// Somebody wants to watch a group by its address.
+    fn group(
+        &self,
+        now: Mono,
+        guest: &mut Guest,
+        head: &RequestHead,
+        (app, transport, place, query): (&str, Transport, &str, &str),
+        io: &mut Io,
+    ) {
+        let Surroundings { gate, relays, retry_after_s, .. } = &*self.surroundings;
+        let refuse = |status, again, why: &str, reason, io: &mut Io| {
+            http_live::refuse(head, status, again, why, reason, io);
+            self.note(now, guest, "play", &shown(&format!("{app}/{place}")), reason);
+        };
+        // Nobody joins a group for who may not watch, or does not want to.
+        let wants = head.method == Method::Get && gate.may_play(app, query);
+        let name = match wants.then(|| relays.ask(now, transport, place)) {
+            None => StreamName::new(app, place),
+            Some(Ok(name)) => name,
+            Some(Err(Refusal::NotFound(why))) => {
+                return refuse(404, None, &why, DisconnectReason::NotFound, io);
+            }
+            Some(Err(Refusal::Forbidden)) => {
+                let why = "this group is on no list of those that may be watched here (relay.allow)";
+                return refuse(403, None, why, DisconnectReason::Unauthorized, io);
+            }
+            Some(Err(Refusal::Full)) => {
+                let why = "as many groups are watched as may be (relay.groups), try again later";
+                return refuse(503, Some(*retry_after_s), why, DisconnectReason::Budget, io);
+            }
+        };
+        let directory = &self.shared.directory;
+        let terms = http_live::Terms { gate, directory, retry_after_s: *retry_after_s };
+        let asked = (Medium::Ts, name.app(), name.stream());
+        if let Err(reason) = http_live::request(head, asked, &terms, &mut guest.visit, io) {
+            self.note(now, guest, "play", &shown(&name.to_string()), reason);
         }
     }
 }
@@ -216,9 +268,11 @@ impl App for Gateway {
     }
 
     fn residents(&mut self, now: Mono) -> Vec<Peer> {
-        let Surroundings { inputs, links, .. } = &*self.surroundings;
+        let Surroundings { inputs, relays, links, .. } = &*self.surroundings;
         let own = inputs.iter().filter(|plan| plan.core() == self.core);
-        own.map(|plan| Peer::Input(Box::new(udp::Input::new(plan, links.clone(), now)))).collect()
+        let inputs = own.map(|plan| Peer::Input(Box::new(udp::Input::new(plan, links.clone(), now))));
+        let seats = relays.residents(self.core, links, now);
+        inputs.chain(seats.into_iter().map(|seat| Peer::Relay(Box::new(seat)))).collect()
     }
 
     fn socket(&self) -> Peer {
@@ -226,8 +280,10 @@ impl App for Gateway {
     }
 
     fn datagram(&mut self, resident: &mut Peer, now: Mono, number: u32, datagram: Datagram<'_>, io: &mut Io) {
-        if let Peer::Input(input) = resident {
-            input.handle_datagram(now, number, datagram, io);
+        match resident {
+            Peer::Input(input) => input.handle_datagram(now, number, datagram, io),
+            Peer::Relay(relay) => relay.handle_datagram(now, number, datagram, io),
+            Peer::Guest(_) | Peer::Socket => {}
         }
     }
 
@@ -235,6 +291,7 @@ impl App for Gateway {
         let peer = match peer {
             Peer::Guest(peer) => peer,
             Peer::Input(input) => return input.handle_answer(now, &answer),
+            Peer::Relay(relay) => return relay.handle_answer(now, &answer),
             Peer::Socket => return,
         };
         match &mut peer.speech {
@@ -262,6 +319,7 @@ impl App for Gateway {
         let peer = match peer {
             Peer::Guest(peer) => peer,
             Peer::Input(input) => return input.handle_timeout(now, io),
+            Peer::Relay(relay) => return relay.handle_timeout(now, io),
             Peer::Socket => return,
         };
         match &mut peer.speech {
@@ -282,6 +340,7 @@ impl App for Gateway {
         let peer = match peer {
             Peer::Guest(peer) => peer,
             Peer::Input(input) => return input.deadline(),
+            Peer::Relay(relay) => return relay.deadline(),
             Peer::Socket => return Mono::NEVER,
         };
         match &peer.speech {
@@ -294,7 +353,7 @@ impl App for Gateway {
     fn protocol(&self, peer: &Peer) -> Protocol {
         match peer {
             Peer::Guest(peer) => peer.protocol(),
-            Peer::Input(_) | Peer::Socket => Protocol::Udp,
+            Peer::Input(_) | Peer::Relay(_) | Peer::Socket => Protocol::Udp,
         }
     }
 
@@ -302,6 +361,7 @@ impl App for Gateway {
         let peer = match peer {
             Peer::Guest(peer) => peer,
             Peer::Input(input) => return size_of::<udp::Input>() + input.heap_bytes(),
+            Peer::Relay(relay) => return size_of::<udp::Relay>() + relay.heap_bytes(),
             Peer::Socket => return 0,
         };
         match &peer.speech {

@@ -123,6 +123,12 @@ impl Run {
             handshake,
             retry_after_s: 5,
             inputs: Vec::new(),
+            relays: Arc::new(crate::ingest::udp::Relays::new(
+                &Default::default(),
+                &Default::default(),
+                1,
+                Arc::default(),
+            )),
             links: Arc::new(Links::of(Vec::new())),
         });
         let core = |id: usize| {

@@ -64,6 +64,16 @@ pub struct Origin {
     pub fec: bool,
 }
 
+impl Input {
+    /// One that nobody has configured: a place that somebody watches by its address.
+    pub fn relayed(stream: String, from: Origin) -> Input {
+        let InputEntry { skew_ms, reorder_ms, failover_ms, .. } = InputEntry::default();
+        let (from, passes) = (vec![from], true);
+        let (program, merge, revert_after_s) = (0, false, None);
+        Input { stream, from, program, passes, merge, skew_ms, reorder_ms, failover_ms, revert_after_s }
+    }
+}
+
 impl Origin {
     /// Reads `udp://[interface@][source@]group:port[#fec]`.
     fn parse(text: &str, shared: &Headend) -> Result<Origin, Fault> {
@@ -86,6 +96,11 @@ impl Origin {
         }
         from.check()?;
         Ok(from)
+    }
+
+    /// The place that somebody asks for by a URL with its address; what is wrong with it is for people.
+    pub(in crate::config) fn relayed(url: &str, shared: &Headend) -> Result<Origin, String> {
+        Origin::parse(url, shared).map_err(|fault| fault.message)
     }
 
     fn check(&self) -> Result<(), Fault> {

@@ -16,6 +16,7 @@ mod ear;
 mod origin;
 mod passage;
 mod path;
+mod relay;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,8 @@ use crate::shard::engine::Datagram;
 use crate::shard::interfaces::Interface;
 use crate::shard::links::Links;
 use crate::shard::{Answer, Io, Request};
+pub use relay::{Refusal, Relay, Relays};
+
 use air::{Air, Start};
 use ear::{Around, Ear, Use};
 use origin::{Heard, Origin};
@@ -58,6 +61,8 @@ pub struct Plan {
     buffer_bytes: u32,
     core: CoreId,
     slot: InputSlot,
+    /// Somebody watches it by its address.
+    relay: bool,
 }
 
 impl Plan {
@@ -68,7 +73,13 @@ impl Plan {
         let slot = InputSlot::new(about, &origin::RTP_FATES, &origin::TS_FAULTS, &origin::indicators());
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&config.stream);
         let core = (hash % u64::from(cores.max(1))) as CoreId;
-        Plan { config: config.clone(), buffer_bytes: headend.receive_buffer_bytes, core, slot }
+        Plan { config: config.clone(), buffer_bytes: headend.receive_buffer_bytes, core, slot, relay: false }
+    }
+
+    /// What a group is made of that is watched by its address, as the stream `name`, on core `core`.
+    fn relay(name: &StreamName, origin: config::Origin, headend: &Headend, core: CoreId) -> Plan {
+        let config = config::Input::relayed(name.to_string(), origin);
+        Plan { core, relay: true, ..Plan::new(&config, headend, 1) }
     }
 
     /// The core that it lives on.
@@ -106,6 +117,8 @@ pub struct Input {
     demand: Demand,
     /// The path on air has handed them down since it was put there, or since they were wanted.
     handing: bool,
+    /// Nothing of it is made into frames.
+    relay: bool,
     /// What is on air was put there for its packets: no frame of it came yet.
     frameless: bool,
     /// The name was not to be had, and that was said.
@@ -148,11 +161,12 @@ impl Input {
             ears: ears.collect(),
             origins: origins.map(|(from, m)| Origin::new(from.clone(), m.clone(), failover, now)).collect(),
             paths: (0..paths)
-                .map(|_| Path::new(config.program, config.passes, failover, options, now))
+                .map(|_| Path::new(config.program, config.passes, failover, options, now).relayed(plan.relay))
                 .collect(),
             air: Air::new(failover, config.revert_after_s.map(Duration::from_secs), now),
             demand: Demand::default(),
             handing: false,
+            relay: plan.relay,
             frameless: false,
             refused: false,
             no_program: vec![false; paths],
@@ -287,6 +301,22 @@ impl Input {
         paths.chain(origins).chain(ears).fold(self.second_at.min(self.links_at), Mono::min)
     }
 
+    /// The stream that it publishes.
+    pub fn name(&self) -> &StreamName {
+        &self.name
+    }
+
+    /// Whether somebody reads what it passes on.
+    fn is_read(&self) -> bool {
+        self.demand.is_there()
+    }
+
+    /// Closes its sockets, and publishes no more.
+    fn leave(&mut self, io: &mut Io) {
+        self.ears.iter().for_each(|ear| io.ask(Request::Hush(ear.number)));
+        io.ask(Request::Unpublish);
+    }
+
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         let paths: usize = self.paths.iter().map(Path::heap_bytes).sum();
@@ -354,6 +384,7 @@ impl Input {
     fn drain(&mut self, now: Mono, at: usize, io: &mut Io) {
         while let Some(output) = self.paths.get_mut(at).and_then(Path::poll_output) {
             match output {
+                Output::Frame(..) if self.relay => {}
                 Output::Frame(role, frame) => self.frame(now, at, role, frame, io),
                 Output::Event(event) => self.event(now, at, event),
             }

@@ -33,6 +33,8 @@ pub(super) struct Path {
     demux: Demux,
     /// Where packets are passed on as they came.
     passage: Option<Box<Passage>>,
+    /// It is passed on, whatever it is, and nothing else.
+    relay: bool,
     failover: Duration,
     /// When the last packet of the program came, and how many there were.
     media_at: Option<Mono>,
@@ -101,6 +103,7 @@ impl Path {
             receiver: None,
             demux: Demux::new(program, now).taking_all(passes),
             passage: passes.then(|| Box::new(Passage::new(program))),
+            relay: false,
             failover,
             media_at: None,
             media: 0,
@@ -114,6 +117,12 @@ impl Path {
             framed: false,
             sound_since: None,
         }
+    }
+
+    /// Whatever comes lives, and is passed on alone.
+    pub fn relayed(mut self, relay: bool) -> Path {
+        self.relay = relay;
+        self
     }
 
     /// Packets without anything around them.
@@ -191,6 +200,10 @@ impl Path {
     /// Whether viewers can begin with a packet that came just now: where there is nothing that can be made into frames.
     pub fn begins_passing(&mut self, now: Mono) -> bool {
         let place = self.passage.as_mut().is_some_and(|passage| passage.take_place());
+        if self.relay && place {
+            self.start_at = now;
+            return true;
+        }
         if !place || !self.alive || self.framed || self.demux.has_video() {
             return false;
         }
@@ -289,7 +302,10 @@ impl Path {
     /// Takes note of what was counted since.
     fn settle(&mut self, now: Mono) -> Turn {
         let faults = faults(self.demux.tally()) + self.receiver.as_ref().map_or(0, |r| r.tally().lost);
-        let came = std::mem::replace(&mut self.media, self.demux.tally().media) != self.media;
+        // Of what is only passed on every packet counts: it may be scrambled, or of any kind.
+        let tally = self.demux.tally();
+        let media = if self.relay { tally.packets } else { tally.media };
+        let came = std::mem::replace(&mut self.media, media) != self.media;
         let faulty = std::mem::replace(&mut self.faults, faults) != faults;
         if came {
             let before = self.media_at.replace(now);
