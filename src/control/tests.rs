@@ -23,6 +23,7 @@ impl StreamSource for Fixed {
                 detail: "640x360".to_owned(),
             }],
             mpegts: true,
+            passes: false,
             bitrate_bps: 1_000_000,
             viewers: PerProtocol::from_fn(|_| 1),
             age_s: 61,

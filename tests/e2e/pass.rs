@@ -1,6 +1,8 @@
 //! What is passed on as it came: every packet of a sender, to viewers of HTTP-TS and by channels.
 
 mod channels;
+mod programs;
+mod relay;
 
 use crate::support::broadcast::{self, EIT, FRAMES, NO_FRAMES, NULL, PRIVATE, RATE, TELETEXT, is_place, pid};
 use crate::support::engine::engine_tests;
@@ -14,6 +16,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// What takes seconds on a machine with time to spare.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 engine_tests!(
     viewers_get_every_packet_as_it_came,
@@ -31,7 +36,8 @@ fn config(config: Config, from: &[SocketAddr], keys: &str) -> Config {
     let from: Vec<String> = from.iter().map(|from| format!("udp://{from}")).collect();
     let table = format!("[[input]]\nstream = \"live/in\"\nfrom = {from:?}\n{keys}");
     config
-        .set("publish.silence_timeout_ms", "2000")
+        // A sender on a busy machine pauses for long.
+        .set("publish.silence_timeout_ms", "8000")
         .set("publish.takeover_after_ms", "1000")
         .set("publish.republish_grace_ms", "500")
         .table(&table)
@@ -161,7 +167,9 @@ fn a_viewer_that_falls_behind_skips_to_a_place_with_its_tables(engine: Config) {
                     return number * 1316;
                 }
                 socket.send_to(datagram, to).unwrap();
-                std::thread::sleep(Duration::from_micros(1316 * 8 * 1_000_000 / RATE / 10));
+                if number % 8 == 0 {
+                    std::thread::sleep(Duration::from_micros(1316 * 8 * 8 * 1_000_000 / RATE / 10));
+                }
             }
             sent.len()
         });
@@ -175,11 +183,11 @@ fn a_viewer_that_falls_behind_skips_to_a_place_with_its_tables(engine: Config) {
         response.early.extend(first);
         let runs = |server: &Server| server.metrics().sum("headgate_runs_total", &[]);
         let from = runs(&server);
-        poll("two seconds of packets", LIMIT, || (runs(&server) >= from + 4000.0).then_some(()));
+        poll("two seconds of packets", PATIENCE, || (runs(&server) >= from + 3000.0).then_some(()));
         let reading = scope.spawn(|| response.body());
         server.await_metrics("a skip", |m| m.sum("headgate_lag_skips_total", &["http_ts"]) >= 1.0);
         let from = runs(&server);
-        poll("what follows", LIMIT, || (runs(&server) >= from + 1000.0).then_some(()));
+        poll("what follows", PATIENCE, || (runs(&server) >= from + 1000.0).then_some(()));
         stop.store(true, Ordering::Relaxed);
         (reading.join().unwrap(), sending.join().unwrap())
     });
@@ -203,14 +211,14 @@ fn a_viewer_that_falls_behind_skips_to_a_place_with_its_tables(engine: Config) {
 
 fn another_origin_is_announced(engine: Config) {
     let Some(ffmpeg) = static_ffmpeg() else { return };
-    let one = broadcast::broadcast(&ffmpeg, &FRAMES, 12);
+    let one = broadcast::broadcast(&ffmpeg, &FRAMES, 20);
     // The other encoder's counters are elsewhere.
     let mut other = one.clone();
     for packet in other.as_chunks_mut::<188>().0 {
         packet[3] = packet[3] & 0xF0 | (packet[3] & 15).wrapping_add(5) & 15;
     }
     let (first, second) = (port(), port());
-    let server = config(engine, &[first, second], "failover_ms = 400\nrevert_after_s = 0").start();
+    let server = config(engine, &[first, second], "failover_ms = 1500\nrevert_after_s = 0").start();
     let stop = AtomicBool::new(false);
     let (got, end) = std::thread::scope(|scope| {
         let primary =

@@ -122,6 +122,22 @@ impl Lan {
         command
     }
 
+    /// A box's socket that sends to groups on its `eth1`.
+    pub fn sender(&self) -> UdpSocket {
+        let namespace = std::fs::File::open(format!("/run/netns/{}", self.boxes)).unwrap();
+        // As below.
+        let open = move || -> io::Result<UdpSocket> {
+            // SAFETY: no memory is passed.
+            if unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+            socket.set_multicast_if_v4(&BOX)?;
+            Ok(socket.into())
+        };
+        std::thread::spawn(open).join().unwrap().unwrap()
+    }
+
     /// A box's socket that receives what is sent to `to`: joined if that is a group.
     pub fn receiver(&self, to: &str) -> Receiver {
         let to: SocketAddr = to.parse().unwrap();

@@ -72,8 +72,12 @@ pub(super) fn check(path: &str) -> Result<(), NameError> {
 /// colon in their names.
 fn group(path: &str) -> Option<(&str, &str)> {
     let (scheme, place) = path.strip_prefix('/')?.split_once('/')?;
-    let is_place = place.contains(':') && !place.contains('/');
-    ["udp", "rtp"].contains(&scheme).then_some((scheme, place)).filter(|_| is_place)
+    is_group(scheme, place).then_some((scheme, place))
+}
+
+/// Whether `app` and `stream` are what [`Route::Group`] names.
+pub fn is_group(app: &str, stream: &str) -> bool {
+    ["udp", "rtp"].contains(&app) && stream.contains(':') && !stream.contains('/')
 }
 
 /// Medium, app and stream of a path that asks for a live stream, or what it lacks; `None` if it asks for no medium.

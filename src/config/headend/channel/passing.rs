@@ -105,3 +105,53 @@ impl ChannelEntry {
         Ok(pids)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn parse(keys: &str) -> Result<Option<Passing>, String> {
+        let head = "[[channel]]\nname = \"a\"\nsource = \"live/a\"\nto = [\"udp://127.0.0.1:5000\"]\n";
+        let config = Config::parse(&format!("{head}{keys}"), "f").map_err(|error| error.to_string())?;
+        Ok(config.channels[0].passing.clone())
+    }
+
+    #[test]
+    fn what_is_not_said_is_not_changed() {
+        let plain = Passing { delay_ms: DELAY_MS_DEFAULT, ..Passing::default() };
+        assert_eq!(parse("mode = \"pass\""), Ok(Some(plain.clone())));
+        assert_eq!(parse("mode = \"pass\"\nbitrate = 4000000"), Ok(Some(plain)));
+        assert_eq!(parse("mode = \"cbr\"\nbitrate = 4000000"), Ok(None));
+        assert_eq!(parse("bitrate = 4000000"), Ok(None));
+        let keys = "mode = \"pass\"\ndelay_ms = 500\npids = { 256 = 4096, 257 = 4097 }\nservice_id = 7\nservice_name = \"Sieben\"";
+        let expected = Passing {
+            delay_ms: 500,
+            pids: vec![(256, 4096), (257, 4097)],
+            service_id: Some(7),
+            service_name: Some("Sieben".to_owned()),
+            ..Passing::default()
+        };
+        assert_eq!(parse(keys), Ok(Some(expected)));
+    }
+
+    #[test]
+    fn keys_of_the_other_mode_are_refused() {
+        for (keys, told) in [
+            ("mode = \"cbr\"", "has no `bitrate`"),
+            ("mode = \"pas\"", "unknown variant"),
+            ("mode = \"pass\"\nvideo_pid = 300", "belongs to mode \"cbr\""),
+            ("mode = \"pass\"\nlanguages = [\"deu\"]", "belongs to mode \"cbr\""),
+            ("mode = \"pass\"\ntdt = true", "belongs to mode \"cbr\""),
+            ("bitrate = 4000000\npids = { 256 = 4096 }", "belongs to mode \"pass\""),
+            ("bitrate = 4000000\ndelay_ms = 200", "belongs to mode \"pass\""),
+            ("mode = \"pass\"\ndelay_ms = 99", "out of range"),
+            ("mode = \"pass\"\npids = { 256 = 17 }", "stay where they are"),
+            ("mode = \"pass\"\npids = { 256 = 4096, 257 = 4096 }", "another PID is moved there too"),
+            ("mode = \"pass\"\npids = { video = 4096 }", "is no PID"),
+        ] {
+            let error = parse(keys).unwrap_err();
+            assert!(error.contains(told), "{keys}: {error}");
+        }
+    }
+}
