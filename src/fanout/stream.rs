@@ -486,7 +486,8 @@ impl Stream {
 
     /// Bytes held in logs and GOP cache, with what their entries take.
     pub fn held_bytes(&self) -> u64 {
-        self.logs.iter().map(|l| l.writer.retained_bytes()).sum::<u64>() + self.gop.bytes
+        let of = |log: &OpenLog| log.writer.retained_bytes() + log.packager.heap_bytes() as u64;
+        self.logs.iter().map(of).sum::<u64>() + self.gop.bytes
     }
 
     /// Bytes copied into logs, or on the way from one to another, since the last call.

@@ -68,17 +68,6 @@ impl Plan {
     }
 }
 
-/// What was counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Packets left out.
-    pub left_out: u64,
-    /// Sections made anew.
-    pub sections: u64,
-    /// Sections that could not be read, or not be made.
-    pub damaged: u64,
-}
-
 /// A program of the source.
 #[derive(Clone, Debug)]
 struct Program {
@@ -111,7 +100,6 @@ pub struct Remap {
     managed: Vec<u16>,
     counters: Vec<(u16, Counter)>,
     versions: Vec<Version>,
-    counts: Counts,
 }
 
 impl Remap {
@@ -126,7 +114,6 @@ impl Remap {
             managed: Vec::new(),
             counters: Vec::new(),
             versions: Vec::new(),
-            counts: Counts::default(),
         };
         remap.route();
         remap
@@ -149,8 +136,9 @@ impl Remap {
             self.cat(&packet);
         }
         if to == OUT {
-            self.counts.left_out += 1;
-        } else if self.anew.get(at).is_some_and(|anew| *anew) {
+            return;
+        }
+        if self.anew.get(at).is_some_and(|anew| *anew) {
             if !packet.error && !packet.malformed && packet.scrambling == 0 {
                 self.sections(&packet, out);
             }
@@ -162,11 +150,6 @@ impl Remap {
             (moved[1], moved[2]) = (moved[1] & 0xE0 | high, low);
             out.extend_from_slice(&moved);
         }
-    }
-
-    /// What was counted.
-    pub fn counts(&self) -> Counts {
-        self.counts
     }
 
     /// Bytes held.
@@ -228,14 +211,11 @@ impl Remap {
     fn sections(&mut self, packet: &Packet<'_>, out: &mut Vec<u8>) {
         let Some(mut assembler) = self.assembler.take() else { return };
         assembler.push(packet, |section| {
-            if !section.crc_ok() {
-                self.counts.damaged += 1;
-                return;
-            }
-            if let Some(made) = self.section(packet.pid, section) {
+            // What is damaged is not read.
+            let made = if section.crc_ok() { self.section(packet.pid, section) } else { None };
+            if let Some(made) = made {
                 let to = self.moved(packet.pid);
                 let counter = counter(&mut self.counters, to);
-                self.counts.sections += 1;
                 let _whole = write_section(to, counter, &made, &mut |part: &[u8]| {
                     out.extend_from_slice(part);
                     true
@@ -485,7 +465,6 @@ impl Remap {
         let bytes = 8 + body.len() + 4;
         let &[table, flags, ..] = section.bytes() else { return None };
         if bytes > most {
-            self.counts.damaged += 1;
             return None;
         }
         let [high, low] = ((bytes - 3) as u16).to_be_bytes();

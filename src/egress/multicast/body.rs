@@ -62,7 +62,7 @@ impl Body {
     /// Its multiplex cannot be made; why, for people.
     pub fn new(channel: &Configured, shared: &Headend) -> Result<Body, &'static str> {
         if let Some(configured) = &channel.passing {
-            let passing = Box::new(Passing::new(channel, configured, Mono::ZERO));
+            let passing = Box::new(Passing::new(configured, Mono::ZERO));
             return Ok(Body::Pass { passing, counted: replay::Counts::default() });
         }
         let service = service(channel, shared);

@@ -1,6 +1,5 @@
 //! A channel that sends its source's own packets: what becomes of them between the log and the clock.
 
-use crate::config::Channel as Configured;
 use crate::config::headend::Passing as Configuration;
 use crate::fanout::log::JoinPoint;
 use crate::media::Mono;
@@ -25,10 +24,9 @@ pub(super) struct Passing {
 }
 
 impl Passing {
-    /// As `channel` is configured, whose clock starts at `at`.
-    pub fn new(channel: &Configured, passing: &Configuration, at: Mono) -> Passing {
+    /// As it is configured; its clock starts at `at`.
+    pub fn new(passing: &Configuration, at: Mono) -> Passing {
         let Configuration { delay_ms, pids, service_id, stream_id, service_name, provider } = passing.clone();
-        debug_assert!(channel.passing.is_some());
         let plan = Plan { program: None, pids, service_id, stream_id, service_name, provider };
         let delay = Duration::from_millis(delay_ms);
         let remap = (!plan.is_empty()).then(|| Box::new(Remap::new(plan.clone())));

@@ -68,6 +68,14 @@ impl Packager {
         }
     }
 
+    /// Bytes that it keeps from entry to entry, where they may be many.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Packager::Pass(packager) => packager.heap_bytes(),
+            Packager::Rtmp | Packager::Flv | Packager::Ts(_) => 0,
+        }
+    }
+
     /// Writes the entry of `frame` without committing it.
     #[must_use]
     pub fn pack(&mut self, log: &mut LogWriter, frame: &Frame, about: About<'_>) -> Packed {

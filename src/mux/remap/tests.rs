@@ -1,8 +1,6 @@
 //! Streams that are remapped, read again.
 
 use super::*;
-use crate::wire::ts::descriptor::Descriptors;
-use crate::wire::ts::packet::Adaptation as Read;
 use crate::wire::ts::tables::Sdt;
 use crate::wire::ts::text::decode;
 use crate::wire::ts::write::packet::{Adaptation, UnitWriter};
@@ -198,7 +196,6 @@ fn pids_and_identity_are_changed_and_nothing_else() {
     let pcrs =
         |bytes: &[u8]| bytes.as_chunks().0.iter().filter_map(|packet| Packet::parse(packet).pcr()).count();
     assert_eq!(pcrs(&got), pcrs(&sent) - 1);
-    let _unused = (Read::default(), Descriptors::new(&[]));
 }
 
 #[test]

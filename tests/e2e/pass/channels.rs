@@ -47,6 +47,31 @@ fn captured(channels: &[String], groups: &[&str]) -> Option<(Vec<Vec<Vec<u8>>>, 
     Some((captured, sent, server))
 }
 
+/// Whether the machine held the channel or its sender up for so long that something was left out.
+fn is_held_up(server: &Server) -> bool {
+    let metrics = server.metrics();
+    let of = |metric: &str| metrics.sum(&format!("headgate_channel_{metric}"), &[]);
+    (of("jumps_total"), of("lag_skips_total"), of("seams_total")) != (0.0, 0.0, 1.0)
+        || metrics.sum("headgate_input_kernel_drops_total", &[]) > 0.0
+}
+
+/// `got` is a part of `sent`: in one piece, or at least in order.
+#[track_caller]
+fn in_order(got: &[[u8; 188]], sent: &[[u8; 188]], exact: bool) {
+    let begin = sent.iter().position(|packet| *packet == got[0]).expect("a packet that was sent");
+    if exact {
+        // Null packets are alike: where they begin is anybody's guess.
+        let found = sent.windows(got.len()).any(|window| window == got);
+        assert!(found, "{} packets in one piece, from {begin} on", got.len());
+        return;
+    }
+    let mut at = 0;
+    for packet in got {
+        let next = sent[at..].iter().position(|sent| sent == packet);
+        at += 1 + next.unwrap_or_else(|| panic!("not sent behind {at}: {:?}", &packet[..8]));
+    }
+}
+
 /// Judges by position, ours and others', find nothing that they do not find in the source.
 fn judged(got: &[u8], sent: &[u8]) {
     let missed = |bytes: &[u8]| -> Vec<Gate> {
@@ -88,26 +113,17 @@ fn a_channel_sends_every_packet_as_it_came() {
     let (got, all) = (packets(&plain), packets(&sent));
     let opening = got.iter().position(|packet| is_place(packet)).expect("a place");
     assert_eq!(got[..opening].iter().map(|packet| pid(packet)).collect::<Vec<_>>(), [0, 0x1000]);
-    // A machine that held the channel up for more than a second leaves datagrams out; nothing else may.
-    let held_up = ["jumps_total", "lag_skips_total", "seams_total"]
-        .map(|metric| server.metrics().sum(&format!("headgate_channel_{metric}"), &[]));
-    if held_up == [0.0, 0.0, 1.0] {
-        let begin = all.iter().position(|packet| *packet == got[opening]).expect("a packet that was sent");
-        assert!(all[begin..].starts_with(&got[opening..]), "packet for packet");
+    let exact = !is_held_up(&server);
+    in_order(&got[opening..], all, exact);
+    if exact {
         counters_hold(got);
         judged(&plain, &sent);
-    } else {
-        let mut at = 0;
-        for packet in &got[opening..] {
-            let next = all[at..].iter().position(|sent| sent == packet);
-            at += 1 + next.unwrap_or_else(|| panic!("not sent behind {at}: {:?}", &packet[..8]));
-        }
     }
     let metrics = server.metrics();
     let of = |metric: &str| metrics.sum(&format!("headgate_channel_{metric}"), &["channel=\"one\""]);
     assert_eq!((of("passes"), of("passed_packets_dropped_total")), (1.0, 0.0));
     let counters = metrics.sum("headgate_channel_indicators_total", &["indicator=\"1.4\""]);
-    assert!(counters == 0.0 || held_up != [0.0, 0.0, 1.0], "{counters}");
+    assert!(counters == 0.0 || !exact, "{counters}");
     assert!(of("fec_datagrams_total") > 100.0);
     // The source ends, and nothing is made up in its place.
     server.await_metrics("a lost source", |m| m.sum("headgate_channel_source_up", &[]) == 0.0);
@@ -131,25 +147,23 @@ fn a_channel_moves_pids_and_names_its_service_anew() {
     };
     let got = captured[0].concat();
     let (got, all) = (packets(&got), packets(&sent));
-    counters_hold(got);
+    let exact = !is_held_up(&server);
     // Of every PID that is no table, the packets as they came, and the clock with them.
     for (from, to) in [(0x100u16, 4660u16), (0x101, 0x101), (421, 700), (422, 422), (0x1FFF, 0x1FFF)] {
-        let of = |packets: &[[u8; 188]], wanted: u16| -> Vec<u8> {
-            packets
-                .iter()
-                .filter(|packet| pid(&packet[..]) == wanted)
-                .flat_map(|packet| &packet[3..])
-                .copied()
-                .collect()
+        let of = |packets: &[[u8; 188]], wanted: u16| -> Vec<[u8; 188]> {
+            let its = packets.iter().filter(|packet| pid(&packet[..]) == wanted).copied();
+            // Without the PID itself.
+            its.map(|mut packet| (packet[1..3].fill(0), packet).1).collect()
         };
         let (got, sent) = (of(got, to), of(all, from));
-        assert!(
-            got.len() > 10 * 185 && sent.windows(got.len().max(1)).step_by(185).any(|part| part == got),
-            "{from}"
-        );
+        assert!(got.len() > 10, "{from}");
+        in_order(&got, &sent, exact);
     }
     assert!(got.iter().all(|packet| ![256, 4096, 421].contains(&pid(packet))));
-    judged(got.as_flattened(), &sent);
+    if exact {
+        counters_hold(got);
+        judged(got.as_flattened(), &sent);
+    }
     if let Some(ffprobe) = program("ffprobe") {
         let file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         std::fs::write(file.path(), got.as_flattened()).unwrap();

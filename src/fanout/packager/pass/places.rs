@@ -111,7 +111,7 @@ impl Places {
         } else {
             packet.pid == pid::PAT
                 && packet.unit_start
-                && self.programs.iter().any(|program| program.known)
+                && self.is_known()
                 && self.kept.first().is_some_and(|pat| !pat.packets.is_empty())
                 && self.place_at.is_none_or(|at| now.since(at) >= TABLE_PLACES)
                 && (self.pictures.is_none() || self.access_at.is_some_and(|at| now.since(at) >= NO_ACCESS))
@@ -185,7 +185,7 @@ impl Places {
     }
 
     /// Whether a map was seen.
-    pub fn is_known(&self) -> bool {
+    fn is_known(&self) -> bool {
         self.programs.iter().any(|program| program.known)
     }
 
