@@ -367,6 +367,7 @@ mod tests {
             &RefuseReason::ALL.map(RefuseReason::as_str),
             &DisconnectReason::ALL.map(DisconnectReason::as_str),
             &ShedCause::ALL.map(ShedCause::as_str),
+            &RelayAnswer::ALL.map(RelayAnswer::as_str),
             &[env!("CARGO_PKG_VERSION")],
         ]
         .concat();

@@ -37,7 +37,7 @@ fn config(config: Config, from: &[SocketAddr], keys: &str) -> Config {
     let table = format!("[[input]]\nstream = \"live/in\"\nfrom = {from:?}\n{keys}");
     config
         // A sender on a busy machine pauses for long.
-        .set("publish.silence_timeout_ms", "8000")
+        .set("publish.silence_timeout_ms", "5000")
         .set("publish.takeover_after_ms", "1000")
         .set("publish.republish_grace_ms", "500")
         .table(&table)

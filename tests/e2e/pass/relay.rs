@@ -32,7 +32,8 @@ fn two_viewers_are_one_join_and_get_every_packet() {
     let relay =
         "[relay]\nallow = [\"239.255.7.0/24:5000-5001\"]\ninterface = \"eth1\"\ngroups = 1\nlinger_s = 1\n";
     let config = Config::new().wrapped(&lan.network.wrapper()).reached_at(lan.network.calm).table(relay);
-    let server = config.set("publish.republish_grace_ms", "500").start();
+    let config = config.set("publish.republish_grace_ms", "500").set("publish.silence_timeout_ms", "4000");
+    let server = config.set("publish.takeover_after_ms", "1000").start();
     for (path, status, told) in [
         ("/udp/239.255.8.1:5000", 403, "relay.allow"),
         ("/udp/239.255.7.1:5002", 403, "relay.allow"),
@@ -86,12 +87,14 @@ fn two_viewers_are_one_join_and_get_every_packet() {
     });
     poll("the group is left", PATIENCE, || memberships(&lan).is_empty().then_some(()));
     server.await_metrics("a free seat", |metrics| metrics.sum("headgate_relay_groups", &[]) == 0.0);
+    server.await_metrics("its end", |metrics| metrics.sum("headgate_streams", &[]) == 0.0);
     // And joined again, for whoever comes then; this one stays to the last packet.
     let socket = lan.sender();
     let got = std::thread::scope(|scope| {
         let sent = &sent[..188 * 20_000];
         let sending = scope.spawn(move || broadcast::send(&socket, GROUP.parse().unwrap(), sent, || false));
         let viewer = request(server.http, "GET", &format!("/udp/{GROUP}"));
+        assert_eq!(viewer.status, 200);
         let reading = scope.spawn(move || viewer.body());
         sending.join().unwrap();
         reading.join().unwrap()

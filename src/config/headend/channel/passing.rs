@@ -60,7 +60,9 @@ impl ChannelEntry {
             ),
             false => {
                 let none = ("mode", false);
-                let keys = [("delay_ms", self.delay_ms.is_some()), ("pids", !self.pids.is_empty())];
+                // What says nothing new may stand anywhere.
+                let delayed = self.delay_ms.is_some_and(|ms| ms != DELAY_MS_DEFAULT);
+                let keys = [("delay_ms", delayed), ("pids", !self.pids.is_empty())];
                 ("pass", [keys[0], keys[1], none, none, none, none, none])
             }
         };
@@ -139,12 +141,12 @@ mod tests {
     fn keys_of_the_other_mode_are_refused() {
         for (keys, told) in [
             ("mode = \"cbr\"", "has no `bitrate`"),
-            ("mode = \"pas\"", "unknown variant"),
+            ("mode = \"pas\"", "unknown value"),
             ("mode = \"pass\"\nvideo_pid = 300", "belongs to mode \"cbr\""),
             ("mode = \"pass\"\nlanguages = [\"deu\"]", "belongs to mode \"cbr\""),
             ("mode = \"pass\"\ntdt = true", "belongs to mode \"cbr\""),
             ("bitrate = 4000000\npids = { 256 = 4096 }", "belongs to mode \"pass\""),
-            ("bitrate = 4000000\ndelay_ms = 200", "belongs to mode \"pass\""),
+            ("bitrate = 4000000\ndelay_ms = 300", "belongs to mode \"pass\""),
             ("mode = \"pass\"\ndelay_ms = 99", "out of range"),
             ("mode = \"pass\"\npids = { 256 = 17 }", "stay where they are"),
             ("mode = \"pass\"\npids = { 256 = 4096, 257 = 4096 }", "another PID is moved there too"),
