@@ -42,6 +42,8 @@ const MEAN_OF: i64 = 64;
 const FIRST_SPACING_NS: u64 = 2_632_000;
 /// Burst at most, in times of the mean rate: what packets without a clock that come at once leave by.
 const BURST: u64 = 4;
+/// How much slower than the mean a source may be for a while, and still be taken for one that sends.
+const SLOWEST: u64 = 2;
 
 /// What was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -189,12 +191,13 @@ impl Replay {
     }
 
     /// Nanoseconds from the next datagram to the one behind it, as far as they are known: what its rate is just here. What is to
-    /// leave at once leaves four times as fast as the mean at most.
+    /// leave at once leaves four times as fast as the mean at most; and a gap is no rate, so it is twice the mean's at most.
     pub fn spacing_ns(&self) -> u64 {
-        let least = (self.mean_ns.max(1) as u64 / BURST).max(1);
+        let mean_ns = self.mean_ns.max(1) as u64;
+        let (least, most) = ((mean_ns / BURST).max(1), mean_ns * SLOWEST);
         let next = self.queue.get(DATAGRAM_PACKETS).filter(|_| self.timed > DATAGRAM_PACKETS);
         let here = self.queue.front().zip(next).map(|(this, next)| (next.due_ns - this.due_ns).max(0) as u64);
-        here.unwrap_or(self.mean_ns.max(1) as u64).max(least)
+        here.unwrap_or(mean_ns).clamp(least, most)
     }
 
     /// Leaves out all datagrams that are due by `now` but the last, and tells how many.

@@ -44,6 +44,9 @@ impl Source {
     }
 }
 
+/// Datagrams, each with the millisecond it left in.
+type Sent = Vec<(i64, Vec<u8>)>;
+
 fn mono(ns: i64) -> Mono {
     Mono::from_micros(ns as u64 / 1000)
 }
@@ -54,7 +57,7 @@ fn run(
     source: &mut Source,
     seconds: i64,
     mut moved: impl FnMut(u64) -> Option<i64>,
-) -> (Vec<[u8; 188]>, Vec<(i64, Vec<u8>)>, Replay) {
+) -> (Vec<[u8; 188]>, Sent, Replay) {
     let mut replay = Replay::new(Mono::ZERO, DELAY);
     let (mut fed, mut sent, mut waiting) = (Vec::new(), Vec::new(), VecDeque::new());
     let mut last = 0;
@@ -75,7 +78,10 @@ fn run(
             replay.feed(mono(at), &packet);
             fed.push(packet);
         }
-        for _ in 0..replay.due(mono(ms * MS)) {
+        let due = replay.due(mono(ms * MS));
+        // More would be left out as late by a second.
+        assert!(due * replay.spacing_ns() < 1_000_000_000, "{due} at {ms}");
+        for _ in 0..due {
             let mut out = [0; DATAGRAM_BYTES];
             assert!(replay.write(&mut out));
             sent.push((ms, out.to_vec()));

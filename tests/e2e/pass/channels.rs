@@ -26,8 +26,11 @@ fn channel(name: &str, to: &[&str], keys: &str) -> String {
     format!("[[channel]]\nname = \"{name}\"\nsource = \"live/in\"\nmode = \"pass\"\nto = {to:?}\n{keys}")
 }
 
+/// As they came to one receiver.
+type Datagrams = Vec<Vec<u8>>;
+
 /// What channels send of a broadcast, a list for each receiver; and what was sent.
-fn captured(channels: &[String], groups: &[&str]) -> Option<(Vec<Vec<Vec<u8>>>, Vec<u8>, Server)> {
+fn captured(channels: &[String], groups: &[&str]) -> Option<(Vec<Datagrams>, Vec<u8>, Server)> {
     let (ffmpeg, lan) = (static_ffmpeg()?, Lan::new()?);
     let sent = broadcast::broadcast(&ffmpeg, &FRAMES, 20);
     let (server, to) = start(&lan, channels);

@@ -220,7 +220,7 @@ fn another_sender_is_announced_where_its_packets_come() {
     assert_eq!(bench.joins.len(), 2);
     // Nothing else was changed.
     let kept: Vec<u8> =
-        log.as_chunks().0.iter().filter(|p| !Packet::parse(*p).discontinuity()).flatten().copied().collect();
+        log.as_chunks().0.iter().filter(|p| !Packet::parse(p).discontinuity()).flatten().copied().collect();
     assert!(kept.ends_with(&[&first.packets[..], &second.packets].concat()));
 }
 
