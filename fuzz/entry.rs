@@ -431,7 +431,7 @@ pub fn ts_frames(data: &[u8]) {
 pub fn ts_program(data: &[u8]) -> (Vec<Frame>, Tally) {
     let Some(&[piece, flags]) = data.first_chunk() else { return (Vec::new(), Tally::default()) };
     let (mut demux, mut now, mut frames) =
-        (Demux::new(ts::Options { program: 0, av1: true }, Mono::ZERO), Mono::ZERO, Vec::new());
+        (Demux::new(ts::Options { program: 0, av1: true, all: false }, Mono::ZERO), Mono::ZERO, Vec::new());
     for (n, datagram) in ts_stream(data).chunks(7 * TS_PACKET_BYTES).enumerate() {
         now = now + Duration::from_micros(u64::from(piece) * 100);
         demux.handle_datagram(now, datagram);

@@ -109,8 +109,14 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
         let most = config.headend.input_series_max as usize;
         Registry::with_headend(&cpus, headend::slots(&config), slots, most)
     };
-    let mut headend = Headend::open(&config, &inputs, &registry)?;
-    let shared = Arc::new(shared(&config, &inputs, cpus.len(), descriptors, give_back)?);
+    let relays = Arc::new(udp::Relays::new(
+        &config.relay,
+        &config.headend,
+        cpus.len() as CoreId,
+        registry.relays.clone(),
+    ));
+    let mut headend = Headend::open(&config, &inputs, &relays, &registry)?;
+    let shared = Arc::new(shared(&config, (&inputs, &relays), cpus.len(), descriptors, give_back)?);
     let listeners = listen(&config, cpus.len())?;
     let (rtmp, http) = (listeners.rtmp, listeners.http);
 
@@ -144,6 +150,7 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
         handshake: Duration::from_millis(config.limits.handshake_timeout_ms),
         retry_after_s: config.overload.retry_after_s,
         inputs,
+        relays,
     });
 
     let (ended, core_ends) = mpsc::channel();
@@ -279,11 +286,11 @@ const DESCRIPTORS_KEPT_PER_CORE: u64 = 8;
 
 /// Descriptors that channels and inputs keep: two of a destination (the pacer's, and the one by which its interface is
 /// watched), two of a socket of an input likewise, and some for the pacer's thread and the clerk's.
-fn descriptors_of_headend(config: &Config, inputs: &[udp::Plan]) -> u64 {
+fn descriptors_of_headend(config: &Config, (inputs, relays): (&[udp::Plan], &udp::Relays)) -> u64 {
     let destinations: u64 = config.channels.iter().map(|channel| channel.to.len() as u64).sum();
     let sockets: u64 = inputs.iter().map(|plan| u64::from(plan.sockets())).sum();
     let threads = u64::from(headend::has_pacer(config)) + u64::from(headend::has_clerk(config));
-    2 * (destinations + sockets) + threads * DESCRIPTORS_KEPT_PER_CORE
+    2 * (destinations + sockets + relays.sockets()) + threads * DESCRIPTORS_KEPT_PER_CORE
 }
 
 /// Connections that one of `cores` accepts: what is configured, but all of them together never take the last of
@@ -298,7 +305,7 @@ fn connections_per_core(configured: u32, cores: usize, descriptors: u64, headend
 
 fn shared(
     config: &Config,
-    inputs: &[udp::Plan],
+    sources: (&[udp::Plan], &udp::Relays),
     cores: usize,
     descriptors: u64,
     give_back: fn(),
@@ -309,7 +316,7 @@ fn shared(
         limits.connections_per_core,
         cores,
         descriptors,
-        descriptors_of_headend(config, inputs),
+        descriptors_of_headend(config, sources),
     );
     let mode = match fanout.flush {
         Flush::Frame => Mode::Frame,
@@ -326,7 +333,7 @@ fn shared(
         mailboxes: Mailboxes::new(followers, clerks),
         limits: Limits {
             connections: per_core,
-            reserved: headend::places(inputs, cores),
+            reserved: headend::places(sources.0, cores) + sources.1.places(),
             lag_max: ms(fanout.max_lag_ms),
             stall: ms(fanout.stall_timeout_ms),
             play_wait: ms(fanout.play_wait_ms),
@@ -435,7 +442,8 @@ mod tests {
         let input = "[[input]]\nstream = \"live/in\"\nfrom = [\"rtp://127.0.0.1:5010#fec\", \"udp://127.0.0.1:5020\"]\n";
         let config = Config::parse(&format!("{text}{input}"), "a test").unwrap();
         let inputs = [udp::Plan::new(&config.inputs[0], &config.headend, 1)];
-        let channels = descriptors_of_headend(&config, &inputs);
+        let relays = udp::Relays::new(&config.relay, &config.headend, 1, Arc::default());
+        let channels = descriptors_of_headend(&config, (&inputs, &relays));
         assert_eq!(channels, 2 * 2 + 2 * 4 + 2 * 8);
         assert_eq!((headend::places(&inputs, 1), headend::places(&[], 1)), (1 + 2 * 4, 0));
         assert_eq!(connections_per_core(32_768, 1, 256 + channels, channels), 184);

@@ -15,6 +15,7 @@ use channel::{Entry, Source, Track};
 use counting::allocations;
 use headgate::config::Config;
 use headgate::egress::multicast::{Outlets, Output, about, indicators};
+use headgate::fanout::log::{JoinPoint, Pos};
 use headgate::media::Mono;
 use headgate::observe::ChannelSlot;
 use headgate::shard::links::Links;
@@ -39,7 +40,9 @@ fn datagrams_cost_no_allocation() {
     let entries: Vec<_> = (0..1500).map(|_| shared(source.entry())).collect();
     output.begin(Mono::ZERO);
     output.heard(0, Mono::ZERO, Heard::Found);
-    output.seam(0, Mono::ZERO);
+    let config = headgate::media::TrackTable::new().snapshot();
+    let join = JoinPoint { pos: Pos::default(), dts_ms: 0, config, opening_at: 0, seam: Default::default() };
+    output.seam(0, Mono::ZERO, Mono::ZERO, &join);
     let (mut laid, mut ms) = ([0u64; 4], 0);
     let mut play = |range: std::ops::Range<usize>| {
         let before = allocations();

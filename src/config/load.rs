@@ -4,7 +4,8 @@ use super::diagnostic::{ConfigError, Diagnostic, Violation, is_below_apps, line_
 use super::headend::{ChannelEntry, InputEntry};
 use super::secret::SecretEntry;
 use super::{
-    App, Config, Fanout, Headend, Limits, Listen, Log, Overload, Publish, Runtime, headend, levels, validate,
+    App, Config, Fanout, Headend, Limits, Listen, Log, Overload, Publish, Relay, Runtime, headend, levels,
+    validate,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ struct File {
     headend: Headend,
     channel: Vec<ChannelEntry>,
     input: Vec<InputEntry>,
+    relay: Relay,
     log: Log,
 }
 
@@ -84,9 +86,21 @@ pub(super) fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
     let apps = file.apps.keys().map(|name| (name.clone(), AppEntry::resolve(&file.apps, name))).collect();
     let (channels, inputs) = headend::resolve(&file.headend, &file.channel, &file.input)
         .map_err(|violation| place(violation, text, origin))?;
-    let File { listen, runtime, fanout, publish, limits, overload, headend, log, .. } = file;
-    let config =
-        Config { listen, runtime, fanout, publish, apps, limits, overload, headend, channels, inputs, log };
+    let File { listen, runtime, fanout, publish, limits, overload, headend, relay, log, .. } = file;
+    let config = Config {
+        listen,
+        runtime,
+        fanout,
+        publish,
+        apps,
+        limits,
+        overload,
+        headend,
+        channels,
+        inputs,
+        relay,
+        log,
+    };
     validate::check(&config).map_err(|violation| place(violation, text, origin))?;
     Ok(config)
 }

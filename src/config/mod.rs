@@ -16,6 +16,7 @@ mod load;
 pub mod name;
 mod network;
 mod overload;
+pub mod relay;
 mod secret;
 pub mod sign;
 mod validate;
@@ -26,6 +27,7 @@ pub use load::load;
 pub use name::NAME_BYTES_MAX;
 pub use network::Network;
 pub use overload::Overload;
+pub use relay::Relay;
 pub use secret::Secret;
 pub use validate::parse_cores;
 
@@ -61,6 +63,8 @@ pub struct Config {
     pub channels: Vec<Channel>,
     /// Streams that come as transport streams, in the file's order.
     pub inputs: Vec<Input>,
+    /// Groups that anyone may watch by their address.
+    pub relay: Relay,
     /// Log lines.
     pub log: Log,
 }

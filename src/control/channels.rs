@@ -15,6 +15,8 @@ pub(super) struct Listed {
     services: Vec<ListedService>,
     to: Vec<String>,
     bitrate_bps: u64,
+    /// `cbr`: made anew; `pass`: its source's own packets.
+    mode: &'static str,
     /// All services are.
     on_air: bool,
 }
@@ -73,6 +75,7 @@ fn listed(slot: &ChannelSlot, detailed: bool) -> Listed {
         services: services.map(service).collect(),
         to: slot.about.to.clone(),
         bitrate_bps: slot.about.bitrate_bps,
+        mode: if slot.about.passes { "pass" } else { "cbr" },
         on_air: slot.state() == SourceState::OnAir,
     }
 }

@@ -7,7 +7,7 @@ use super::inputs;
 use super::{Options, StreamSource, StreamState, StreamSummary};
 use crate::edge::auth::Gate;
 use crate::observe::Registry;
-use crate::proto::http::Medium;
+use crate::proto::http::{self, Medium};
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -66,7 +66,10 @@ impl Entry {
         Entry {
             token,
             flv_path: of(Medium::Flv),
-            ts_path: stream.mpegts.then(|| of(Medium::Ts)),
+            ts_path: match http::is_group(&stream.app, &stream.name) {
+                true => Some(encoded(&path)),
+                false => stream.mpegts.then(|| of(Medium::Ts)),
+            },
             rtmp_path: plain(&path).then_some(path),
             stream,
         }

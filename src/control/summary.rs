@@ -24,6 +24,8 @@ pub struct StreamSummary {
     pub tracks: Vec<TrackSummary>,
     /// Whether MPEG-TS carries any of them.
     pub mpegts: bool,
+    /// Whether its publisher has a transport stream of its own, which is passed on as it came.
+    pub passes: bool,
     /// Received media, bits a second, over the last seconds.
     pub bitrate_bps: u64,
     /// Subscribers.

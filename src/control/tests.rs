@@ -26,6 +26,7 @@ impl StreamSource for Fixed {
                 detail: "640x360".to_owned(),
             }],
             mpegts: true,
+            passes: false,
             bitrate_bps: 1_000_000,
             viewers: PerProtocol::from_fn(|_| 1),
             age_s: 61,
@@ -166,7 +167,8 @@ fn channels_are_told_of_to_operators_and_to_readers() {
             source: format!("live/{id}"),
         };
         let services = ids.iter().map(service).collect();
-        let about = ChannelAbout { name: name.to_owned(), services, to, bitrate_bps: 2_000_000 };
+        let about =
+            ChannelAbout { name: name.to_owned(), services, to, bitrate_bps: 2_000_000, passes: false };
         ChannelSlot::new(about, &["1.4", "2.5"])
     };
     let (one, two) = (slot("one", &["b"]), slot("two", &["c", "d"]));
@@ -188,7 +190,7 @@ fn channels_are_told_of_to_operators_and_to_readers() {
         "name": "one", "source": "live/b",
         "services": [{"id": "b", "name": "Service b", "source": "live/b", "on_air": true, "source_state": "on_air",
             "units_dropped": 0}],
-        "to": ["udp://eth1@239.255.1.1:5000"], "bitrate_bps": 2_000_000,
+        "to": ["udp://eth1@239.255.1.1:5000"], "bitrate_bps": 2_000_000, "mode": "cbr",
         "on_air": true, "source_state": "on_air", "null_ratio": 0.0, "datagrams": 0,
         "send_errors": {"unreachable": 3}, "indicators": {"2.5": 1},
     });

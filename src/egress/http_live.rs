@@ -91,7 +91,8 @@ pub fn request(
     Ok(())
 }
 
-fn refuse(
+/// Answers `head` with an error that ends the connection for `reason`.
+pub fn refuse(
     head: &RequestHead,
     status: u16,
     retry_after_s: Option<u32>,

@@ -4,11 +4,13 @@ use crate::proto::http::{self, Medium};
 use crate::shard::Preface;
 use bytes::Bytes;
 
-/// The response head at the start; in front of a join point that the viewer skipped to, what announces the
-/// discontinuity. Tables and configuration stand in the log itself.
+/// The response head at the start, and the tables if the log does not bring them with the join point; in front of a join
+/// point that the viewer skipped to, what announces the discontinuity.
 pub fn preface(preface: &Preface<'_>) -> Bytes {
+    let (head, opening) = (http::live_head(Medium::Ts), preface.join.opening());
     match preface.start {
-        true => Bytes::from_static(http::live_head(Medium::Ts)),
+        true if opening.is_empty() => Bytes::from_static(head),
+        true => head.iter().chain(&opening).copied().collect(),
         false => preface.join.seam.clone(),
     }
 }

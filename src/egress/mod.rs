@@ -51,6 +51,8 @@ pub fn wanted(
             let latm = choice(query, AACS)? == Some(1);
             Variant { latm, av1: gate.av1_in_ts(), ..Variant::FULL }
         }
+        // As it came there is one only.
+        Format::Pass => Variant::FULL,
         Format::Rtmp | Format::Flv => Variant { strip, ..Variant::FULL },
     };
     let key = LogKey { format, variant };

@@ -6,7 +6,7 @@ use crate::media::Mono;
 use crate::media::config_set::ConfigSet;
 use crate::observe::Protocol;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +60,8 @@ pub struct StreamStats {
     pub last_media_us: AtomicU64,
     /// Keyframes received.
     pub keyframes: AtomicU64,
+    /// Whether the publisher has a transport stream of its own, which is passed on as it came.
+    pub passes: AtomicBool,
     /// Subscribers, by [`Protocol::index`].
     pub viewers: [AtomicI64; Protocol::COUNT],
     config: Mutex<Option<Arc<ConfigSet>>>,
@@ -273,6 +275,11 @@ impl Directory {
             }
             _ => true,
         }
+    }
+
+    /// Whether the publisher of `name` has a transport stream of its own; `None` if there is no such stream.
+    pub fn passes(&self, name: &StreamName) -> Option<bool> {
+        self.lock().streams.get(name).map(|place| place.stats.passes.load(Ordering::Relaxed))
     }
 
     /// As [`Directory::find`], for a core that is going to read a log of the stream: until [`Directory::unwatch`] it

@@ -42,6 +42,8 @@ pub enum Format {
     Flv,
     /// Packets of a transport stream, at a variable rate.
     Ts,
+    /// The packets of a publisher's own transport stream, as they came.
+    Pass,
 }
 
 impl Format {
@@ -49,7 +51,7 @@ impl Format {
     pub const fn unpacks(self) -> bool {
         match self {
             Format::Rtmp | Format::Flv => true,
-            Format::Ts => false,
+            Format::Ts | Format::Pass => false,
         }
     }
 }
@@ -150,8 +152,17 @@ pub struct JoinPoint {
     pub dts_ms: u32,
     /// Configuration as of that entry.
     pub config: Arc<ConfigSet>,
+    /// From which byte of `seam` on a reader is sent it first that begins here; its end in most formats.
+    pub opening_at: u32,
     /// What a reader is sent first that comes from anywhere but the entry before; empty in most formats.
     pub seam: Bytes,
+}
+
+impl JoinPoint {
+    /// What a reader is sent first that begins here.
+    pub fn opening(&self) -> Bytes {
+        self.seam.slice(self.seam.len().min(self.opening_at as usize)..)
+    }
 }
 
 /// News of a log for the cores that read it, in order.
@@ -213,6 +224,7 @@ pub struct LogWriter {
     join_at: Mono,
     /// Of the entry that is being put.
     seam: Bytes,
+    opening_at: u32,
     /// Readers were told so, and no other publisher has come since.
     unfit: bool,
     news: Vec<Feed>,
@@ -231,6 +243,7 @@ impl LogWriter {
             join: None,
             join_at: Mono::ZERO,
             seam: Bytes::new(),
+            opening_at: 0,
             unfit: false,
             news: Vec::new(),
             copied_bytes: 0,
@@ -298,6 +311,13 @@ impl LogWriter {
 
     /// What goes in front of the entry that is being put, if it becomes a join point: see [`JoinPoint::seam`].
     pub fn seam(&mut self, seam: Bytes) {
+        self.opening_at = seam.len() as u32;
+        self.seam = seam;
+    }
+
+    /// The same, if a reader that begins here is to get what stands from byte `opening_at` on.
+    pub fn lead(&mut self, seam: Bytes, opening_at: usize) {
+        self.opening_at = opening_at as u32;
         self.seam = seam;
     }
 
@@ -307,14 +327,14 @@ impl LogWriter {
     pub fn commit(&mut self, now: Mono, entry: Entry, join: Option<Arc<ConfigSet>>) -> bool {
         let before = self.writer.tail();
         let pos = self.committed();
-        let seam = std::mem::take(&mut self.seam);
+        let (seam, opening_at) = (std::mem::take(&mut self.seam), std::mem::take(&mut self.opening_at));
         if !self.writer.commit(entry) {
             return false;
         }
         self.retained_bytes += u64::from(self.writer.tail() - before) + ENTRY_COST;
         if let Some(config) = join {
             debug_assert!(entry.flags & flags::JOIN != 0);
-            let join = JoinPoint { pos, dts_ms: entry.dts_ms, config, seam };
+            let join = JoinPoint { pos, dts_ms: entry.dts_ms, config, opening_at, seam };
             // Audio-only logs join anywhere: one piece of news a flush, not one an entry.
             match self.news.last_mut() {
                 Some(Feed::Join(last)) => *last = Some(join.clone()),

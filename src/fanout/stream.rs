@@ -7,17 +7,18 @@
 //! Not here: sockets, cores, who may publish.
 
 mod gop;
+mod runs;
 
 use super::directory::StreamName;
 use super::flush::{Flush, Rule};
 use super::log::{Feed, LogId, LogKey, LogSnapshot, LogWriter, Retention, Variant};
-use super::packager::{self, About, Packager, Packed};
+use super::packager::{About, Packager, Packed};
 use super::segment::{Entry, flags};
 use super::timeline::{Mapped, Timeline};
 use crate::media::config_set::ConfigSet;
 use crate::media::tag::{Packet, Tag};
 use crate::media::track::{Observed, TrackTable};
-use crate::media::{Frame, Kind, Mono};
+use crate::media::{Demand, Frame, Kind, Mono};
 use gop::{Gop, Item, Media};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -125,6 +126,8 @@ pub struct Stream {
     last_video: Option<Mono>,
     /// This publisher has reached a join point.
     joined: bool,
+    /// This publisher has a transport stream of its own, and is to be told whether it is read.
+    demand: Option<Demand>,
 }
 
 impl Stream {
@@ -146,17 +149,26 @@ impl Stream {
             audio_seen: false,
             last_video: None,
             joined: false,
+            demand: None,
         }
     }
 
     /// A new publisher takes the stream: viewers stay, their clock goes on, its first join point is the next thing
-    /// they get.
-    pub fn republish(&mut self) {
+    /// they get. `demand` as for [`Stream::passing`].
+    pub fn republish(&mut self, demand: Option<Demand>) {
+        self.ask_for_no_runs();
+        self.demand = demand;
+        self.ask_for_runs();
         self.tracks.reset();
         self.timeline.republish();
         (self.started, self.video_seen, self.audio_seen, self.joined) = (None, false, false, false);
         (self.last_words, self.last_video) = ((None, None), None);
-        self.logs.iter_mut().for_each(|log| log.writer.republish());
+        for log in &mut self.logs {
+            log.writer.republish();
+            if let Packager::Pass(packager) = &mut log.packager {
+                packager.seam();
+            }
+        }
     }
 
     /// Configuration as of now.
@@ -245,9 +257,10 @@ impl Stream {
         if !self.settled(now) {
             return;
         }
+        let passes = self.demand.is_some();
         for log in self.logs.iter_mut().filter(|log| log.judged != config.epoch) {
             log.judged = config.epoch;
-            if let Some(why) = packager::refusal(log.key, config) {
+            if let Some(why) = runs::refusal(log.key, config, passes) {
                 log.writer.unfit(why);
             }
         }
@@ -294,7 +307,8 @@ impl Stream {
         reader: CoreId,
         new_id: impl FnOnce() -> Option<LogId>,
     ) -> Result<LogSnapshot, NoLog> {
-        if let Some(why) = packager::refusal(key, &self.tracks.snapshot()) {
+        let config = self.tracks.snapshot();
+        if let Some(why) = runs::refusal(key, &config, self.demand.is_some()) {
             return Err(NoLog::Codecs(why));
         }
         let at = match self.logs.iter().position(|l| l.key == key) {
@@ -349,6 +363,7 @@ impl Stream {
         // Its first reader finds all this in the snapshot.
         drop(log.writer.take_news());
         self.logs.push(log);
+        self.ask_for_runs();
         self.drop_held_gop();
     }
 
@@ -399,6 +414,7 @@ impl Stream {
                     self.gop = Gop::from_log(log.key.format, &log.writer, self.keep);
                 }
                 free(log.writer.shared().id);
+                self.ask_for_runs();
                 continue;
             }
             if log.readers.is_empty() {
@@ -457,6 +473,7 @@ impl Stream {
     /// Readers are told that nothing follows. What they should send before must be flushed already: a reader that
     /// hears of the end first would take what it has for all.
     pub fn end(&mut self) {
+        self.ask_for_no_runs();
         self.logs.iter_mut().for_each(|log| log.writer.end());
     }
 
@@ -467,7 +484,8 @@ impl Stream {
 
     /// Bytes held in logs and GOP cache, with what their entries take.
     pub fn held_bytes(&self) -> u64 {
-        self.logs.iter().map(|l| l.writer.retained_bytes()).sum::<u64>() + self.gop.bytes
+        let of = |log: &OpenLog| log.writer.retained_bytes() + log.packager.heap_bytes() as u64;
+        self.logs.iter().map(of).sum::<u64>() + self.gop.bytes
     }
 
     /// Bytes copied into logs, or on the way from one to another, since the last call.
@@ -497,7 +515,7 @@ impl OpenLog {
     }
 
     fn wants(&self, item: &Item) -> bool {
-        self.key.variant.carries(item.flags)
+        !self.takes_runs() && self.key.variant.carries(item.flags)
     }
 
     /// `newest` is the configuration as of now; an item without one of its own had no other, as far as is known.

@@ -31,7 +31,7 @@ pub fn publish(
         session.reject_publish(now, PublishRefusal::Unavailable(why));
         return Err(reason);
     }
-    io.ask(Request::Publish(name.clone()));
+    io.ask(Request::Publish { name: name.clone(), runs: None });
     Ok(name)
 }
 

@@ -4,6 +4,7 @@
 pub mod codec;
 pub mod config_set;
 pub mod frame;
+pub mod run;
 pub mod summary;
 pub mod tag;
 pub mod time;
@@ -13,6 +14,7 @@ pub mod track_set;
 pub use codec::Codec;
 pub use config_set::{ConfigEntry, ConfigSet, TrackConfig};
 pub use frame::{Frame, Kind};
+pub use run::{Demand, Run};
 pub use summary::TrackSummary;
 pub use tag::{Packet, Tag, TagError};
 pub use time::Mono;

@@ -49,6 +49,8 @@ mod multiplex;
 mod program;
 mod queue;
 mod reads;
+pub mod remap;
+pub mod replay;
 mod rewrite;
 mod service;
 mod tally;

@@ -88,9 +88,13 @@ impl std::fmt::Display for Banner<'_> {
         let admin = base_url("http", self.admin);
         writeln!(f, "  admin    {admin}/metrics  /livez  /readyz  /api/v1/streams\n")?;
         for channel in self.channels.iter().take(CHANNELS_LISTED) {
-            let mbit = channel.bitrate_bps as f64 / 1e6;
-            let (ChannelAbout { name, to, .. }, source) = (&**channel, channel.sources());
-            writeln!(f, "  channel  {name}: {source} at {mbit} Mbit/s to {}", to.join(" "))?;
+            let (ChannelAbout { name, to, bitrate_bps, passes, .. }, source) =
+                (&**channel, channel.sources());
+            let how = match passes {
+                true => "as it comes".to_owned(),
+                false => format!("at {} Mbit/s", *bitrate_bps as f64 / 1e6),
+            };
+            writeln!(f, "  channel  {name}: {source} {how} to {}", to.join(" "))?;
         }
         rest(f, self.channels.len(), CHANNELS_LISTED)?;
         for input in self.inputs.iter().take(INPUTS_LISTED) {
@@ -129,7 +133,8 @@ mod tests {
         let to = vec!["udp://eth1@239.255.1.1:5000".to_owned()];
         let name = "one".to_owned();
         let service = crate::observe::ServiceAbout { source: "live/one".to_owned(), ..Default::default() };
-        let channels = [Arc::new(ChannelAbout { name, services: vec![service], to, bitrate_bps: 3_500_000 })];
+        let services = vec![service];
+        let channels = [Arc::new(ChannelAbout { name, services, to, bitrate_bps: 3_500_000, passes: false })];
         let from = vec!["udp://eth1@239.2.2.2:5000".to_owned(), "udp://eth2@239.2.2.3:5000".to_owned()];
         let about = crate::observe::InputAbout { stream: "live/in".to_owned(), from };
         let inputs = [InputSlot::new(about, &[], &[], &[])];

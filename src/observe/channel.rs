@@ -15,8 +15,10 @@ pub struct ChannelAbout {
     pub services: Vec<ServiceAbout>,
     /// Where it goes, as URLs.
     pub to: Vec<String>,
-    /// Bits a second of the transport stream.
+    /// Bits a second of the transport stream; of one that is passed on what is planned for it, or 0.
     pub bitrate_bps: u64,
+    /// Its source's own packets are sent.
+    pub passes: bool,
 }
 
 impl ChannelAbout {
@@ -92,6 +94,12 @@ pub struct ChannelMetrics {
     pub jumps: Counter,
     /// Datagrams left out then.
     pub jumped_datagrams: Counter,
+    /// Packets of its source that came later than they were due, where they are passed on.
+    pub passed_late: Counter,
+    /// Packets for which there was no room then.
+    pub passed_overrun: Counter,
+    /// Times that the source's clock did not go on, or was not believed.
+    pub clock_jumps: Counter,
     /// Announcements sent; written by the thread that announces.
     pub announcements: Counter,
 }
@@ -292,6 +300,28 @@ fn source(page: &mut Families, channels: &[ChannelSlot]) {
         "headgate_channel_source_up",
         "1 while the channel's source brings media, all of them where it has several, else 0.",
         channels.iter().map(|slot| (vec![("channel", slot.about.name.as_str())], on_air(slot.state()))),
+    );
+    page.gauges(
+        "headgate_channel_passes",
+        "1 if the channel sends its source's own packets, 0 if it is made anew at a constant rate.",
+        channels.iter().map(|slot| {
+            (vec![("channel", slot.about.name.as_str())], f64::from(u8::from(slot.about.passes)))
+        }),
+    );
+    page.counters(
+        "headgate_channel_passed_packets_late_total",
+        "Packets that are passed on and came later than they were due: headend jitter beyond the channel's delay.",
+        each(channels, |m| m.passed_late.get() as f64),
+    );
+    page.counters(
+        "headgate_channel_passed_packets_dropped_total",
+        "Packets that were to be passed on, and for which there was no room.",
+        each(channels, |m| m.passed_overrun.get() as f64),
+    );
+    page.counters(
+        "headgate_channel_clock_jumps_total",
+        "Times that the clock of a source that is passed on did not go on, or was not believed.",
+        each(channels, |m| m.clock_jumps.get() as f64),
     );
     for counter in COUNTERS {
         page.counters(counter.channel, counter.help, sums(channels, counter.value));

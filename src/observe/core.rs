@@ -17,6 +17,8 @@ pub struct CoreMetrics {
     pub egress_bytes: PerProtocol<Counter>,
     /// Frames of this core's publishers, counted before any is dropped.
     pub frames: PerFrameKind<Counter>,
+    /// Runs of packets of this core's publishers, which are passed on as they came.
+    pub runs: Counter,
     /// Frames that reached no log.
     pub frames_dropped: PerDropReason<Counter>,
     /// Sends of these that completed; egress bytes over this is the size of a send.

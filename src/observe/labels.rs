@@ -314,6 +314,20 @@ labels! {
     }
 }
 
+labels! {
+    /// What became of a request for a group by its address.
+    RelayAnswer in PerRelayAnswer {
+        /// Its stream may be watched.
+        Accepted = "accepted",
+        /// What was asked for is no group, or none may be watched.
+        NotFound = "not_found",
+        /// It is on no list.
+        Forbidden = "forbidden",
+        /// As many groups as there may be are watched.
+        Full = "full",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -353,6 +367,7 @@ mod tests {
             &RefuseReason::ALL.map(RefuseReason::as_str),
             &DisconnectReason::ALL.map(DisconnectReason::as_str),
             &ShedCause::ALL.map(ShedCause::as_str),
+            &RelayAnswer::ALL.map(RelayAnswer::as_str),
             &[env!("CARGO_PKG_VERSION")],
         ]
         .concat();

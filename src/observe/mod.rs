@@ -26,6 +26,7 @@ mod memory;
 mod process;
 mod reception;
 mod registry;
+mod relay;
 
 pub use cells::{Counter, Gauge, Ratio};
 pub use channel::{
@@ -37,8 +38,8 @@ pub use histogram::{CoreHistograms, SharedHistograms};
 pub use input::{InputAbout, InputMetrics, InputSlot, Named, OriginMetrics};
 pub use labels::{
     CopyStage, DatagramRefusal, DisconnectReason, DropReason, FrameKind, MuxAlarm, PerMuxAlarm, PerProtocol,
-    PerSendError, PerShedCause, Protocol, RefuseReason, SendError, ShedCause, SourceState, Stage,
-    SwitchReason,
+    PerSendError, PerShedCause, Protocol, RefuseReason, RelayAnswer, SendError, ShedCause, SourceState,
+    Stage, SwitchReason,
 };
 pub use lag::LoopLag;
 pub use memory::MemoryBound;
@@ -48,3 +49,4 @@ pub use reception::{
     ServiceReception,
 };
 pub use registry::{CoreSlot, Registry};
+pub use relay::RelayMetrics;

@@ -9,6 +9,7 @@ use super::histogram::{Set, SharedHistograms};
 use super::input::{self, InputSlot};
 use super::labels::{CopyStage, DisconnectReason, DropReason, FrameKind, Protocol, RefuseReason, Stage};
 use super::process;
+use super::relay::{self, RelayMetrics};
 use prometheus::TextEncoder;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -37,6 +38,8 @@ pub struct Registry {
     pub inputs: Vec<InputSlot>,
     /// Series that these may have on the page, all together.
     pub input_series_max: usize,
+    /// Groups that are watched by their address.
+    pub relays: Arc<RelayMetrics>,
     /// The interfaces that they are sent on, as soon as they are known.
     pub links: OnceLock<Vec<Arc<LinkSlot>>>,
     /// CPU numbers behind the positions, as label text.
@@ -64,6 +67,7 @@ impl Registry {
             channels,
             inputs,
             input_series_max,
+            relays: Arc::default(),
             links: OnceLock::new(),
             names: cpus.iter().map(usize::to_string).collect(),
             started: SystemTime::now(),
@@ -101,6 +105,7 @@ impl Registry {
         let links = self.links.get().map(Vec::as_slice).unwrap_or_default();
         channel::collect(&mut page, &self.pacer, &self.channels, links);
         input::collect(&mut page, &self.inputs, self.input_series_max);
+        relay::collect(&mut page, &self.relays);
         self.machine(&mut page);
         self.latency(&mut page);
         page.counter(
@@ -139,6 +144,11 @@ impl Registry {
             "headgate_frames_total",
             "Frames that publishers sent, those dropped afterwards included.",
             FrameKind::ALL.map(|k| (vec![("kind", k.as_str())], self.total(|m| &m.frames[k]) as f64)),
+        );
+        page.counter(
+            "headgate_runs_total",
+            "Runs of packets that inputs handed down to be passed on as they came.",
+            self.total(|m| &m.runs),
         );
         page.counters(
             "headgate_frames_dropped_total",

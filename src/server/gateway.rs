@@ -3,6 +3,7 @@
 mod rtmp;
 
 use super::refusals;
+use crate::config::Transport;
 use crate::control::MediaPages;
 use crate::edge::admission::{Admission, Visit};
 use crate::edge::auth::Gate;
@@ -10,11 +11,11 @@ use crate::edge::shed::Level;
 use crate::egress::{self, http_flv, http_live, http_ts};
 use crate::fanout::directory::StreamName;
 use crate::fanout::log::{Format, LogKey};
-use crate::ingest::udp;
+use crate::ingest::udp::{self, Refusal};
 use crate::media::Mono;
 use crate::observe::log::{Limiters, shown};
 use crate::observe::{DisconnectReason, Protocol, RefuseReason};
-use crate::proto::http::{self, HeadReader, HttpError, Route};
+use crate::proto::http::{self, HeadReader, HttpError, Medium, Method, RequestHead, Route};
 use crate::shard::engine::Datagram;
 use crate::shard::{Answer, App, Io, PlayRefused, Preface, Request, ResidentId, Shedding, connection_bytes};
 use bytes::Bytes;
@@ -44,6 +45,8 @@ pub struct Surroundings {
     pub retry_after_s: u32,
     /// Streams that come as datagrams, of all cores.
     pub inputs: Vec<udp::Plan>,
+    /// Groups that are watched by their address.
+    pub relays: Arc<udp::Relays>,
 }
 
 /// The [`App`] of a core.
@@ -62,6 +65,8 @@ pub enum Peer {
     Guest(Connection),
     /// A stream that comes as datagrams.
     Input(Box<udp::Input>),
+    /// A seat for groups that are watched by their address.
+    Relay(Box<udp::Relay>),
     /// A socket of one.
     Socket,
 }
@@ -136,6 +141,12 @@ impl Gateway {
                     }
                     *speech = Speech::HttpDone(http_live::protocol(medium));
                 }
+                Route::Group { scheme, place, query } => {
+                    let (app, rtp) = (scheme, scheme == Transport::Rtp.as_str());
+                    *speech = Speech::HttpDone(Protocol::HttpTs);
+                    let transport = if rtp { Transport::Rtp } else { Transport::Udp };
+                    self.group(now, guest, &request, (app, transport, place, query), io);
+                }
                 Route::Page => {
                     let read = std::mem::take(reader).into_bytes();
                     *speech = Speech::HttpDone(Protocol::HttpFlv);
@@ -151,6 +162,47 @@ impl Gateway {
                 }));
                 *speech = Speech::HttpDone(Protocol::HttpFlv);
             }
+        }
+    }
+}
+
+impl Gateway {
+    /// Somebody wants to watch a group by its address.
+    fn group(
+        &self,
+        now: Mono,
+        guest: &mut Guest,
+        head: &RequestHead,
+        (app, transport, place, query): (&str, Transport, &str, &str),
+        io: &mut Io,
+    ) {
+        let Surroundings { gate, relays, retry_after_s, .. } = &*self.surroundings;
+        let refuse = |status, again, why: &str, reason, io: &mut Io| {
+            http_live::refuse(head, status, again, why, reason, io);
+            self.note(now, guest, "play", &shown(&format!("{app}/{place}")), reason);
+        };
+        // Nobody joins a group for who may not watch, or does not want to.
+        let wants = head.method == Method::Get && gate.may_play(app, query);
+        let name = match wants.then(|| relays.ask(now, transport, place)) {
+            None => StreamName::new(app, place),
+            Some(Ok(name)) => name,
+            Some(Err(Refusal::NotFound(why))) => {
+                return refuse(404, None, &why, DisconnectReason::NotFound, io);
+            }
+            Some(Err(Refusal::Forbidden)) => {
+                let why = "this group is on no list of those that may be watched here (relay.allow)";
+                return refuse(403, None, why, DisconnectReason::Unauthorized, io);
+            }
+            Some(Err(Refusal::Full)) => {
+                let why = "as many groups are watched as may be (relay.groups), try again later";
+                return refuse(503, Some(*retry_after_s), why, DisconnectReason::Budget, io);
+            }
+        };
+        let directory = &self.shared.directory;
+        let terms = http_live::Terms { gate, directory, retry_after_s: *retry_after_s };
+        let asked = (Medium::Ts, name.app(), name.stream());
+        if let Err(reason) = http_live::request(head, asked, &terms, &mut guest.visit, io) {
+            self.note(now, guest, "play", &shown(&name.to_string()), reason);
         }
     }
 }
@@ -213,8 +265,11 @@ impl App for Gateway {
     }
 
     fn residents(&mut self, now: Mono) -> Vec<(ResidentId, Peer)> {
-        let own = (0..).zip(&self.surroundings.inputs).filter(|(_, plan)| plan.core() == self.core);
-        own.map(|(number, plan)| (number, Peer::Input(Box::new(udp::Input::new(plan, now))))).collect()
+        let Surroundings { inputs, relays, .. } = &*self.surroundings;
+        let own = (0..).zip(inputs).filter(|(_, plan)| plan.core() == self.core);
+        let own = own.map(|(number, plan)| (number, Peer::Input(Box::new(udp::Input::new(plan, now)))));
+        let seats = relays.residents(self.core, inputs.len() as ResidentId, now);
+        own.chain(seats.map(|(number, seat)| (number, Peer::Relay(Box::new(seat))))).collect()
     }
 
     fn socket(&self) -> Peer {
@@ -222,8 +277,10 @@ impl App for Gateway {
     }
 
     fn datagram(&mut self, resident: &mut Peer, now: Mono, number: u32, datagram: Datagram<'_>, io: &mut Io) {
-        if let Peer::Input(input) = resident {
-            input.handle_datagram(now, number, datagram, io);
+        match resident {
+            Peer::Input(input) => input.handle_datagram(now, number, datagram, io),
+            Peer::Relay(relay) => relay.handle_datagram(now, number, datagram, io),
+            Peer::Guest(_) | Peer::Socket => {}
         }
     }
 
@@ -231,6 +288,7 @@ impl App for Gateway {
         let peer = match peer {
             Peer::Guest(peer) => peer,
             Peer::Input(input) => return input.handle_answer(now, &answer),
+            Peer::Relay(relay) => return relay.handle_answer(now, &answer),
             Peer::Socket => return,
         };
         match &mut peer.speech {
@@ -255,6 +313,7 @@ impl App for Gateway {
         let peer = match peer {
             Peer::Guest(peer) => peer,
             Peer::Input(input) => return input.handle_timeout(now, io),
+            Peer::Relay(relay) => return relay.handle_timeout(now, io),
             Peer::Socket => return,
         };
         match &mut peer.speech {
@@ -275,6 +334,7 @@ impl App for Gateway {
         let peer = match peer {
             Peer::Guest(peer) => peer,
             Peer::Input(input) => return input.deadline(),
+            Peer::Relay(relay) => return relay.deadline(),
             Peer::Socket => return Mono::NEVER,
         };
         match &peer.speech {
@@ -287,7 +347,7 @@ impl App for Gateway {
     fn protocol(&self, peer: &Peer) -> Protocol {
         match peer {
             Peer::Guest(peer) => peer.protocol(),
-            Peer::Input(_) | Peer::Socket => Protocol::Udp,
+            Peer::Input(_) | Peer::Relay(_) | Peer::Socket => Protocol::Udp,
         }
     }
 
@@ -295,6 +355,7 @@ impl App for Gateway {
         let peer = match peer {
             Peer::Guest(peer) => peer,
             Peer::Input(input) => return size_of::<udp::Input>() + input.heap_bytes(),
+            Peer::Relay(relay) => return size_of::<udp::Relay>() + relay.heap_bytes(),
             Peer::Socket => return 0,
         };
         match &peer.speech {
@@ -308,14 +369,14 @@ impl App for Gateway {
         match preface.key.format {
             Format::Rtmp => egress::rtmp::preface(&preface),
             Format::Flv => http_flv::preface(&preface),
-            Format::Ts => http_ts::preface(&preface),
+            Format::Ts | Format::Pass => http_ts::preface(&preface),
         }
     }
 
     fn goodbye(&mut self, name: &StreamName, key: LogKey) -> Bytes {
         match key.format {
             Format::Rtmp => egress::rtmp::goodbye(name),
-            Format::Flv | Format::Ts => Bytes::new(),
+            Format::Flv | Format::Ts | Format::Pass => Bytes::new(),
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) fn has_pacer(config: &Config) -> bool {
 
 /// Whether there are sockets and links to look after; then the clerk is a post behind the cores and the pacer.
 pub(super) fn has_clerk(config: &Config) -> bool {
-    !config.channels.is_empty() || !config.inputs.is_empty()
+    !config.channels.is_empty() || !config.inputs.is_empty() || config.relay.is_on()
 }
 
 /// Places that a core needs for the inputs that live on it: theirs, and two for each of their sockets, because the next one
@@ -77,7 +77,12 @@ impl Headend {
     ///
     /// # Errors
     /// A channel's configuration is a mistake on this machine.
-    pub fn open(config: &Config, inputs: &[udp::Plan], registry: &Registry) -> anyhow::Result<Headend> {
+    pub fn open(
+        config: &Config,
+        inputs: &[udp::Plan],
+        relays: &Arc<udp::Relays>,
+        registry: &Registry,
+    ) -> anyhow::Result<Headend> {
         if !has_clerk(config) {
             return Ok(Headend { outputs: Vec::new(), clerk: None, warnings: Vec::new() });
         }
@@ -92,7 +97,7 @@ impl Headend {
             outputs.push(Output::new(channel, shared, slot.clone(), seed, &mut outlets, &mut links)?);
             announcer.add(channel, slot, &links);
         }
-        let ears = Ears::new(inputs, &mut links);
+        let ears = Ears::new(inputs, relays.clone(), &mut links);
         // Nobody else sets it.
         let _set = registry.links.set(links.slots());
         let mut warnings = outlets.warnings(&links);

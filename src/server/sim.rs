@@ -126,7 +126,8 @@ impl Run {
         tracing::info!(?config.fanout, ?config.publish, cores = count, "a seed's gateway");
         let plan = |input| udp::Plan::new(input, &config.headend, count as CoreId);
         let plans: Vec<udp::Plan> = config.inputs.iter().map(plan).collect();
-        let shared = Arc::new(shared(&config, &plans, count, 1000, || ()).expect("eventfds"));
+        let relays = Arc::new(udp::Relays::new(&config.relay, &config.headend, 1, Arc::default()));
+        let shared = Arc::new(shared(&config, (&plans, &relays), count, 1000, || ()).expect("eventfds"));
         let handshake = Duration::from_secs(10);
         let crowd = rng.chance(25);
         let door = Admission::new(&config.limits, if crowd { ROOM_IN_A_CROWD } else { 1 << 20 });
@@ -142,6 +143,7 @@ impl Run {
             handshake,
             retry_after_s: 5,
             inputs: plans,
+            relays,
         });
         let core = |id: usize| {
             let id = id as CoreId;

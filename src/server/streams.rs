@@ -8,6 +8,7 @@ use crate::media::config_set::ConfigSet;
 use crate::media::summary::TrackSummary as Track;
 use crate::media::{Kind, Mono};
 use crate::observe::PerProtocol;
+use crate::proto::http;
 use crate::shard::core::Shared;
 use crate::shard::engine::clock;
 use std::collections::HashMap;
@@ -110,13 +111,16 @@ fn summary(
         tracks: Tracks::default(),
     });
     let bitrate_bps = memory.rate.look(now, bytes_in);
+    let passes = stats.passes.load(Ordering::Relaxed);
     let tracks = memory.tracks.look(stats.config(), av1).to_vec();
     StreamSummary {
         app: listed.name.app().to_owned(),
         name: listed.name.stream().to_owned(),
         state: if listed.published { StreamState::Live } else { StreamState::Waiting },
         tracks,
-        mpegts: memory.tracks.mpegts,
+        // A group by its address has no file name.
+        mpegts: (memory.tracks.mpegts || passes) && !http::is_group(listed.name.app(), listed.name.stream()),
+        passes,
         bitrate_bps,
         viewers: PerProtocol::from_fn(|p| {
             stats.viewers.get(p.index()).map_or(0, |v| v.load(Ordering::Relaxed).max(0) as u64)

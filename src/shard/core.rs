@@ -313,8 +313,10 @@ impl<B: Backend, A: App> Core<B, A> {
         self.spare_io = io;
         for request in requests.drain(..) {
             match request {
-                Request::Publish(name) => self.publish(now, key, name),
+                Request::Publish { name, runs } => self.publish(now, key, name, runs),
                 Request::Frame(frame) => self.frame(now, key, frame),
+                Request::Run(run) => self.run_of(now, key, Some(run), 0),
+                Request::Alive(bytes) => self.run_of(now, key, None, bytes),
                 Request::Unpublish => {
                     self.unpublish(now, key);
                     self.falls_silent(key);

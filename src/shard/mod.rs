@@ -45,7 +45,7 @@ pub use shed::Shedding;
 use crate::fanout::directory::StreamName;
 use crate::fanout::log::{JoinPoint, LogKey};
 use crate::media::config_set::ConfigSet;
-use crate::media::{Frame, Mono};
+use crate::media::{Demand, Frame, Mono, Run};
 use crate::observe::{DisconnectReason, Protocol, RefuseReason};
 use bytes::Bytes;
 use engine::Datagram;
@@ -60,9 +60,18 @@ pub type ResidentId = u32;
 #[derive(Debug)]
 pub enum Request {
     /// Claim a name. Answered with [`Answer::Publishing`] or [`Answer::PublishRefused`].
-    Publish(StreamName),
+    Publish {
+        /// The name.
+        name: StreamName,
+        /// The publisher has a transport stream of its own: it sends runs while this says that somebody reads them.
+        runs: Option<Demand>,
+    },
     /// A frame of the claimed stream.
     Frame(Frame),
+    /// Packets of the claimed stream, as they came.
+    Run(Run),
+    /// So many bytes of the claimed stream came of which there are no frames, and which nobody reads.
+    Alive(u64),
     /// The publisher is done; the connection stays.
     Unpublish,
     /// Send this log from its newest join point. Answered with [`Answer::Playing`] when the first byte may go, or

@@ -7,11 +7,11 @@ use super::mailbox::{Command, Hosted, NotOpened};
 use super::timers::Timer;
 use super::{Answer, App};
 use crate::fanout::directory::{Claim, StreamId, StreamName, StreamStats};
-use crate::fanout::log::{LogId, LogKey};
+use crate::fanout::log::{Format, LogId, LogKey};
 use crate::fanout::stream::{Appended, CoreId, Dropped, Stream};
 use crate::fanout::timeline::Mapped;
 use crate::media::tag::{self, Tag};
-use crate::media::{Frame, Kind, Mono, Packet};
+use crate::media::{Demand, Frame, Kind, Mono, Packet, Run};
 use crate::observe::{CopyStage, DisconnectReason, DropReason, FrameKind, Stage};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -40,6 +40,8 @@ struct Awaited {
     /// Claims of this core that have sent for it. Each is answered: the stream comes, or [`Command::Superseded`].
     asked: Vec<u32>,
     frames: VecDeque<(Frame, Option<Tag>)>,
+    /// The publisher has a transport stream of its own.
+    runs: Option<Demand>,
     bytes: usize,
     /// It was claimed away again before it came: by whom, and the number of that claim.
     forward: Option<(CoreId, u32)>,
@@ -73,7 +75,7 @@ impl Homes {
 }
 
 impl<B: Backend, A: App> Core<B, A> {
-    pub(super) fn publish(&mut self, now: Mono, key: Key, name: StreamName) {
+    pub(super) fn publish(&mut self, now: Mono, key: Key, name: StreamName, runs: Option<Demand>) {
         let limits = self.shared.limits;
         let Some(slot) = self.conns.get(key).filter(|slot| slot.hot.state == State::Open) else { return };
         if !slot.cold.as_ref().is_some_and(|c| matches!(c.role, Role::None)) {
@@ -93,13 +95,14 @@ impl<B: Backend, A: App> Core<B, A> {
                 Role::Publisher { stream: claim.id, name: name.clone(), epoch: claim.epoch, silent_at };
             self.observed.metrics.publishers[cold.protocol].inc();
         }
-        self.take_stream(now, key, &name, &claim);
+        claim.stats.passes.store(runs.is_some(), Ordering::Relaxed);
+        self.take_stream(now, key, &name, &claim, runs);
         self.ask(now, key, |app, peer, io| app.answer(peer, now, Answer::Publishing, io));
         self.arm(key);
     }
 
     /// Gets the stream of a claim: makes it, takes it over on this core, or sends for it.
-    fn take_stream(&mut self, now: Mono, key: Key, name: &StreamName, claim: &Claim) {
+    fn take_stream(&mut self, now: Mono, key: Key, name: &StreamName, claim: &Claim, runs: Option<Demand>) {
         if let Some((stream, home)) = claim.displaced {
             self.observed.metrics.streams_displaced.inc();
             self.tell(home, Command::Displaced { stream });
@@ -107,7 +110,7 @@ impl<B: Backend, A: App> Core<B, A> {
         if claim.from.is_none() {
             let hosted = Box::new(Hosted {
                 name: name.clone(),
-                stream: Stream::new(name.clone(), self.shared.rule, self.shared.keep),
+                stream: Stream::new(name.clone(), self.shared.rule, self.shared.keep).passing(runs),
                 epoch: claim.epoch,
                 stats: claim.stats.clone(),
                 ends_at: Mono::NEVER,
@@ -124,7 +127,7 @@ impl<B: Backend, A: App> Core<B, A> {
             return self.published(now, name);
         }
         if let Some(home) = self.homes.homes.get_mut(&claim.id).filter(|_| claim.from == Some(self.id)) {
-            home.hosted.stream.republish();
+            home.hosted.stream.republish(runs);
             (home.hosted.epoch, home.hosted.ends_at) = (claim.epoch, Mono::NEVER);
             let old = home.publisher.replace(key);
             // It may have been claimed away and back without ever leaving: nobody waits for it any more.
@@ -140,6 +143,7 @@ impl<B: Backend, A: App> Core<B, A> {
         let awaited = self.homes.awaited.entry(claim.id).or_default();
         let old = awaited.publisher.replace(key);
         awaited.epoch = claim.epoch;
+        awaited.runs = runs;
         let passed_over = awaited.forward.take();
         awaited.frames.clear();
         (awaited.bytes, awaited.broken) = (0, false);
@@ -197,6 +201,49 @@ impl<B: Backend, A: App> Core<B, A> {
         self.histograms.record_us(Stage::Ingest, protocol, complete_at.micros_since(frame.first_byte_at));
         self.append(now, id, frame, tag, media);
         self.histograms.record_us(Stage::Append, protocol, self.backend.now().micros_since(complete_at));
+    }
+
+    /// A publisher has packets: a run of them, or `bytes` that nobody wants.
+    pub(super) fn run_of(&mut self, now: Mono, key: Key, run: Option<Run>, bytes: u64) {
+        let silence = self.shared.limits.silence;
+        let Some(cold) = self.conns.get(key).and_then(|slot| slot.cold.as_mut()) else { return };
+        let protocol = cold.protocol;
+        let Role::Publisher { stream, epoch, silent_at, .. } = &mut cold.role else { return };
+        // Null packets are runs too: that it lives a publisher without frames says itself.
+        if run.is_none() {
+            *silent_at = now + silence;
+        }
+        let (id, epoch) = (*stream, *epoch);
+        // What comes while the stream is on its way here is not kept: it is asked for when the stream has come.
+        let Some(home) = self.homes.homes.get_mut(&id).filter(|home| home.hosted.epoch == epoch) else {
+            return;
+        };
+        let stats = &home.hosted.stats;
+        if run.is_none() {
+            stats.last_media_us.store(now.as_micros(), Ordering::Relaxed);
+        }
+        let copied = run.as_ref().map_or(0, |run| run.packets.len() as u64);
+        // Of a stream with frames they are what is counted.
+        if stats.frames_in.load(Ordering::Relaxed) == 0 {
+            StreamStats::add(&stats.bytes_in, bytes + copied);
+        }
+        match run {
+            None => home.hosted.stream.lives(now),
+            Some(run) => {
+                let metrics = &self.observed.metrics;
+                metrics.runs.inc();
+                metrics.payload_copied_bytes[CopyStage::Ingest].add(copied);
+                if !home.hosted.stream.append_run(now, &run) {
+                    metrics.frames_dropped[DropReason::TooLarge].inc();
+                }
+                metrics.payload_copied_bytes[CopyStage::Append].add(home.hosted.stream.take_copied_bytes());
+                let waited_us = run.complete_at.micros_since(run.first_byte_at);
+                self.histograms.record_us(Stage::Ingest, protocol, waited_us);
+                let appended_us = self.backend.now().micros_since(run.complete_at);
+                self.histograms.record_us(Stage::Append, protocol, appended_us);
+            }
+        }
+        self.arm_stream(id);
     }
 
     /// `media` is whether the frame has something to see or hear.
@@ -428,7 +475,7 @@ impl<B: Backend, A: App> Core<B, A> {
             return self.tell(to, Command::Arrive { stream: id, hosted });
         }
         if awaited.publisher.is_some() || !awaited.frames.is_empty() {
-            hosted.stream.republish();
+            hosted.stream.republish(awaited.runs);
         }
         hosted.epoch = awaited.epoch;
         hosted.ends_at = match awaited.publisher {
@@ -469,7 +516,8 @@ impl<B: Backend, A: App> Core<B, A> {
             }
             return self.reply(now, reader, Command::Refused { name, key, why: NotOpened::Gone });
         };
-        if !home.hosted.stream.settled(now) {
+        // Packets that are passed on are there whatever they are.
+        if !home.hosted.stream.settled(now) && key.format != Format::Pass {
             home.hosted.early.push((key, reader));
             return self.arm_stream(id);
         }

@@ -5,13 +5,29 @@ use super::core::Core;
 use super::engine::{Backend, Key};
 use super::{Answer, App, PlayRefused, Request};
 use crate::fanout::directory::StreamName;
-use crate::fanout::log::{JoinPoint, LogKey};
+use crate::fanout::log::{Format, JoinPoint, LogKey, Variant};
 use crate::media::Mono;
 use crate::observe::DisconnectReason;
 use std::sync::atomic::Ordering;
 
 /// Players that may wait for names nobody publishes, on all cores together.
 const WAITING_MAX: usize = 10_000;
+
+/// Whoever asks for a transport stream gets the publisher's own, if it has one that is passed on: which of the two, only who
+/// publishes tells. As it comes, it comes in one piece. LATM is made on request only.
+fn transport(log: LogKey, target: LogKey, passes: bool) -> (LogKey, LogKey) {
+    match (target.format, passes) {
+        (Format::Ts, true) if !target.variant.latm => {
+            let own = LogKey { format: Format::Pass, variant: Variant::FULL };
+            (own, own)
+        }
+        (Format::Pass, false) => {
+            let made = LogKey { format: Format::Ts, ..target };
+            (made, made)
+        }
+        _ => (log, target),
+    }
+}
 
 impl<B: Backend, A: App> Core<B, A> {
     /// A connection wants to be a subscriber.
@@ -49,7 +65,11 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// Finds the log for a player, and the one it wants beyond that, or lets it wait for the name.
     pub(super) fn seek(&mut self, now: Mono, key: Key, name: StreamName) {
+        let passes = self.shared.directory.passes(&name);
         let Some(Role::Player { key: log, target, .. }) = self.role(key) else { return };
+        if let Some(passes) = passes {
+            (*log, *target) = transport(*log, *target, passes);
+        }
         let (log, target) = (*log, *target);
         if !self.wait_at(now, &name, log, key, false) {
             let most = WAITING_MAX / usize::from(self.shared.mailboxes.cores()).max(1);

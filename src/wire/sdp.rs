@@ -32,7 +32,7 @@ pub struct Description<'a> {
     pub ttl: u8,
     /// The only sender, if receivers are to join it (source-specific multicast).
     pub source: Option<IpAddr>,
-    /// Bits a second of IP packets.
+    /// Bits a second of IP packets; 0 if that is not known.
     pub bitrate_bps: u64,
 }
 
@@ -53,7 +53,9 @@ pub fn describe(of: &Description<'_>) -> String {
         ttl if ip.is_multicast() && ip.is_ipv4() => line(format_args!("c=IN IP4 {ip}/{ttl}")),
         _ => line(format_args!("c=IN {} {ip}", family(ip))),
     }
-    line(format_args!("b=AS:{}", of.bitrate_bps.div_ceil(1000)));
+    if of.bitrate_bps > 0 {
+        line(format_args!("b=AS:{}", of.bitrate_bps.div_ceil(1000)));
+    }
     line(format_args!("t=0 0"));
     if let Some(source) = of.source {
         line(format_args!("a=source-filter: incl IN {} {ip} {source}", family(ip)));

@@ -34,6 +34,7 @@ mod inputs;
 mod librtmp;
 mod multiplex;
 mod observe;
+mod pass;
 mod players;
 mod publishers;
 mod rtp_fec;

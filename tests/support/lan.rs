@@ -3,9 +3,10 @@
 
 use super::network::{Network, run};
 use super::process::program;
-use super::receiver::Receiver;
+use super::receiver::{Receiver, inside};
 use super::skip;
-use std::net::Ipv4Addr;
+use socket2::{Domain, Socket, Type};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 
@@ -131,6 +132,15 @@ impl Lan {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.boxes]).arg(program);
         command
+    }
+
+    /// A box's socket that sends to groups on its `eth1`.
+    pub fn sender(&self) -> UdpSocket {
+        inside(&self.boxes, || {
+            let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+            socket.set_multicast_if_v4(&BOX).unwrap();
+            socket.into()
+        })
     }
 
     /// A box's socket that receives what is sent to `to`: joined if that is a group.

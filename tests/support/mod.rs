@@ -1,6 +1,7 @@
 //! What the end-to-end tests share.
 
 pub mod amf;
+pub mod broadcast;
 pub mod checker;
 pub mod control;
 pub mod engine;

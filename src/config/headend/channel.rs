@@ -1,4 +1,9 @@
-//! `[[channel]]`: a constant-rate transport stream that leaves, with one service or several (`service.rs`).
+//! `[[channel]]`: a transport stream that leaves, at a constant rate with one service or several (`service.rs`), or as its
+//! source has sent it.
+
+mod passing;
+
+pub use passing::Passing;
 
 use super::pids::check_apart;
 use super::place::Destination;
@@ -25,14 +30,17 @@ pub const TABLES_BPS: u64 = 40_000;
 /// See [`TABLES_BPS`].
 pub const SERVICE_BPS: u64 = 65_000;
 
-/// A constant-rate transport stream that leaves.
+/// A transport stream that leaves: made anew, at a constant rate, or as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Channel {
     /// What metrics and log lines call it; no two channels have one name.
     pub name: String,
     /// Where it goes, 1 to 16 places.
     pub to: Vec<Destination>,
-    /// Bits a second of the transport stream, null packets included.
+    /// Whether its source's own packets are sent, and how; `None`: it is made anew at a constant rate.
+    pub passing: Option<Passing>,
+    /// Bits a second of the transport stream, null packets included; of one that is passed on what is planned for it, 0 if
+    /// nothing is.
     pub bitrate_bps: u64,
     /// Transport stream id; from the name unless it is given.
     pub stream_id: u16,
@@ -64,6 +72,9 @@ pub(in crate::config) struct ChannelEntry {
     name: Option<String>,
     source: Option<String>,
     to: Vec<String>,
+    mode: passing::Mode,
+    delay_ms: Option<u64>,
+    pids: std::collections::BTreeMap<String, u16>,
     bitrate: Option<u64>,
     service_name: Option<String>,
     provider: Option<String>,
@@ -88,6 +99,7 @@ impl ChannelEntry {
         let must = |value, key, hint| required(value, "channel", &number, key, hint);
         let name = must(self.name.as_ref(), "name", "add name = \"one\": what metrics and logs call it")?;
         check_name(name).map_err(|fault| fault.at(&path("name")))?;
+        let passing = self.passing().map_err(|(key, fault)| fault.at(&path(key)))?;
         let (stream_id, service_id) = derived_ids(name);
         let provider = self.provider.as_deref().unwrap_or(&shared.provider);
         let parent = Parent { number: &number, channel: name, provider };
@@ -115,7 +127,7 @@ impl ChannelEntry {
             None => self.several(&parent, bitrate_bps)?,
         };
         let least = RATE_BPS_MIN * services.len() as u64;
-        if bitrate_bps < least {
+        if passing.is_none() && bitrate_bps < least {
             let message = format!("{bitrate_bps} bit/s are too few for {} services", services.len());
             let hint = format!("use at least {least}, {RATE_BPS_MIN} for each");
             return Err(wrong(&path("bitrate"), message, hint));
@@ -123,6 +135,7 @@ impl ChannelEntry {
         Ok(Channel {
             name: name.to_owned(),
             to,
+            passing,
             bitrate_bps,
             stream_id: self.stream_id.unwrap_or(stream_id),
             aac: self.aac,
@@ -213,6 +226,9 @@ impl ChannelEntry {
             }
             rate = rate.or(asked);
             found.push(to);
+        }
+        if rate.is_none() && self.mode == passing::Mode::Pass {
+            return Ok((found, 0));
         }
         let rate = rate.ok_or_else(|| {
             let hint = "add bitrate = 4_000_000: bits a second, null packets included";

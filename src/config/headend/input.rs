@@ -35,6 +35,8 @@ pub struct Input {
     pub from: Vec<Origin>,
     /// Program number (service id) to take; 0 is the first with pictures or sound.
     pub program: u16,
+    /// Whether `/APP/STREAM.ts` gives the input's own packets; else they are made anew from its frames.
+    pub passes: bool,
     /// Whether the two origins carry the same RTP packets over two paths and are merged (SMPTE ST 2022-7).
     pub merge: bool,
     /// Milliseconds that one path may be behind the other: 10, 50 or 450.
@@ -62,6 +64,16 @@ pub struct Origin {
     pub fec: bool,
 }
 
+impl Input {
+    /// One that nobody has configured: a place that somebody watches by its address.
+    pub fn relayed(stream: String, from: Origin) -> Input {
+        let InputEntry { skew_ms, reorder_ms, failover_ms, .. } = InputEntry::default();
+        let (from, passes) = (vec![from], true);
+        let (program, merge, revert_after_s) = (0, false, None);
+        Input { stream, from, program, passes, merge, skew_ms, reorder_ms, failover_ms, revert_after_s }
+    }
+}
+
 impl Origin {
     /// Reads `udp://[interface@][source@]group:port[#fec]`.
     fn parse(text: &str, shared: &Headend) -> Result<Origin, Fault> {
@@ -84,6 +96,11 @@ impl Origin {
         }
         from.check()?;
         Ok(from)
+    }
+
+    /// The place that somebody asks for by a URL with its address; what is wrong with it is for people.
+    pub(in crate::config) fn relayed(url: &str, shared: &Headend) -> Result<Origin, String> {
+        Origin::parse(url, shared).map_err(|fault| fault.message)
     }
 
     fn check(&self) -> Result<(), Fault> {
@@ -149,11 +166,23 @@ pub(in crate::config) struct InputEntry {
     stream: Option<String>,
     from: Vec<String>,
     program: u16,
+    ts: TsOutput,
     merge: bool,
     skew_ms: u64,
     reorder_ms: u64,
     failover_ms: u64,
     revert_after_s: u64,
+}
+
+/// What an input's transport stream is made of where it is watched as one.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum TsOutput {
+    /// The input's packets.
+    #[default]
+    Pass,
+    /// Its frames.
+    Frames,
 }
 
 impl Default for InputEntry {
@@ -162,6 +191,7 @@ impl Default for InputEntry {
             stream: None,
             from: Vec::new(),
             program: 0,
+            ts: TsOutput::default(),
             merge: false,
             skew_ms: 50,
             reorder_ms: 60,
@@ -220,6 +250,7 @@ impl InputEntry {
             stream: stream.to_owned(),
             from,
             program: self.program,
+            passes: self.ts == TsOutput::Pass,
             merge: self.merge,
             skew_ms: self.skew_ms,
             reorder_ms: self.reorder_ms,

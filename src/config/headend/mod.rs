@@ -24,7 +24,7 @@ mod tests;
 mod url;
 
 pub(super) use channel::ChannelEntry;
-pub use channel::{Channel, RATE_BPS_MIN, SERVICE_BPS, TABLES_BPS};
+pub use channel::{Channel, Passing, RATE_BPS_MIN, SERVICE_BPS, TABLES_BPS};
 pub(super) use input::InputEntry;
 pub use input::{Input, ORIGINS_MAX, Origin};
 pub use pids::TRACK_PIDS;
@@ -162,7 +162,25 @@ pub(super) fn resolve(
 /// The first rule that the channels and inputs of `config` break together.
 pub(super) fn check(config: &Config) -> Result<(), Violation> {
     plan::check(config)?;
+    check_relay(config)?;
     budget::check(config)
+}
+
+fn check_relay(config: &Config) -> Result<(), Violation> {
+    let (relay, at) = (&config.relay, |key| ["relay", key]);
+    if let Some(interface) = &relay.interface {
+        url::check_interface(interface).map_err(|fault| fault.at(&at("interface")))?;
+    } else if relay.is_on() && config.headend.interface.is_none() {
+        let hint = "add interface = \"eth1\": where its groups are joined";
+        return Err(wrong(&at("allow"), "has no interface".to_owned(), hint.to_owned()));
+    }
+    for (key, value, range) in [
+        ("groups", u64::from(relay.groups), 1..=u64::from(super::relay::GROUPS_MAX)),
+        ("linger_s", relay.linger_s, 0..=3600),
+    ] {
+        in_range(value, range).map_err(|fault| fault.at(&at(key)))?;
+    }
+    Ok(())
 }
 
 fn check_shared(headend: &Headend) -> Result<(), Violation> {

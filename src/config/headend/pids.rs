@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 pub const TRACK_PIDS: u16 = 8;
 /// PIDs that may be used: those below belong to tables, the one above to null packets (ISO 13818-1 table 2-3, EN 300 468
 /// table 1).
-const PIDS: RangeInclusive<u64> = 0x20..=0x1FFE;
+pub(super) const PIDS: RangeInclusive<u64> = 0x20..=0x1FFE;
 
 pub(super) const PMT_PID: u16 = 0x1000;
 pub(super) const VIDEO_PID: u16 = 0x0100;

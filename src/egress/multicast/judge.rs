@@ -27,9 +27,12 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub fn new() -> Judge {
-        let options =
-            Options { pcr_interval_max: PCR_INTERVAL_MAX, look_every: LOOK_EVERY, ..Options::default() };
+    /// `passing`: what is sent is the source's, which may be as sparing with its clock as MPEG allows.
+    pub fn new(passing: bool) -> Judge {
+        let mut options = Options { look_every: LOOK_EVERY, ..Options::default() };
+        if !passing {
+            options.pcr_interval_max = PCR_INTERVAL_MAX;
+        }
         Judge { monitor: Monitor::new(options), told_at: None }
     }
 

@@ -1,4 +1,5 @@
-//! A channel: streams that leave by UDP as the services of one transport stream of constant rate, to groups or hosts.
+//! A channel: streams that leave by UDP as a transport stream, to groups or hosts: made anew at a constant rate, alone or as the
+//! services of one, or a source's own packets as they came (`passing`).
 //!
 //! One multiplex feeds all destinations of a channel. Each datagram is written once: seven packets, behind an RTP header
 //! that destinations without RTP are not sent. All RTP destinations get the same header, so two of them over two networks
@@ -6,7 +7,7 @@
 //! costs counted errors, and nothing waits for it.
 //!
 //! [`Output`] is what the pacer ([`crate::shard::pacer`]) runs; `outlet` opens sockets, `repair` makes the packets of
-//! SMPTE ST 2022-1, `service`, `source` and `alarm` tell operators, `judge` holds what leaves to TR 101 290. [`Announcer`] tells
+//! SMPTE ST 2022-1, `body` the transport stream itself, `service`, `source` and `alarm` tell operators, `judge` holds what leaves to TR 101 290. [`Announcer`] tells
 //! receivers where channels are (SAP); it runs beside the pacer, on a thread with time to spare.
 //!
 //! **A stall of more than a second is left out**: what was due meanwhile is not sent, and the clock goes on with the time,
@@ -14,8 +15,10 @@
 
 mod alarm;
 mod announce;
+mod body;
 mod judge;
 mod outlet;
+mod passing;
 mod repair;
 mod service;
 mod source;
@@ -26,12 +29,12 @@ pub use announce::Announcer;
 pub use judge::indicators;
 pub use outlet::{OutletError, Outlets};
 
-use crate::config::headend::{self, Aac};
+use crate::config::headend;
 use crate::config::{Channel as Configured, Headend, Transport};
 use crate::fanout::directory::StreamName;
-use crate::fanout::log::{Format, LogKey, Variant};
+use crate::fanout::log::{JoinPoint, LogKey};
 use crate::media::Mono;
-use crate::mux::{self, DATAGRAM_BYTES as PAYLOAD_BYTES, Mux, Tally};
+use crate::mux::{self, DATAGRAM_BYTES as PAYLOAD_BYTES};
 use crate::observe::{ChannelAbout, ChannelSlot, LinkSlot};
 use crate::proto::rtp_ts::Sender;
 use crate::shard::links::Links;
@@ -39,6 +42,7 @@ use crate::shard::pacer::{Ahead, Channel, Heard, Outlet, SLOT_BYTES, Taken, To, 
 use crate::wire::fec::FEC_HEADER_BYTES;
 use crate::wire::rtp::HEADER_BYTES as RTP_BYTES;
 use alarm::Failures;
+use body::Body;
 use bytes::Bytes;
 use judge::Judge;
 use repair::Repair;
@@ -66,13 +70,8 @@ pub fn about(channel: &Configured) -> ChannelAbout {
         services: channel.services.iter().map(service::about).collect(),
         to: channel.to.iter().map(|to| to.place().to_string()).collect(),
         bitrate_bps: channel.bitrate_bps,
+        passes: channel.passing.is_some(),
     }
-}
-
-/// The logs that a configured channel is made from.
-fn log(channel: &Configured, shared: &Headend) -> LogKey {
-    let variant = Variant { latm: channel.aac == Aac::Latm, av1: shared.av1, ..Variant::FULL };
-    LogKey { format: Format::Ts, variant }
 }
 
 /// See the module's description.
@@ -81,7 +80,7 @@ pub struct Output {
     sources: Vec<StreamName>,
     log: LogKey,
     services: Vec<Service>,
-    mux: Mux,
+    body: Body,
     rtp: Sender,
     /// Who gets each datagram.
     to: Vec<To>,
@@ -94,8 +93,8 @@ pub struct Output {
     links: Vec<Arc<LinkSlot>>,
     failures: Failures,
     judge: Judge,
-    /// Counts at the last second, and when that was.
-    counted: (Tally, Mono),
+    /// When counts were taken last.
+    counted_at: Mono,
     /// Datagrams written since they were counted.
     written: u64,
 }
@@ -113,10 +112,7 @@ impl Output {
         outlets: &mut Outlets,
         links: &mut Links,
     ) -> Result<(Output, Vec<Outlet>), OutletError> {
-        let multiplex = service::multiplex(channel, shared);
-        if let Some(problem) = multiplex.problem() {
-            return Err(OutletError::of_channel(channel, problem));
-        }
+        let body = Body::new(channel, shared).map_err(|problem| OutletError::of_channel(channel, problem))?;
         let (mut to, mut sockets) = (Vec::with_capacity(channel.to.len()), Vec::new());
         let mut used: Vec<Arc<LinkSlot>> = Vec::new();
         let (mut repairs, mut addresses) = (Vec::new(), 0);
@@ -134,15 +130,16 @@ impl Output {
             addresses += of_socket.len() as u32;
             sockets.push(Outlet { socket, addresses: of_socket });
         }
+        let passes = channel.passing.is_some();
         let name = |source: &str| {
             let (app, stream) = source.rsplit_once('/').unwrap_or(("", source));
             StreamName::new(app, stream)
         };
         let output = Output {
             sources: channel.services.iter().map(|service| name(&service.source)).collect(),
-            log: log(channel, shared),
-            services: channel.services.iter().map(|_| Service::new(Mono::ZERO)).collect(),
-            mux: Mux::new(multiplex, Mono::ZERO),
+            log: Body::log(channel, shared),
+            services: channel.services.iter().map(|_| Service::new(Mono::ZERO, passes)).collect(),
+            body,
             rtp: Sender::new((seed >> 32) as u32, seed as u16),
             to,
             repairs,
@@ -150,26 +147,11 @@ impl Output {
             slot,
             links: used,
             failures: Failures::default(),
-            judge: Judge::new(),
-            counted: (Tally::default(), Mono::ZERO),
+            judge: Judge::new(passes),
+            counted_at: Mono::ZERO,
             written: 0,
         };
         Ok((output, sockets))
-    }
-
-    /// What the multiplex has counted since the last second.
-    fn count(&mut self, now: Mono) {
-        let (tally, metrics) = (self.mux.tally(), &self.slot.metrics);
-        let before = std::mem::replace(&mut self.counted, (tally.clone(), now)).0;
-        let packets = tally.packets - before.packets;
-        if packets > 0 {
-            metrics.nulls.set((tally.nulls - before.nulls) as f64 / packets as f64);
-        }
-        let slot = &self.slot;
-        let slots = slot.about.services.iter().zip(slot.services.iter());
-        for (n, (service, (about, metrics))) in self.services.iter_mut().zip(slots).enumerate() {
-            service.count(now, (&self.mux, n), (&slot.about, about), metrics);
-        }
     }
 }
 
@@ -183,27 +165,31 @@ impl Channel for Output {
     }
 
     fn datagram_ns(&self) -> u64 {
-        PAYLOAD_BYTES as u64 * 8 * 1_000_000_000 / self.mux.multiplex().rate_bps.max(1)
+        self.body.spacing_ns()
     }
 
     fn begin(&mut self, at: Mono) {
-        self.mux = Mux::new(self.mux.multiplex().clone(), at);
-        self.services.fill_with(|| Service::new(at));
-        self.counted.1 = at;
+        self.body.begin(at);
+        self.services.iter_mut().for_each(|service| service.begin(at));
+        self.counted_at = at;
+    }
+
+    fn begins(&self, now: Mono, came_at: Mono) -> bool {
+        self.body.is_in_time(now, came_at)
     }
 
     fn feed(&mut self, source: usize, now: Mono, came_at: Mono, packets: &Bytes) {
         if let Some(service) = self.services.get_mut(source) {
             service.source.fed(now);
         }
-        self.mux.feed_shared(source, came_at, packets);
+        self.body.feed(source, came_at, packets);
     }
 
-    fn seam(&mut self, source: usize, now: Mono) {
+    fn seam(&mut self, source: usize, now: Mono, came_at: Mono, join: &JoinPoint) {
         if let Some(metrics) = self.slot.services.get(source) {
             metrics.seams.inc();
         }
-        self.mux.seam(source, now);
+        self.body.seam(source, now, came_at, join);
     }
 
     fn heard(&mut self, source: usize, _now: Mono, heard: Heard) {
@@ -215,12 +201,12 @@ impl Channel for Output {
         }
     }
 
-    fn due(&self, now: Mono) -> u64 {
-        self.mux.position(now).saturating_sub(self.mux.written())
+    fn due(&mut self, now: Mono) -> u64 {
+        self.body.due(now)
     }
 
     fn next_at(&self) -> Mono {
-        self.mux.due(self.mux.written())
+        self.body.next_at()
     }
 
     fn ahead(&self, what: Ahead) {
@@ -229,35 +215,37 @@ impl Channel for Output {
                 fetch((&raw const self.to).cast(), size_of::<Vec<To>>());
                 fetch((&raw const self.rtp).cast(), size_of::<Sender>());
                 fetch((&raw const self.written).cast(), 1);
-                self.mux.reads(fetch);
             }
-            Ahead::First => {
-                fetch(self.to.as_ptr().cast(), 1);
-                self.mux.reads_of_programs(fetch);
-            }
-            Ahead::Second => self.mux.reads_of_tracks(fetch),
-            Ahead::Third => self.mux.reads_of_units(fetch),
-            Ahead::Fourth => self.mux.reads_of_entries(fetch),
+            Ahead::First => fetch(self.to.as_ptr().cast(), 1),
+            Ahead::Second | Ahead::Third | Ahead::Fourth => {}
         }
+        self.body.ahead(what);
         self.judge.ahead(what);
     }
 
     fn write(&mut self, now: Mono, tray: &mut Tray<'_>) {
-        let header = self.rtp.header(self.mux.clock());
-        self.written += 1;
-        let (mux, judge, utc_s) = (&mut self.mux, &mut self.judge, tray.utc_s());
-        let mut make = |datagram: &mut [u8]| {
-            let Some((head, body)) = datagram.split_first_chunk_mut::<RTP_BYTES>() else { return };
-            let Ok(body) = <&mut [u8; PAYLOAD_BYTES]>::try_from(body) else { return };
-            *head = header;
-            mux.write(body, utc_s);
-            judge.datagram(now, body.as_chunks().0);
-        };
-        if self.repairs.is_empty() {
-            return tray.write(DATAGRAM_BYTES, &self.to, make);
+        let (clock, utc_s) = (self.body.clock(), tray.utc_s());
+        let Output { body, rtp, judge, datagram, to, repairs, written, .. } = self;
+        if let (Body::Cbr { mux, .. }, true) = (&mut *body, repairs.is_empty()) {
+            let header = rtp.header(clock);
+            *written += 1;
+            return tray.write(DATAGRAM_BYTES, to, |datagram| {
+                let Some((head, packets)) = datagram.split_first_chunk_mut::<RTP_BYTES>() else { return };
+                let Ok(packets) = <&mut [u8; PAYLOAD_BYTES]>::try_from(packets) else { return };
+                *head = header;
+                mux.write(packets, utc_s);
+                judge.datagram(now, packets.as_chunks().0);
+            });
         }
-        // Repair packets are made from it while it is the kernel's already.
-        make(&mut *self.datagram);
+        // Repair packets are made from it while it is the kernel's already, and what is passed on may have ended.
+        let Some((head, packets)) = datagram.split_first_chunk_mut::<RTP_BYTES>() else { return };
+        let Ok(packets) = <&mut [u8; PAYLOAD_BYTES]>::try_from(packets) else { return };
+        if !body.write(packets, utc_s) {
+            return;
+        }
+        *written += 1;
+        *head = rtp.header(clock);
+        judge.datagram(now, packets.as_chunks().0);
         tray.send(&*self.datagram, &self.to);
         for repair in &mut self.repairs {
             let made = repair.push(&*self.datagram, tray);
@@ -266,7 +254,7 @@ impl Channel for Output {
     }
 
     fn jump(&mut self, now: Mono) {
-        let (datagrams, metrics) = (self.mux.skip(now), &self.slot.metrics);
+        let (datagrams, metrics) = (self.body.skip(now), &self.slot.metrics);
         self.rtp.discontinuity();
         metrics.jumps.inc();
         metrics.jumped_datagrams.add(datagrams);
@@ -301,8 +289,9 @@ impl Channel for Output {
         }
         let reachable = self.links.iter().all(|link| link.up.get() == 1);
         self.failures.watch(now, &about.name, reachable);
-        if now.since(self.counted.1) >= COUNT_EVERY {
-            self.count(now);
+        if now.since(self.counted_at) >= COUNT_EVERY {
+            self.counted_at = now;
+            self.body.count(now, &self.slot, &mut self.services);
             self.judge.watch(now, &self.slot);
         }
     }
@@ -310,6 +299,6 @@ impl Channel for Output {
     fn end(&mut self) {
         self.slot.metrics.datagrams.add(std::mem::take(&mut self.written));
         let channel = self.slot.about.name.as_str();
-        tracing::info!(channel, datagrams = self.mux.written(), "channel ends");
+        tracing::info!(channel, datagrams = self.body.written(), "channel ends");
     }
 }

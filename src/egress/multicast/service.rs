@@ -57,8 +57,14 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub fn new(at: Mono) -> Service {
-        Service { source: Source::new(at), counted: Tally::default(), overloaded: false }
+    pub fn new(at: Mono, passes: bool) -> Service {
+        Service { source: Source::new(at, passes), counted: Tally::default(), overloaded: false }
+    }
+
+    /// The channel's clock starts.
+    pub fn begin(&mut self, at: Mono) {
+        self.source.begin(at);
+        (self.counted, self.overloaded) = (Tally::default(), false);
     }
 
     /// What the multiplex has counted of it since the last second. `n`: its place in the channel.

@@ -28,10 +28,12 @@ pub(super) struct Source {
     fed_at: Option<Mono>,
     lost_at: Mono,
     watched_at: Mono,
+    /// Its own packets are sent, and nothing without it.
+    passes: bool,
 }
 
 impl Source {
-    pub fn new(now: Mono) -> Source {
+    pub fn new(now: Mono, passes: bool) -> Source {
         let state = SourceState::NoStream;
         Source {
             state,
@@ -42,7 +44,13 @@ impl Source {
             fed_at: None,
             lost_at: now,
             watched_at: now,
+            passes,
         }
+    }
+
+    /// The channel's clock starts.
+    pub fn begin(&mut self, now: Mono) {
+        *self = Source::new(now, self.passes);
     }
 
     /// Something came.
@@ -103,7 +111,11 @@ impl Source {
                 tracing::info!(channel, %source, after_ms, "channel's source is on air");
             }
             (SourceState::OnAir, state) => {
-                tracing::warn!(channel, %source, cause = %state, why = self.why, "channel's source is lost; nulls, tables and clock go on");
+                if self.passes {
+                    tracing::warn!(channel, %source, cause = %state, why = self.why, "channel's source is lost; nothing is sent until it is back");
+                } else {
+                    tracing::warn!(channel, %source, cause = %state, why = self.why, "channel's source is lost; nulls, tables and clock go on");
+                }
             }
             (_, state @ SourceState::Refused) => {
                 tracing::warn!(channel, %source, cause = %state, why = self.why, "channel has nothing to send");
@@ -121,7 +133,7 @@ mod tests {
     fn a_loss_is_counted_once_with_its_cause() {
         let metrics = ServiceMetrics::default();
         let at = |ms: u64| Mono::from_micros(ms * 1000);
-        let mut source = Source::new(at(0));
+        let mut source = Source::new(at(0), false);
         // (ms, news, fed, state, losses, seconds lost so far in ms)
         let rows: [(u64, Option<Heard>, bool, SourceState, u64, u64); 11] = [
             (100, Some(Heard::NoStream), false, SourceState::NoStream, 0, 100),
@@ -150,7 +162,7 @@ mod tests {
     /// A source that flaps has a line a second, and the last one says what it is.
     #[test]
     fn a_source_that_flaps_has_few_lines() {
-        let (metrics, mut source) = (ServiceMetrics::default(), Source::new(Mono::ZERO));
+        let (metrics, mut source) = (ServiceMetrics::default(), Source::new(Mono::ZERO, false));
         let at = |ms: u64| Mono::from_micros(ms * 1000);
         let (mut said, mut lines) = (source.said, 0);
         for ms in (0..10_000).step_by(100) {

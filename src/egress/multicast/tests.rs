@@ -212,12 +212,14 @@ fn each_service_has_its_own_source() {
     assert_eq!(bench.output.sources(), names);
     let about = bench.output.slot.about.clone();
     assert_eq!((about.services[0].id.as_str(), about.sources().as_str()), ("5", "live/a + live/b/c"));
+    let config = crate::media::TrackTable::new().snapshot();
+    let join = JoinPoint { pos: Default::default(), dts_ms: 0, config, opening_at: 0, seam: Bytes::new() };
     let null = [0x47u8, 0x1F, 0xFF, 0x10].into_iter().chain([0; 184]).collect::<Bytes>();
     for ms in 0..2000 {
         let now = Mono::from_micros(ms * 1000);
         if ms == 100 {
             (0..2).for_each(|source| bench.output.heard(source, now, Heard::Found));
-            bench.output.seam(1, now);
+            bench.output.seam(1, now, now, &join);
         }
         if ms >= 100 {
             bench.output.feed(1, now, now, &null);
@@ -240,5 +242,5 @@ fn each_service_has_its_own_source() {
     // One that no channel has is nobody's.
     bench.output.feed(2, Mono::ZERO, Mono::ZERO, &null);
     bench.output.heard(2, Mono::ZERO, Heard::Skipped);
-    bench.output.seam(2, Mono::ZERO);
+    bench.output.seam(2, Mono::ZERO, Mono::ZERO, &join);
 }

@@ -3,9 +3,11 @@
 //! `pack` writes a frame's entry, `unpack` reads it again (a format that opens late is fed from a log that is already
 //! there), `configuration` packs the headers that a reader needs before its first entry. None of them knows a
 //! subscriber. What surrounds media on a connection (heads, status messages) is the egress's. A transport stream has
-//! its configuration in the log itself and cannot be unpacked.
+//! its configuration in the log itself and cannot be unpacked. One that passes a publisher's packets on (`pass`) takes runs
+//! and no frames.
 
 pub mod flv;
+pub mod pass;
 pub mod rtmp;
 pub mod ts;
 
@@ -51,6 +53,8 @@ pub enum Packager {
     Flv,
     /// [`Format::Ts`].
     Ts(Box<ts::Packager>),
+    /// [`Format::Pass`].
+    Pass(Box<pass::Packager>),
 }
 
 impl Packager {
@@ -60,6 +64,15 @@ impl Packager {
             Format::Rtmp => Packager::Rtmp,
             Format::Flv => Packager::Flv,
             Format::Ts => Packager::Ts(Box::new(ts::Packager::new(key.variant, stream))),
+            Format::Pass => Packager::Pass(Box::default()),
+        }
+    }
+
+    /// Bytes that it keeps from entry to entry, where they may be many.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Packager::Pass(packager) => packager.heap_bytes(),
+            Packager::Rtmp | Packager::Flv | Packager::Ts(_) => 0,
         }
     }
 
@@ -70,6 +83,7 @@ impl Packager {
             Packager::Rtmp => rtmp::pack(log, frame),
             Packager::Flv => flv::pack(log, frame),
             Packager::Ts(packager) => return packager.pack(log, frame, about),
+            Packager::Pass(_) => return Packed::Nothing,
         };
         if written { Packed::Entry { join: about.join } } else { Packed::TooLarge }
     }
@@ -78,7 +92,7 @@ impl Packager {
 /// Why nothing of a stream that is configured so can be had in this log, for people; `None` if something can.
 pub fn refusal(key: LogKey, config: &ConfigSet) -> Option<&'static str> {
     match key.format {
-        Format::Rtmp | Format::Flv => None,
+        Format::Rtmp | Format::Flv | Format::Pass => None,
         Format::Ts => ts::refusal(config, key.variant),
     }
 }
@@ -89,7 +103,7 @@ pub fn unpack(format: Format, entry: &Bytes) -> Option<(Kind, u32, Bytes)> {
     match format {
         Format::Rtmp => rtmp::unpack(entry),
         Format::Flv => flv::unpack(entry),
-        Format::Ts => None,
+        Format::Ts | Format::Pass => None,
     }
 }
 
@@ -97,7 +111,7 @@ pub fn unpack(format: Format, entry: &Bytes) -> Option<(Kind, u32, Bytes)> {
 pub fn reassembled_bytes(format: Format, body: &Bytes) -> u64 {
     match format {
         Format::Rtmp if body.len() > rtmp::CHUNK_SIZE => body.len() as u64,
-        Format::Rtmp | Format::Flv | Format::Ts => 0,
+        Format::Rtmp | Format::Flv | Format::Ts | Format::Pass => 0,
     }
 }
 
@@ -111,7 +125,7 @@ pub fn configuration(format: Format, config: &ConfigSet, variant: Variant, dts_m
         match format {
             Format::Rtmp => rtmp::append(kind, dts_ms, body, out),
             Format::Flv => flv::append(kind, dts_ms, body, out),
-            Format::Ts => {}
+            Format::Ts | Format::Pass => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::fanout::flush::Mode;
 use crate::fanout::log::Format;
+use crate::fanout::packager;
 use crate::fanout::view::{Step, View};
 use crate::media::tag;
 
@@ -169,7 +170,7 @@ fn nothing_before_the_first_keyframe_of_a_publisher_gets_through() {
     publish(&mut stream, 0, 1);
     let mut view = open(&mut stream, MS(200), FLV, 1);
     deliver(&mut stream, MS(200), 1, &mut view);
-    stream.republish();
+    stream.republish(None);
     let dropped = Appended::Dropped(Dropped::BeforeKeyframe);
     assert_eq!(append(&mut stream, MS(5000), delta(9000)), dropped);
     assert_eq!(append(&mut stream, MS(5000), sound(9000)), dropped);
@@ -390,7 +391,7 @@ fn readers_hear_when_a_publisher_comes_back_with_nothing_for_them() {
             deliver(stream, MS(until), 1, &mut view);
             view.unfit().is_some()
         };
-        stream.republish();
+        stream.republish(None);
         append(
             &mut stream,
             MS(1000),
@@ -401,11 +402,75 @@ fn readers_hear_when_a_publisher_comes_back_with_nothing_for_them() {
         }
         assert!(!come_back(&mut stream, 1000, 2000), "sound may still come");
         assert_eq!(come_back(&mut stream, 2000, 2200), unfit, "{key:?} {with_sound}");
-        stream.republish();
+        stream.republish(None);
         append(&mut stream, MS(3000), frame(Kind::Video, 3000, AVC_HEADER));
         for ms in [3000, 3040] {
             append(&mut stream, MS(ms), frame(Kind::Video, ms, &[0x17, 1, 0, 0, 0, 0, 0, 0, 2, 0x65, 0xaa]));
         }
         assert!(!come_back(&mut stream, 3080, 3080), "something fits again");
     }
+}
+
+const PASS: LogKey = LogKey { format: Format::Pass, variant: Variant::FULL };
+
+/// A run of null packets.
+fn run(ms: u64) -> crate::media::Run {
+    let packets = [&[0x47, 0x1F, 0xFF, 0x10][..], &[0xFF; 184]].concat().repeat(7).into();
+    crate::media::Run { packets, first_byte_at: MS(ms), complete_at: MS(ms) }
+}
+
+#[test]
+fn runs_are_asked_for_while_somebody_reads_them() {
+    let demand = Demand::default();
+    let mut stream = stream().passing(Some(demand.clone()));
+    publish(&mut stream, 0, 1);
+    drop(open(&mut stream, MS(300), FLV, 1));
+    assert!(!demand.is_there(), "frames are not runs");
+    let mut view = open(&mut stream, MS(300), PASS, 2);
+    assert!(demand.is_there());
+    assert!(stream.append_run(MS(310), &run(310)) && stream.take_copied_bytes() >= 7 * 188);
+    append(&mut stream, MS(320), key(320));
+    stream.flush(MS(320), |_, _| {});
+    stream
+        .take_news()
+        .filter(|news| news.id == LogId(2))
+        .flat_map(|news| news.news)
+        .for_each(|piece| view.feed(piece));
+    view.refresh();
+    let cursor = view.cursor_at(crate::fanout::log::Pos::default()).unwrap();
+    let Step::Send(sent) = view.decide(cursor, view.limit(), u64::MAX) else { panic!("a run") };
+    assert_eq!(view.bytes(&sent), Some(&run(0).packets[..]), "the run and no frame");
+    stream.unsubscribe(MS(400), LogId(2), 0);
+    stream.close_idle(MS(400) + LOG_LINGER, |_| {});
+    assert!(!demand.is_there(), "nobody does any more");
+    let _view = open(&mut stream, MS(6000), PASS, 3);
+    assert!(demand.is_there());
+    stream.republish(None);
+    assert!(!demand.is_there(), "another publisher has come");
+}
+
+#[test]
+fn who_has_no_packets_or_nothing_else_is_refused_with_the_reason() {
+    let refused = |stream: &mut Stream, key| match stream.subscribe(MS(2000), key, 0, || Some(LogId(9))) {
+        Err(NoLog::Codecs(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    let mut frames = stream();
+    publish(&mut frames, 0, 1);
+    assert!(refused(&mut frames, PASS).contains("no transport stream of its own"));
+    // Nothing of it is a frame.
+    let mut packets = stream().passing(Some(Demand::default()));
+    packets.lives(MS(0));
+    assert!(!packets.settled(MS(999)) && packets.settled(MS(1000)));
+    for key in [FLV, RTMP, LogKey { format: Format::Ts, ..FLV }] {
+        assert!(refused(&mut packets, key).contains("watch it as .ts"));
+    }
+    let mut view = open(&mut packets, MS(2000), PASS, 1);
+    // A publisher of frames comes in its place: readers of packets hear that nothing follows.
+    packets.republish(None);
+    publish(&mut packets, 3000, 10);
+    packets.flush(MS(5000), |_, _| {});
+    packets.take_news().flat_map(|news| news.news).for_each(|piece| view.feed(piece));
+    view.refresh();
+    assert!(view.unfit().is_some_and(|why| why.contains("no transport stream of its own")));
 }

@@ -7,7 +7,8 @@
 //! at once is merged with the leave by its kernel, sends one report like any other, and a switch that has lost its state
 //! without noticing learns nothing new; and one socket of a port of this machine must be closed before the next is opened.
 
-use super::Plan;
+use super::relay::{GuestId, LOOK};
+use super::{Plan, Relays};
 use crate::config;
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
@@ -93,35 +94,51 @@ struct Ear {
 pub struct Ears {
     all: Vec<Ear>,
     count_at: Mono,
+    relays: Arc<Relays>,
+    /// The resident of its first seat, and who is on each as far as is known here.
+    first_seat: ResidentId,
+    guests: Vec<GuestId>,
+    seats_at: Mono,
 }
 
 impl Ears {
-    /// Of these inputs, none of them open yet; the position of each is its number as a resident. Their links are watched from
-    /// now on.
-    pub fn new(plans: &[Plan], links: &mut Links) -> Ears {
+    /// Of these inputs, none of them open yet; the position of each is its number as a resident, and the seats of `relays` are
+    /// behind them. Their links are watched from now on.
+    pub fn new(plans: &[Plan], relays: Arc<Relays>, links: &mut Links) -> Ears {
         let mut all = Vec::new();
         for (resident, plan) in (0..).zip(plans) {
-            for (at, (from, metrics)) in (0..).zip(plan.config.from.iter().zip(&plan.slot.origins)) {
-                if let Some(interface) = &from.interface {
-                    links.use_by(interface, User::Input, &plan.config.stream);
-                }
-                let from = Arc::new(from.clone());
-                all.extend(addresses(&from).map(|(rest, address)| Ear {
-                    resident,
-                    core: plan.core,
-                    number: PER_ORIGIN * at + rest,
-                    stream: plan.config.stream.clone(),
-                    from: from.clone(),
-                    metrics: metrics.clone(),
-                    address,
-                    buffer_bytes: plan.buffer_bytes,
-                    state: State::Shut { again_at: Mono::ZERO },
-                    said: String::new(),
-                    known: false,
-                }));
+            for interface in plan.config.from.iter().filter_map(|from| from.interface.as_ref()) {
+                links.use_by(interface, User::Input, &plan.config.stream);
             }
+            all.extend(ears(resident, 0, plan, Mono::ZERO));
         }
-        Ears { all, count_at: Mono::ZERO }
+        if relays.is_on()
+            && let Some(interface) = relays.interface()
+        {
+            links.use_by(interface, User::Input, "relay");
+        }
+        let (first_seat, guests) = (plans.len() as ResidentId, Vec::new());
+        Ears { all, count_at: Mono::ZERO, relays, first_seat, guests, seats_at: Mono::ZERO }
+    }
+
+    /// Lets go of what guests listened to that have left, and listens for new ones.
+    fn look_at_seats(&mut self, now: Mono, tell: &mut impl FnMut(CoreId, Command)) {
+        let Ears { all, relays, first_seat, guests, .. } = self;
+        relays.changes(guests, |seat, guest| {
+            let resident = *first_seat + seat as ResidentId;
+            let before = all.len();
+            all.retain_mut(|ear| {
+                let stays = ear.resident != resident;
+                if !stays {
+                    ear.shut(tell);
+                }
+                stays
+            });
+            let again_at = if all.len() < before { now + LEFT } else { now };
+            if let Some((id, plan)) = guest {
+                all.extend(ears(resident, PER_ORIGIN * id, plan, again_at));
+            }
+        });
     }
 
     /// Opens and joins what is to be opened at `now`, and lets go of what stands on a link that is another one; what the
@@ -130,6 +147,10 @@ impl Ears {
         let count = now >= self.count_at;
         if count {
             self.count_at = now + COUNT_EVERY;
+        }
+        if self.relays.is_on() && now >= self.seats_at {
+            self.seats_at = now + LOOK;
+            self.look_at_seats(now, &mut tell);
         }
         for ear in &mut self.all {
             ear.look(now, links, &mut tell);
@@ -141,7 +162,8 @@ impl Ears {
 
     /// When [`Ears::look`] is due, whatever happens to links.
     pub fn deadline(&self) -> Mono {
-        self.all.iter().map(Ear::deadline).fold(self.count_at, Mono::min)
+        let seats_at = if self.relays.is_on() { self.seats_at } else { Mono::NEVER };
+        self.all.iter().map(Ear::deadline).fold(self.count_at.min(seats_at), Mono::min)
     }
 
     /// Leaves all groups: what is closed behind it has nothing to leave.
@@ -162,7 +184,37 @@ impl Ears {
     }
 }
 
+/// The sockets of a resident, to be opened at `again_at`; their numbers begin with `first`.
+fn ears(resident: ResidentId, first: u32, plan: &Plan, again_at: Mono) -> impl Iterator<Item = Ear> {
+    let origins = (0..).zip(plan.config.from.iter().zip(&plan.slot.origins));
+    origins.flat_map(move |(at, (from, metrics))| {
+        let from = Arc::new(from.clone());
+        addresses(&from).map(move |(rest, address)| Ear {
+            resident,
+            core: plan.core,
+            number: first + PER_ORIGIN * at + rest,
+            stream: plan.config.stream.clone(),
+            from: from.clone(),
+            metrics: metrics.clone(),
+            address,
+            buffer_bytes: plan.buffer_bytes,
+            state: State::Shut { again_at },
+            said: String::new(),
+            known: false,
+        })
+    })
+}
+
 impl Ear {
+    /// Leaves its group, if it is open, and has its socket closed.
+    fn shut(&mut self, tell: &mut impl FnMut(CoreId, Command)) {
+        if let State::Open { watch, .. } = &mut self.state {
+            watch.leave();
+            tell(self.core, Command::Hush { resident: self.resident, number: self.number });
+            self.tell_buffer(0);
+        }
+    }
+
     fn deadline(&self) -> Mono {
         match self.state {
             State::Shut { again_at } => again_at,
@@ -178,15 +230,13 @@ impl Ear {
     fn look(&mut self, now: Mono, links: &Links, tell: &mut impl FnMut(CoreId, Command)) {
         let wanted = self.from.interface.clone();
         let stand = wanted.as_deref().map(|text| links.stand(text));
-        if let (State::Open { stand: then, watch, .. }, Some(stand)) = (&mut self.state, stand) {
+        if let (State::Open { stand: then, .. }, Some(stand)) = (&self.state, stand) {
             // While it only does not work nothing is to be mended, and nothing could be sent that mends it.
             let place = |stand: Stand| (stand.index, stand.comings);
             if stand.map(place) == then.map(place) || stand.is_some_and(|stand| !stand.works) {
                 return;
             }
-            watch.leave();
-            tell(self.core, Command::Hush { resident: self.resident, number: self.number });
-            self.tell_buffer(0);
+            self.shut(tell);
             self.state = State::Shut { again_at: now + LEFT };
         }
         if !matches!(self.state, State::Shut { again_at } if now >= again_at) {
@@ -281,7 +331,8 @@ mod tests {
         let text = format!("[[input]]\nstream = \"live/in\"\nfrom = [{from:?}]\n");
         let config = config::Config::parse(&text, "f").unwrap();
         let plan = Plan::new(&config.inputs[0], &config.headend, 1);
-        (Ears::new(std::slice::from_ref(&plan), links), plan)
+        let relays = Arc::new(Relays::new(&config.relay, &config.headend, 1, Arc::default()));
+        (Ears::new(std::slice::from_ref(&plan), relays, links), plan)
     }
 
     /// What the core is told at `ms`, in short.
@@ -325,6 +376,35 @@ mod tests {
         assert_eq!(told(&mut ears, 140, &links), ["0: hush 0 0"], "it is gone");
         assert_eq!(told(&mut ears, 240, &links), [""; 0]);
         assert_eq!(plan.slot.origins[0].socket_errors.get(), 1);
+    }
+
+    /// A guest of a seat is listened to under a number of its own, and the next one after it has left.
+    #[test]
+    fn guests_come_and_go() {
+        let port = port();
+        let text = format!(
+            "[relay]\nallow = [\"239.255.0.0/16:{port}\"]\ninterface = \"lo\"\ngroups = 1\nlinger_s = 0\n"
+        );
+        let config = config::Config::parse(&text, "f").unwrap();
+        let relays = Arc::new(Relays::new(&config.relay, &config.headend, 2, Arc::default()));
+        let mut links = Links::of(vec![Interface::of("lo", loopback(), true, &[])]);
+        let mut ears = Ears::new(&[], relays.clone(), &mut links);
+        let at = |ms: u64| Mono::from_micros(ms * 1000);
+        let ask = |ms, group: &str| {
+            relays.ask(at(ms), config::Transport::Udp, &format!("{group}:{port}")).map(|_| ())
+        };
+        assert_eq!(told(&mut ears, 0, &links), [""; 0]);
+        ask(10, "239.255.77.1").unwrap();
+        assert_eq!(told(&mut ears, 50, &links), [""; 0], "it is looked ten times a second");
+        assert_eq!(told(&mut ears, 100, &links), ["0: listen 0 3"]);
+        assert!(ask(200, "239.255.77.2").is_err());
+        let mut io = crate::shard::Io::default();
+        let (_, mut resident) = relays.residents(0, 0, at(100)).next().unwrap();
+        resident.handle_timeout(at(200), &mut io);
+        resident.handle_timeout(at(60_000), &mut io);
+        ask(60_001, "239.255.77.2").unwrap();
+        assert_eq!(told(&mut ears, 60_010, &links), ["0: hush 0 3"]);
+        assert_eq!(told(&mut ears, 60_110, &links), ["0: listen 0 6"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Streams that come as transport streams in datagrams, by UDP or RTP, to groups or to addresses of this machine.
 //!
 //! An [`Input`] is a resident of one core: the publisher of its stream, fed by the sockets of its origins. What lives here:
-//! the sockets of all of them, for a thread that may wait ([`Ears`]), who is listened to and the live monitor (`origin`), packets to frames (`path`),
-//! which origin is on air (`air`). A [`Plan`] is what one is made of.
+//! the sockets of all of them, for a thread that may wait ([`Ears`]), who is listened to and the live monitor (`origin`), packets
+//! to frames (`path`) and as they came (`passage`), which origin is on air (`air`). A [`Plan`] is what one is made of.
 //!
 //! What must stay true:
 //! - All origins are listened to all the time, so that a backup is at hand; one at a time is published.
@@ -14,13 +14,9 @@
 mod air;
 mod ear;
 mod origin;
+mod passage;
 mod path;
-/// Streams that are not carried, as a line of the log has them: `teletext (PID 45), DVB subtitles (PID 46)`.
-fn left_out(streams: &[(u16, &'static str)]) -> String {
-    let each: Vec<String> = streams.iter().map(|(pid, what)| format!("{what} (PID {pid})")).collect();
-    each.join(", ")
-}
-
+mod relay;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -28,16 +24,19 @@ mod view;
 use crate::config::{self, Headend};
 use crate::fanout::directory::{Refused, StreamName};
 use crate::fanout::stream::CoreId;
-use crate::media::{Frame, Mono};
+use crate::media::{Demand, Frame, Mono};
 use crate::observe::{DatagramRefusal, DisconnectReason, InputAbout, InputEvent, InputSlot};
 use crate::proto::rtp_ts;
 use crate::proto::ts::{self, Event, Output, Role};
 use crate::shard::engine::Datagram;
 use crate::shard::{Answer, Io, Request};
+pub use relay::{Refusal, Relay, Relays};
+
 use air::{Air, Start};
 pub use ear::Ears;
 use ear::Use;
 use origin::{Heard, Origin};
+use passage::Keep;
 use path::{Path, Turn};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
@@ -63,6 +62,8 @@ pub struct Plan {
     av1: bool,
     core: CoreId,
     slot: InputSlot,
+    /// Somebody watches it by its address.
+    relay: bool,
 }
 
 impl Plan {
@@ -79,7 +80,14 @@ impl Plan {
             av1: headend.av1,
             core,
             slot,
+            relay: false,
         }
+    }
+
+    /// What a group is made of that is watched by its address, as the stream `name`, on core `core`.
+    fn relay(name: &StreamName, origin: config::Origin, headend: &Headend, core: CoreId) -> Plan {
+        let config = config::Input::relayed(name.to_string(), origin);
+        Plan { core, relay: true, ..Plan::new(&config, headend, 1) }
     }
 
     /// The core that it lives on.
@@ -107,6 +115,14 @@ pub struct Input {
     origins: Vec<Origin>,
     paths: Vec<Path>,
     air: Air,
+    /// Whether somebody reads the packets as they came.
+    demand: Demand,
+    /// The path on air has handed them down since it was put there, or since they were wanted.
+    handing: bool,
+    /// Nothing of it is made into frames.
+    relay: bool,
+    /// What is on air was put there for its packets: no frame of it came yet.
+    frameless: bool,
     /// The name was not to be had, and that was said.
     refused: bool,
     /// Of each path it was said that there is nothing to take.
@@ -129,15 +145,19 @@ impl Input {
         let wait = if config.merge { config.reorder_ms.max(config.skew_ms) } else { config.reorder_ms };
         let fec = config.from.iter().any(|origin| origin.fec);
         let options = rtp_ts::Options { wait: ms(wait), fec };
-        let read = ts::Options { program: config.program, av1: plan.av1 };
+        let read = ts::Options { program: config.program, av1: plan.av1, all: config.passes };
         let paths = if config.merge { 1 } else { config.from.len() };
         let (app, stream) = config.stream.rsplit_once('/').unwrap_or(("", &config.stream));
         let origins = config.from.iter().zip(&slot.origins);
         Input {
             name: StreamName::new(app, stream),
             origins: origins.map(|(from, m)| Origin::new(from.clone(), m.clone(), failover, now)).collect(),
-            paths: (0..paths).map(|_| Path::new(read, failover, options, now)).collect(),
+            paths: (0..paths).map(|_| Path::new(read, failover, options, now).relayed(plan.relay)).collect(),
             air: Air::new(failover, config.revert_after_s.map(Duration::from_secs), now),
+            demand: Demand::default(),
+            handing: false,
+            relay: plan.relay,
+            frameless: false,
             refused: false,
             no_program: vec![false; paths],
             program_line_at: vec![Mono::ZERO; paths],
@@ -160,9 +180,11 @@ impl Input {
         self.wake(now);
         let (origin, used_for) = ear::place_of(number);
         let (at, leg) = self.path_of(origin);
+        let keep = self.keep(at);
         let (Some(origin), Some(path)) = (self.origins.get_mut(origin), self.paths.get_mut(at)) else {
             return;
         };
+        path.keep(keep);
         let turn = match used_for {
             Use::Repair if origin.hear_repair(&datagram) => path.repair(now, datagram.payload),
             Use::Repair => Turn::No,
@@ -238,7 +260,11 @@ impl Input {
     pub fn handle_timeout(&mut self, now: Mono, io: &mut Io) {
         self.wake(now);
         for at in 0..self.paths.len() {
-            let turn = self.paths.get_mut(at).map_or(Turn::No, |path| path.look(now));
+            let keep = self.keep(at);
+            let turn = self.paths.get_mut(at).map_or(Turn::No, |path| {
+                path.keep(keep);
+                path.look(now)
+            });
             self.turned(at, turn);
             self.drain(now, at, io);
         }
@@ -247,6 +273,7 @@ impl Input {
         if now >= self.second_at {
             self.second_at = now + SECOND;
             self.publish(now);
+            self.live(io);
         }
     }
 
@@ -255,6 +282,16 @@ impl Input {
         let paths = self.paths.iter().map(|path| path.deadline(self.now));
         let origins = self.origins.iter().map(Origin::deadline);
         paths.chain(origins).fold(self.second_at, Mono::min)
+    }
+
+    /// The stream that it publishes.
+    pub fn name(&self) -> &StreamName {
+        &self.name
+    }
+
+    /// Whether somebody reads what it passes on.
+    fn is_read(&self) -> bool {
+        self.demand.is_there()
     }
 
     /// Bytes on the heap.
@@ -308,29 +345,79 @@ impl Input {
     fn drain(&mut self, now: Mono, at: usize, io: &mut Io) {
         while let Some(output) = self.paths.get_mut(at).and_then(Path::poll_output) {
             match output {
+                Output::Frame(..) if self.relay => {}
                 Output::Frame(role, frame) => self.frame(now, at, role, frame, io),
                 Output::Event(event) => self.event(now, at, event),
             }
         }
+        if self.paths.get_mut(at).is_some_and(|path| path.begins_passing(now)) {
+            let start = self.start(now, at);
+            if start != Start::No {
+                self.begin(at, start, None, io);
+                self.frameless = true;
+            }
+        }
+        self.hand_down(now, at, io);
+    }
+
+    /// What path `at` is to do with packets that are passed on.
+    fn keep(&self, at: usize) -> Keep {
+        match (self.demand.is_there(), self.air.current() == Some(at)) {
+            (false, _) => Keep::No,
+            (true, true) => Keep::All,
+            (true, false) => Keep::SincePlace,
+        }
+    }
+
+    /// Hands down what path `at` passes on, if it is on air and somebody reads it.
+    fn hand_down(&mut self, now: Mono, at: usize, io: &mut Io) {
+        if self.air.current() != Some(at) {
+            return;
+        }
+        let wanted = self.demand.is_there();
+        let Some(path) = self.paths.get_mut(at).filter(|_| wanted) else {
+            self.handing = false;
+            return;
+        };
+        if !std::mem::replace(&mut self.handing, true) {
+            path.tables(now).into_iter().for_each(|run| io.ask(Request::Run(run)));
+        }
+        while let Some(run) = path.next_run(now) {
+            io.ask(Request::Run(run));
+        }
+        path.keep(Keep::All);
+    }
+
+    /// Tells the core that what is on air lives though no frame of it comes.
+    fn live(&mut self, io: &mut Io) {
+        let on_air = self.air.current().filter(|_| self.frameless);
+        if let Some(bytes) = on_air.and_then(|at| self.paths.get_mut(at)).and_then(Path::take_bytes) {
+            io.ask(Request::Alive(if self.handing { 0 } else { bytes }));
+        }
+    }
+
+    /// What the air makes of something to begin with of path `at`.
+    fn start(&self, now: Mono, at: usize) -> Start {
+        let health = |n: usize| self.paths.get(n).map(|path| path.health(now)).unwrap_or_default();
+        self.air.start(now, at, health)
     }
 
     fn frame(&mut self, now: Mono, at: usize, role: Role, frame: Frame, io: &mut Io) {
         let Some(path) = self.paths.get_mut(at) else { return };
         if path.begins(now, role) {
-            let paths = &self.paths;
-            let start =
-                self.air.start(now, at, |n| paths.get(n).map(|path| path.health(now)).unwrap_or_default());
+            let start = self.start(now, at);
             if start != Start::No {
-                self.begin(at, start, &frame, io);
+                self.begin(at, start, Some(&frame), io);
             }
         }
         if self.air.current() == Some(at) {
+            self.frameless = false;
             io.ask(Request::Frame(frame));
         }
     }
 
-    /// Puts path `at` on air; `frame` comes behind its configuration.
-    fn begin(&mut self, at: usize, start: Start, frame: &Frame, io: &mut Io) {
+    /// Puts path `at` on air; `frame`, if that is what it begins with, comes behind its configuration.
+    fn begin(&mut self, at: usize, start: Start, frame: Option<&Frame>, io: &mut Io) {
         if let Start::Switch(reason) = start {
             let place = |at: usize| self.origins.get(at).map(|origin| origin.from.place().to_string());
             let (from, to) = (self.air.current().and_then(place), place(at));
@@ -340,8 +427,10 @@ impl Input {
             io.ask(Request::Unpublish);
         }
         self.air.put(at);
-        io.ask(Request::Publish(self.name.clone()));
-        let Some(path) = self.paths.get(at) else { return };
+        let runs = self.config.passes.then(|| self.demand.clone());
+        io.ask(Request::Publish { name: self.name.clone(), runs });
+        (self.handing, self.frameless) = (false, false);
+        let (Some(path), Some(frame)) = (self.paths.get(at), frame) else { return };
         for (kind, body) in path.demux().configs() {
             io.ask(Request::Frame(Frame { kind, body, ..frame.clone() }));
         }
@@ -396,4 +485,10 @@ impl Input {
             }
         }
     }
+}
+
+/// Streams that are not carried, as a line of the log has them: `teletext (PID 45), DVB subtitles (PID 46)`.
+fn left_out(streams: &[(u16, &'static str)]) -> String {
+    let each: Vec<String> = streams.iter().map(|(pid, what)| format!("{what} (PID {pid})")).collect();
+    each.join(", ")
 }

@@ -1,7 +1,8 @@
 //! One way that a program comes: packets put in order, and made into frames. Two origins that are merged are one path.
 
 use super::air::Health;
-use crate::media::Mono;
+use super::passage::{Keep, Passage};
+use crate::media::{Mono, Run};
 use crate::proto::rtp_ts::{self, Receiver};
 use crate::proto::ts::{self, Demux, Output, Role};
 use std::time::Duration;
@@ -14,6 +15,8 @@ const NO_PICTURES: Duration = Duration::from_secs(10);
 const NO_KEYFRAME: Duration = Duration::from_secs(30);
 /// A path that brings nothing to begin with for this long is no use: longer than groups of pictures are.
 const NO_START: Duration = Duration::from_secs(12);
+/// A place among the packets is one to begin with where no frame was for this long, and no pictures are read.
+const NO_FRAME: Duration = Duration::from_secs(2);
 /// Sound alone comes in packets of up to half a second.
 const SOUND_PAUSE: Duration = Duration::from_secs(1);
 /// Some senders send in bursts (ffmpeg that copies a file): a pause as long as one of their last ones twice is none, up to this.
@@ -28,6 +31,10 @@ pub(super) struct Path {
     /// None while no RTP came: it has memory.
     receiver: Option<Box<Receiver>>,
     demux: Demux,
+    /// Where packets are passed on as they came.
+    passage: Option<Box<Passage>>,
+    /// It is passed on, whatever it is, and nothing else.
+    relay: bool,
     failover: Duration,
     /// When the last packet of the program came, and how many there were.
     media_at: Option<Mono>,
@@ -41,6 +48,9 @@ pub(super) struct Path {
     faults: u64,
     /// When a frame to begin with came last, or the path did.
     start_at: Mono,
+    /// When it came, and whether there was a frame to begin with since.
+    came_at: Mono,
+    framed: bool,
     /// Since when there is sound and no picture, and how many pictures were left out until then.
     sound_since: Option<(Mono, u64)>,
 }
@@ -85,12 +95,15 @@ pub(super) enum Turn {
 }
 
 impl Path {
-    /// A path on which nothing came yet. `read` is what is taken of its transport stream.
+    /// A path on which nothing came yet. `read` is what is taken of its transport stream; if that is all of it, packets are also
+    /// passed on as they came.
     pub fn new(read: ts::Options, failover: Duration, options: rtp_ts::Options, now: Mono) -> Path {
         Path {
             options,
             receiver: None,
             demux: Demux::new(read, now),
+            passage: read.all.then(|| Box::new(Passage::new(read.program))),
+            relay: false,
             failover,
             media_at: None,
             media: 0,
@@ -100,13 +113,24 @@ impl Path {
             clean_since: None,
             faults: 0,
             start_at: now,
+            came_at: now,
+            framed: false,
             sound_since: None,
         }
+    }
+
+    /// Whatever comes lives, and is passed on alone.
+    pub fn relayed(mut self, relay: bool) -> Path {
+        self.relay = relay;
+        self
     }
 
     /// Packets without anything around them.
     pub fn packets(&mut self, now: Mono, payload: &[u8]) -> Turn {
         self.demux.handle_datagram(now, payload);
+        if let Some(passage) = &mut self.passage {
+            passage.datagram(now, payload);
+        }
         self.settle(now)
     }
 
@@ -145,6 +169,49 @@ impl Path {
     /// Another sender begins.
     pub fn interrupt(&mut self, now: Mono) {
         self.demux.interrupt(now);
+        if let Some(passage) = &mut self.passage {
+            passage.interrupt(now);
+        }
+    }
+
+    /// What is to be done with packets that are passed on.
+    pub fn keep(&mut self, keep: Keep) {
+        if let Some(passage) = &mut self.passage {
+            passage.keep(keep);
+        }
+    }
+
+    /// What is to be handed down next as it came.
+    pub fn next_run(&mut self, now: Mono) -> Option<Run> {
+        self.passage.as_mut()?.next_run(now)
+    }
+
+    /// What is handed down first.
+    pub fn tables(&self, now: Mono) -> Option<Run> {
+        self.passage.as_ref().map(|passage| passage.tables(now)).filter(|run| !run.packets.is_empty())
+    }
+
+    /// Bytes of packets since the last call, if they are passed on and the program comes.
+    pub fn take_bytes(&mut self) -> Option<u64> {
+        let bytes = self.passage.as_mut()?.take_bytes();
+        self.alive.then_some(bytes)
+    }
+
+    /// Whether viewers can begin with a packet that came just now: where there is nothing that can be made into frames.
+    pub fn begins_passing(&mut self, now: Mono) -> bool {
+        let place = self.passage.as_mut().is_some_and(|passage| passage.take_place());
+        if self.relay && place {
+            self.start_at = now;
+            return true;
+        }
+        if !place || !self.alive || self.framed || self.demux.has_video() {
+            return false;
+        }
+        let waited = !self.demux.has_streams() || now.since(self.came_at) >= NO_FRAME;
+        if waited {
+            self.start_at = now;
+        }
+        waited
     }
 
     /// When [`Path::look`] is due.
@@ -193,7 +260,7 @@ impl Path {
             Role::Config => false,
         };
         if begins {
-            self.start_at = now;
+            (self.start_at, self.framed) = (now, true);
         }
         begins
     }
@@ -209,16 +276,24 @@ impl Path {
 
     pub fn heap_bytes(&self) -> usize {
         let receiver = self.receiver.as_ref().map_or(0, |r| size_of::<Receiver>() + r.heap_bytes());
-        self.demux.heap_bytes() + receiver
+        let passage = self.passage.as_ref().map_or(0, |passage| size_of::<Passage>() + passage.heap_bytes());
+        self.demux.heap_bytes() + receiver + passage
     }
 
     fn drain(&mut self, now: Mono) -> Turn {
         if let Some(receiver) = &mut self.receiver {
             while let Some(delivery) = receiver.pop(now) {
+                let passage = self.passage.as_mut();
                 if delivery.restart {
                     self.demux.interrupt(now);
                 }
                 self.demux.handle_datagram(now, delivery.payload);
+                if let Some(passage) = passage {
+                    if delivery.restart {
+                        passage.interrupt(now);
+                    }
+                    passage.datagram(now, delivery.payload);
+                }
             }
         }
         self.settle(now)
@@ -227,7 +302,10 @@ impl Path {
     /// Takes note of what was counted since.
     fn settle(&mut self, now: Mono) -> Turn {
         let faults = faults(self.demux.tally()) + self.receiver.as_ref().map_or(0, |r| r.tally().lost);
-        let came = std::mem::replace(&mut self.media, self.demux.tally().media) != self.media;
+        // Of what is only passed on every packet counts: it may be scrambled, or of any kind.
+        let tally = self.demux.tally();
+        let media = if self.relay { tally.packets } else { tally.media };
+        let came = std::mem::replace(&mut self.media, media) != self.media;
         let faulty = std::mem::replace(&mut self.faults, faults) != faults;
         if came {
             let before = self.media_at.replace(now);
@@ -238,7 +316,7 @@ impl Path {
             self.clean_since = Some(now);
         }
         if came && !std::mem::replace(&mut self.alive, true) {
-            self.start_at = now;
+            (self.start_at, self.came_at, self.framed) = (now, now, false);
             return Turn::Came;
         }
         Turn::No

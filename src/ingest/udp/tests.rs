@@ -55,7 +55,7 @@ struct Bench {
 /// What an input asks for, in short.
 fn said(io: &mut Io) -> Vec<String> {
     let word = |request: Request| match request {
-        Request::Publish(name) => format!("publish {name}"),
+        Request::Publish { name, .. } => format!("publish {name}"),
         Request::Unpublish => "unpublish".to_owned(),
         Request::Frame(frame) => {
             let tag = tag::inspect(frame.kind, &frame.body).unwrap();
@@ -364,7 +364,7 @@ fn pauses_of_a_sender_are_learned() {
 #[test]
 fn sound_alone_has_longer_pauses() {
     let mut path = Path::new(
-        ts::Options::default(),
+        ts::Options { all: true, ..ts::Options::default() },
         Duration::from_millis(200),
         rtp_ts::Options { wait: Duration::ZERO, fec: false },
         Mono::ZERO,
@@ -389,7 +389,8 @@ fn sound_alone_has_longer_pauses() {
 fn sound_waits_for_a_keyframe() {
     for (pictures, expected_s) in [(false, 10), (true, 30)] {
         let options = rtp_ts::Options { wait: Duration::ZERO, fec: false };
-        let mut path = Path::new(ts::Options::default(), Duration::from_millis(200), options, Mono::ZERO);
+        let read = ts::Options { all: true, ..ts::Options::default() };
+        let mut path = Path::new(read, Duration::from_millis(200), options, Mono::ZERO);
         let mut counters = [Counter::default(); 4];
         let mut first = None;
         for second in 0..40u64 {

@@ -16,4 +16,4 @@ mod target;
 pub use reader::{HEAD_BYTES_MAX, HeadReader, parse};
 pub use request::{HEADERS_MAX, HttpError, Method, RequestHead};
 pub use response::{error_head, live_head, options_head, without_body};
-pub use route::{Medium, Route};
+pub use route::{Medium, Route, is_group};

@@ -38,6 +38,15 @@ pub enum Route<'a> {
         /// Query as sent.
         query: &'a str,
     },
+    /// `/udp/GROUP:PORT`, `/rtp/GROUP:PORT`: a group by its address.
+    Group {
+        /// The first segment.
+        scheme: &'a str,
+        /// What follows it.
+        place: &'a str,
+        /// Query as sent.
+        query: &'a str,
+    },
     /// Everything else: pages and, if there is none, 404.
     Page,
 }
@@ -45,6 +54,9 @@ pub enum Route<'a> {
 impl<'a> Route<'a> {
     /// The route of a decoded `path` (see [`RequestHead::path`](super::RequestHead)) and its `query`.
     pub(super) fn of(path: &'a str, query: &'a str) -> Route<'a> {
+        if let Some((scheme, place)) = group(path) {
+            return Route::Group { scheme, place, query };
+        }
         let live = |(medium, app, stream)| Route::Live { medium, app, stream, query };
         live_stream(path).and_then(Result::ok).map_or(Route::Page, live)
     }
@@ -52,8 +64,20 @@ impl<'a> Route<'a> {
 
 /// Holds the names in a path that asks for a live stream to the rule that also holds for publishers.
 pub(super) fn check(path: &str) -> Result<(), NameError> {
-    let Some(asked) = live_stream(path) else { return Ok(()) };
+    let Some(asked) = live_stream(path).filter(|_| group(path).is_none()) else { return Ok(()) };
     asked.and_then(|(_, app, stream)| check_app(app).and(check_stream(stream)))
+}
+
+/// Scheme and place of a path that asks for a group by its address: of an application that is called so, streams have no
+/// colon in their names.
+fn group(path: &str) -> Option<(&str, &str)> {
+    let (scheme, place) = path.strip_prefix('/')?.split_once('/')?;
+    is_group(scheme, place).then_some((scheme, place))
+}
+
+/// Whether `app` and `stream` are what [`Route::Group`] names.
+pub fn is_group(app: &str, stream: &str) -> bool {
+    ["udp", "rtp"].contains(&app) && stream.contains(':') && !stream.contains('/')
 }
 
 /// Medium, app and stream of a path that asks for a live stream, or what it lacks; `None` if it asks for no medium.

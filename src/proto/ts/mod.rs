@@ -55,7 +55,7 @@ const PICTURE_TICKS_MAX: i64 = 90_000;
 pub struct Tally {
     /// Packets.
     pub packets: u64,
-    /// Packets with payload of the streams that are read.
+    /// Packets with payload of the streams that are read; if none is, of those of the program.
     pub media: u64,
     /// Packets that a receiver before us has marked as damaged.
     pub errors: u64,
@@ -186,6 +186,8 @@ pub struct Options {
     pub program: u16,
     /// AV1 is read, as the AOM's draft carries it.
     pub av1: bool,
+    /// A program of which nothing can be carried is taken as well, if there is no other: somebody passes it on as it comes.
+    pub all: bool,
 }
 
 /// See the module's description.
@@ -295,6 +297,11 @@ impl Demux {
         })
     }
 
+    /// Whether anything is read.
+    pub fn has_streams(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
     /// Whether there are pictures.
     pub fn has_video(&self) -> bool {
         self.streams.iter().any(|stream| matches!(stream.track, Track::Video(_) | Track::Av1(_)))
@@ -349,6 +356,8 @@ impl Demux {
             self.media(now, at, packet);
         } else if self.programs.reads(packet.pid) {
             self.tables(now, packet);
+        } else if self.streams.is_empty() && self.specs.iter().any(|spec| spec.pid == packet.pid) {
+            self.tally.media += 1;
         }
     }
 

@@ -112,11 +112,11 @@ impl Programs {
         !self.candidates.is_empty()
     }
 
-    /// Whether there is a program to take, with something to carry.
+    /// Whether there is a program to take, with something to carry or, if that will do, with anything.
     pub fn is_carried(&self) -> bool {
         let chosen = self.candidates.iter().find(|c| Some(c.number) == self.chosen);
         let streams = chosen.and_then(|c| c.streams.as_ref());
-        streams.is_some_and(|streams| streams.iter().any(|spec| spec.read.is_some()))
+        streams.is_some_and(|streams| streams.iter().any(|spec| self.options.all || spec.read.is_some()))
     }
 
     pub fn heap_bytes(&self) -> usize {
@@ -192,6 +192,10 @@ impl Programs {
                     None if !waited => break,
                     _ => {}
                 }
+            }
+            if self.chosen.is_none() && self.options.all && waited {
+                let has_streams = |c: &&Candidate| c.streams.as_ref().is_some_and(|s| !s.is_empty());
+                self.chosen = self.candidates.iter().find(has_streams).map(|c| c.number);
             }
         }
         let chosen = self.chosen?;

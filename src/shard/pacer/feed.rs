@@ -162,7 +162,7 @@ impl<C: Channel> Pacer<C> {
                 }
             }
             Command::Drain => self.draining = true,
-            // No stream is at home here, none is given up while it lasts, and no other log is asked for.
+            // No stream is at home here, and none is given up while it lasts.
             other => debug_assert!(false, "the pacer is no core: {other:?}"),
         }
     }
@@ -269,10 +269,14 @@ impl<C: Channel> Pacer<C> {
         for reader in &mut source.readers {
             let Some(lane) = self.lanes.get_mut(reader.channel) else { continue };
             let channel = &mut lane.channel;
-            if reader.cursor.is_none() {
-                reader.cursor = view.join().and_then(|join| view.cursor_at(join.pos));
+            if reader.cursor.is_none()
+                && let Some(join) = view.join()
+                && let Some(came_at) = view.entry(join.pos).map(|entry| Mono::from_micros(entry.complete_us))
+                && channel.begins(now, came_at)
+            {
+                reader.cursor = view.cursor_at(join.pos);
                 if reader.cursor.is_some() {
-                    channel.seam(reader.source, now);
+                    channel.seam(reader.source, now, came_at, join);
                 }
             }
             while let Some(cursor) = reader.cursor {
@@ -297,7 +301,9 @@ impl<C: Channel> Pacer<C> {
                     Step::Skip(join) => {
                         reader.cursor = view.cursor_at(join.pos);
                         channel.heard(reader.source, now, Heard::Skipped);
-                        channel.seam(reader.source, now);
+                        let entry = view.entry(join.pos);
+                        let came_at = entry.map_or(now, |entry| Mono::from_micros(entry.complete_us));
+                        channel.seam(reader.source, now, came_at, &join);
                     }
                     Step::Idle | Step::Wait => break,
                 }

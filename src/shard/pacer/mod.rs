@@ -27,7 +27,7 @@ pub use thread::Start;
 pub use wire::SLOT_BYTES;
 
 use crate::fanout::directory::StreamName;
-use crate::fanout::log::LogKey;
+use crate::fanout::log::{JoinPoint, LogKey};
 use crate::media::Mono;
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -82,26 +82,28 @@ pub struct Taken {
     pub bytes: u64,
 }
 
-/// A constant-rate output: packets of the `ts` logs of one stream or several go in, datagrams come out by the clock.
+/// An output by the clock: packets of the logs of one stream or several go in, datagrams come out.
 pub trait Channel {
     /// The streams that it sends; below, `source` is a place in this list.
     fn sources(&self) -> &[StreamName];
     /// The log of each that the channel is made from: one of a transport stream.
     fn log(&self) -> LogKey;
-    /// Nanoseconds between two datagrams at its rate.
+    /// Nanoseconds between two datagrams at its rate, or between the next two.
     fn datagram_ns(&self) -> u64;
     /// The clock starts: datagram 0 is due at `at`.
     fn begin(&mut self, at: Mono);
     /// An entry of a source's log: the packets of one frame, whole, which was complete on this host at `came_at`. All channels
     /// of a source get the same bytes, which they may keep.
     fn feed(&mut self, source: usize, now: Mono, came_at: Mono, packets: &Bytes);
-    /// What is fed next of a source does not follow on what was.
-    fn seam(&mut self, source: usize, now: Mono);
+    /// Whether it may begin with what came at `came_at`, or waits for the next place.
+    fn begins(&self, now: Mono, came_at: Mono) -> bool;
+    /// What is fed next of a source does not follow on what was: it begins at `join`, and came at `came_at`.
+    fn seam(&mut self, source: usize, now: Mono, came_at: Mono, join: &JoinPoint);
     /// News of a source.
     fn heard(&mut self, source: usize, now: Mono, heard: Heard);
     /// Datagrams that are due by `now` and are not written yet. Not asked before [`Channel::next_at`].
-    fn due(&self, now: Mono) -> u64;
-    /// When the next datagram is due.
+    fn due(&mut self, now: Mono) -> u64;
+    /// When the next datagram is due; a time that has passed while that is not known.
     fn next_at(&self) -> Mono;
     /// [`Channel::write`] follows soon: asks ([`fetch`]) for what it will read.
     fn ahead(&self, _what: Ahead) {}

@@ -51,6 +51,11 @@ impl Pace {
         (BURST * self.datagram_ns).max(CATCH_UP * TICK_NS + self.datagram_ns)
     }
 
+    /// Datagrams are `datagram_ns` apart from now on: the rate of a channel that passes packets on is its source's.
+    pub fn at(&mut self, datagram_ns: u64) {
+        self.datagram_ns = datagram_ns.max(1);
+    }
+
     /// `due` datagrams are due at `now`. Need not be called while none are.
     pub fn step(&mut self, now: Mono, due: u64) -> Step {
         let passed_ns = now.micros_since(self.at).saturating_mul(1000);

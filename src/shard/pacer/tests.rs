@@ -83,6 +83,9 @@ impl Channel for Noted {
     fn log(&self) -> LogKey {
         KEY
     }
+    fn begins(&self, _: Mono, _: Mono) -> bool {
+        true
+    }
     fn datagram_ns(&self) -> u64 {
         2_000_000
     }
@@ -94,13 +97,13 @@ impl Channel for Noted {
         self.note(source, Told::Fed(packets[0]));
         self.4.push(packets.clone());
     }
-    fn seam(&mut self, source: usize, _: Mono) {
+    fn seam(&mut self, source: usize, _: Mono, _: Mono, _: &crate::fanout::log::JoinPoint) {
         self.note(source, Told::Seam);
     }
     fn heard(&mut self, source: usize, _: Mono, heard: Heard) {
         self.note(source, Told::Heard(heard));
     }
-    fn due(&self, now: Mono) -> u64 {
+    fn due(&mut self, now: Mono) -> u64 {
         let due = if now < self.3.get() { 0 } else { now.micros_since(self.3.get()) / 2000 + 1 };
         due - self.2.get().min(due)
     }
@@ -112,7 +115,8 @@ impl Channel for Noted {
         tray.send(&[0x47; 1316], &[To { address: 0, skip: 0 }, To { address: 1, skip: 0 }]);
     }
     fn jump(&mut self, now: Mono) {
-        self.2.set(self.2.get() + self.due(now) - 1);
+        let due = self.due(now);
+        self.2.set(self.2.get() + due - 1);
         self.1.borrow_mut().push(Told::Jump);
     }
     fn fell_behind(&mut self, _: Mono) {

@@ -268,6 +268,7 @@ impl<C: Channel> Pacer<C> {
             let (lane, next_at) = (self.lanes.get_mut(*at as usize), self.next_at.get_mut(*at as usize));
             let Some((lane, next_at)) = lane.zip(next_at) else { continue };
             let due = lane.channel.due(now);
+            lane.pace.at(lane.channel.datagram_ns());
             let datagrams = match lane.pace.step(now, due) {
                 Step::Write(datagrams) => datagrams,
                 Step::FallBehind(datagrams) => {

@@ -20,7 +20,7 @@ fn raised(datagrams: &[(Mono, Vec<u8>)]) -> Vec<&'static str> {
     .unwrap()
     .channels[0]);
     let slot = ChannelSlot::new(about, &indicators());
-    let mut judge = Judge::new();
+    let mut judge = Judge::new(false);
     for (at, datagram) in datagrams {
         judge.datagram(*at, datagram.as_chunks().0);
     }

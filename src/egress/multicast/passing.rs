@@ -1,0 +1,99 @@
+//! A channel that sends its source's own packets: what becomes of them between the log and the clock.
+
+use crate::config::headend::Passing as Configuration;
+use crate::fanout::log::JoinPoint;
+use crate::media::Mono;
+use crate::mux::DATAGRAM_BYTES;
+use crate::mux::remap::{Plan, Remap};
+use crate::mux::replay::{Counts, Replay};
+use crate::wire::ts::PACKET_BYTES;
+use std::time::Duration;
+
+/// See the module's description.
+#[derive(Debug)]
+pub(super) struct Passing {
+    replay: Replay,
+    delay: Duration,
+    plan: Plan,
+    /// Where PIDs or identities are changed.
+    remap: Option<Box<Remap>>,
+    /// Kept for its memory.
+    made: Vec<u8>,
+    /// Something was fed: what comes from elsewhere is a jump to receivers.
+    begun: bool,
+}
+
+impl Passing {
+    /// As it is configured; its clock starts at `at`.
+    pub fn new(passing: &Configuration, at: Mono) -> Passing {
+        let Configuration { delay_ms, pids, service_id, stream_id, service_name, provider } = passing.clone();
+        let plan = Plan { program: None, pids, service_id, stream_id, service_name, provider };
+        let delay = Duration::from_millis(delay_ms);
+        let remap = (!plan.is_empty()).then(|| Box::new(Remap::new(plan.clone())));
+        Passing { replay: Replay::new(at, delay), delay, plan, remap, made: Vec::new(), begun: false }
+    }
+
+    /// The clock starts anew.
+    pub fn begin(&mut self, at: Mono) {
+        self.replay = Replay::new(at, self.delay);
+        self.remap = (!self.plan.is_empty()).then(|| Box::new(Remap::new(self.plan.clone())));
+        self.begun = false;
+    }
+
+    /// Whether what came at `came_at` can still leave in time.
+    pub fn is_in_time(&self, now: Mono, came_at: Mono) -> bool {
+        now.since(came_at) < self.delay
+    }
+
+    /// Packets of the log.
+    pub fn feed(&mut self, came_at: Mono, packets: &[u8]) {
+        let Some(remap) = &mut self.remap else { return self.replay.feed(came_at, packets) };
+        self.made.clear();
+        for packet in packets.as_chunks::<PACKET_BYTES>().0 {
+            remap.packet(packet, &mut self.made);
+        }
+        self.replay.feed(came_at, &self.made);
+    }
+
+    /// What comes next begins at `join`, and came at `came_at`.
+    pub fn seam(&mut self, came_at: Mono, join: &JoinPoint) {
+        self.replay.seam();
+        let first = if std::mem::replace(&mut self.begun, true) { join.seam.clone() } else { join.opening() };
+        self.feed(came_at, &first);
+    }
+
+    /// Datagrams that are due.
+    pub fn due(&mut self, now: Mono) -> u64 {
+        self.replay.due(now)
+    }
+
+    /// Nanoseconds to the datagram behind the next.
+    pub fn spacing_ns(&self) -> u64 {
+        self.replay.spacing_ns()
+    }
+
+    /// When the next is due, in ticks of 27 MHz.
+    pub fn clock(&self) -> u64 {
+        self.replay.clock()
+    }
+
+    /// Writes the next; false if there is none.
+    pub fn write(&mut self, out: &mut [u8; DATAGRAM_BYTES]) -> bool {
+        self.replay.write(out)
+    }
+
+    /// Leaves out what is due but the last; how many datagrams that were.
+    pub fn skip(&mut self, now: Mono) -> u64 {
+        self.replay.skip(now)
+    }
+
+    /// Datagrams written.
+    pub fn written(&self) -> u64 {
+        self.replay.written()
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> Counts {
+        self.replay.counts()
+    }
+}
