@@ -5,7 +5,7 @@
 //!
 //! **When a packet is due.** The network has moved packets; their clock (PCR) says where they were. A packet with a PCR is due
 //! when that says so, a constant delay after it should have come; those between two of them are due in even steps. How the
-//! source's clock lies to this host's is followed slowly ([`SLEW`]), so that a network's jitter is not sent on and a source
+//! source's clock lies to this host's is followed slowly (100 parts of a million), so that a network's jitter is not sent on and a source
 //! that is fast or slow by what it may be (30 ppm) is never lost.
 //!
 //! **Where the clock says nothing that can be believed** (none within the delay, a jump, one that is off from when packets came
