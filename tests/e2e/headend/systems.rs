@@ -42,8 +42,8 @@ fn captured(ffmpeg: &Path, file: &Path, keys: &[(&str, &str)], table: &str) -> V
 
 /// Type and descriptors of the sound's line in the last PMT.
 fn line_of_sound(stream: &[u8]) -> (u8, Vec<u8>) {
-    let pmts = stream.chunks(188).filter(|packet| packet[1] & 0x5F == 0x50 && packet[2] == 0);
-    let pmt = pmts.last().expect("a PMT");
+    let mut pmts = stream.chunks(188).filter(|packet| packet[1] & 0x5F == 0x50 && packet[2] == 0);
+    let pmt = pmts.next_back().expect("a PMT");
     let field = if pmt[3] & 0x20 != 0 { 1 + usize::from(pmt[4]) } else { 0 };
     let section = &pmt[4 + field + 1..];
     let end = 3 + (usize::from(section[1] & 15) << 8 | usize::from(section[2])) - 4;
