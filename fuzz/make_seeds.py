@@ -312,7 +312,7 @@ TS_AV1_KEY = TS_TU + bytes.fromhex("000001 0a0b0200000521e7f66017c012 000001 320
 TS_AV1_BEGIN = TS_PAT + TS_AV1_MAP + ts_unit(0x100, 0xBD, 90000, TS_AV1_KEY)
 for name, packets in {
     "av1": TS_AV1_BEGIN + ts_unit(0x100, 0xBD, 93600, TS_TU + bytes.fromhex("000001 3205 30 000003 01 dd")),
-    "av1-frames": TS_AV1_BEGIN + ts_unit(0x100, 0xBD, 93600, TS_TU + bytes.fromhex("000001 3202 20cc")) + ts_unit(0x100, 0xBD, 93600, bytes.fromhex("000001 3202 30cc"), 0),
+    "av1-frames": TS_AV1_BEGIN + ts_unit(0x100, 0xBD, 93600, TS_TU + bytes.fromhex("000001 3202 20cc")) + ts_unit(0x100, 0xBD, 93600, bytes.fromhex("000001 3202 30cc")),
     "av1-plain": TS_AV1_BEGIN + ts_unit(0x100, 0xBD, 93600, bytes.fromhex("1200 3202 30cc 1200 1a01 80")),
     "av1-sizes-lie": TS_AV1_BEGIN + ts_unit(0x100, 0xBD, 93600, bytes.fromhex("000001 32ff 30cc 000001 0aff01")) + ts_unit(0x100, 0xBD, 97200, TS_AV1_KEY),
     "eac3-substreams": TS_PAT + ts_map((0x87, 0x101)) + b"".join(

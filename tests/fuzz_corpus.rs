@@ -166,6 +166,20 @@ fn seeds_are_what_their_names_say() {
         assert_eq!(found.len(), frames, "{seed}: {tally:?}");
         assert!(format!("{tally:?}").contains(told), "{seed}: {tally:?}");
     }
+    for (seed, carried) in [
+        ("ts_h264_head", true),
+        ("ts_ac3_head", true),
+        ("too-much", true),
+        ("seams-and-skips", true),
+        ("no-program", false),
+    ] {
+        let (media, others) = entry::multiplex::mux_output(&read(&format!("mux/{seed}")));
+        assert!((media > 0) == carried && others > 0, "{seed}: {media} packets of tracks, {others} others");
+    }
+    for (seed, frames) in [("av1", 3), ("av1-frames", 3), ("av1-plain", 4), ("eac3-substreams", 4)] {
+        let (found, tally) = entry::ts_program(&read(&format!("ts_frames/{seed}")));
+        assert_eq!(found.len(), frames, "{seed}: {tally:?}");
+    }
     let tables = watched(&read("ts_demux/tables"));
     assert_eq!(tables.services[0].provider.as_deref(), Some("ä€"));
     for (seed, whole) in [("rtmp_ff_extts", true), ("rtmp_gst_rtmp2", true), ("half", false)] {
