@@ -14,7 +14,7 @@ use bytes::Bytes;
 use channel::{Entry, Source, Track};
 use counting::allocations;
 use headgate::media::Mono;
-use headgate::mux::{Multiplex, Mux};
+use headgate::mux::{Multiplex, Mux, Service};
 
 #[test]
 fn packets_cost_no_allocation() {
@@ -26,20 +26,33 @@ fn packets_cost_no_allocation() {
         (entry.at_us, packets)
     };
     let entries: Vec<_> = (0..1500).map(|_| shared(source.entry())).collect();
-    let mut mux = Mux::new(Multiplex::default(), Mono::ZERO);
-    let mut datagram = [0; 1316];
-    let mut play = |range: std::ops::Range<usize>| {
-        let before = allocations();
-        for (at_us, packets) in &entries[range] {
-            let now = Mono::from_micros(*at_us);
-            mux.feed_shared(0, now, packets);
-            while mux.written() < mux.position(now) {
-                mux.write(&mut datagram, 0);
-            }
-        }
-        allocations() - before
+    let another = Service {
+        service_id: 2,
+        pmt_pid: 0x1001,
+        video_pid: 0x120,
+        audio_pid: 0x130,
+        data_pid: 0x128,
+        ..Service::default()
     };
-    assert!(play(0..700) > 0, "the counter counts");
-    assert_eq!(play(700..1500), 0);
-    assert!(mux.tally().units > 1300 && mux.tally().nulls > 0);
+    for (rate_bps, services) in
+        [(4_000_000, vec![Service::default()]), (8_000_000, vec![Service::default(), another])]
+    {
+        let count = services.len();
+        let mut mux = Mux::new(Multiplex { rate_bps, services, ..Multiplex::default() }, Mono::ZERO);
+        let mut datagram = [0; 1316];
+        let mut play = |range: std::ops::Range<usize>| {
+            let before = allocations();
+            for (at_us, packets) in &entries[range] {
+                let now = Mono::from_micros(*at_us);
+                (0..count).for_each(|service| mux.feed_shared(service, now, packets));
+                while mux.written() < mux.position(now) {
+                    mux.write(&mut datagram, 0);
+                }
+            }
+            allocations() - before
+        };
+        assert!(play(0..700) > 0, "the counter counts");
+        assert_eq!(play(700..1500), 0, "{count} services");
+        assert!(mux.tally().units > 1300 * count as u64 && mux.tally().nulls > 0);
+    }
 }
