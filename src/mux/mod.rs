@@ -75,6 +75,7 @@ pub const DATAGRAM_BYTES: usize = DATAGRAM_PACKETS * PACKET_BYTES;
 const DATAGRAM_BITS: u64 = DATAGRAM_PACKETS as u64 * PACKET_BITS;
 /// Longest time from the beginning that is calculated with, in microseconds: 285 years.
 const TIME_US_MAX: u64 = 1 << 53;
+
 /// See the module's description.
 #[derive(Debug)]
 pub struct Mux {
@@ -93,7 +94,9 @@ impl Mux {
     /// A multiplex whose first packet is due at `at`.
     pub fn new(multiplex: Multiplex, at: Mono) -> Mux {
         let shares = multiplex.shares();
-        let (all, of) = (shares.iter().fold(0, |all: u64, share| all.saturating_add(*share)), shares.len());
+        // What nobody has a share of is there as well.
+        let sum = shares.iter().fold(0, |sum: u64, share| sum.saturating_add(*share));
+        let (all, of) = (sum.max(multiplex.media_bps()), shares.len());
         let programs = multiplex.services.iter().zip(&shares).enumerate();
         let programs = programs
             .map(|(n, (service, share))| Program::new(service.clone(), (n, of), *share, all))
@@ -114,8 +117,8 @@ impl Mux {
         &self.multiplex
     }
 
-    /// Packets of the source of service `service`: an entry of a `ts` log, or any whole packets of a transport stream. `now` is when they came to
-    /// this host, which a log's entry knows: their delay is measured by it, and with it a backlog is understood at once,
+    /// Packets of the source of service `service`, by its place: an entry of a `ts` log, or any whole packets of a transport
+    /// stream. `now` is when they came to this host, which a log's entry knows: their delay is measured by it, and with it a backlog is understood at once,
     /// however long. Without, the time of the call will do for as much as may wait ([`queue_packets_max`]). It must not be in
     /// the future.
     pub fn feed(&mut self, service: usize, now: Mono, packets: &[u8]) {

@@ -38,6 +38,7 @@ const FRAME: i64 = 20 * MS;
 const JOIN: i64 = SECOND;
 /// Time without pictures, or sound, after which they are lost though the other goes on: a still each second is in use.
 const KIND_SILENCE: i64 = 2 * SECOND;
+
 /// What goes first, of all programs: what they have a right to before what is more; of that, sound before data before pictures,
 /// and of each kind what is decoded first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +84,7 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Service `number` of `of`, which may take `share_bps` of the `all_bps` that all of them have together, in bits a second.
+    /// Service `number` of `of`, which may always take `share_bps` of the `all_bps` that there are for all of them, in bits a second.
     pub fn new(service: Service, (number, of): (usize, usize), share_bps: u64, all_bps: u64) -> Program {
         let pcr_pid = service.first_pcr_pid();
         let most_bps = share_bps.saturating_mul(2).min(all_bps);

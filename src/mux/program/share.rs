@@ -55,7 +55,7 @@ pub(super) struct Share {
     beside: Account,
     /// Its share, in parts of [`SHARE`], of what is not clocks and tables.
     part: i64,
-    /// What others than its pictures take of the rate, in parts of [`SHARE`]; until something was sent, the most that they may.
+    /// What others than its pictures take of the rate, in parts of [`SHARE`]; the least of it until something was sent.
     others: i64,
     /// What was measured last: tables of ten seconds are not in every window.
     last: i64,
@@ -66,7 +66,7 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// `share_bps` of `all_bps` that all programs of the multiplex have together, in bits a second.
+    /// `share_bps` of `all_bps` that there are for all programs of the multiplex, in bits a second.
     pub fn new(share_bps: u64, all_bps: u64) -> Share {
         let part = (share_bps.saturating_mul(SHARE as u64) / all_bps.max(1)).clamp(1, SHARE as u64) as i64;
         Share {
@@ -74,7 +74,7 @@ impl Share {
             all: Account(i64::MIN / 2),
             beside: Account(i64::MIN / 2),
             part,
-            others: SHARE - part + part / 9,
+            others: LEAST,
             last: 0,
             from: Sent::default(),
             sent: (0, 0),
@@ -184,7 +184,7 @@ mod tests {
         let alone = Share::new(1_000_000, 1_000_000);
         assert_eq!(alone.others(), LEAST);
         let mut half = Share::new(500_000, 1_000_000);
-        assert_eq!(half.others(), SHARE / 2 + SHARE / 2 / 9);
+        assert_eq!(half.others(), LEAST);
         // Of 1000 packets 100 are clocks, and others send what they may, and more.
         half.sent = (50, 400);
         half.measure(Sent { at: SECOND, packets: 1000, busy: 1000, fixed: 100 });
