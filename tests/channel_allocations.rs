@@ -29,8 +29,8 @@ fn datagrams_cost_no_allocation() {
     let mut source = Source::new(vec![Track::video(2_800_000), Track::audio(0x200, 192_000)], 1);
     let entries: Vec<_> = (0..1500).map(|_| source.entry()).collect();
     output.begin(Mono::ZERO);
-    output.heard(Mono::ZERO, Heard::Found);
-    output.seam(Mono::ZERO);
+    output.heard(0, Mono::ZERO, Heard::Found);
+    output.seam(0, Mono::ZERO);
     let (mut laid, mut ms) = ([0u64; 4], 0);
     let mut play = |range: std::ops::Range<usize>| {
         let before = allocations();
@@ -49,7 +49,7 @@ fn datagrams_cost_no_allocation() {
                     output.watch(now);
                 }
             }
-            output.feed(Mono::from_micros(ms * 1000), Mono::from_micros(entry.at_us), &entry.bytes);
+            output.feed(0, Mono::from_micros(ms * 1000), Mono::from_micros(entry.at_us), &entry.bytes);
         }
         allocations() - before
     };
