@@ -10,7 +10,6 @@ use crate::fanout::view::{Cursor, Step};
 use crate::media::Mono;
 use crate::shard::following::Following;
 use crate::shard::mailbox::{Command, NotOpened};
-use std::collections::HashMap;
 use std::time::Duration;
 
 /// What channels are made from.
@@ -39,36 +38,24 @@ pub(super) struct Source {
     unfit: bool,
 }
 
-/// Where a source stands among all of them: asked with every mark and every word of a core.
-#[derive(Debug, Default)]
-pub(super) struct Index {
-    by_name: HashMap<StreamName, usize>,
-    /// Of those whose log is followed.
-    by_log: HashMap<LogId, usize>,
-}
-
 /// The sources of channels, each once, with who reads it.
-pub(super) fn sources<'a>(channels: impl Iterator<Item = &'a StreamName>) -> (Vec<Source>, Index) {
-    let (mut sources, mut index): (Vec<Source>, Index) = Default::default();
+pub(super) fn sources<'a>(channels: impl Iterator<Item = &'a StreamName>) -> Vec<Source> {
+    let mut sources: Vec<Source> = Vec::new();
     for (channel, name) in channels.enumerate() {
         let reader = Reader { channel, cursor: None };
-        let known = index.by_name.get(name).and_then(|at| sources.get_mut(*at));
-        match known {
+        match sources.iter_mut().find(|source| source.name == *name) {
             Some(source) => source.readers.push(reader),
-            None => {
-                index.by_name.insert(name.clone(), sources.len());
-                sources.push(Source {
-                    name: name.clone(),
-                    following: None,
-                    readers: vec![reader],
-                    ask_at: Mono::ZERO,
-                    gained: false,
-                    unfit: false,
-                });
-            }
+            None => sources.push(Source {
+                name: name.clone(),
+                following: None,
+                readers: vec![reader],
+                ask_at: Mono::ZERO,
+                gained: false,
+                unfit: false,
+            }),
         }
     }
-    (sources, index)
+    sources
 }
 
 impl Source {
@@ -111,7 +98,7 @@ impl<C: Channel> Pacer<C> {
     }
 
     fn find(&self, name: &StreamName) -> Option<usize> {
-        self.index.by_name.get(name).copied()
+        self.sources.iter().position(|source| source.name == *name)
     }
 
     pub(super) fn command(&mut self, now: Mono, command: Command) {
@@ -137,8 +124,8 @@ impl<C: Channel> Pacer<C> {
         let following = source.following.as_mut().filter(|following| following.name == *name);
         if following.and_then(|following| following.opened(snapshot)).is_some() {
             source.readers.iter_mut().for_each(|reader| reader.cursor = None);
-            before.map(|log| self.index.by_log.remove(&log));
-            source.log().map(|log| self.index.by_log.insert(log, at));
+            before.map(|log| self.by_log.remove(&log));
+            source.log().map(|log| self.by_log.insert(log, at));
             self.tell_channels(now, at, Heard::Found);
             self.look_later(at);
         }
@@ -165,7 +152,7 @@ impl<C: Channel> Pacer<C> {
     /// The stream of source `at` is read no more.
     fn leave(&mut self, at: usize) {
         let Some(source) = self.sources.get_mut(at) else { return };
-        source.log().map(|log| self.index.by_log.remove(&log));
+        source.log().map(|log| self.by_log.remove(&log));
         if let Some(following) = source.following.take() {
             following.unwatch(&self.shared.directory);
         }
@@ -173,7 +160,7 @@ impl<C: Channel> Pacer<C> {
 
     /// The source that reads log `log`.
     fn find_log(&self, log: LogId) -> Option<usize> {
-        self.index.by_log.get(&log).copied()
+        self.by_log.get(&log).copied()
     }
 
     fn news(&mut self, stream: StreamId, log: LogId, news: Vec<Feed>) {

@@ -1,6 +1,6 @@
 //! The pacer's thread: its loop, and the ticks.
 
-use super::feed::{Index, Source, sources};
+use super::feed::{Source, sources};
 use super::pace::{Pace, Step};
 use super::wire::{Plain, Target, Uring, Wire};
 use super::{Channel, Outlet, TICK, To, Tray, WATCH};
@@ -12,6 +12,7 @@ use crate::shard::core::Shared;
 use crate::shard::outbox::Outbox;
 use crate::shard::runtime::{Engine, pin};
 use socket2::SockAddr;
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -85,7 +86,8 @@ pub(super) struct Pacer<C> {
     pub(super) wire: Box<dyn Wire>,
     pub(super) lanes: Vec<Lane<C>>,
     pub(super) sources: Vec<Source>,
-    pub(super) index: Index,
+    /// The source of each log that is followed: asked with every mark and every piece of news.
+    pub(super) by_log: HashMap<LogId, usize>,
     pub(super) outbox: Outbox,
     /// Kept for its memory.
     pub(super) marked: Vec<LogId>,
@@ -125,13 +127,13 @@ impl<C: Channel> Pacer<C> {
             let pace = Pace::new(channel.datagram_ns(), now);
             lanes.push(Lane { channel, first, pace });
         }
-        let (sources, index) = sources(lanes.iter().map(|lane| lane.channel.source()));
+        let sources = sources(lanes.iter().map(|lane| lane.channel.source()));
         Pacer {
             id,
             shared,
             wire,
             sources,
-            index,
+            by_log: HashMap::new(),
             lanes,
             outbox: Outbox::default(),
             marked: Vec::new(),
