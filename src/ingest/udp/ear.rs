@@ -31,13 +31,11 @@ const JUST_LEFT: Mono = Mono::NEVER;
 /// How often it is counted what found no room.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
-/// Sockets of one origin: media, and repair packets of columns and rows. The number of a socket is that of its origin times
-/// this, and one of these.
+/// Sockets of one origin, as it lists its addresses: media, and repair packets of columns and rows. The number of a socket is
+/// that of its origin times this, and the place in that list.
 pub(super) const PER_ORIGIN: u32 = 3;
 /// See [`PER_ORIGIN`].
 const MEDIA: u32 = 0;
-const COLUMNS: u32 = 1;
-const ROWS: u32 = 2;
 
 /// What comes to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,16 +50,9 @@ pub(super) fn place_of(number: u32) -> (usize, Use) {
     ((number / PER_ORIGIN) as usize, used_for)
 }
 
-/// The addresses that an origin listens to, with the rest of the socket's number.
-fn addresses(from: &config::Origin) -> impl Iterator<Item = (u32, SocketAddr)> + use<> {
-    let repairs = [(COLUMNS, from.column_address()), (ROWS, from.row_address())];
-    let fec = from.fec;
-    std::iter::once((MEDIA, from.address)).chain(repairs.into_iter().filter(move |_| fec))
-}
-
 /// How many sockets an input has.
 pub(super) fn count(input: &config::Input) -> u32 {
-    input.from.iter().map(|from| addresses(from).count() as u32).sum()
+    input.from.iter().map(|from| from.listened().count() as u32).sum()
 }
 
 #[derive(Debug)]
@@ -209,7 +200,7 @@ fn ears(resident: ResidentId, first: u32, plan: &Plan, again_at: Mono) -> impl I
     let origins = (0..).zip(plan.config.from.iter().zip(&plan.slot.origins));
     origins.flat_map(move |(at, (from, metrics))| {
         let from = Arc::new(from.clone());
-        addresses(&from).map(move |(rest, address)| Ear {
+        (0..).zip(from.listened()).map(move |(rest, address)| Ear {
             resident,
             core: plan.core,
             number: first + PER_ORIGIN * at + rest,

@@ -386,3 +386,38 @@ fn ts_faults(tally: &ts::Tally) -> [u64; TS_FAULTS.len()] {
 pub(super) fn indicators() -> [&'static str; Indicator::ALL.len()] {
     Indicator::ALL.map(Indicator::id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is raised soon behind a line has one too, when lines may come again, with how often it was since.
+    #[test]
+    fn every_alarm_has_a_line() {
+        let text = "[[input]]\nstream = \"live/in\"\nfrom = [\"udp://127.0.0.1:5000\"]\n";
+        let config = config::Config::parse(text, "f").unwrap();
+        let metrics = Arc::new(OriginMetrics {
+            indicators: indicators().map(|id| (id, Default::default())).into(),
+            ..OriginMetrics::default()
+        });
+        let from = config.inputs[0].from[0].clone();
+        let mut origin = Origin::new(from, metrics.clone(), Duration::from_millis(500), Mono::ZERO);
+        let (sender, lost) = (SocketAddr::from(([10, 0, 0, 1], 9000)), Indicator::Continuity as usize);
+        let mut said = Vec::new();
+        for n in 0..1200u64 {
+            let now = Mono::from_micros(1_000_000 + n * 10_000);
+            let mut packet = [0xff; PACKET_BYTES];
+            packet[..4].copy_from_slice(&[0x47, 0x01, 0x23, 0x10 | (n % 16) as u8]);
+            // Three are lost on their way.
+            if ![10, 20, 30].contains(&n) {
+                origin.hear(now, &Datagram { from: sender, payload: &packet, cut: false }, "live/in");
+            }
+            origin.look(now, "live/in");
+            assert!(origin.said_all == origin.raised_all || origin.deadline() <= origin.alarm_at);
+            if said.last() != Some(&origin.said[lost]) {
+                said.push(origin.said[lost]);
+            }
+        }
+        assert_eq!((said, metrics.indicators[lost].1.get()), (vec![0, 1, 3], 3));
+    }
+}

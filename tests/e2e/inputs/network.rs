@@ -164,7 +164,9 @@ fn a_switch_that_restarts_sees_a_leave_and_then_a_join() {
         gather(&mut said);
         said.iter().all(joins).then_some(())
     });
-    for (group, said) in [any, one].into_iter().zip(said) {
+    for (group, mut said) in [any, one].into_iter().zip(said) {
+        // A kernel says a thing twice, in case the first was lost (RFC 3376 section 8.1).
+        said.dedup();
         assert_eq!(said[..2], [Said::Leave(group), Said::Join(group)], "{said:?}");
     }
     await_figure(&server, "rejoins_total", &[], 2.0);
