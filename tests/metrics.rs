@@ -13,7 +13,8 @@ fn families(page: &str) -> BTreeSet<&str> {
 fn every_family_is_documented_and_every_documented_one_exists() {
     let services = vec![ServiceAbout::default(); 2];
     let channel = ChannelSlot::new(ChannelAbout { services, ..ChannelAbout::default() }, &["1.4"]);
-    let about = InputAbout { stream: "live/one".into(), from: vec!["udp://127.0.0.1:5000".into()] };
+    let about =
+        InputAbout { stream: "live/one".into(), from: vec!["udp://127.0.0.1:5000".into()], merged: false };
     let input = InputSlot::new(about, &["lost"], &["crc"], &["1.4"]);
     let registry = Registry::with_headend(&[0], vec![channel], vec![input], usize::MAX);
     let link = LinkSlot { interface: "eth1".to_owned(), up: Default::default() };

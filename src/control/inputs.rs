@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// An indicator that was raised within this is still on: what lasts is raised again every second or oftener.
+/// An indicator that was raised within this is still on, whether it lasts or not: who looks now and then sees it.
 const ACTIVE: Duration = Duration::from_secs(5);
 
 /// One input as the page shows it: our addresses are nobody's business there.
@@ -27,11 +27,13 @@ pub(super) struct Listed {
 pub(super) struct InputSummary {
     stream: String,
     /// `on_air`; `ready`: it has something to publish, and the name is not to be had or its keyframe is to come; `silent`:
-    /// nothing comes; `deaf`: it cannot listen.
+    /// nothing that it could publish comes; `deaf`: it cannot listen.
     state: &'static str,
     on_air: bool,
-    /// The origin on air, from 0.
+    /// The origin on air, from 0; of those that are merged always the first.
     origin: Option<usize>,
+    /// All origins are one stream.
+    merged: bool,
     /// Times that another origin was put on air, by reason.
     failovers: BTreeMap<&'static str, u64>,
     claims_refused: u64,
@@ -83,7 +85,7 @@ struct Alarm {
     /// Seconds since 1970.
     first_unix_s: f64,
     last_unix_s: f64,
-    /// It was raised within the last seconds.
+    /// It is still so, or was raised within the last seconds.
     active: bool,
 }
 
@@ -125,6 +127,14 @@ fn is_on_air(slot: &InputSlot) -> bool {
     slot.metrics.on_air.get() == 1
 }
 
+/// Whether origin `n` is on air while `at` is: of those that are merged, each that brings something.
+fn brings(slot: &InputSlot, at: Option<usize>, n: usize) -> bool {
+    match slot.about.merged {
+        true => slot.origins.get(n).is_some_and(|origin| origin.bitrate_bps.get() > 0.0),
+        false => at == Some(n),
+    }
+}
+
 /// Counters by name that have counted something.
 fn counted(named: &Named) -> BTreeMap<&'static str, u64> {
     named.iter().map(|(name, count)| (*name, count.get())).filter(|(_, count)| *count > 0).collect()
@@ -134,7 +144,8 @@ fn counted(named: &Named) -> BTreeMap<&'static str, u64> {
 pub(super) fn list(registry: &Registry) -> (Vec<Listed>, usize) {
     let listed = |slot: &InputSlot| {
         let at = origin(slot).filter(|_| is_on_air(slot));
-        let rate = at.and_then(|at| slot.origins.get(at)).map_or(0.0, |origin| origin.bitrate_bps.get());
+        let heard = slot.origins.iter().enumerate().filter(|(n, _)| at.is_some() && brings(slot, at, *n));
+        let rate = heard.map(|(_, origin)| origin.bitrate_bps.get()).fold(0.0, f64::max);
         Listed {
             stream: slot.about.stream.clone(),
             on_air: is_on_air(slot),
@@ -164,7 +175,7 @@ fn summary(slot: &InputSlot, now: Now) -> InputSummary {
     let state = match on_air {
         true => "on_air",
         false if !any(|origin| origin.buffer_bytes.get() > 0) => "deaf",
-        false if any(|origin| origin.bitrate_bps.get() > 0.0) => "ready",
+        false if slot.metrics.alive.get() == 1 => "ready",
         false => "silent",
     };
     let failovers = SwitchReason::ALL.map(|reason| (reason.as_str(), slot.metrics.failovers[reason].get()));
@@ -180,12 +191,13 @@ fn summary(slot: &InputSlot, now: Now) -> InputSummary {
         state,
         on_air,
         origin: at.filter(|_| on_air),
+        merged: slot.about.merged,
         failovers: failovers.into(),
         claims_refused: slot.metrics.claims_refused.get(),
         deposed: slot.metrics.deposed.get(),
         no_program: slot.metrics.no_program.get(),
         origins: origins
-            .map(|(n, (from, origin))| of_origin(from, origin, on_air && at == Some(n), now))
+            .map(|(n, (from, origin))| of_origin(from, origin, on_air && brings(slot, at, n), now))
             .collect(),
         events: slot.diary.events().into_iter().map(event).collect(),
     }
@@ -200,7 +212,7 @@ fn of_origin(from: &str, origin: &OriginMetrics, on_air: bool, now: Now) -> Orig
         count: alarm.count,
         first_unix_s: now.unix_s(alarm.first_us),
         last_unix_s: now.unix_s(alarm.last_us),
-        active: now.mono.since(Mono::from_micros(alarm.last_us)) < ACTIVE,
+        active: alarm.lasts || now.mono.since(Mono::from_micros(alarm.last_us)) < ACTIVE,
     });
     let refused = origin.refused.iter().map(|(reason, count)| (reason.as_str(), count.get()));
     let buffer_bytes = origin.buffer_bytes.get().max(0) as u64;

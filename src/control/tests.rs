@@ -4,8 +4,8 @@ use super::connection::pages_per_address;
 use super::*;
 use crate::edge::admission::Visit;
 use crate::observe::{
-    AlarmReception, ChannelAbout, ChannelSlot, InputAbout, InputEvent, InputSlot, PerProtocol, Reception,
-    SendError, ServiceAbout, SourceState, SwitchReason,
+    AlarmReception, ChannelAbout, ChannelSlot, InputAbout, InputEvent, InputSlot, Notes, PerProtocol,
+    Reception, SendError, ServiceAbout, SourceState, SwitchReason,
 };
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -215,13 +215,13 @@ fn inputs_are_told_of_to_operators_and_to_readers() {
     let slot = |stream: &str, from: usize| {
         let from = (0..from).map(|n| format!("udp://eth1@239.255.1.{n}:5000")).collect();
         InputSlot::new(
-            InputAbout { stream: stream.to_owned(), from },
+            InputAbout { stream: stream.to_owned(), from, merged: stream == "live/two" },
             &["lost", "merged"],
             &["crc"],
             &["1.4"],
         )
     };
-    let mut slots = vec![slot("live/one", 2), slot("live/two", 1)];
+    let mut slots = vec![slot("live/one", 2), slot("live/two", 3)];
     let one = slots[0].clone();
     one.metrics.on_air.set(1);
     one.metrics.origin.set(1);
@@ -237,11 +237,25 @@ fn inputs_are_told_of_to_operators_and_to_readers() {
         pid: Some(256),
         first_us: now_us.saturating_sub(60_000_000),
         last_us: now_us.saturating_sub(ago_s * 1_000_000),
+        lasts: indicator == "1.3",
     };
-    one.origins[1]
-        .reception
-        .put(Reception { alarms: vec![alarm("1.4", 0), alarm("1.1", 30)], ..Reception::default() });
-    one.diary.note(InputEvent { at_us: now_us, what: "switched", cause: Some("silence"), origin: Some(1) });
+    one.origins[1].reception.put(Reception {
+        alarms: vec![alarm("1.4", 0), alarm("1.2", 30), alarm("1.3", 30)],
+        ..Reception::default()
+    });
+    let mut notes = Notes::default();
+    notes.add(InputEvent { at_us: now_us, what: "switched", cause: Some("silence"), origin: Some(1) });
+    notes.enter(&one.diary);
+    // Of three places that are one stream two bring something.
+    let two = slots[1].clone();
+    two.metrics.on_air.set(1);
+    two.metrics.origin.set(0);
+    two.origins[1].bitrate_bps.set(2e6);
+    two.origins[2].bitrate_bps.set(3e6);
+    slots.push(slot("live/three", 1));
+    let three = slots[2].clone();
+    three.origins[0].buffer_bytes.set(4 << 20);
+    three.origins[0].bitrate_bps.set(1e6);
     slots.extend((0..300).map(|n| slot(&format!("live/n{n}"), 1)));
     let options =
         Options { registry: Registry::with_headend(&[0], Vec::new(), slots, usize::MAX), ..options() };
@@ -250,18 +264,21 @@ fn inputs_are_told_of_to_operators_and_to_readers() {
         serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
     };
     let all = value(admin(&control, "/api/v1/inputs", "localhost"));
-    assert_eq!(all["inputs"].as_array().unwrap().len(), 302);
-    assert_eq!(all["inputs"][1]["state"], "deaf");
+    assert_eq!(all["inputs"].as_array().unwrap().len(), 303);
+    let on_air = [0, 1, 2].map(|n| all["inputs"][1]["origins"][n]["on_air"] == true);
+    assert_eq!((&all["inputs"][1]["merged"], on_air), (&true.into(), [false, true, true]));
+    assert_eq!(all["inputs"][2]["state"], "silent", "what comes is nothing that could be published");
+    assert_eq!(all["inputs"][3]["state"], "deaf");
+    three.metrics.alive.set(1);
+    assert_eq!(value(admin(&control, "/api/v1/inputs/live/three", "localhost"))["state"], "ready");
     let input = value(admin(&control, "/api/v1/inputs/live/one", "localhost"));
     assert_eq!((&input["state"], &input["origin"]), (&"on_air".into(), &1.into()));
     assert_eq!(input["failovers"], serde_json::json!({"silence": 1, "revert": 0}));
     assert_eq!(input["origins"][0]["rtp_packets"], serde_json::json!({"lost": 7}));
     let origin = &input["origins"][1];
     assert_eq!((&origin["listening"], &origin["bitrate_bps"]), (&true.into(), &4_000_000.into()));
-    assert_eq!(
-        (&origin["alarms"][0]["active"], &origin["alarms"][1]["active"]),
-        (&true.into(), &false.into())
-    );
+    let active = [0, 1, 2].map(|n| origin["alarms"][n]["active"] == true);
+    assert_eq!(active, [true, false, true], "what lasts is raised once");
     let unix_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     let last_s = origin["alarms"][0]["last_unix_s"].as_f64().unwrap();
     assert!((0.0..60.0).contains(&(unix_s - last_s)), "{last_s} at {unix_s}");
@@ -274,7 +291,8 @@ fn inputs_are_told_of_to_operators_and_to_readers() {
     let expected =
         serde_json::json!({"stream": "live/one", "on_air": true, "backup": true, "bitrate_bps": 4_000_000});
     assert_eq!(shown["inputs"][0], expected, "no address of ours");
-    assert_eq!((shown["inputs"].as_array().unwrap().len(), &shown["inputs_omitted"]), (200, &102.into()));
+    assert_eq!(shown["inputs"][1]["bitrate_bps"], 3_000_000);
+    assert_eq!((shown["inputs"].as_array().unwrap().len(), &shown["inputs_omitted"]), (200, &103.into()));
     control.stop();
 }
 

@@ -258,6 +258,16 @@ impl Psi {
         }
         (self.sdt_at, self.pat_told) = (None, false);
     }
+
+    /// Each moment since which something is waited for.
+    pub fn times(&mut self, mut each: impl FnMut(&mut Mono)) {
+        self.pat_at.iter_mut().chain(&mut self.sdt_at).for_each(|mark| each(&mut mark.at));
+        self.cat_at.iter_mut().for_each(&mut each);
+        for program in &mut self.programs {
+            each(&mut program.pmt_at.at);
+            program.streams.iter_mut().for_each(|stream| each(&mut stream.since));
+        }
+    }
 }
 
 impl Program {

@@ -4,6 +4,7 @@
 
 use super::indicator::{Indicator, Occurrence, Tallies};
 use super::ruler::{Mark, Ruler};
+use crate::media::Mono;
 use crate::wire::ts::section::Section;
 use crate::wire::ts::{pid, tables};
 
@@ -112,6 +113,16 @@ impl Repetition {
     pub fn restart(&mut self) {
         self.kinds.iter_mut().for_each(|kind| (kind.last, kind.told) = (None, false));
         self.sub_tables.clear();
+    }
+
+    /// Each moment since which something is waited for.
+    pub fn times(&mut self, mut each: impl FnMut(&mut Mono)) {
+        self.kinds.iter_mut().filter_map(|kind| kind.last.as_mut()).for_each(|mark| each(&mut mark.at));
+    }
+
+    /// Whether a table is overdue, as of the last look.
+    pub fn is_late(&self) -> bool {
+        self.kinds.iter().any(|kind| kind.told)
     }
 
     /// Bytes held.

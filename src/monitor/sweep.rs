@@ -65,6 +65,53 @@ impl Monitor {
         }
     }
 
+    /// Whoever runs it was held up until `at`, and has read nothing since the last look was due: what has come meanwhile waits
+    /// to be read. Everything may be as late as it might have been then. To be called before anything else at `at`.
+    pub fn held_up(&mut self, at: Mono) {
+        let by = Duration::from_micros(at.micros_since(self.next_sweep));
+        if self.first_at.is_none() || self.silent || by.is_zero() {
+            return;
+        }
+        let later = |since: &mut Mono| *since = (*since + by).min(at);
+        later(&mut self.last_at);
+        later(&mut self.heard_at);
+        later(&mut self.scrambled_at);
+        self.scrambled_since.iter_mut().for_each(later);
+        self.psi.times(later);
+        self.repetition.times(later);
+        self.tracks.iter_mut().for_each(|track| later(&mut track.since));
+        for state in self.pids.iter_mut() {
+            later(&mut state.last_at);
+            state.pts.last_at.iter_mut().chain(&mut state.unreferenced_since).for_each(later);
+        }
+    }
+
+    /// Whether what raised `indicator` last is still so, as far as it is something that lasts: that is raised once.
+    pub fn lasts(&self, indicator: Indicator) -> bool {
+        let alive = |at: Mono| self.last_at.micros_since(at) <= ALIVE_US;
+        let (mut programs, mut pids) = (self.psi.programs.iter(), self.pids.iter());
+        match indicator {
+            Indicator::Silence => self.silent,
+            Indicator::SyncLoss => self.first_at.is_some() && !self.in_sync,
+            Indicator::Pat => self.psi.pat_told,
+            Indicator::Pmt => programs.any(|program| program.pmt_told),
+            Indicator::Pid => programs.flat_map(|program| &program.streams).any(|stream| stream.absence_told),
+            Indicator::PcrRepetition => self.tracks.iter().any(|track| track.absence_told),
+            Indicator::Pts => pids.any(|state| state.pts.told && alive(state.last_at)),
+            Indicator::Cat => self.cat_told,
+            Indicator::SiRepetition => self.repetition.is_late(),
+            Indicator::UnreferencedPid => pids.any(|state| state.unreferenced_told && alive(state.last_at)),
+            Indicator::RtpLoss
+            | Indicator::RtpSenders
+            | Indicator::SyncByte
+            | Indicator::Continuity
+            | Indicator::Transport
+            | Indicator::Crc
+            | Indicator::PcrDiscontinuity
+            | Indicator::PcrAccuracy => false,
+        }
+    }
+
     fn look_for_tables(&mut self, at: Mono) {
         let packet = self.packets;
         let (ruler, now) = (self.ruler, Mark { at, packet });

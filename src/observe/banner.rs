@@ -136,7 +136,7 @@ mod tests {
         let services = vec![service];
         let channels = [Arc::new(ChannelAbout { name, services, to, bitrate_bps: 3_500_000, passes: false })];
         let from = vec!["udp://eth1@239.2.2.2:5000".to_owned(), "udp://eth2@239.2.2.3:5000".to_owned()];
-        let about = crate::observe::InputAbout { stream: "live/in".to_owned(), from };
+        let about = crate::observe::InputAbout { stream: "live/in".to_owned(), from, merged: false };
         let inputs = [InputSlot::new(about, &[], &[], &[])];
         let banner = Banner {
             version: "1.2.3",

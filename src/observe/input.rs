@@ -16,6 +16,8 @@ pub struct InputAbout {
     pub stream: String,
     /// Where it comes from, as URLs; the position is the label `origin`.
     pub from: Vec<String>,
+    /// All of these are one stream: what one of them loses another brings.
+    pub merged: bool,
 }
 
 /// One input's counters; written by its core alone.
@@ -34,6 +36,8 @@ pub struct InputMetrics {
     pub deposed: Counter,
     /// Times that there was no program to take for 5 s.
     pub no_program: Counter,
+    /// 1 while a program comes from any origin, as of the last second; for lists.
+    pub alive: Gauge,
 }
 
 /// One origin's counters; written by the input's core alone, but for those of its sockets, which are the clerk's.
@@ -288,7 +292,8 @@ mod tests {
     #[test]
     fn inputs_are_on_the_page() {
         assert!(!Registry::new(&[0]).render().contains("headgate_input"), "nothing without inputs");
-        let about = InputAbout { stream: "live/one".into(), from: vec!["udp://a".into(), "udp://b".into()] };
+        let from = vec!["udp://a".into(), "udp://b".into()];
+        let about = InputAbout { stream: "live/one".into(), from, merged: false };
         let slot = InputSlot::new(about, &["lost"], &["crc"], &["1.4"]);
         let registry = Registry::with_headend(&[0], Vec::new(), vec![slot.clone()], usize::MAX);
         slot.metrics.failovers[SwitchReason::Silence].inc();
@@ -316,7 +321,7 @@ mod tests {
     fn series_are_bounded_by_whole_inputs() {
         let slot = |n: usize| {
             let from = (0..1 + n % 2).map(|n| format!("udp://{n}")).collect();
-            let about = InputAbout { stream: format!("live/{n}"), from };
+            let about = InputAbout { stream: format!("live/{n}"), from, merged: false };
             InputSlot::new(about, &["lost", "late"], &["crc"], &["1.4", "1.5"])
         };
         let slots: Vec<InputSlot> = (0..10).map(slot).collect();

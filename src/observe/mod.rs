@@ -45,7 +45,7 @@ pub use lag::LoopLag;
 pub use memory::MemoryBound;
 pub use process::OtherDescriptors;
 pub use reception::{
-    AlarmReception, Board, Diary, InputEvent, MdiReception, PidReception, Reception, RtpReception,
+    AlarmReception, Board, Diary, InputEvent, MdiReception, Notes, PidReception, Reception, RtpReception,
     ServiceReception,
 };
 pub use registry::{CoreSlot, Registry};

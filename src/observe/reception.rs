@@ -102,6 +102,8 @@ pub struct AlarmReception {
     /// See `first_us`.
     #[serde(skip)]
     pub last_us: u64,
+    /// It is still so; of what lasts, which is raised once.
+    pub lasts: bool,
 }
 
 /// Where the newest of something is left for who asks; who leaves it waits for nobody.
@@ -133,7 +135,7 @@ impl<T> Board<T> {
 pub struct InputEvent {
     /// Microseconds of the monotonic clock.
     pub at_us: u64,
-    /// What, in a word: `on_air`, `name_taken` …
+    /// What, in a word: `on_air`, `refused` …
     pub what: &'static str,
     /// Why, where there is more to say.
     pub cause: Option<&'static str>,
@@ -141,20 +143,38 @@ pub struct InputEvent {
     pub origin: Option<usize>,
 }
 
-/// The last things that happened to an input.
+/// What is to go into a [`Diary`], for whoever must not wait while somebody reads there.
+#[derive(Debug, Default)]
+pub struct Notes(VecDeque<InputEvent>);
+
+impl Notes {
+    /// Notes an event for the next [`Notes::enter`]; the oldest makes room.
+    pub fn add(&mut self, event: InputEvent) {
+        push(&mut self.0, event);
+    }
+
+    /// Enters what was noted, unless somebody reads just now: then the next time.
+    pub fn enter(&mut self, diary: &Diary) {
+        if !self.0.is_empty()
+            && let Ok(mut events) = diary.0.try_lock()
+        {
+            self.0.drain(..).for_each(|event| push(&mut events, event));
+        }
+    }
+}
+
+fn push(events: &mut VecDeque<InputEvent>, event: InputEvent) {
+    if events.len() == EVENTS_MAX {
+        events.pop_front();
+    }
+    events.push_back(event);
+}
+
+/// The last things that happened to an input; [`Notes`] are entered there.
 #[derive(Debug, Default)]
 pub struct Diary(Mutex<VecDeque<InputEvent>>);
 
 impl Diary {
-    /// Notes an event; the oldest makes room. It is for what happens now and then: it takes a lock.
-    pub fn note(&self, event: InputEvent) {
-        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if events.len() == EVENTS_MAX {
-            events.pop_front();
-        }
-        events.push_back(event);
-    }
-
     /// All that is kept, the oldest first.
     pub fn events(&self) -> Vec<InputEvent> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
@@ -167,10 +187,19 @@ mod tests {
 
     #[test]
     fn a_diary_keeps_the_newest() {
-        let diary = Diary::default();
-        for at_us in 0..40 {
-            diary.note(InputEvent { at_us, what: "on_air", cause: None, origin: Some(0) });
+        let (diary, mut notes) = (Diary::default(), Notes::default());
+        let event = |at_us| InputEvent { at_us, what: "on_air", cause: None, origin: Some(0) };
+        for at_us in 0..39 {
+            notes.add(event(at_us));
+            notes.enter(&diary);
         }
+        // Somebody reads: what happens meanwhile is entered behind it.
+        let reading = diary.0.lock().unwrap();
+        notes.add(event(39));
+        notes.enter(&diary);
+        assert_eq!(reading.back().map(|event| event.at_us), Some(38));
+        drop(reading);
+        notes.enter(&diary);
         let events = diary.events();
         assert_eq!((events.len(), events[0].at_us, events[31].at_us), (EVENTS_MAX, 8, 39));
         let board = Board::default();

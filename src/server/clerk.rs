@@ -22,6 +22,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How often links are looked at though the kernel has said nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Between two looks, however much the kernel says: who makes a thousand interfaces says a thousand things.
+const LOOK_GAP: Duration = Duration::from_millis(50);
 /// How often it is looked which announcements are due.
 const ANNOUNCE_EVERY: Duration = Duration::from_millis(500);
 /// How soon a full mailbox is tried again.
@@ -42,6 +44,8 @@ struct Desk {
     bell: OwnedFd,
     outbox: Outbox,
     look_at: Mono,
+    /// Not before the kernel's events are looked at again.
+    events_at: Mono,
     announce_at: Mono,
 }
 
@@ -54,7 +58,7 @@ impl Clerk {
         let bell = shared.bells.eventfd(id)?;
         let now = clock();
         let (look_at, outbox) = (now + LOOK_EVERY, Outbox::default());
-        let mut desk = Desk { id, shared, bell, outbox, look_at, announce_at: now };
+        let mut desk = Desk { id, shared, bell, outbox, look_at, events_at: now, announce_at: now };
         while self.turn(&mut desk, clock()) {
             let due = desk.look_at.min(desk.announce_at).min(self.ears.deadline());
             desk.wait(&self.links, due)?;
@@ -68,9 +72,7 @@ impl Clerk {
     fn turn(&mut self, desk: &mut Desk, now: Mono) -> bool {
         while let Some(command) = desk.shared.mailboxes.take(desk.id) {
             match command {
-                Command::SocketFailed { resident, number, error, closed } => {
-                    self.ears.failed(now, resident, number, error, closed);
-                }
+                Command::SocketFailed { id, error, closed } => self.ears.failed(now, id, error, closed),
                 Command::Drain => return false,
                 // Nobody else writes here.
                 _ => {}
@@ -79,26 +81,28 @@ impl Clerk {
         let due = now >= desk.look_at;
         let changed = match due {
             true => self.links.look(),
-            false => self.links.look_if_changed(),
+            false => now >= desk.events_at && self.links.look_if_changed(),
         };
-        if due {
-            desk.look_at = now + LOOK_EVERY;
-        }
-        if changed || due {
+        if due || changed {
+            desk.events_at = clock() + LOOK_GAP;
             self.outlets.look(&self.links);
         }
-        if changed {
-            self.announcer.links_changed(now, &self.links);
+        if due || self.links.is_behind() {
+            desk.look_at = clock() + if self.links.is_behind() { LOOK_GAP } else { LOOK_EVERY };
         }
         let (outbox, mailboxes) = (&mut desk.outbox, &desk.shared.mailboxes);
-        self.ears.look(now, &self.links, |core, command| outbox.tell(mailboxes, core, command));
-        if changed || now >= desk.announce_at {
-            desk.announce_at = now + ANNOUNCE_EVERY;
-            let since = SystemTime::now().duration_since(UNIX_EPOCH);
-            self.announcer.beat(now, since.map_or(0, |since| since.as_secs()), &self.links);
-        }
+        self.ears.look(clock, &self.links, |core, command| outbox.tell(mailboxes, core, command));
+        // The cores hear of it at once: announcing may wait for the kernel.
         desk.outbox.post(&desk.shared.mailboxes);
         desk.outbox.ring(&desk.shared.bells, desk.id);
+        if changed {
+            self.announcer.links_changed(clock(), &self.links);
+        }
+        if changed || now >= desk.announce_at {
+            desk.announce_at = clock() + ANNOUNCE_EVERY;
+            let since = SystemTime::now().duration_since(UNIX_EPOCH);
+            self.announcer.beat(clock(), since.map_or(0, |since| since.as_secs()), &self.links);
+        }
         true
     }
 }
@@ -112,16 +116,24 @@ impl Desk {
         }
         let now = clock();
         let due = if self.outbox.is_empty() { due } else { due.min(now + POST_AGAIN) };
+        // Until events are looked at again they do not wake it.
+        let deaf = now < self.events_at;
+        let due = if deaf { due.min(self.events_at) } else { due };
         // One more: a wait that ends too early by less than its unit would spin until it is due.
         let wait = Duration::from_micros(due.micros_since(now) + 1);
         let wait = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() };
         let mut polled = vec![PollFd::new(&self.bell, PollFlags::IN)];
-        let events = links.events();
+        let events = links.events().filter(|_| !deaf);
         polled.extend(events.as_ref().map(|events| PollFd::new(events, PollFlags::IN)));
         let result = poll(&mut polled, Some(&wait));
         bells.awake(self.id);
         match result {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            // The machine is short of memory for a moment.
+            Err(rustix::io::Errno::NOMEM | rustix::io::Errno::AGAIN) => {
+                std::thread::sleep(POST_AGAIN);
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         }
         if polled.first().is_some_and(|bell| !bell.revents().is_empty()) {

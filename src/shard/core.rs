@@ -403,8 +403,8 @@ impl<B: Backend, A: App> Core<B, A> {
             Command::Arrive { stream, hosted } => self.arrive(now, stream, hosted),
             Command::Superseded { stream, epoch } => self.superseded(now, stream, epoch),
             Command::Displaced { stream } => self.displaced(now, stream),
-            Command::Listen { resident, number, socket } => self.listen(now, resident, number, socket),
-            Command::Hush { resident, number } => self.hush(now, resident, number),
+            Command::Listen(id, socket) => self.listen(now, id, socket),
+            Command::Hush(id) => self.hush(now, id),
             // That is the clerk's.
             Command::SocketFailed { .. } => {}
             Command::Drain => {

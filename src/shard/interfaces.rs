@@ -7,6 +7,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// Bytes of one answer: the kernel fills at most 32 KiB of what it is offered.
 const ANSWER_BYTES: usize = 32 << 10;
@@ -14,6 +15,8 @@ const ANSWER_BYTES: usize = 32 << 10;
 const ANSWERS_MAX: usize = 4096;
 /// Questions until an answer comes in one piece: while interfaces come and go by the hundred, none may.
 const TRIES_MAX: u32 = 5;
+/// Pause between these.
+const TRIES_PAUSE: Duration = Duration::from_millis(5);
 /// Events read at once; there is another look behind them anyway.
 const EVENTS_MAX: usize = 256;
 
@@ -24,12 +27,15 @@ mod number {
     pub const DONE: u16 = 3;
     /// Flag of a message: what was told before it is of another moment.
     pub const TORN: u16 = 0x10;
+    /// What begins the body of an event about a bridge's port: `AF_BRIDGE` of `linux/socket.h`.
+    pub const FAMILY_BRIDGE: u8 = 7;
     pub const NEW_LINK: u16 = 16;
     pub const DEL_LINK: u16 = 17;
     pub const GET_LINK: u16 = 18;
     pub const NEW_ADDRESS: u16 = 20;
     pub const GET_ADDRESS: u16 = 22;
     pub const LINK_NAME: u16 = 3;
+    pub const CARRIER_CHANGES: u16 = 35;
     pub const ADDRESS: u16 = 1;
     pub const LOCAL_ADDRESS: u16 = 2;
     pub const UP: u32 = 1;
@@ -50,6 +56,8 @@ pub struct Interface {
     /// Its own addresses.
     pub addresses: Vec<IpAddr>,
     flags: u32,
+    /// How often its carrier has changed; None where the kernel does not count that.
+    carrier_changes: Option<u32>,
 }
 
 impl Interface {
@@ -63,6 +71,12 @@ impl Interface {
         self.flags & number::LOWER_UP != 0
     }
 
+    /// Whether its carrier has changed since it was as `before`: an interface that works now and then may have fallen between
+    /// two looks, and no event of it may have been kept.
+    pub fn has_flapped(&self, before: &Interface) -> bool {
+        self.carrier_changes != before.carrier_changes
+    }
+
     /// Whether what is sent on it has somewhere to go.
     pub fn works(&self) -> bool {
         self.is_up() && self.has_carrier()
@@ -73,7 +87,13 @@ impl Interface {
     pub(crate) fn of(name: &str, index: u32, works: bool, addresses: &[&str]) -> Interface {
         let flags = number::MULTICAST | if works { number::UP | number::LOWER_UP } else { 0 };
         let addresses = addresses.iter().map(|address| address.parse().expect("an address")).collect();
-        Interface { index, name: name.to_owned(), addresses, flags }
+        Interface { index, name: name.to_owned(), addresses, flags, carrier_changes: None }
+    }
+
+    /// The same, whose carrier has changed so often.
+    #[cfg(test)]
+    pub(crate) fn with_changes(self, changes: u32) -> Interface {
+        Interface { carrier_changes: Some(changes), ..self }
     }
 
     /// Whether groups can be sent to and joined on it.
@@ -120,7 +140,10 @@ pub fn list() -> io::Result<Vec<Interface>> {
 
 /// What two answers of the kernel say together, asked for again while one of them is torn.
 fn whole(mut ask: impl FnMut() -> io::Result<(Dump, Dump)>) -> io::Result<Vec<Interface>> {
-    for _ in 0..TRIES_MAX {
+    for again in 0..TRIES_MAX {
+        if again > 0 {
+            std::thread::sleep(TRIES_PAUSE);
+        }
         let (links, addresses) = ask()?;
         if links.torn || addresses.torn {
             continue;
@@ -222,10 +245,8 @@ impl Events {
             changed = true;
             let mut rest = buffer.get(..len).unwrap_or_default();
             while let Some((head, body, next)) = message(rest) {
-                if let (number::NEW_LINK | number::DEL_LINK, Some(link)) = (head.kind, link(body))
-                    && (head.kind == number::DEL_LINK || !link.works())
-                {
-                    fell(link.index);
+                if let Some(index) = fallen(head, body) {
+                    fell(index);
                 }
                 rest = next;
             }
@@ -256,6 +277,18 @@ fn message(bytes: &[u8]) -> Option<(Head, &[u8], &[u8])> {
     Some((Head { kind, flags }, bytes.get(16..len)?, next))
 }
 
+/// The interface that does not work, if the event says that of one.
+fn fallen(head: Head, body: &[u8]) -> Option<u32> {
+    // A port that is taken off a bridge is deleted there, and goes on by itself.
+    let of_bridge = body.first() == Some(&number::FAMILY_BRIDGE);
+    let link = link(body).filter(|_| !of_bridge)?;
+    let falls = match head.kind {
+        number::NEW_LINK => !link.works(),
+        kind => kind == number::DEL_LINK,
+    };
+    falls.then_some(link.index)
+}
+
 /// Type and value of each attribute.
 fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
@@ -273,7 +306,9 @@ fn link(body: &[u8]) -> Option<Interface> {
     let flags = u32::from_ne_bytes(*body.get(8..)?.first_chunk()?);
     let (_, name) = attributes(body.get(16..)?).find(|(kind, _)| *kind == number::LINK_NAME)?;
     let name = String::from_utf8_lossy(name.strip_suffix(&[0]).unwrap_or(name)).into_owned();
-    Some(Interface { index, name, addresses: Vec::new(), flags })
+    let changes = attributes(body.get(16..)?).find(|(kind, _)| *kind == number::CARRIER_CHANGES);
+    let carrier_changes = changes.and_then(|(_, count)| Some(u32::from_ne_bytes(*count.first_chunk()?)));
+    Some(Interface { index, name, addresses: Vec::new(), flags, carrier_changes })
 }
 
 /// Reads `struct ifaddrmsg` and its attributes.
@@ -356,6 +391,26 @@ mod tests {
         let mut refused = Dump::default();
         let error = refused.take(&wrapped(number::ERROR, 0, &(-1i32).to_ne_bytes())).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+    }
+
+    #[test]
+    fn an_event_tells_who_fell() {
+        let works = number::UP | number::LOWER_UP;
+        for (kind, family, flags, expected) in [
+            (number::NEW_LINK, 0, works, None),
+            (number::NEW_LINK, 0, number::UP, Some(7)),
+            (number::DEL_LINK, 0, works, Some(7)),
+            (number::DEL_LINK, number::FAMILY_BRIDGE, works, None),
+            (number::NEW_ADDRESS, 0, 0, None),
+        ] {
+            let mut body = link_body(7, flags);
+            body[0] = family;
+            assert_eq!(fallen(Head { kind, flags: 0 }, &body), expected, "{kind} {family} {flags:x}");
+        }
+        let counted = [link_body(7, works), [&[8, 0, 35, 0][..], &9u32.to_ne_bytes()].concat()].concat();
+        let (seven, nine) = (link(&link_body(7, works)).unwrap(), link(&counted).unwrap());
+        assert_eq!((seven.carrier_changes, nine.carrier_changes), (None, Some(9)));
+        assert!(nine.has_flapped(&nine.clone().with_changes(7)) && !nine.has_flapped(&nine));
     }
 
     #[test]

@@ -15,6 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the kernel is asked at the start while interfaces change faster than they can be told, and the pause between: a
+/// machine that boots makes them for seconds.
+const START_TRIES: u32 = 50;
+const START_PAUSE: Duration = Duration::from_millis(100);
 
 /// Who uses a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,20 +64,33 @@ pub struct Links {
     used: Vec<Used>,
     /// None where the kernel has none to give: then only what a look shows is seen.
     events: Option<Events>,
+    /// Those that did not work for a moment, of which no look has told yet.
+    fell: BTreeSet<u32>,
+    /// The last look failed.
+    behind: bool,
 }
 
 impl Links {
     /// As they are now.
     ///
     /// # Errors
-    /// The kernel does not tell.
+    /// The kernel does not tell, for seconds.
     pub fn new() -> io::Result<Links> {
         // Before the first look: what changes behind it is not missed.
         let events = Events::new();
         if let Err(error) = &events {
             tracing::warn!(%error, "the kernel does not tell when links change; they are looked at now and then");
         }
-        Ok(Links { events: events.ok(), ..Links::of(interfaces::list()?) })
+        let mut tries = 0..START_TRIES;
+        let known = loop {
+            match interfaces::list() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted && tries.next().is_some() => {
+                    std::thread::sleep(START_PAUSE);
+                }
+                known => break known?,
+            }
+        };
+        Ok(Links { events: events.ok(), ..Links::of(known) })
     }
 
     /// These, until somebody looks.
@@ -123,25 +142,35 @@ impl Links {
 
     /// Looks again if the kernel says that something has changed; see [`Links::look`].
     pub fn look_if_changed(&mut self) -> bool {
-        let mut fell = Vec::new();
-        let changed = self.events.as_ref().is_some_and(|events| events.take(|index| fell.push(index)));
-        changed && self.look_behind(&fell)
+        self.take_events() && self.look_behind(interfaces::list)
+    }
+
+    /// Whether the last look failed, so that another one is due soon.
+    pub fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    fn take_events(&mut self) -> bool {
+        let Links { events, fell, .. } = self;
+        events.as_ref().is_some_and(|events| events.take(|index| fell.extend([index])))
     }
 
     /// Looks at the links again and logs those that went and came. Returns whether anything is otherwise. To be called now
     /// and then, on a thread with time to spare: the kernel may let it wait.
     pub fn look(&mut self) -> bool {
-        let mut fell = Vec::new();
-        if let Some(events) = &self.events {
-            events.take(|index| fell.push(index));
-        }
-        self.look_behind(&fell)
+        self.take_events();
+        self.look_behind(interfaces::list)
     }
 
-    /// The links of `fell` did not work for a moment since the last look.
-    fn look_behind(&mut self, fell: &[u32]) -> bool {
-        match interfaces::list() {
-            Ok(now) => self.take(now, fell),
+    /// Takes what `list` tells, and with it what fell since it told something last.
+    fn look_behind(&mut self, list: impl FnOnce() -> io::Result<Vec<Interface>>) -> bool {
+        let listed = list();
+        self.behind = listed.is_err();
+        match listed {
+            Ok(now) => {
+                let fell = std::mem::take(&mut self.fell);
+                self.take(now, &fell)
+            }
             Err(error) => {
                 tracing::debug!(%error, "cannot look at the interfaces");
                 false
@@ -152,22 +181,24 @@ impl Links {
     /// As if a look had shown these.
     #[cfg(test)]
     pub(crate) fn take_for_test(&mut self, now: Vec<Interface>) {
-        self.take(now, &[]);
+        self.take(now, &BTreeSet::new());
     }
 
-    fn take(&mut self, now: Vec<Interface>, fell: &[u32]) -> bool {
+    /// The links of `fell` did not work for a moment since the last look.
+    fn take(&mut self, now: Vec<Interface>, fell: &BTreeSet<u32>) -> bool {
         let before = std::mem::replace(&mut self.known, now);
         for interface in self.known.iter().filter(|interface| interface.works()) {
             let known = before.iter().find(|known| known.index == interface.index);
             // One that is new is another one by its number.
-            if known.is_some_and(|known| !known.works() || fell.contains(&known.index)) {
+            let fell = |known: &Interface| interface.has_flapped(known) || fell.contains(&known.index);
+            if known.is_some_and(|known| !known.works() || fell(known)) {
                 *self.comings.entry(interface.index).or_default() += 1;
             }
         }
         let known = &self.known;
         self.comings.retain(|index, _| known.iter().any(|interface| interface.index == *index));
         // What has two names in the configuration is one link, and has one line.
-        let mut lines: BTreeMap<u32, (Stand, Stand, Users)> = BTreeMap::new();
+        let mut lines: BTreeMap<u32, (Stand, Stand, Arc<LinkSlot>, Users)> = BTreeMap::new();
         for at in 0..self.used.len() {
             let is = self.used.get(at).and_then(|used| self.stand(&used.slot.interface));
             let Some(used) = self.used.get_mut(at) else { continue };
@@ -176,44 +207,40 @@ impl Links {
             let Some(index) = is.or(was).map(|stand| stand.index).filter(|_| was != is) else { continue };
             // What is not there does not work, and has begun to work as often as what is.
             let nothing = Stand { index, comings: 0, works: false };
-            let line = (was.unwrap_or(nothing), is.unwrap_or(nothing), Users::new());
-            lines.entry(index).or_insert(line).2.extend(used.users.iter().cloned());
+            let line = (was.unwrap_or(nothing), is.unwrap_or(nothing), used.slot.clone(), Users::new());
+            lines.entry(index).or_insert(line).3.extend(used.users.iter().cloned());
         }
-        for (index, (was, is, users)) in lines {
+        for (was, is, slot, users) in lines.values() {
             let channels = users.iter().filter(|(user, _)| *user == User::Channel).count();
-            self.tell(index, was, is, channels, users.len() - channels);
+            tell(&slot.interface, *was, *is, channels, users.len() - channels);
         }
         before != self.known || !fell.is_empty()
     }
+}
 
-    /// One line about a link that went, came, or went and came.
-    fn tell(&self, index: u32, was: Stand, is: Stand, channels: usize, inputs: usize) {
-        let of = |used: &&Used| used.stand.is_some_and(|stand| stand.index == index);
-        let gone = |used: &&Used| used.stand.is_none();
-        let used = self.used.iter().find(of).or_else(|| self.used.iter().find(gone));
-        let interface = used.map_or("", |used| used.slot.interface.as_str());
-        match (was.works, is.works) {
-            (true, false) => {
-                tracing::warn!(interface, channels, inputs, "link lost; nothing is sent or received on it");
-            }
-            (false, true) => {
-                tracing::info!(
-                    interface,
-                    channels,
-                    inputs,
-                    "link is there; channels are sent on it, inputs are joined again"
-                );
-            }
-            (true, true) => {
-                tracing::warn!(
-                    interface,
-                    channels,
-                    inputs,
-                    "link was lost for a moment; inputs are joined again"
-                );
-            }
-            (false, false) => {}
+/// One line about a link that went, came, or went and came.
+fn tell(interface: &str, was: Stand, is: Stand, channels: usize, inputs: usize) {
+    match (was.works, is.works) {
+        (true, false) => {
+            tracing::warn!(interface, channels, inputs, "link lost; nothing is sent or received on it");
         }
+        (false, true) => {
+            tracing::info!(
+                interface,
+                channels,
+                inputs,
+                "link is there; channels are sent on it, inputs are joined again"
+            );
+        }
+        (true, true) => {
+            tracing::warn!(
+                interface,
+                channels,
+                inputs,
+                "link was lost for a moment; inputs are joined again"
+            );
+        }
+        (false, false) => {}
     }
 }
 
@@ -245,12 +272,28 @@ mod tests {
             (7, true, true, (7, 2, true)),
             (9, true, false, (9, 0, true)),
         ] {
-            let fell: &[u32] = if fell { &[7] } else { &[] };
-            links.take(machine(index, works), fell);
+            let fell = fell.then_some(7).into_iter().collect();
+            links.take(machine(index, works), &fell);
             assert_eq!((stand(&links), slot.up.get()), (Some(expected), works.into()));
         }
-        links.take(Vec::new(), &[]);
+        links.take(Vec::new(), &BTreeSet::new());
         assert_eq!((stand(&links), slot.up.get(), links.slots().len()), (None, 0, 1));
+    }
+
+    /// Neither a look that fails, nor a flap of which no event was kept, leaves members behind at a switch that forgot them.
+    #[test]
+    fn no_fall_is_forgotten() {
+        let machine = |changes| vec![Interface::of("eth1", 7, true, &[]).with_changes(changes)];
+        let mut links = Links::of(machine(1));
+        let comings = |links: &Links| links.stand("eth1").map(|stand| stand.comings);
+        links.fell.insert(7);
+        assert!(!links.look_behind(|| Err(io::ErrorKind::Interrupted.into())));
+        assert!(links.is_behind());
+        assert!(links.look_behind(|| Ok(machine(1))));
+        assert_eq!((comings(&links), links.is_behind(), links.fell.len()), (Some(1), false, 0));
+        assert!(links.look_behind(|| Ok(machine(3))), "it fell and came back");
+        assert!(!links.look_behind(|| Ok(machine(3))));
+        assert_eq!(comings(&links), Some(2));
     }
 
     #[test]

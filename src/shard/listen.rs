@@ -83,8 +83,13 @@ impl Watch {
     /// leave any more and waits for no lock of the kernel.
     pub fn leave(&mut self) {
         if let Some((group, interface, source)) = self.joined.take() {
-            // The interface may have gone, and the membership with it.
-            let _gone = change(&self.socket, Change::Leave, group, interface, source);
+            let left = change(&self.socket, Change::Leave, group, interface, source);
+            if left.is_err() && source.is_some() {
+                // The interface has gone. The kernel looks for it before it strikes a source off a socket's list, and finds
+                // none; it strikes off the group without looking. What stayed on the list, the core's close would have to take
+                // off, and wait for the lock.
+                let _gone = change(&self.socket, Change::Leave, group, interface, None);
+            }
         }
     }
 }

@@ -40,6 +40,17 @@ pub enum NotOpened {
     Refused(NoLog),
 }
 
+/// A socket of a resident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketId {
+    /// Whose it is.
+    pub resident: ResidentId,
+    /// Which of its sockets; datagrams are told with it.
+    pub number: u32,
+    /// How often that one was opened: words about an earlier one may still be on their way.
+    pub opening: u32,
+}
+
 /// A word from one core to another.
 #[derive(Debug)]
 pub enum Command {
@@ -121,27 +132,13 @@ pub enum Command {
         stream: StreamId,
     },
     /// To a core with residents: here is a socket that one of them listens to, bound and joined.
-    Listen {
-        /// Whose it is.
-        resident: ResidentId,
-        /// Which of its sockets.
-        number: u32,
-        /// For the engine.
-        socket: OwnedFd,
-    },
+    Listen(SocketId, OwnedFd),
     /// To a core with residents: close such a socket.
-    Hush {
-        /// Whose it is.
-        resident: ResidentId,
-        /// Which of its sockets.
-        number: u32,
-    },
+    Hush(SocketId),
     /// To the clerk: a socket of a resident failed.
     SocketFailed {
-        /// Whose it is.
-        resident: ResidentId,
-        /// Which of its sockets.
-        number: u32,
+        /// Which.
+        id: SocketId,
         /// The system's answer, a number.
         error: i32,
         /// It is closed; else it is received from again in a moment.
@@ -184,7 +181,12 @@ impl Mailboxes {
     pub fn send(&self, to: CoreId, command: Command) -> Result<(), Command> {
         match self.boxes.get(usize::from(to)) {
             Some(queue) => queue.push(command),
-            None => Ok(()),
+            // Nobody will ever take it.
+            None => {
+                debug_assert!(false, "no post {to} for {command:?}");
+                tracing::error!(to, ?command, "a command for a post that there is not");
+                Ok(())
+            }
         }
     }
 

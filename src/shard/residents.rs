@@ -14,7 +14,7 @@
 use super::conn::{Cold, Role, State, hot};
 use super::core::Core;
 use super::engine::{Backend, Buffer, Key};
-use super::mailbox::Command;
+use super::mailbox::{Command, SocketId};
 use super::{Answer, App, ResidentId};
 use crate::media::Mono;
 use crate::observe::DisconnectReason;
@@ -28,8 +28,8 @@ const AGAIN: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(super) struct Residents {
     keys: Vec<(ResidentId, Key)>,
-    /// Whose, with which number, and the socket's own record.
-    sockets: Vec<(ResidentId, u32, Key)>,
+    /// Each with its own record.
+    sockets: Vec<(SocketId, Key)>,
 }
 
 impl<B: Backend, A: App> Core<B, A> {
@@ -59,19 +59,23 @@ impl<B: Backend, A: App> Core<B, A> {
     }
 
     /// Receives from `socket` for a resident; what cannot be is told to who has sent it.
-    pub(super) fn listen(&mut self, now: Mono, resident: ResidentId, number: u32, socket: OwnedFd) {
+    pub(super) fn listen(&mut self, now: Mono, id: SocketId, socket: OwnedFd) {
         // While the core drains nobody comes any more.
-        let of = self.residents.keys.iter().find(|(id, _)| *id == resident && self.draining.is_none());
-        let Some((_, of)) = of.copied() else { return };
-        self.hush(now, resident, number);
+        if self.draining.is_some() {
+            return;
+        }
+        let of = self.residents.keys.iter().find(|(resident, _)| *resident == id.resident);
+        // No place was reserved for it when the core started.
+        let Some((_, of)) = of.copied() else { return self.complain(id, libc::EMFILE, true) };
+        self.hush(now, id);
         let peer = self.app.socket();
         let protocol = self.app.protocol(&peer);
-        let role = Role::Socket { of, number, again_at: Mono::NEVER };
+        let role = Role::Socket { of, number: id.number, again_at: Mono::NEVER };
         let error = match self.conns.insert_kept(Cold::new(peer, role, protocol, now)) {
             None => libc::EMFILE,
             Some(key) => match self.backend.attach(key.slot, socket) {
                 Ok(()) => {
-                    self.residents.sockets.push((resident, number, key));
+                    self.residents.sockets.push((id, key));
                     return self.receive(key);
                 }
                 Err(error) => {
@@ -80,21 +84,21 @@ impl<B: Backend, A: App> Core<B, A> {
                 }
             },
         };
-        self.complain(resident, number, error, true);
+        self.complain(id, error, true);
     }
 
     /// Tells the clerk of a socket that failed.
-    fn complain(&mut self, resident: ResidentId, number: u32, error: i32, closed: bool) {
+    fn complain(&mut self, id: SocketId, error: i32, closed: bool) {
         if let Some(clerk) = self.shared.mailboxes.clerk() {
-            self.tell(clerk, Command::SocketFailed { resident, number, error, closed });
+            self.tell(clerk, Command::SocketFailed { id, error, closed });
         }
     }
 
-    /// Closes a socket of a resident.
-    pub(super) fn hush(&mut self, now: Mono, resident: ResidentId, number: u32) {
-        let its = |(of, known, _): &(ResidentId, u32, Key)| (*of, *known) == (resident, number);
+    /// Closes a socket of a resident, whichever of that number is open.
+    pub(super) fn hush(&mut self, now: Mono, id: SocketId) {
+        let its = |(known, _): &(SocketId, Key)| (known.resident, known.number) == (id.resident, id.number);
         if let Some(at) = self.residents.sockets.iter().position(its) {
-            let (.., key) = self.residents.sockets.swap_remove(at);
+            let (_, key) = self.residents.sockets.swap_remove(at);
             self.close(now, key, DisconnectReason::ClientClosed);
         }
     }
@@ -121,8 +125,8 @@ impl<B: Backend, A: App> Core<B, A> {
         *again_at = now + AGAIN;
         self.arm(key);
         let its = self.residents.sockets.iter().find(|(.., known)| *known == key).copied();
-        if let Some((resident, number, _)) = its {
-            self.complain(resident, number, error, false);
+        if let Some((id, _)) = its {
+            self.complain(id, error, false);
         }
     }
 

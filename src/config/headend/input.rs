@@ -98,6 +98,13 @@ impl Origin {
         Ok(from)
     }
 
+    /// The addresses that it listens to: media, and with FEC repair packets of columns and of rows.
+    pub fn listened(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        let repairs = [self.column_address(), self.row_address()];
+        let fec = self.fec;
+        std::iter::once(self.address).chain(repairs.into_iter().filter(move |_| fec))
+    }
+
     /// The place that somebody asks for by a URL with its address; what is wrong with it is for people.
     pub(in crate::config) fn relayed(url: &str, shared: &Headend) -> Result<Origin, String> {
         Origin::parse(url, shared).map_err(|fault| fault.message)

@@ -7,7 +7,6 @@
 use super::Fault;
 use super::address::{GroupMac, is_flooded, is_recommended, is_source_specific};
 use super::budget::links;
-use super::input::Origin;
 use super::place::{Destination, Transport};
 use crate::config::Config;
 use crate::config::diagnostic::Violation;
@@ -66,7 +65,7 @@ pub(super) fn check(config: &Config) -> Result<(), Violation> {
     }
     for (number, input) in config.inputs.iter().enumerate() {
         for (at, from) in input.from.iter().enumerate() {
-            let own = listened(from).find_map(|to| {
+            let own = from.listened().find_map(|to| {
                 let others = taken.get(&(to.ip(), to.port()))?;
                 others.iter().find(|other| one_network(other.to.interface.as_ref(), from.interface.as_ref()))
             });
@@ -146,13 +145,6 @@ fn identities(config: &Config) -> Result<(), Violation> {
     unicast_inputs(config)
 }
 
-/// The addresses that an origin listens to.
-fn listened(from: &Origin) -> impl Iterator<Item = SocketAddr> + use<> {
-    let repairs = [from.column_address(), from.row_address()];
-    let fec = from.fec;
-    std::iter::once(from.address).chain(repairs.into_iter().filter(move |_| fec))
-}
-
 /// A port of this machine can be read by one input alone; a group by any number, for instance one a program. Who takes a
 /// port of all addresses takes it of groups too: the kernel gives it to one of them, whichever comes first.
 fn unicast_inputs(config: &Config) -> Result<(), Violation> {
@@ -160,12 +152,12 @@ fn unicast_inputs(config: &Config) -> Result<(), Violation> {
     let origins = config.inputs.iter().flat_map(|input| input.from.iter().map(move |from| (input, from)));
     let groups: Vec<(&str, SocketAddr)> = origins
         .filter(|(_, from)| from.address.ip().is_multicast())
-        .flat_map(|(input, from)| listened(from).map(move |address| (input.stream.as_str(), address)))
+        .flat_map(|(input, from)| from.listened().map(move |address| (input.stream.as_str(), address)))
         .collect();
     for (index, input) in config.inputs.iter().enumerate() {
         for (at, from) in input.from.iter().enumerate().filter(|(_, from)| !from.address.ip().is_multicast())
         {
-            for address in listened(from) {
+            for address in from.listened() {
                 let path = ["input", &index.to_string(), "from", &at.to_string()];
                 // All addresses of IPv6 are those of IPv4 too.
                 let beside = |group: &SocketAddr| {

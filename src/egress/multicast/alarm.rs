@@ -1,4 +1,4 @@
-//! Sends that fail: counted by reason, told when they begin, while they last, and when they are over.
+//! Sends to one destination that fail: counted by reason, told when they begin, while they last, and when they are over.
 //!
 //! Of a link that does not work there is one line for all its channels ([`crate::shard::links`]); what cannot be sent on it is
 //! counted here, and not told for each of them.
@@ -57,8 +57,14 @@ impl Failures {
         failing.newest = true;
     }
 
-    /// Tells what there is to tell. `reachable`: the links that the channel is sent on work.
-    pub fn watch(&mut self, now: Mono, channel: &str, reachable: bool) {
+    /// Whether anything was said of sends that fail.
+    #[cfg(test)]
+    pub fn is_told(&self) -> bool {
+        self.0.iter().any(|(_, failing)| failing.told_at.is_some())
+    }
+
+    /// Tells what there is to tell, of which channel and destination. `reachable`: its link works, as far as is known.
+    pub fn watch(&mut self, now: Mono, (channel, to): (&str, &str), reachable: bool) {
         for (reason, failing) in self.0.iter_mut() {
             if std::mem::take(&mut failing.newest) {
                 failing.last = now;
@@ -74,7 +80,7 @@ impl Failures {
                 if failing.told_at.is_none_or(|at| now.since(at) >= TELL_EVERY) {
                     failing.told_at = Some(now);
                     let datagrams = std::mem::take(&mut failing.count);
-                    tracing::warn!(channel, %reason, datagrams, "channel's datagrams are not taken by the kernel");
+                    tracing::warn!(channel, to, %reason, datagrams, "channel's datagrams are not taken by the kernel");
                 }
             } else if let Some(since) = failing.since
                 && now.since(failing.last) >= OVER_AFTER
@@ -83,7 +89,7 @@ impl Failures {
                 failing.since = None;
                 let datagrams = std::mem::take(&mut failing.count);
                 if failing.told_at.take().is_some() {
-                    tracing::info!(channel, %reason, lasted_ms, datagrams, "channel's datagrams are taken again");
+                    tracing::info!(channel, to, %reason, lasted_ms, datagrams, "channel's datagrams are taken again");
                 }
             }
         }
@@ -94,6 +100,8 @@ impl Failures {
 mod tests {
     use super::*;
 
+    const ONE: (&str, &str) = ("one", "udp://239.255.1.1:5000");
+
     #[test]
     fn every_failure_is_counted() {
         let (metrics, mut failures) = (ChannelMetrics::default(), Failures::default());
@@ -103,14 +111,14 @@ mod tests {
         }
         assert!(metrics.send_errors.iter().all(|(_, count)| count.get() == 1));
         let at = |ms: u64| Mono::from_micros(ms * 1000);
-        failures.watch(at(0), "one", true);
+        failures.watch(at(0), ONE, true);
         // Of the link it is not known yet.
         let told = |failing: &Failing| (failing.since.is_some(), failing.told_at.is_some(), failing.count);
         for (reason, failing) in failures.0.iter() {
             let waits = reason == SendError::Unreachable;
             assert_eq!(told(failing), (true, !waits, u64::from(waits)), "{reason}");
         }
-        failures.watch(at(2000), "one", true);
+        failures.watch(at(2000), ONE, true);
         assert!(failures.0.iter().all(|(_, failing)| told(failing) == (false, false, 0)));
     }
 
@@ -125,7 +133,7 @@ mod tests {
             let mut told = None;
             for ms in (0..5000).step_by(100) {
                 failures.count(libc::ENETUNREACH, &metrics);
-                failures.watch(at(ms), "one", ms >= works_ms);
+                failures.watch(at(ms), ONE, ms >= works_ms);
                 told = told.or(failures.0[SendError::Unreachable].told_at);
             }
             assert_eq!(told, first_told_ms.map(at), "{works_ms}");

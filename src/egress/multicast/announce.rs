@@ -17,11 +17,15 @@ use crate::wire::sdp::{self, Description};
 use socket2::SockRef;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// Headers of UDP and IP.
 const UDP_BYTES: u64 = 8;
 const IPV4_BYTES: u64 = 20;
 const IPV6_BYTES: u64 = 40;
+
+/// A link that comes and goes is no reason for an announcement so soon behind the last one: the group is everybody's.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// One destination that is announced.
 #[derive(Debug)]
@@ -41,8 +45,10 @@ struct Session {
     sent: u32,
     due: Mono,
     fails: bool,
-    /// The link, as of the last look.
-    stand: Option<Stand>,
+    /// When it was announced last.
+    sent_at: Mono,
+    /// The link and its addresses, as of the last look.
+    seen: Option<(Stand, Vec<IpAddr>)>,
 }
 
 /// All announcements of a process.
@@ -75,7 +81,8 @@ impl Announcer {
             sent: 0,
             due: Mono::ZERO,
             fails: false,
-            stand: stand(to, links),
+            sent_at: Mono::ZERO,
+            seen: seen(to, links),
         }));
     }
 
@@ -83,13 +90,19 @@ impl Announcer {
     /// itself at the next beat. Receivers that were beyond a dead link may have forgotten it.
     pub fn links_changed(&mut self, now: Mono, links: &Links) {
         for session in &mut self.sessions {
-            let stand = stand(&session.to, links);
-            let came = stand != session.stand && stand.is_some_and(|stand| stand.works);
-            session.stand = stand;
-            let Some((origin, _)) = session.told else { continue };
-            let moved = session.origin(links).is_ok_and(|now| now != origin);
-            if came || moved {
+            let before = std::mem::replace(&mut session.seen, seen(&session.to, links));
+            // Of who names no link, any may be the one that routes lead to.
+            let named = session.to.interface.is_some();
+            let Some((origin, _)) = session.told.as_ref().filter(|_| !named || before != session.seen) else {
+                continue;
+            };
+            let moved = session.origin(links).is_ok_and(|now| now != *origin);
+            let stand = |seen: &Option<(Stand, Vec<IpAddr>)>| seen.as_ref().map(|(stand, _)| *stand);
+            let (was, is) = (stand(&before), stand(&session.seen));
+            if moved {
                 session.due = session.due.min(now);
+            } else if was != is && is.is_some_and(|is| is.works) {
+                session.due = session.due.min(now.max(session.sent_at + AGAIN));
             }
         }
     }
@@ -112,7 +125,7 @@ impl Announcer {
                         let group = group.map(tracing::field::display);
                         tracing::info!(channel, %to, group, "channel is announced");
                     }
-                    session.fails = false;
+                    (session.fails, session.sent_at) = (false, now);
                     session.sent = session.sent.saturating_add(1);
                     session.slot.metrics.announcements.inc();
                     let beside = groups.iter().filter(|group| **group == session.to.sap).count();
@@ -137,6 +150,14 @@ impl Announcer {
             }
         }
     }
+}
+
+/// Where the link stands that a destination names, and which addresses it has.
+fn seen(to: &Destination, links: &Links) -> Option<(Stand, Vec<IpAddr>)> {
+    let stand = stand(to, links)?;
+    let addresses =
+        to.interface.as_deref().and_then(|text| links.find(text)).map(|link| link.addresses.clone());
+    Some((stand, addresses.unwrap_or_default()))
 }
 
 /// Where the link stands that a destination names.
@@ -320,11 +341,18 @@ mod tests {
         assert_eq!([sent(1500, &links, true), sent(90_000, &links, false)], [1, 1]);
         links.take_for_test(machine(true));
         assert_eq!(sent(90_500, &links, true), 2);
+        // It flaps.
+        for works in [false, true] {
+            links.take_for_test(machine(works));
+            assert_eq!(sent(91_000, &links, true), 2);
+        }
+        assert_eq!([sent(95_000, &links, false), sent(95_500, &links, false)], [2, 3]);
         // As if it had been told from another address.
         announcer.sessions[0].told.as_mut().unwrap().0 = "192.0.2.1".parse().unwrap();
         announcer.sessions[0].to.source = None;
-        announcer.links_changed(at(91_000), &links);
-        assert_eq!(announcer.sessions[0].due, at(91_000));
+        announcer.sessions[0].seen = None;
+        announcer.links_changed(at(96_000), &links);
+        assert_eq!(announcer.sessions[0].due, at(96_000));
     }
 
     #[test]

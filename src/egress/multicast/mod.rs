@@ -74,6 +74,15 @@ pub fn about(channel: &Configured) -> ChannelAbout {
     }
 }
 
+/// What becomes of what is sent to one destination.
+struct Way {
+    /// The first of its addresses, among those of all.
+    first: u32,
+    /// The link that it is sent on, if one is named.
+    link: Option<Arc<LinkSlot>>,
+    failures: Failures,
+}
+
 /// See the module's description.
 pub struct Output {
     /// The stream of each service.
@@ -89,9 +98,8 @@ pub struct Output {
     /// What they are made from.
     datagram: Box<[u8; DATAGRAM_BYTES]>,
     slot: ChannelSlot,
-    /// Those that it is sent on, as far as they are named.
-    links: Vec<Arc<LinkSlot>>,
-    failures: Failures,
+    /// Its destinations, in the configuration's order.
+    ways: Vec<Way>,
     judge: Judge,
     /// When counts were taken last.
     counted_at: Mono,
@@ -114,13 +122,13 @@ impl Output {
     ) -> Result<(Output, Vec<Outlet>), OutletError> {
         let body = Body::new(channel, shared).map_err(|problem| OutletError::of_channel(channel, problem))?;
         let (mut to, mut sockets) = (Vec::with_capacity(channel.to.len()), Vec::new());
-        let mut used: Vec<Arc<LinkSlot>> = Vec::new();
+        let mut ways = Vec::with_capacity(channel.to.len());
         let (mut repairs, mut addresses) = (Vec::new(), 0);
         for destination in &channel.to {
             let skip = if destination.transport == Transport::Rtp { 0 } else { RTP_BYTES as u16 };
             to.push(To { address: addresses, skip });
             let (socket, link) = outlets.open(links, &channel.name, destination)?;
-            used.extend(link);
+            ways.push(Way { first: addresses, link, failures: Failures::default() });
             let mut of_socket = vec![destination.address];
             if let Some(fec) = destination.fec {
                 of_socket.push(destination.column_address());
@@ -145,8 +153,7 @@ impl Output {
             repairs,
             datagram: Box::new([0; DATAGRAM_BYTES]),
             slot,
-            links: used,
-            failures: Failures::default(),
+            ways,
             judge: Judge::new(passes),
             counted_at: Mono::ZERO,
             written: 0,
@@ -275,8 +282,10 @@ impl Channel for Output {
         self.slot.metrics.sent_bytes.add(taken.bytes);
     }
 
-    fn refused(&mut self, _address: u32, error: i32) {
-        self.failures.count(error, &self.slot.metrics);
+    fn refused(&mut self, address: u32, error: i32) {
+        if let Some(way) = self.ways.iter_mut().rev().find(|way| way.first <= address) {
+            way.failures.count(error, &self.slot.metrics);
+        }
     }
 
     fn watch(&mut self, now: Mono) {
@@ -287,8 +296,10 @@ impl Channel for Output {
         {
             service.source.watch(now, &about.name, &it.source, metrics);
         }
-        let reachable = self.links.iter().all(|link| link.up.get() == 1);
-        self.failures.watch(now, &about.name, reachable);
+        for (way, to) in self.ways.iter_mut().zip(&about.to) {
+            let reachable = way.link.as_ref().is_none_or(|link| link.up.get() == 1);
+            way.failures.watch(now, (&about.name, to), reachable);
+        }
         if now.since(self.counted_at) >= COUNT_EVERY {
             self.counted_at = now;
             self.body.count(now, &self.slot, &mut self.services);

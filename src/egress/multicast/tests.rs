@@ -183,6 +183,29 @@ fn what_the_kernel_and_the_multiplex_say_is_counted() {
     assert_eq!(metrics.send_errors.iter().map(|(_, count)| count.get()).sum::<u64>(), 1);
 }
 
+/// Of two networks one is down: what is wrong on the other one is said.
+#[test]
+fn a_dead_link_hides_nothing_of_another() {
+    let mut bench =
+        Bench::new(&["udp://127.0.0.1:5000", "rtp://127.0.0.1:6000#fec=4x4", "udp://127.0.0.1:7000"]);
+    let link = |up| {
+        let gauge = crate::observe::Gauge::default();
+        gauge.set(up);
+        Some(std::sync::Arc::new(crate::observe::LinkSlot { interface: String::new(), up: gauge }))
+    };
+    (bench.output.ways[0].link, bench.output.ways[1].link) = (link(0), link(1));
+    let last = bench.output.ways[2].first;
+    assert!(last > 2, "addresses for repair packets are between");
+    for ms in 0..5000 {
+        for address in [0, last - 1] {
+            bench.output.refused(address, libc::ENETUNREACH);
+        }
+        bench.tick(ms);
+    }
+    let told: Vec<bool> = bench.output.ways.iter().map(|way| way.failures.is_told()).collect();
+    assert_eq!(told, [false, true, false]);
+}
+
 #[test]
 fn what_cannot_be_sent_is_said_with_what_to_do() {
     let text = |to: &str| {

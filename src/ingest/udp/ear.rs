@@ -16,7 +16,7 @@ use crate::observe::OriginMetrics;
 use crate::shard::ResidentId;
 use crate::shard::links::{Links, Stand, User};
 use crate::shard::listen::{Listen, Watch, listen};
-use crate::shard::mailbox::Command;
+use crate::shard::mailbox::{Command, SocketId};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,16 +26,16 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Between leaving and joining again: the kernel sends a leave within some hundredths of a second, and the core has closed
 /// the old socket.
 const LEFT: Duration = Duration::from_millis(100);
+/// Until it is known when that begins.
+const JUST_LEFT: Mono = Mono::NEVER;
 /// How often it is counted what found no room.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
-/// Sockets of one origin: media, and repair packets of columns and rows. The number of a socket is that of its origin times
-/// this, and one of these.
+/// Sockets of one origin, as it lists its addresses: media, and repair packets of columns and rows. The number of a socket is
+/// that of its origin times this, and the place in that list.
 pub(super) const PER_ORIGIN: u32 = 3;
 /// See [`PER_ORIGIN`].
 const MEDIA: u32 = 0;
-const COLUMNS: u32 = 1;
-const ROWS: u32 = 2;
 
 /// What comes to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,16 +50,9 @@ pub(super) fn place_of(number: u32) -> (usize, Use) {
     ((number / PER_ORIGIN) as usize, used_for)
 }
 
-/// The addresses that an origin listens to, with the rest of the socket's number.
-fn addresses(from: &config::Origin) -> impl Iterator<Item = (u32, SocketAddr)> + use<> {
-    let repairs = [(COLUMNS, from.column_address()), (ROWS, from.row_address())];
-    let fec = from.fec;
-    std::iter::once((MEDIA, from.address)).chain(repairs.into_iter().filter(move |_| fec))
-}
-
 /// How many sockets an input has.
 pub(super) fn count(input: &config::Input) -> u32 {
-    input.from.iter().map(|from| addresses(from).count() as u32).sum()
+    input.from.iter().map(|from| from.listened().count() as u32).sum()
 }
 
 #[derive(Debug)]
@@ -76,6 +69,8 @@ struct Ear {
     core: CoreId,
     /// What the core calls it.
     number: u32,
+    /// How often it was handed to the core.
+    opening: u32,
     /// The input's stream, for the log.
     stream: String,
     from: Arc<config::Origin>,
@@ -121,8 +116,10 @@ impl Ears {
         Ears { all, count_at: Mono::ZERO, relays, first_seat, guests, seats_at: Mono::ZERO }
     }
 
-    /// Lets go of what guests listened to that have left, and listens for new ones.
-    fn look_at_seats(&mut self, now: Mono, tell: &mut impl FnMut(CoreId, Command)) {
+    /// Lets go of what guests listened to that have left, and has a place for what new ones listen to. Returns whether anything
+    /// was left.
+    fn look_at_seats(&mut self, tell: &mut impl FnMut(CoreId, Command)) -> bool {
+        let mut left = false;
         let Ears { all, relays, first_seat, guests, .. } = self;
         relays.changes(guests, |seat, guest| {
             let resident = *first_seat + seat as ResidentId;
@@ -134,29 +131,44 @@ impl Ears {
                 }
                 stays
             });
-            let again_at = if all.len() < before { now + LEFT } else { now };
+            let behind = all.len() < before;
+            left |= behind;
+            let again_at = if behind { JUST_LEFT } else { Mono::ZERO };
             if let Some((id, plan)) = guest {
                 all.extend(ears(resident, PER_ORIGIN * id, plan, again_at));
             }
         });
+        left
     }
 
-    /// Opens and joins what is to be opened at `now`, and lets go of what stands on a link that is another one; what the
-    /// cores are to do goes to `tell`.
-    pub fn look(&mut self, now: Mono, links: &Links, mut tell: impl FnMut(CoreId, Command)) {
+    /// Lets go of what stands on a link that is another one; if there is nothing like that, opens and joins what is due. What
+    /// the cores are to do goes to `tell`. Both may wait for the kernel, so the time is asked for as it passes.
+    pub fn look(&mut self, clock: impl Fn() -> Mono, links: &Links, mut tell: impl FnMut(CoreId, Command)) {
+        let now = clock();
         let count = now >= self.count_at;
         if count {
             self.count_at = now + COUNT_EVERY;
         }
+        let mut left = false;
         if self.relays.is_on() && now >= self.seats_at {
             self.seats_at = now + LOOK;
-            self.look_at_seats(now, &mut tell);
+            left = self.look_at_seats(&mut tell);
         }
         for ear in &mut self.all {
-            ear.look(now, links, &mut tell);
+            left |= ear.leave(links, &mut tell);
             if count {
                 ear.count();
             }
+        }
+        if left {
+            // Each leave may have waited: from the last one on, all of them are on their way. Nothing is joined in the same
+            // look, because that may wait too, and the cores hear of what they are to close only behind it.
+            let again_at = clock() + LEFT;
+            self.all.iter_mut().for_each(|ear| ear.has_left(again_at));
+            return;
+        }
+        for ear in &mut self.all {
+            ear.look(&clock, links, &mut tell);
         }
     }
 
@@ -175,10 +187,9 @@ impl Ears {
         }
     }
 
-    /// A core says that a socket failed.
-    pub fn failed(&mut self, now: Mono, resident: ResidentId, number: u32, error: i32, closed: bool) {
-        let its = |ear: &&mut Ear| (ear.resident, ear.number) == (resident, number);
-        if let Some(ear) = self.all.iter_mut().find(its) {
+    /// A core says that a socket failed. What it says of one that is not the newest comes too late: that one is closed.
+    pub fn failed(&mut self, now: Mono, id: SocketId, error: i32, closed: bool) {
+        if let Some(ear) = self.all.iter_mut().find(|ear| ear.id() == id) {
             ear.failed(now, error, closed);
         }
     }
@@ -189,10 +200,11 @@ fn ears(resident: ResidentId, first: u32, plan: &Plan, again_at: Mono) -> impl I
     let origins = (0..).zip(plan.config.from.iter().zip(&plan.slot.origins));
     origins.flat_map(move |(at, (from, metrics))| {
         let from = Arc::new(from.clone());
-        addresses(&from).map(move |(rest, address)| Ear {
+        (0..).zip(from.listened()).map(move |(rest, address)| Ear {
             resident,
             core: plan.core,
             number: first + PER_ORIGIN * at + rest,
+            opening: 0,
             stream: plan.config.stream.clone(),
             from: from.clone(),
             metrics: metrics.clone(),
@@ -210,7 +222,7 @@ impl Ear {
     fn shut(&mut self, tell: &mut impl FnMut(CoreId, Command)) {
         if let State::Open { watch, .. } = &mut self.state {
             watch.leave();
-            tell(self.core, Command::Hush { resident: self.resident, number: self.number });
+            tell(self.core, Command::Hush(self.id()));
             self.tell_buffer(0);
         }
     }
@@ -227,35 +239,63 @@ impl Ear {
         place_of(self.number).1 == Use::Media
     }
 
-    fn look(&mut self, now: Mono, links: &Links, tell: &mut impl FnMut(CoreId, Command)) {
-        let wanted = self.from.interface.clone();
-        let stand = wanted.as_deref().map(|text| links.stand(text));
-        if let (State::Open { stand: then, .. }, Some(stand)) = (&self.state, stand) {
-            // While it only does not work nothing is to be mended, and nothing could be sent that mends it.
-            let place = |stand: Stand| (stand.index, stand.comings);
-            if stand.map(place) == then.map(place) || stand.is_some_and(|stand| !stand.works) {
-                return;
-            }
-            self.shut(tell);
-            self.state = State::Shut { again_at: now + LEFT };
+    /// What the core knows it by since it was handed there last.
+    fn id(&self) -> SocketId {
+        SocketId { resident: self.resident, number: self.number, opening: self.opening }
+    }
+
+    /// Leaves if its link is another one than it has joined on; whether it did.
+    fn leave(&mut self, links: &Links, tell: &mut impl FnMut(CoreId, Command)) -> bool {
+        let (State::Open { stand: then, .. }, Some(text)) = (&self.state, self.from.interface.as_deref())
+        else {
+            return false;
+        };
+        // While it only does not work nothing is to be mended, and nothing could be sent that mends it.
+        let (stand, place) = (links.stand(text), |stand: Stand| (stand.index, stand.comings));
+        if stand.map(place) == then.map(place) || stand.is_some_and(|stand| !stand.works) {
+            return false;
         }
-        if !matches!(self.state, State::Shut { again_at } if now >= again_at) {
+        self.shut(tell);
+        self.state = State::Shut { again_at: JUST_LEFT };
+        true
+    }
+
+    /// What was left in this look is joined again at `again_at`.
+    fn has_left(&mut self, at: Mono) {
+        if let State::Shut { again_at } = &mut self.state
+            && *again_at == JUST_LEFT
+        {
+            *again_at = at;
+        }
+    }
+
+    /// Opens it if that is due.
+    fn look(&mut self, clock: &impl Fn() -> Mono, links: &Links, tell: &mut impl FnMut(CoreId, Command)) {
+        if !matches!(self.state, State::Shut { again_at } if clock() >= again_at) {
             return;
         }
-        if let (Some(None), Some(text)) = (stand, wanted) {
-            return self.fail(now, format!("there is no interface {text}"));
+        let wanted = self.from.interface.as_deref();
+        let stand = wanted.and_then(|text| links.stand(text));
+        if let (None, Some(text)) = (stand, wanted) {
+            let why = format!("there is no interface {text}");
+            return self.fail(clock(), why);
         }
-        self.open(now, stand.flatten(), tell);
+        self.open(clock, stand, tell);
     }
 
     /// Opens it on the link that stands so.
-    fn open(&mut self, now: Mono, stand: Option<Stand>, tell: &mut impl FnMut(CoreId, Command)) {
+    fn open(
+        &mut self,
+        clock: &impl Fn() -> Mono,
+        stand: Option<Stand>,
+        tell: &mut impl FnMut(CoreId, Command),
+    ) {
         // To an address of this machine any sender may send; who is meant is looked at with each datagram.
         let source = self.from.source.filter(|_| self.address.ip().is_multicast());
         let (interface, buffer_bytes) = (stand.map(|stand| stand.index), self.buffer_bytes);
         let listening = match listen(&Listen { address: self.address, interface, source, buffer_bytes }) {
             Ok(listening) => listening,
-            Err(error) => return self.fail(now, error.to_string()),
+            Err(error) => return self.fail(clock(), error.to_string()),
         };
         let (got, again) = (listening.buffer_bytes, std::mem::replace(&mut self.known, true));
         self.tell_buffer(got);
@@ -276,8 +316,8 @@ impl Ear {
         }
         self.said.clear();
         self.state = State::Open { watch: listening.watch, dropped: 0, stand };
-        let (resident, number, socket) = (self.resident, self.number, listening.socket);
-        tell(self.core, Command::Listen { resident, number, socket });
+        self.opening = self.opening.wrapping_add(1);
+        tell(self.core, Command::Listen(self.id(), listening.socket));
     }
 
     /// The page shows the buffer of the media.
@@ -338,13 +378,17 @@ mod tests {
     /// What the core is told at `ms`, in short.
     fn told(ears: &mut Ears, ms: u64, links: &Links) -> Vec<String> {
         let mut told = Vec::new();
-        ears.look(Mono::from_micros(ms * 1000), links, |core, command| {
-            told.push(match command {
-                Command::Listen { resident, number, .. } => format!("{core}: listen {resident} {number}"),
-                Command::Hush { resident, number } => format!("{core}: hush {resident} {number}"),
-                other => format!("{other:?}"),
-            });
-        });
+        ears.look(
+            || Mono::from_micros(ms * 1000),
+            links,
+            |core, command| {
+                told.push(match command {
+                    Command::Listen(id, _) => format!("{core}: listen {} {}", id.resident, id.number),
+                    Command::Hush(id) => format!("{core}: hush {} {}", id.resident, id.number),
+                    other => format!("{other:?}"),
+                });
+            },
+        );
         told
     }
 
@@ -376,6 +420,22 @@ mod tests {
         assert_eq!(told(&mut ears, 140, &links), ["0: hush 0 0"], "it is gone");
         assert_eq!(told(&mut ears, 240, &links), [""; 0]);
         assert_eq!(plan.slot.origins[0].socket_errors.get(), 1);
+    }
+
+    /// The kernel lets us wait while we leave: what is joined again is behind the last leave all the same.
+    #[test]
+    fn a_leave_that_waits_has_its_time() {
+        let machine = |works| vec![Interface::of("eth1", loopback(), works, &[])];
+        let mut links = Links::of(machine(true));
+        let (mut ears, _) = ears(&format!("udp://eth1@239.255.77.8:{}", port()), &mut links);
+        assert_eq!(told(&mut ears, 0, &links), ["0: listen 0 0"]);
+        links.take_for_test(machine(false));
+        links.take_for_test(machine(true));
+        let ms = std::cell::Cell::new(10);
+        ears.look(|| Mono::from_micros(ms.get() * 1000), &links, |_, _| ms.set(ms.get() + 700));
+        assert_eq!((ms.get(), ears.deadline()), (710, Mono::from_micros(810_000)));
+        assert_eq!(told(&mut ears, 809, &links), [""; 0]);
+        assert_eq!(told(&mut ears, 810, &links), ["0: listen 0 0"]);
     }
 
     /// A guest of a seat is listened to under a number of its own, and the next one after it has left.
@@ -412,12 +472,16 @@ mod tests {
         let mut links = Links::default();
         let (mut ears, plan) = ears(&format!("rtp://127.0.0.1:{}#fec", port() & !7), &mut links);
         assert_eq!(told(&mut ears, 0, &links), ["0: listen 0 0", "0: listen 0 1", "0: listen 0 2"]);
-        ears.failed(Mono::ZERO, 0, 0, libc::ENOMEM, true);
-        ears.failed(Mono::ZERO, 0, 1, libc::ENETDOWN, false);
+        let id = |number, opening| SocketId { resident: 0, number, opening };
+        ears.failed(Mono::ZERO, id(0, 1), libc::ENOMEM, true);
+        ears.failed(Mono::ZERO, id(1, 1), libc::ENETDOWN, false);
         let metrics = &plan.slot.origins[0];
         assert_eq!((metrics.buffer_bytes.get(), metrics.socket_errors.get()), (0, 2));
         assert_eq!(told(&mut ears, 999, &links), [""; 0]);
         assert_eq!(told(&mut ears, 1000, &links), ["0: listen 0 0"]);
+        // What is said late of the socket before is nothing to this one.
+        ears.failed(Mono::from_micros(1_000_000), id(0, 1), libc::ENOMEM, true);
+        assert_eq!((told(&mut ears, 3000, &links), metrics.socket_errors.get()), (Vec::new(), 2));
         assert_eq!((place_of(0), place_of(5)), ((0, Use::Media), (1, Use::Repair)));
     }
 }

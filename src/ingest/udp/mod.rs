@@ -25,7 +25,7 @@ use crate::config::{self, Headend};
 use crate::fanout::directory::{Refused, StreamName};
 use crate::fanout::stream::CoreId;
 use crate::media::{Demand, Frame, Mono};
-use crate::observe::{DatagramRefusal, DisconnectReason, InputAbout, InputEvent, InputSlot};
+use crate::observe::{DatagramRefusal, DisconnectReason, InputAbout, InputEvent, InputSlot, Notes};
 use crate::proto::rtp_ts;
 use crate::proto::ts::{self, Event, Output, Role};
 use crate::shard::engine::Datagram;
@@ -48,6 +48,8 @@ const PROGRAM_LINES: Duration = Duration::from_secs(10);
 /// How far ahead of that those about what is left out may be: a map tells of some of it, and frames a moment later of more.
 const LEFT_OUT_AHEAD: Duration = Duration::from_secs(20);
 
+/// An input that hears of no time for so long, of which monitors want to hear each 10 ms, was held up: what came waits.
+const HELD_UP: Duration = Duration::from_millis(100);
 /// An input that hears of no time for so long, of which it hears every second, was not run.
 const STOOD_STILL: Duration = Duration::from_millis(1500);
 /// How soon behind a line that a path is there it may have one that it is not.
@@ -70,7 +72,7 @@ impl Plan {
     /// What `config` says, for one of `cores` cores: always the same one, because it follows from the name.
     pub fn new(config: &config::Input, headend: &Headend, cores: CoreId) -> Plan {
         let from = config.from.iter().map(|origin| origin.to_string()).collect();
-        let about = InputAbout { stream: config.stream.clone(), from };
+        let about = InputAbout { stream: config.stream.clone(), from, merged: config.merge };
         let slot = InputSlot::new(about, &origin::RTP_FATES, &origin::TS_FAULTS, &origin::indicators());
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&config.stream);
         let core = (hash % u64::from(cores.max(1))) as CoreId;
@@ -130,6 +132,9 @@ pub struct Input {
     /// Of each path, when it may have a line again about its program, and about whether it comes.
     program_line_at: Vec<Mono>,
     path_line_at: Vec<Mono>,
+    /// Of each path the last line was that it comes.
+    said_alive: Vec<bool>,
+    notes: Notes,
     /// When the lines about what each path leaves out would have been, one each [`PROGRAM_LINES`].
     left_out_until: Vec<Mono>,
     now: Mono,
@@ -162,6 +167,8 @@ impl Input {
             no_program: vec![false; paths],
             program_line_at: vec![Mono::ZERO; paths],
             path_line_at: vec![Mono::ZERO; paths],
+            said_alive: vec![false; paths],
+            notes: Notes::default(),
             left_out_until: vec![Mono::ZERO; paths],
             now,
             second_at: now + SECOND,
@@ -216,8 +223,8 @@ impl Input {
                     at.and_then(|at| self.origins.get(at)).map(|origin| origin.from.place().to_string());
                 self.slot.metrics.on_air.set(1);
                 self.slot.metrics.origin.set(at.map_or(-1, |at| at as i64));
-                self.note("on_air", None, at);
                 tracing::info!(stream, origin, "input: on air");
+                self.note("on_air", None, at);
             }
             Answer::PublishRefused(why) => {
                 self.off_air();
@@ -250,7 +257,11 @@ impl Input {
 
     /// It is `now`. A core that stood still has not read what others have sent meanwhile: it cannot know who is silent.
     fn wake(&mut self, now: Mono) {
-        if now.since(self.now) >= STOOD_STILL {
+        let gap = now.since(self.now);
+        if gap >= HELD_UP {
+            self.origins.iter_mut().for_each(|origin| origin.held_up(now));
+        }
+        if gap >= STOOD_STILL {
             self.air.wait(now);
         }
         self.now = now;
@@ -266,6 +277,7 @@ impl Input {
                 path.look(now)
             });
             self.turned(at, turn);
+            self.tell_path(at);
             self.drain(now, at, io);
         }
         let stream = self.config.stream.as_str();
@@ -301,6 +313,8 @@ impl Input {
     }
 
     fn publish(&mut self, now: Mono) {
+        self.notes.enter(&self.slot.diary);
+        self.slot.metrics.alive.set(self.paths.iter().any(Path::is_alive).into());
         self.origins.iter_mut().for_each(|origin| origin.publish(now));
         for (path, origin) in self.paths.iter().zip(&mut self.origins) {
             origin.publish_path(&path.rtp_tally(), path.demux().tally());
@@ -308,8 +322,9 @@ impl Input {
     }
 
     /// Notes for lists what has happened.
-    fn note(&self, what: &'static str, cause: Option<&'static str>, origin: Option<usize>) {
-        self.slot.diary.note(InputEvent { at_us: self.now.as_micros(), what, cause, origin });
+    fn note(&mut self, what: &'static str, cause: Option<&'static str>, origin: Option<usize>) {
+        self.notes.add(InputEvent { at_us: self.now.as_micros(), what, cause, origin });
+        self.notes.enter(&self.slot.diary);
     }
 
     fn off_air(&self) {
@@ -317,28 +332,37 @@ impl Input {
         self.slot.metrics.origin.set(-1);
     }
 
-    /// Says what has become of a path. One that comes and goes all the time has a line now and then.
+    /// Notes what has become of a path.
     fn turned(&mut self, at: usize, turn: Turn) {
-        let (Some(origin), Some(line_at)) = (self.origins.get(at), self.path_line_at.get_mut(at)) else {
-            return;
-        };
-        if turn == Turn::No || self.now < *line_at {
+        match turn {
+            Turn::No => return,
+            Turn::Came => self.note("came", None, Some(at)),
+            Turn::Lost => self.note("lost", None, Some(at)),
+        }
+        self.tell_path(at);
+    }
+
+    /// Says how a path does, if it is otherwise than was said last. One that comes and goes all the time has a line now and
+    /// then, and how it does at the end of that is said.
+    fn tell_path(&mut self, at: usize) {
+        let Input { paths, origins, said_alive, path_line_at, .. } = self;
+        let (Some(path), Some(origin)) = (paths.get(at), origins.get(at)) else { return };
+        let (Some(said), Some(line_at)) = (said_alive.get_mut(at), path_line_at.get_mut(at)) else { return };
+        let alive = path.is_alive();
+        if *said == alive || self.now < *line_at {
             return;
         }
+        *said = alive;
         let (stream, origin, on_air) =
             (&self.config.stream, origin.from.place(), self.air.current() == Some(at));
-        match turn {
-            Turn::No => {}
-            Turn::Came => {
-                *line_at = self.now + PATH_LINES;
-                tracing::info!(stream, %origin, "input: its program comes");
-            }
-            Turn::Lost if on_air => {
-                tracing::warn!(stream, %origin, "input: nothing comes from the origin on air")
-            }
-            Turn::Lost => tracing::warn!(stream, %origin, "input: nothing comes from an origin"),
+        if alive {
+            *line_at = self.now + PATH_LINES;
+            tracing::info!(stream, %origin, "input: its program comes");
+        } else if on_air {
+            tracing::warn!(stream, %origin, "input: nothing comes from the origin on air");
+        } else {
+            tracing::warn!(stream, %origin, "input: nothing comes from an origin");
         }
-        self.note(if turn == Turn::Came { "came" } else { "lost" }, None, Some(at));
     }
 
     /// Takes what path `at` has brought.

@@ -67,7 +67,9 @@ pub(super) struct Origin {
     /// What the page has of this monitor, by indicator and all together.
     raised: [u64; Indicator::ALL.len()],
     raised_all: u64,
-    /// Not before what it raises has a line again.
+    /// What the log has, likewise; and not before what it raises has a line again.
+    said: [u64; Indicator::ALL.len()],
+    said_all: u64,
     alarm_at: Mono,
     /// What the page has of the path that begins with this origin.
     rtp: [u64; RTP_FATES.len()],
@@ -94,6 +96,8 @@ impl Origin {
             monitor: Monitor::new(Options::default()),
             raised: [0; Indicator::ALL.len()],
             raised_all: 0,
+            said: [0; Indicator::ALL.len()],
+            said_all: 0,
             alarm_at: Mono::ZERO,
             rtp: [0; RTP_FATES.len()],
             faults: [0; TS_FAULTS.len()],
@@ -235,6 +239,8 @@ impl Origin {
             (self.changed, self.cuts) = (true, false);
             self.monitor = Monitor::new(Options::default());
             (self.raised, self.raised_all) = ([0; Indicator::ALL.len()], 0);
+            (self.said, self.said_all) = (self.raised, 0);
+            self.view = View::default();
         }
         true
     }
@@ -243,13 +249,19 @@ impl Origin {
     pub fn look(&mut self, now: Mono, stream: &str) {
         if now >= self.monitor.deadline() {
             self.monitor.handle_timeout(now);
-            self.tell(now, stream);
         }
+        self.tell(now, stream);
+    }
+
+    /// Nobody has read what came until `now`.
+    pub fn held_up(&mut self, now: Mono) {
+        self.monitor.held_up(now);
     }
 
     /// When [`Origin::look`] is due.
     pub fn deadline(&self) -> Mono {
-        self.monitor.deadline()
+        let line_at = if self.said_all == self.raised_all { Mono::NEVER } else { self.alarm_at };
+        self.monitor.deadline().min(line_at)
     }
 
     pub fn heap_bytes(&self) -> usize {
@@ -266,15 +278,15 @@ impl Origin {
 
     /// What the monitor raises is on the page at once, and in the log with its cause, but not more often than lines may come.
     fn tell(&mut self, now: Mono, stream: &str) {
-        if self.monitor.raised() == self.raised_all {
-            return;
+        if self.monitor.raised() != self.raised_all {
+            self.bring_indicators();
         }
-        let before = self.raised;
-        self.bring_indicators();
-        if now < self.alarm_at {
+        if self.said_all == self.raised_all || now < self.alarm_at {
             return;
         }
         self.alarm_at = now + LINES;
+        let before = std::mem::replace(&mut self.said, self.raised);
+        self.said_all = self.raised_all;
         let news = Indicator::ALL.into_iter().zip(before);
         let news = news.map(|(indicator, before)| (indicator, before, self.monitor.tally(indicator)));
         for (indicator, before, tally) in news.filter(|(_, before, tally)| tally.count > *before) {
@@ -373,4 +385,39 @@ fn ts_faults(tally: &ts::Tally) -> [u64; TS_FAULTS.len()] {
 /// Label values of the monitor's indicators.
 pub(super) fn indicators() -> [&'static str; Indicator::ALL.len()] {
     Indicator::ALL.map(Indicator::id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is raised soon behind a line has one too, when lines may come again, with how often it was since.
+    #[test]
+    fn every_alarm_has_a_line() {
+        let text = "[[input]]\nstream = \"live/in\"\nfrom = [\"udp://127.0.0.1:5000\"]\n";
+        let config = config::Config::parse(text, "f").unwrap();
+        let metrics = Arc::new(OriginMetrics {
+            indicators: indicators().map(|id| (id, Default::default())).into(),
+            ..OriginMetrics::default()
+        });
+        let from = config.inputs[0].from[0].clone();
+        let mut origin = Origin::new(from, metrics.clone(), Duration::from_millis(500), Mono::ZERO);
+        let (sender, lost) = (SocketAddr::from(([10, 0, 0, 1], 9000)), Indicator::Continuity as usize);
+        let mut said = Vec::new();
+        for n in 0..1200u64 {
+            let now = Mono::from_micros(1_000_000 + n * 10_000);
+            let mut packet = [0xff; PACKET_BYTES];
+            packet[..4].copy_from_slice(&[0x47, 0x01, 0x23, 0x10 | (n % 16) as u8]);
+            // Three are lost on their way.
+            if ![10, 20, 30].contains(&n) {
+                origin.hear(now, &Datagram { from: sender, payload: &packet, cut: false }, "live/in");
+            }
+            origin.look(now, "live/in");
+            assert!(origin.said_all == origin.raised_all || origin.deadline() <= origin.alarm_at);
+            if said.last() != Some(&origin.said[lost]) {
+                said.push(origin.said[lost]);
+            }
+        }
+        assert_eq!((said, metrics.indicators[lost].1.get()), (vec![0, 1, 3], 3));
+    }
 }

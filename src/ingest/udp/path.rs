@@ -234,6 +234,11 @@ impl Path {
         self.failover.max(pause.min(PAUSE_MAX))
     }
 
+    /// Whether its program comes.
+    pub fn is_alive(&self) -> bool {
+        self.alive
+    }
+
     pub fn health(&self, now: Mono) -> Health {
         Health { alive: self.alive && now.since(self.start_at) < NO_START, clean_since: self.clean_since }
     }

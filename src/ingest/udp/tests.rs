@@ -432,3 +432,58 @@ fn sound_waits_for_a_keyframe() {
         assert_eq!(first, Some(expected_s), "pictures: {pictures}");
     }
 }
+
+/// How often indicators of what is absent were raised on the first origin.
+fn absences(bench: &Bench) -> [u64; 3] {
+    let indicators = &bench.input.slot.origins[0].indicators;
+    ["silence", "1.3", "1.5"].map(|id| indicators.iter().find(|(name, _)| *name == id).unwrap().1.get())
+}
+
+/// A gateway that is held up has not read what came meanwhile, and says of nothing that it is absent.
+#[test]
+fn what_waits_to_be_read_is_not_absent() {
+    let mut io = Io::default();
+    for held_up_ms in [200, 480, 1200] {
+        let mut bench = Bench::new(1, "");
+        bench.run(&[0], 30);
+        bench.pass(held_up_ms);
+        // Time passes first, as after a pause of the whole machine.
+        bench.input.handle_timeout(bench.now, &mut io);
+        for n in 0..held_up_ms / 40 {
+            bench.picture(0, n % 10 == 0);
+        }
+        bench.input.handle_timeout(bench.now, &mut io);
+        assert_eq!(absences(&bench), [0, 0, 0], "{held_up_ms} ms");
+        // What comes no more is told of in time.
+        for _ in 0..60 {
+            bench.pass(10);
+            bench.input.handle_timeout(bench.now, &mut io);
+        }
+        assert_eq!(absences(&bench)[0], 1, "{held_up_ms} ms");
+    }
+}
+
+/// A path that is lost at once behind the line that it came is noted, and said as soon as lines may come.
+#[test]
+fn a_loss_is_noted_and_said_whenever_it_is() {
+    let mut bench = Bench::new(1, "failover_ms = 100\n");
+    let mut io = Io::default();
+    bench.run(&[0], 3);
+    assert!(bench.input.said_alive[0]);
+    for _ in 0..30 {
+        bench.pass(10);
+        bench.input.handle_timeout(bench.now, &mut io);
+    }
+    let noted = |bench: &Bench| -> Vec<&str> {
+        let events = bench.input.slot.diary.events();
+        events.iter().map(|event| event.what).filter(|what| ["came", "lost"].contains(what)).collect()
+    };
+    assert!(!bench.input.paths[0].is_alive() && bench.input.said_alive[0], "its line is to come");
+    assert_eq!(noted(&bench), ["came", "lost"]);
+    for _ in 0..100 {
+        bench.pass(10);
+        bench.input.handle_timeout(bench.now, &mut io);
+    }
+    assert!(!bench.input.said_alive[0]);
+    assert_eq!(noted(&bench), ["came", "lost"]);
+}

@@ -85,6 +85,7 @@ fn alarms(monitor: &Monitor) -> Vec<AlarmReception> {
             pid: last.pid,
             first_us: first.at.as_micros(),
             last_us: last.at.as_micros(),
+            lasts: monitor.lasts(indicator),
         })
     });
     let mut alarms: Vec<AlarmReception> = raised.collect();

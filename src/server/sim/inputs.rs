@@ -7,7 +7,7 @@ use crate::fanout::stream::CoreId;
 use crate::ingest::udp;
 use crate::shard::core::Shared;
 use crate::shard::engine::sim::{Rng, World};
-use crate::shard::mailbox::Command;
+use crate::shard::mailbox::{Command, SocketId};
 use crate::wire::ts::write::packet::{Adaptation, Counter, UnitWriter, write_section};
 use crate::wire::ts::write::pes::PesHeader;
 use crate::wire::ts::write::section::{Component, pat, pmt};
@@ -44,6 +44,7 @@ pub fn tables(rng: &mut Rng) -> String {
 struct Sender {
     resident: u32,
     socket: u32,
+    opening: u32,
     core: CoreId,
     /// What viewers know it by.
     number: u16,
@@ -89,6 +90,7 @@ impl Inputs {
                 senders.push(Sender {
                     resident,
                     socket: PER_ORIGIN * at,
+                    opening: 0,
                     core: plan.core(),
                     // High bits in both bytes: no start code can come of it.
                     number: 0xA0A0 + number,
@@ -124,8 +126,8 @@ impl Inputs {
         let Some(clerk) = shared.mailboxes.clerk() else { return Ok(()) };
         while let Some(command) = shared.mailboxes.take(clerk) {
             match command {
-                Command::SocketFailed { resident, number, closed: true, .. } => {
-                    let its = |sender: &&mut Sender| (sender.resident, sender.socket) == (resident, number);
+                Command::SocketFailed { id, closed: true, .. } => {
+                    let its = |sender: &&mut Sender| sender.id() == id;
                     self.senders.iter_mut().filter(its).for_each(|sender| sender.port = None);
                 }
                 Command::SocketFailed { .. } => {}
@@ -143,6 +145,10 @@ impl Inputs {
 }
 
 impl Sender {
+    fn id(&self) -> SocketId {
+        SocketId { resident: self.resident, number: self.socket, opening: self.opening }
+    }
+
     fn is_deaf(&self, now_us: u64) -> bool {
         (self.deaf.0..self.deaf.1).contains(&now_us)
     }
@@ -158,16 +164,17 @@ impl Sender {
 
     /// The clerk opens its socket, or closes it.
     fn listen(&mut self, shared: &Shared, world: &mut World) -> Result<(), String> {
-        let (resident, number, deaf) = (self.resident, self.socket, self.is_deaf(world.now_us));
+        let deaf = self.is_deaf(world.now_us);
         let command = match self.port {
             Some(_) if deaf => {
                 self.port = None;
-                Command::Hush { resident, number }
+                Command::Hush(self.id())
             }
             None if !deaf => {
                 let (port, socket) = world.connect(0).map_err(|error| error.to_string())?;
                 self.port = Some(port);
-                Command::Listen { resident, number, socket }
+                self.opening += 1;
+                Command::Listen(self.id(), socket)
             }
             _ => return Ok(()),
         };

@@ -128,8 +128,8 @@ fn slow_round(lab: &Lab, contender: Contender, seconds: f64) -> Result<Value> {
     }))
 }
 
-/// One row of several rounds: latency and processor time of the one whose ratio is the median, all ratios beside it, and of
-/// faults and bounds the worst. A round without a ratio counts as the worst there is.
+/// One row of several rounds: latency and processor time of the one whose ratio is the median (of the two in the middle the
+/// worse), all ratios beside it, and of faults and bounds the worst. A round without a ratio counts as the worst there is.
 fn of_rounds(rounds: &[Value]) -> Value {
     let ratio = |round: &Value| round["ratio"].as_f64().unwrap_or(f64::INFINITY);
     let mut sorted: Vec<&Value> = rounds.iter().collect();
