@@ -57,8 +57,7 @@ mod tally;
 mod ticker;
 
 pub use multiplex::{
-    LocalTime, Multiplex, RATE_BPS_MAX, RATE_BPS_MIN, SERVICE_BPS, SERVICES_MAX, TABLES_BPS, TRACK_PIDS,
-    queue_packets_max,
+    LocalTime, Multiplex, RATE_BPS_MAX, RATE_BPS_MIN, SERVICES_MAX, TRACK_PIDS, fixed_bps, queue_packets_max,
 };
 pub use service::Service;
 pub use tally::{Alarms, Tally};
