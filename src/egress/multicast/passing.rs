@@ -58,6 +58,10 @@ impl Passing {
     /// What comes next begins at `join`, and came at `came_at`.
     pub fn seam(&mut self, came_at: Mono, join: &JoinPoint) {
         self.replay.seam();
+        // It may be another source: what its PIDs are, its own tables say, which are in front of it.
+        if let Some(remap) = &mut self.remap {
+            remap.restart();
+        }
         let first = if std::mem::replace(&mut self.begun, true) { join.seam.clone() } else { join.opening() };
         self.feed(came_at, &first);
     }
@@ -65,6 +69,11 @@ impl Passing {
     /// Datagrams that are due.
     pub fn due(&mut self, now: Mono) -> u64 {
         self.replay.due(now)
+    }
+
+    /// When there is something to do: see [`Replay::next_at`].
+    pub fn next_at(&self) -> Mono {
+        self.replay.next_at()
     }
 
     /// Nanoseconds to the datagram behind the next.
