@@ -36,9 +36,10 @@
 //! - the clock never jumps by itself, so nothing has to be announced behind its first packet. Only a caller that was held
 //!   up makes it jump ([`Mux::skip`]): it follows real time, as receivers' clocks have done meanwhile, and says so
 //!   (`discontinuity_indicator`). To stop it instead would leave the channel late for good, by each stall more;
-//! - memory is bounded, whatever comes: of each service [`queue_packets_max`] packets wait, in units of at most 1024 a track and
-//!   32 tracks, and what they wait in holds no more bytes than twice as many packets have, with the 2 MiB of unfinished sections
-//!   and a map of 1 KiB. They wait in what was fed, which other channels may hold as well; a packet costs no copy but the one
+//! - memory is bounded, whatever comes: of each service [`queue_packets_max`] packets of what it may take wait, which of
+//!   several are six seconds of the rate together (or 512 packets each), in units of at most 1024 a track and 32 tracks a
+//!   service. What they wait in holds no more bytes than twice as many packets have; beside that there are 2 MiB of unfinished
+//!   sections and a map of 1 KiB for each service. They wait in what was fed, which other channels may hold as well; a packet costs no copy but the one
 //!   into its datagram, and no allocation once as much waits as usually does.
 //!
 //! Not here: which part of a log is fed (the channel's), sockets, pacing, RTP, FEC; scrambling.
@@ -57,8 +58,7 @@ mod tally;
 mod ticker;
 
 pub use multiplex::{
-    LocalTime, Multiplex, RATE_BPS_MAX, RATE_BPS_MIN, SERVICE_BPS, SERVICES_MAX, TABLES_BPS, TRACK_PIDS,
-    queue_packets_max,
+    LocalTime, Multiplex, RATE_BPS_MAX, RATE_BPS_MIN, SERVICES_MAX, TRACK_PIDS, fixed_bps, queue_packets_max,
 };
 pub use service::Service;
 pub use tally::{Alarms, Tally};

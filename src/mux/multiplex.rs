@@ -1,7 +1,7 @@
 //! What a channel is as a whole: its rate, what it says of itself, and the services in it.
 
 use super::service::Service;
-use super::ticker::PACKET_BITS;
+use super::ticker::{CLOCK_EACH_MS, PACKET_BITS};
 
 /// Lowest rate of a multiplex, in bits a second, for each of its services. A packet takes 7.5 ms there, so that each fifth is a
 /// clock, and with the tables nearly half of the rate is gone; below, long tables would not come in their time any more.
@@ -12,8 +12,20 @@ pub const RATE_BPS_MAX: u64 = 1_000_000_000;
 pub const SERVICES_MAX: usize = 16;
 /// What PAT, SDT, NIT and TDT take, in bits a second, rounded up.
 pub const TABLES_BPS: u64 = 40_000;
-/// What the clock and the PMT of one service take, likewise.
-pub const SERVICE_BPS: u64 = 65_000;
+/// What the PMT of one service takes, likewise: two packets each 70 ms. One of a dozen tracks, or of many descriptors, is longer,
+/// and what it takes beyond is missing for media.
+const MAP_BPS: u64 = 43_000;
+/// What clocks and tables take of a multiplex of this rate, in bits a second, rounded up. Clocks are told the more often the longer
+/// a packet takes, and the more of them there are: each may have to wait for all others, and for a packet of anything.
+pub const fn fixed_bps(rate_bps: u64, services: usize) -> u64 {
+    let (rate, services) = (if rate_bps < RATE_BPS_MIN { RATE_BPS_MIN } else { rate_bps }, services as u64);
+    let (each_us, others_us) = (CLOCK_EACH_MS * 1000, PACKET_BITS * 1_000_000 * services / rate);
+    // A fifth of the time at the lowest rate for so many; below, nothing is promised.
+    let most_us = each_us / 5;
+    let clock_us = each_us - if others_us < most_us { others_us } else { most_us };
+    TABLES_BPS + services * (MAP_BPS + (PACKET_BITS * 1_000_000).div_ceil(clock_us))
+}
+
 /// PIDs from the first of a kind on that are one service's, where there are several: one a track.
 pub const TRACK_PIDS: u16 = 8;
 /// Time of a service's share that may wait: a track may be that far in front of another, and both have their lead. Where
@@ -119,7 +131,7 @@ impl Multiplex {
 
     /// What is left for pictures, sound and data, in bits a second.
     pub fn media_bps(&self) -> u64 {
-        self.rate().saturating_sub(TABLES_BPS + SERVICE_BPS * self.services.len() as u64)
+        self.rate().saturating_sub(fixed_bps(self.rate(), self.services.len().min(SERVICES_MAX)))
     }
 
     /// What each service may always take, in bits a second: its rate, or one of equal parts of what those leave that say
@@ -131,8 +143,7 @@ impl Multiplex {
         let stated: u64 = self.services.iter().filter_map(|it| it.rate_bps).fold(0, u64::saturating_add);
         let others = self.services.iter().filter(|service| service.rate_bps.is_none()).count() as u64;
         let part = self.media_bps().saturating_sub(stated) / others.max(1);
-        let share =
-            |service: &Service| service.rate_bps.unwrap_or(part).clamp(RATE_BPS_MIN / 2, RATE_BPS_MAX);
+        let share = |service: &Service| service.rate_bps.unwrap_or(part).clamp(1, RATE_BPS_MAX);
         self.services.iter().take(SERVICES_MAX).map(share).collect()
     }
 
@@ -198,13 +209,35 @@ mod tests {
     #[test]
     fn who_states_no_rate_has_an_equal_part_of_the_rest() {
         let stated = |rates: [Option<u64>; 3]| Multiplex {
-            rate_bps: 10_235_000,
+            rate_bps: 10_000_000 + fixed_bps(10_290_000, 3),
             services: (0..3).zip(rates).map(|(n, rate_bps)| Service { rate_bps, ..service(n) }).collect(),
             ..Multiplex::default()
         };
-        assert_eq!(stated([None; 3]).shares(), [3_333_333; 3]);
-        assert_eq!(stated([Some(4_000_000), None, None]).shares(), [4_000_000, 3_000_000, 3_000_000]);
+        // The clocks' part is that of a little less.
+        let few = |shares: Vec<u64>| shares.into_iter().map(|share| share.div_ceil(1000)).collect::<Vec<_>>();
+        assert_eq!(few(stated([None; 3]).shares()), [3334; 3]);
+        assert_eq!(few(stated([Some(4_000_000), None, None]).shares()), [4000, 3000, 3000]);
         assert_eq!(Multiplex::default().shares(), [4_000_000]);
+    }
+
+    /// What services are promised is there: at the lowest rates too, and of any number.
+    #[test]
+    fn shares_are_no_more_than_what_clocks_and_tables_leave() {
+        for (count, rate_bps, fixed) in [
+            (2, 400_000, 224_750),
+            (16, 3_200_000, 1_517_680),
+            (16, 24_000_000, 1_377_680),
+            (16, 51_000_000, 1_369_280),
+        ] {
+            let multiplex =
+                Multiplex { rate_bps, services: (0..count).map(service).collect(), ..Multiplex::default() };
+            assert_eq!(multiplex.problem(), None);
+            assert!(fixed_bps(rate_bps, count.into()).abs_diff(fixed) < 2000, "{count} at {rate_bps}");
+            let shares = multiplex.shares();
+            assert!(shares.iter().sum::<u64>() <= rate_bps - fixed_bps(rate_bps, count.into()));
+            assert!(shares.iter().all(|share| *share >= 80_000), "{shares:?}");
+        }
+        assert!(fixed_bps(0, usize::from(u16::MAX)) > 0);
     }
 
     #[test]

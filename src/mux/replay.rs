@@ -168,6 +168,17 @@ impl Replay {
         (1..=whole).map(|n| n * DATAGRAM_PACKETS - 1).take_while(is_due).count() as u64
     }
 
+    /// When the next datagram is due, or a packet gets its time by when it came: whatever is first. What is fed may be due before.
+    pub fn next_at(&self) -> Mono {
+        let whole = (self.timed >= DATAGRAM_PACKETS).then(|| self.queue.get(DATAGRAM_PACKETS - 1)).flatten();
+        let due_ns = whole.map(|slot| slot.due_ns);
+        let timed_ns = self.queue.get(self.timed).map(|slot| slot.came_ns.saturating_add(self.delay_ns));
+        match due_ns.into_iter().chain(timed_ns).min() {
+            Some(ns) => self.at + Duration::from_micros((ns.max(0) as u64).div_ceil(1000)),
+            None => Mono::NEVER,
+        }
+    }
+
     /// Writes the next datagram; false, and nothing is written, if there is none whole.
     pub fn write(&mut self, out: &mut [u8; DATAGRAM_BYTES]) -> bool {
         if self.timed < DATAGRAM_PACKETS {

@@ -12,6 +12,15 @@ pub(super) const MS: i64 = SECOND / 1000;
 /// section 2.4.3.5): it is in byte 10 of its packet.
 const REFERENCE_BITS: u64 = 10 * 8;
 
+/// From one PCR of a service to the next at most, at any rate.
+pub(super) const CLOCK_EACH_MS: u64 = 38;
+
+/// When a service's clock is told again, in ticks after it was: earlier than at the latest by as many packets as there are
+/// services, for all may be due at once.
+pub(super) fn clock_each(packet: i64, services: usize) -> i64 {
+    CLOCK_EACH_MS as i64 * MS - packet * services as i64
+}
+
 /// Counts packets. The time of packet `n` is `n * 1504 * 27 MHz / rate`, rounded once: what the division leaves is carried
 /// on as a whole number, so after any number of packets no error has gathered.
 #[derive(Clone, Debug)]

@@ -25,10 +25,24 @@ pub const RATE_BPS_MIN: u64 = 200_000;
 /// The rates that can be asked for; above them a tick would be a burst.
 const BITRATE: RangeInclusive<u64> = RATE_BPS_MIN..=200_000_000;
 
-/// What PAT, SDT, NIT and TDT take of it, in bits a second, and the clock and the PMT of each service.
-pub const TABLES_BPS: u64 = 40_000;
+/// What PAT, SDT, NIT and TDT take of it, in bits a second, and the PMT of each service.
+const TABLES_BPS: u64 = 40_000;
 /// See [`TABLES_BPS`].
-pub const SERVICE_BPS: u64 = 65_000;
+const MAP_BPS: u64 = 43_000;
+/// A packet, in bits, times a million.
+const PACKET_MICROBITS: u64 = 188 * 8 * 1_000_000;
+/// From one clock of a service to the next at most, in microseconds.
+const CLOCK_EACH_US: u64 = 38_000;
+
+/// What clocks and tables take of a multiplex of this rate, in bits a second: what the multiplexer reckons with. A clock is told
+/// earlier by as many packets as there are services, for all of them may be due at once.
+pub const fn fixed_bps(bitrate_bps: u64, services: usize) -> u64 {
+    let (rate, services) =
+        (if bitrate_bps < RATE_BPS_MIN { RATE_BPS_MIN } else { bitrate_bps }, services as u64);
+    let (others_us, most_us) = (PACKET_MICROBITS * services / rate, CLOCK_EACH_US / 5);
+    let clock_us = CLOCK_EACH_US - if others_us < most_us { others_us } else { most_us };
+    TABLES_BPS + services * (MAP_BPS + PACKET_MICROBITS.div_ceil(clock_us))
+}
 
 /// A transport stream that leaves: made anew, at a constant rate, or as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,14 +179,15 @@ impl ChannelEntry {
         }
         check_apart(&services, &self.services, parent)?;
         let stated: u64 = services.iter().filter_map(|service| service.bitrate_bps).sum();
-        let media = bitrate_bps.saturating_sub(TABLES_BPS + SERVICE_BPS * count as u64);
-        // Who states none has something too.
+        let fixed = fixed_bps(bitrate_bps, count);
+        let media = bitrate_bps.saturating_sub(fixed);
+        // Who states none has something too; where nobody does, all have the same, and who is alone has all.
         let rest = RATE_BPS_MIN / 2 * services.iter().filter(|it| it.bitrate_bps.is_none()).count() as u64;
-        if stated + rest > media {
+        if count > 1 && stated > 0 && stated + rest > media {
             let message = format!("the services ask for {stated} of {bitrate_bps} bit/s");
             let hint = format!(
                 "clocks and tables take {}, which leaves {media}: lower the services' `bitrate`s or raise the channel's",
-                bitrate_bps.min(TABLES_BPS + SERVICE_BPS * count as u64)
+                bitrate_bps.min(fixed)
             );
             return Err(wrong(&["channel", parent.number, "services"], message, hint));
         }

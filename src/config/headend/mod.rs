@@ -24,7 +24,7 @@ mod tests;
 mod url;
 
 pub(super) use channel::ChannelEntry;
-pub use channel::{Channel, Passing, RATE_BPS_MIN, SERVICE_BPS, TABLES_BPS};
+pub use channel::{Channel, Passing, RATE_BPS_MIN, fixed_bps};
 pub(super) use input::InputEntry;
 pub use input::{Input, ORIGINS_MAX, Origin};
 pub use pids::TRACK_PIDS;

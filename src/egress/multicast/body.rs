@@ -66,7 +66,10 @@ impl Body {
                 *mux = Mux::new(mux.multiplex().clone(), at);
                 *counted = Tally::default();
             }
-            Body::Pass { passing, .. } => passing.begin(at),
+            Body::Pass { passing, counted } => {
+                passing.begin(at);
+                *counted = replay::Counts::default();
+            }
         }
     }
 
@@ -112,11 +115,11 @@ impl Body {
         }
     }
 
-    /// When the next datagram is due. What is passed on is looked at each time: what comes tells.
+    /// When the next datagram is due, as far as what was fed tells.
     pub fn next_at(&self) -> Mono {
         match self {
             Body::Cbr { mux, .. } => mux.due(mux.written()),
-            Body::Pass { .. } => Mono::ZERO,
+            Body::Pass { passing, .. } => passing.next_at(),
         }
     }
 

@@ -52,7 +52,7 @@ impl Judge {
 
     /// Counts what was raised since the last time.
     pub fn watch(&mut self, now: Mono, slot: &ChannelSlot) {
-        let on_air = slot.state() == SourceState::OnAir;
+        let on_air = slot.services.iter().any(|service| service.state() == SourceState::OnAir);
         for (indicator, (name, count)) in Indicator::ALL.into_iter().zip(slot.indicators.iter()) {
             let tally = self.monitor.tally(indicator);
             let new = tally.count.saturating_sub(count.get());

@@ -58,7 +58,15 @@ const _: () = assert!(DATAGRAM_BYTES <= SLOT_BYTES && REPAIR_BYTES <= SLOT_BYTES
 // What a configuration may ask for, the multiplex can do.
 const _: () = assert!(headend::RATE_BPS_MIN == mux::RATE_BPS_MIN);
 const _: () = assert!(headend::SERVICES_MAX == mux::SERVICES_MAX && headend::TRACK_PIDS == mux::TRACK_PIDS);
-const _: () = assert!(headend::TABLES_BPS == mux::TABLES_BPS && headend::SERVICE_BPS == mux::SERVICE_BPS);
+const _: () = {
+    let mut services = 1;
+    while services <= mux::SERVICES_MAX {
+        let least = mux::RATE_BPS_MIN * services as u64;
+        assert!(headend::fixed_bps(least, services) == mux::fixed_bps(least, services));
+        assert!(headend::fixed_bps(50_000_000, services) == mux::fixed_bps(50_000_000, services));
+        services += 1;
+    }
+};
 
 /// How often counts of the multiplex and of the judge are taken.
 const COUNT_EVERY: Duration = Duration::from_secs(1);

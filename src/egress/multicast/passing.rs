@@ -58,6 +58,10 @@ impl Passing {
     /// What comes next begins at `join`, and came at `came_at`.
     pub fn seam(&mut self, came_at: Mono, join: &JoinPoint) {
         self.replay.seam();
+        // It may be another source: what its PIDs are, its own tables say, which are in front of it.
+        if let Some(remap) = &mut self.remap {
+            remap.restart();
+        }
         let first = if std::mem::replace(&mut self.begun, true) { join.seam.clone() } else { join.opening() };
         self.feed(came_at, &first);
     }
@@ -65,6 +69,11 @@ impl Passing {
     /// Datagrams that are due.
     pub fn due(&mut self, now: Mono) -> u64 {
         self.replay.due(now)
+    }
+
+    /// When there is something to do: see [`Replay::next_at`].
+    pub fn next_at(&self) -> Mono {
+        self.replay.next_at()
     }
 
     /// Nanoseconds to the datagram behind the next.
@@ -95,5 +104,46 @@ impl Passing {
     /// What was counted.
     pub fn counts(&self) -> Counts {
         self.replay.counts()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::TrackTable;
+    use crate::wire::ts::write::packet::{Counter, write_section};
+    use crate::wire::ts::write::section::pat;
+    use bytes::Bytes;
+
+    /// What was a map's PID is a picture's of the source that comes next.
+    #[test]
+    fn another_source_is_not_read_by_the_tables_of_the_one_before() {
+        let configured = Passing::new(
+            &Configuration { delay_ms: 100, service_id: Some(9), ..Configuration::default() },
+            Mono::ZERO,
+        );
+        let (mut passing, mut tables) = (configured, Vec::new());
+        let at = Mono::from_micros(1_000_000);
+        assert!(write_section(
+            0,
+            &mut Counter::default(),
+            &pat(1, 0, &[(1, 0x100)]).unwrap(),
+            &mut |part: &[u8]| {
+                tables.extend(part);
+                true
+            }
+        ));
+        passing.feed(at, &tables);
+        let mut picture = [0x55; PACKET_BYTES];
+        (picture[0], picture[1], picture[2], picture[3]) = (0x47, 0x01, 0x00, 0x10);
+        let before = passing.counts().packets;
+        passing.feed(at, &picture.repeat(7));
+        assert_eq!(passing.counts().packets, before, "they are no sections");
+        let config = TrackTable::new().snapshot();
+        let join =
+            JoinPoint { pos: Default::default(), dts_ms: 0, config, opening_at: 0, seam: Bytes::new() };
+        passing.seam(at, &join);
+        passing.feed(at, &picture.repeat(7));
+        assert_eq!(passing.counts().packets, before + 7);
     }
 }

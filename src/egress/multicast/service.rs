@@ -89,18 +89,20 @@ impl Service {
         ] {
             metrics.alarms[alarm].set(raised.into());
         }
-        let (channel, source) = (channel.name.as_str(), service.source.as_str());
+        let (channel, source, service) =
+            (channel.name.as_str(), service.source.as_str(), service.id.as_str());
         match (std::mem::replace(&mut self.overloaded, overloaded), overloaded) {
             (false, true) => {
                 metrics.overflows.inc();
                 tracing::warn!(
                     channel,
+                    service,
                     source,
                     units = dropped,
-                    "channel's source is faster than its rate; units are left out"
+                    "channel's source is faster than its rate or share; units are left out"
                 );
             }
-            (true, false) => tracing::info!(channel, source, "channel's rate suffices again"),
+            (true, false) => tracing::info!(channel, service, source, "channel's rate suffices again"),
             _ => {}
         }
     }

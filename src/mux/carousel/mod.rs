@@ -11,7 +11,7 @@ mod tests;
 
 use super::multiplex::{LocalTime, Multiplex, SERVICES_MAX};
 use super::rewrite;
-use super::ticker::{MS, SECOND};
+use super::ticker::{MS, PACKET_BITS, SECOND, clock_each};
 use crate::wire::ts::write::section::{self, Component};
 use crate::wire::ts::write::time;
 use crate::wire::ts::{PACKET_BYTES, pid};
@@ -124,6 +124,9 @@ pub(super) struct Carousel {
     /// Nothing goes before; and if something else becomes due, it does not before this.
     next_at: i64,
     apart_until: i64,
+    /// What a packet takes, rounded down, and how many packets there are in [`TABLES_WITHIN`] beside clocks.
+    packet: i64,
+    slots: i64,
     /// Between sections, and between packets of one: less where there is much to send.
     sections_apart: i64,
     packets_apart: i64,
@@ -183,7 +186,12 @@ impl Carousel {
             SLOW,
             60 * MS,
         ));
+        let packet = (PACKET_BITS * SECOND as u64 / multiplex.rate()) as i64;
+        // Each clock is told as often as it fits in whole, and once more.
+        let clocks = TABLES_WITHIN / clock_each(packet + 1, types.len()).max(packet) + 1;
         let mut carousel = Carousel {
+            packet,
+            slots: TABLES_WITHIN / (packet + 1) - clocks * types.len() as i64,
             tables,
             maps,
             next_at: 0,
@@ -225,13 +233,15 @@ impl Carousel {
         Some(true)
     }
 
-    /// Finds how far apart tables may be sent, so that each of those that come often is through in its time.
+    /// Finds how far apart tables may be sent, so that each of those that come often is through in its time: in whole packets,
+    /// for what is due between two goes with the next. At low rates that is not at all, and nothing but clocks goes between.
     fn space(&mut self) {
         let maps = self.maps.iter().zip(self.tables.iter().skip(PMT));
         let longest =
             |(map, table): (&Map, &Table)| table.packets().max(map.next.as_ref().map_or(0, Vec::len));
         let packets = 1 + maps.map(longest).sum::<usize>();
-        self.sections_apart = (TABLES_WITHIN / packets as i64).min(SECTIONS_APART);
+        let each = (self.slots / packets as i64).max(0);
+        self.sections_apart = (each * self.packet).min(SECTIONS_APART);
         self.packets_apart = self.sections_apart.min(PACKETS_APART);
     }
 

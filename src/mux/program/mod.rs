@@ -17,7 +17,7 @@ use super::queue::Pool;
 use super::rewrite;
 use super::service::Service;
 use super::tally::{Alarms, Tally};
-use super::ticker::{MS, SECOND, Ticker};
+use super::ticker::{MS, SECOND, Ticker, clock_each};
 use crate::wire::ts::PACKET_BYTES;
 use crate::wire::ts::descriptor::Class;
 use bytes::Bytes;
@@ -27,8 +27,6 @@ use share::{Sent, Share};
 use source::Source;
 use track::{Track, Unit};
 
-/// From one PCR to the next at most, at any rate: earlier by as many packets as there are clocks, for all may be due at once.
-const PCR_EACH: i64 = 38 * MS;
 /// The first one comes that much behind that of the service before: as its PMT does.
 const PCR_BEHIND: i64 = 5 * MS;
 /// A caller whose writing is behind what it feeds by more was held up, and what it feeds came earlier than it says.
@@ -198,7 +196,7 @@ impl Program {
 
     /// A PCR goes: the next one has time.
     fn told_time(&mut self, ticker: &Ticker) {
-        self.pcr_due = ticker.now() + PCR_EACH - ticker.packet() * self.of as i64;
+        self.pcr_due = ticker.now() + clock_each(ticker.packet(), self.of);
     }
 
     /// PMT number `revision` was sent: the clock may be where that says.

@@ -4,6 +4,7 @@
 //! needs is anybody's, and taking it costs no credit. So where not everything fits, those lose units who exceed their shares,
 //! and a program that was quiet for a while may catch up for [`CREDIT`] at most. Sound and data have a share of their own, the
 //! whole of it: only more of them than that is counted as too much, so that a program whose pictures exceed keeps its sound.
+//! What they have a right to is taken from what pictures may take, whether those exceed or not: a share is had once.
 
 use super::track::SHARE;
 use crate::mux::ticker::{PACKET_BITS, SECOND};
@@ -39,9 +40,7 @@ impl Account {
     }
 
     fn charge(&mut self, now: i64, cost: i64) {
-        if !self.exceeds(now) {
-            self.0 = self.0.max(now - CREDIT) + cost;
-        }
+        self.0 = self.0.max(now - CREDIT) + cost;
     }
 }
 
@@ -90,14 +89,19 @@ impl Share {
         }
     }
 
-    /// A packet went.
+    /// A packet went. One that went behind what others have a right to costs nothing.
     pub fn charge(&mut self, now: i64, class: Class) {
-        self.all.charge(now, self.cost);
+        let had_a_right = !self.exceeds(now, class);
+        if had_a_right {
+            self.all.charge(now, self.cost);
+        }
         if class == Class::Video {
             self.sent.1 += 1;
-        } else {
+            return;
+        }
+        self.sent.0 += 1;
+        if had_a_right {
             self.beside.charge(now, self.cost);
-            self.sent.0 += 1;
         }
     }
 
@@ -120,8 +124,8 @@ impl Share {
         let most = (packets + beside).saturating_sub(own);
         let others = (taken.min(most) * SHARE as u64 / packets.max(1)) as i64;
         let before = std::mem::replace(&mut self.last, others);
-        // Pictures that have less room than a fourth of its share are sent by chance.
-        self.others = others.max(before).clamp(LEAST, SHARE - self.part / 4);
+        // Pictures that have less room than a fourth of its share are sent by chance. Nobody has none.
+        self.others = others.max(before).clamp(LEAST, SHARE - (self.part / 4).max(1));
         (self.from, self.sent_from) = (now, self.sent);
     }
 }
@@ -177,6 +181,35 @@ mod tests {
         assert!((450..550).contains(&pictures), "{pictures}");
         let sound = run(4, Class::Audio, Class::Audio);
         assert!((450..550).contains(&sound), "{sound}");
+    }
+
+    /// Sound goes however much its pictures exceed, and they have what it leaves of the share.
+    #[test]
+    fn a_share_is_had_once() {
+        let rate = 1000 * PACKET_BITS;
+        let mut share = Share::new(rate / 2, rate);
+        let mut within = [0u32; 2];
+        // Two packets of five are of sound, the others of pictures; the share is half of all.
+        for n in 0..10_000 {
+            let (now, class) = (n * SECOND / 1000, if n % 5 < 2 { Class::Audio } else { Class::Video });
+            within[usize::from(class == Class::Video)] += u32::from(n >= 5000 && !share.exceeds(now, class));
+            share.charge(now, class);
+        }
+        assert!(within[0] == 2000 && (450..550).contains(&within[1]), "{within:?}");
+    }
+
+    /// However little a share is, pictures and sound of it have some room.
+    #[test]
+    fn no_share_is_none() {
+        let mut least = Share::new(1, u64::MAX / SHARE as u64);
+        assert_eq!(least.part, 1);
+        for n in 1..4u64 {
+            least.sent.0 += 900;
+            least.measure(Sent { at: n as i64 * SECOND, packets: n * 1000, busy: n * 1000, fixed: 0 });
+            assert_eq!(least.others(), SHARE - 1);
+        }
+        let of = |part: u64| Share::new(128_000, 128_000 * part).part;
+        assert_eq!((of(400), of(2000)), (SHARE / 400, SHARE / 2000));
     }
 
     #[test]

@@ -41,8 +41,8 @@ const SPREAD_TO: i64 = 250 * MS;
 const SPREAD_MAX: i64 = 20 * MS;
 /// A unit must be through that long before its decoding, by what is known when it is begun.
 const FINISH: i64 = 20 * MS;
-/// Parts that the rate is divided into.
-pub(in crate::mux) const SHARE: i64 = 1024;
+/// Parts that the rate is divided into: the least share, of 100 kbit/s, is a hundred of the highest rate.
+pub(in crate::mux) const SHARE: i64 = 1 << 20;
 /// Pictures are waited for that long where the source never says which one can start with; in source time.
 const KEY_WAIT: i64 = 10 * SECOND;
 /// A source that goes back a little in one track is one whose encoder stamps badly: it is given [`STEP_MIN`]. By more, there
@@ -379,7 +379,7 @@ impl Track {
             } else {
                 let whole = unit.packets.len() as i64 * packet;
                 // Others come in bursts: a sixteenth for that.
-                let full = now + (whole + whole / 16) * SHARE / (SHARE - share) + FINISH > unit.dts;
+                let full = now + (whole + whole / 16) * SHARE / (SHARE - share).max(1) + FINISH > unit.dts;
                 if self.class == Class::Video && expired_or(&mut self.skips, unit.key, unit.dts) {
                     Some(Loss::NoKey)
                 } else if now > unit.latest(self.class) || full {

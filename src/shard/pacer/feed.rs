@@ -8,7 +8,7 @@
 use super::thread::Pacer;
 use super::{Channel, Heard};
 use crate::fanout::directory::{StreamId, StreamName};
-use crate::fanout::log::{Feed, LogId, LogKey, LogSnapshot, Pos};
+use crate::fanout::log::{Feed, Format, LogId, LogKey, LogSnapshot, Pos};
 use crate::fanout::stream::NoLog;
 use crate::fanout::view::{Cursor, Step};
 use crate::media::Mono;
@@ -20,6 +20,9 @@ use std::time::Duration;
 
 /// A stream that has no log for us is asked again after this: its publisher may go on with other codecs.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+/// What it takes to give a channel an entry that is copied already, as bytes that could be copied meanwhile.
+const READER_BYTES: usize = 256;
 
 /// A channel's place in the log of its source.
 #[derive(Clone, Copy, Debug)]
@@ -52,13 +55,22 @@ pub(super) struct Made {
     packets: Bytes,
 }
 
-/// The entry at `pos` with these packets, made unless it was before. `made` is in the order of places.
-fn share<'a>(made: &'a mut Vec<Made>, pos: Pos, packets: &[u8]) -> Option<&'a Bytes> {
-    let at = made.binary_search_by_key(&pos, |made| made.pos).unwrap_or_else(|at| {
-        made.insert(at, Made { pos, packets: Bytes::copy_from_slice(packets) });
-        at
-    });
-    made.get(at).map(|made| &made.packets)
+/// The entry at `pos` with these packets, made unless it was before, and how many bytes that copied. `made` is in the order of
+/// places.
+fn share<'a>(made: &'a mut Vec<Made>, pos: Pos, packets: &[u8]) -> Option<(&'a Bytes, usize)> {
+    let (at, copied) = match made.binary_search_by_key(&pos, |made| made.pos) {
+        Ok(at) => (at, 0),
+        Err(at) => {
+            made.insert(at, Made { pos, packets: Bytes::copy_from_slice(packets) });
+            (at, packets.len())
+        }
+    };
+    made.get(at).map(|made| (&made.packets, copied))
+}
+
+/// Whether the entry at `pos` is made.
+fn is_made(made: &[Made], pos: Pos) -> bool {
+    made.binary_search_by_key(&pos, |made| made.pos).is_ok()
 }
 
 /// Where a source stands among all of them: asked with every mark and every word of a core.
@@ -234,8 +246,8 @@ impl<C: Channel> Pacer<C> {
         self.marked = marked;
     }
 
-    /// Feeds channels what their logs have gained, in turn, `room` bytes and what is begun then; the rest is for the next
-    /// ticks.
+    /// Feeds channels what their logs have gained, in turn: `room` bytes of copies and what is begun then, which all channels of a
+    /// source get; the rest is for the next ticks.
     pub(super) fn feed(&mut self, now: Mono, mut room: usize) {
         let count = self.sources.len();
         for step in 0..count {
@@ -262,13 +274,15 @@ impl<C: Channel> Pacer<C> {
         let lag_max_us = self.shared.limits.lag_max.as_micros() as u64;
         let Some(source) = self.sources.get_mut(at) else { return room };
         source.gained = false;
+        // Those that pass packets on have their own copy of each.
+        let passes = source.key.format == Format::Pass;
         let Some(view) = source.following.as_mut().and_then(|following| following.view.as_mut()) else {
             return room;
         };
         view.refresh();
         for reader in &mut source.readers {
             let Some(lane) = self.lanes.get_mut(reader.channel) else { continue };
-            let channel = &mut lane.channel;
+            let (channel, mut is_fed) = (&mut lane.channel, false);
             if reader.cursor.is_none()
                 && let Some(join) = view.join()
                 && let Some(came_at) = view.entry(join.pos).map(|entry| Mono::from_micros(entry.complete_us))
@@ -277,22 +291,24 @@ impl<C: Channel> Pacer<C> {
                 reader.cursor = view.cursor_at(join.pos);
                 if reader.cursor.is_some() {
                     channel.seam(reader.source, now, came_at, join);
+                    is_fed = true;
                 }
             }
             while let Some(cursor) = reader.cursor {
                 match view.decide(cursor, view.limit(), lag_max_us) {
-                    Step::Send(_) if room == 0 => {
+                    Step::Send(_) if room == 0 && !is_made(&self.made, view.normalise(cursor.pos)) => {
                         source.gained = true;
-                        self.made.clear();
-                        return 0;
+                        break;
                     }
                     Step::Send(run) => {
                         let mut pos = view.normalise(cursor.pos);
                         for (entry, packets) in view.entries(cursor, &run) {
-                            room = room.saturating_sub(packets.len());
                             let came_at = Mono::from_micros(entry.complete_us);
-                            if let Some(packets) = share(&mut self.made, pos, packets) {
-                                channel.feed(reader.source, now, came_at, packets);
+                            if let Some((shared, copied)) = share(&mut self.made, pos, packets) {
+                                let own = if passes { packets.len() } else { 0 };
+                                room = room.saturating_sub(copied + own + READER_BYTES);
+                                channel.feed(reader.source, now, came_at, shared);
+                                is_fed = true;
                             }
                             pos.entry += 1;
                         }
@@ -304,12 +320,20 @@ impl<C: Channel> Pacer<C> {
                         let entry = view.entry(join.pos);
                         let came_at = entry.map_or(now, |entry| Mono::from_micros(entry.complete_us));
                         channel.seam(reader.source, now, came_at, &join);
+                        is_fed = true;
                     }
                     Step::Idle | Step::Wait => break,
                 }
             }
+            // What came may be due before anything that was known.
+            if let Some(next_at) = self.next_at.get_mut(reader.channel).filter(|_| is_fed) {
+                *next_at = channel.next_at();
+            }
         }
         self.made.clear();
+        if source.gained {
+            return 0;
+        }
         let unfit = view.unfit();
         let ended = view.ended();
         if unfit.is_some() != std::mem::replace(&mut source.unfit, unfit.is_some()) {

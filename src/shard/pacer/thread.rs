@@ -18,8 +18,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Commands of one tick.
 const COMMANDS_PER_TICK: usize = 256;
-/// Bytes of logs that channels are fed for each millisecond that has passed: a fourth of what a thread copies in it, and
-/// twice what 250 channels of 4 Mbit/s send. Keyframes of many channels, or sources that all come at once, are then spread
+/// Bytes of logs that are copied for channels for each millisecond that has passed: a fourth of what a thread copies in it, and
+/// twice what 250 channels of 4 Mbit/s send, were each source sent by one. Keyframes of many channels, or sources that all come at once, are then spread
 /// over ticks, for which channels have time: what they are fed leaves some tenths of a second later.
 const FEED_BYTES_PER_MS: usize = 256 << 10;
 /// What a channel is asked to ask for, five turns before its own, four, and so on.
@@ -99,7 +99,7 @@ pub(super) struct Pacer<C> {
     pub(super) wire: Box<dyn Wire>,
     pub(super) lanes: Vec<Lane<C>>,
     /// When each lane's next datagram is due.
-    next_at: Vec<Mono>,
+    pub(super) next_at: Vec<Mono>,
     /// Lanes that have something due; kept for its memory.
     due: Vec<u32>,
     /// What the kernel took of each lane since it was told.

@@ -122,7 +122,7 @@ fn what_clashes_is_told_where_it_stands() {
         (
             vec!["source = \"live/one\", bitrate = 12000000", "source = \"live/two\", bitrate = 8000000"],
             "f:5:12: channel[0].services: the services ask for 20000000 of 20000000 bit/s",
-            "which leaves 19830000",
+            "which leaves 19794528",
         ),
         (
             vec!["source = \"live/one\", bitrate = 19800000", "source = \"live/two\""],

@@ -17,12 +17,18 @@ struct Slot {
 pub(super) struct Slots {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// What finds no room is written there.
+    nobodys: Box<[u8; SLOT_BYTES]>,
 }
 
 impl Slots {
     pub fn new() -> Slots {
         let slot = || Slot { bytes: Box::new([0; SLOT_BYTES]), len: 0, sends: 0 };
-        Slots { slots: (0..SLOTS).map(|_| slot()).collect(), free: (0..SLOTS as u32).rev().collect() }
+        Slots {
+            slots: (0..SLOTS).map(|_| slot()).collect(),
+            free: (0..SLOTS as u32).rev().collect(),
+            nobodys: Box::new([0; SLOT_BYTES]),
+        }
     }
 
     /// Takes a free slot for a datagram of so many bytes, which `write` writes, and `sends` sends. `None` if there is none, or
@@ -37,7 +43,10 @@ impl Slots {
             self.free.pop();
             return id;
         }
-        write(&mut vec![0; bytes]);
+        match self.nobodys.get_mut(..bytes) {
+            Some(place) => write(place),
+            None => write(&mut vec![0; bytes]),
+        }
         None
     }
 
