@@ -145,8 +145,13 @@ mod tests {
     /// Packets that go as early as they may, from position to position of a multiplex of 20 Mbit/s: when, and whether they fit.
     fn run(leak: &mut Leak, from: i64, to: i64) -> Vec<(i64, bool)> {
         let slot = i64::from(ticks(20_000_000));
-        let free = (0..).map(|n| from + n * slot).take_while(|now| *now < to);
-        free.filter_map(|now| (leak.room_at() <= now).then(|| (now, leak.pass(now)))).collect()
+        let mut went = Vec::new();
+        for now in (0..).map(|n| from + n * slot).take_while(|now| *now < to) {
+            if leak.room_at() <= now {
+                went.push((now, leak.pass(now)));
+            }
+        }
+        went
     }
 
     #[test]
