@@ -31,6 +31,9 @@ pub struct Tally {
     pub units_ended: u64,
     /// Units dropped because too much waits already; each is in `units_overload` as well.
     pub units_overflow: u64,
+    /// Units that were sent in time although they are more than the transport buffer of a decoder of their level takes: their
+    /// source exceeds it.
+    pub buffer_exceeded: u64,
     /// Datagrams left out, because the caller was held up.
     pub datagrams_skipped: u64,
     /// Seams that were announced.
@@ -102,6 +105,7 @@ impl Tally {
             units_without_key: self.units_without_key + other.units_without_key,
             units_ended: self.units_ended + other.units_ended,
             units_overflow: self.units_overflow + other.units_overflow,
+            buffer_exceeded: self.buffer_exceeded + other.buffer_exceeded,
             datagrams_skipped: self.datagrams_skipped + other.datagrams_skipped,
             seams: self.seams + other.seams,
             jumps: self.jumps + other.jumps,

@@ -49,6 +49,8 @@ pub struct ServiceMetrics {
     pub overflows: Counter,
     /// Access units left out because they came too late, or out of the source's time.
     pub units_late: Counter,
+    /// Access units sent although they are more than a decoder of the level that their pictures say has room for.
+    pub units_exceeding: Counter,
     /// 1 while something is wrong with what the multiplex is given.
     pub alarms: PerMuxAlarm<Gauge>,
     /// The source's [`SourceState`], by its index.
@@ -336,7 +338,7 @@ struct SourceCounter {
     value: fn(&ServiceMetrics) -> f64,
 }
 
-const COUNTERS: [SourceCounter; 7] = [
+const COUNTERS: [SourceCounter; 8] = [
     SourceCounter {
         channel: "headgate_channel_source_losses_total",
         service: "headgate_service_source_losses_total",
@@ -378,6 +380,12 @@ const COUNTERS: [SourceCounter; 7] = [
         service: "headgate_service_units_late_total",
         help: "Access units left out because they came too late, or out of the source's time.",
         value: |m| m.units_late.get() as f64,
+    },
+    SourceCounter {
+        channel: "headgate_channel_units_exceeding_total",
+        service: "headgate_service_units_exceeding_total",
+        help: "Access units sent although their source exceeds the level that its pictures say.",
+        value: |m| m.units_exceeding.get() as f64,
     },
 ];
 

@@ -6,6 +6,8 @@ mod record;
 use super::bits::BitReader;
 pub use record::{hvcc, set_id};
 
+/// NAL unit type of a video parameter set.
+const NAL_VPS: u8 = 32;
 /// NAL unit type of a sequence parameter set.
 const NAL_SPS: u8 = 33;
 
@@ -36,6 +38,22 @@ impl HevcConfig {
             level_idc: head[12],
             size,
         })
+    }
+
+    /// What a video or sequence parameter set says (sections 7.3.2.1, 7.3.2.2, 7.3.3), a NAL unit with its header of two bytes;
+    /// it may be cut behind the level. The size is left out. `None`: it is no such set, or ends sooner.
+    pub fn of_set(nal: &[u8]) -> Option<HevcConfig> {
+        let mut r = BitReader::of_nal(nal.get(2..)?);
+        // Ids, layers and their order, and 16 reserved bits in the one; an id, layers and their order in the other.
+        r.skip(match nal.first()? >> 1 & 0x3F {
+            NAL_VPS => 32,
+            NAL_SPS => 8,
+            _ => return None,
+        })?;
+        r.skip(2)?; // general_profile_space
+        let (high_tier, profile_idc) = (r.bit()?, r.bits(5)? as u8);
+        r.skip(32 + 48)?; // compatibility and constraint flags
+        Some(HevcConfig { profile_idc, high_tier, level_idc: r.bits(8)? as u8, size: None })
     }
 
     /// Profile, level and tier as people write them, such as `Main 10 5.1 High tier`.

@@ -10,6 +10,7 @@ mod stream;
 mod ts;
 
 mod attacks;
+mod decoders;
 mod gates;
 mod overload;
 mod readers;

@@ -19,6 +19,10 @@ pub struct Track {
     pub bits_per_second: u64,
     /// Units from one that can be started with to the next; 1: each.
     pub gop: u64,
+    /// Pictures that can be started with are as long as so many others.
+    pub key_units: u64,
+    /// What they begin with.
+    pub head: Vec<u8>,
 }
 
 impl Track {
@@ -31,12 +35,25 @@ impl Track {
             mhz: 25_000,
             bits_per_second,
             gop: 50,
+            key_units: 5,
+            head: Vec::new(),
         }
     }
 
     pub fn audio(pid: u16, bits_per_second: u64) -> Track {
         let descriptors = vec![0x0A, 4, b'u', b'n', b'd', 0];
-        Track { pid, stream_type: 0x0F, stream_id: 0xC0, descriptors, mhz: 46_875, bits_per_second, gop: 1 }
+        let (stream_type, stream_id, head) = (0x0F, 0xC0, Vec::new());
+        Track {
+            pid,
+            stream_type,
+            stream_id,
+            descriptors,
+            mhz: 46_875,
+            bits_per_second,
+            gop: 1,
+            key_units: 1,
+            head,
+        }
     }
 }
 
@@ -142,14 +159,17 @@ impl Source {
         let pts = dts + shift * 90_000_000 / track.mhz;
         let mean = track.bits_per_second * 1000 / track.mhz / 8;
         let mean = if video {
-            // The first of a GOP is as long as five others.
-            let unit = mean * track.gop / (track.gop + 4);
+            let more = track.key_units - 1;
+            let unit = mean * track.gop / (track.gop + more);
             let size = unit / 2 + self.random(unit);
-            if key && track.gop > 1 { size + unit * 4 } else { size }
+            if key && track.gop > 1 { size + unit * more } else { size }
         } else {
             mean
         };
-        let payload: Vec<u8> = (0..mean.max(1)).map(|i| (i * 7 + n) as u8 | 1).collect();
+        let mut payload: Vec<u8> = (0..mean.max(1)).map(|i| (i * 7 + n) as u8 | 1).collect();
+        if key {
+            payload.splice(0..0, track.head.iter().copied());
+        }
         let mut bytes = Vec::new();
         if self.tables_at <= at_us || (key && video) {
             bytes.extend(self.tables());

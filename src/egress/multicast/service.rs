@@ -80,6 +80,7 @@ impl Service {
         let dropped = tally.units_overload - before.units_overload;
         metrics.units_dropped.add(dropped);
         metrics.units_late.add(tally.units_late - before.units_late);
+        metrics.units_exceeding.add(tally.buffer_exceeded - before.buffer_exceeded);
         let Alarms { source_lost, overload: overloaded, late, no_program } = mux.alarms_of(n, now);
         for (alarm, raised) in [
             (MuxAlarm::SourceLost, source_lost),

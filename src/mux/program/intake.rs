@@ -1,5 +1,7 @@
 //! What is fed becomes units: each packet to its track, each unit with its times.
 
+use super::leak::ticks;
+use super::level;
 use super::recovery::{LATENCY, LEAD_MIN, Place};
 use super::track::{UNITS_MAX, Unit};
 use super::{FRAME, Program};
@@ -154,12 +156,20 @@ impl Program {
             }
         }
         let Some(track) = self.tracks.get_mut(at) else { return };
+        let first = track.last.is_none();
         if place.is_some_and(|place| place != Place::Early) {
             let step = track.last.map_or(2 * FRAME, |(last, _)| (dts - last).clamp(0, SECOND));
             track.last = Some((dts, step));
         }
         let key = packet.adaptation.is_some_and(|said| said.random_access);
-        let missing = usize::from(header.length) + 6;
+        let missing = u32::from(header.length) + 6;
+        // A source that begins and does not say what it needs may be any other.
+        let usual = track.leak.usual();
+        let leak = (is_video && key).then(|| {
+            let bytes = packet.payload.get(header.header_bytes..).unwrap_or_default();
+            let said = level::buffers(track.stream_type, &track.descriptors, bytes);
+            said.map(|said| said.map_or(usual, |said| ticks(said.transport_bps))).or(first.then_some(usual))
+        });
         let mut unit = Unit {
             packets: List::new(),
             pts,
@@ -170,7 +180,9 @@ impl Program {
             started: false,
             open: true,
             in_time: false,
-            missing: (header.length > 0).then(|| missing.saturating_sub(packet.payload.len())),
+            exceeds: false,
+            missing: (header.length > 0).then(|| missing.saturating_sub(packet.payload.len() as u32)),
+            leak: leak.flatten(),
         };
         unit.open = unit.missing != Some(0);
         // A caller that was held up feeds what it is too late for, whenever that came.

@@ -1,10 +1,13 @@
 //! One program of a multiplex: its source, its tracks and their PIDs, its clock, and what it lost.
 //!
 //! `source` reads the tables of what is fed, `map` gives its tracks their PIDs and writes the PMT, `intake` makes units of its
-//! packets, `recovery` finds their times in the multiplex, and `track` holds them until they go; `share` is what it may take of
+//! packets, `recovery` finds their times in the multiplex, and `track` holds them until they go; `level` reads what decoder pictures need
+//! and `leak` keeps to its transport buffer; `share` is what it may take of
 //! the rate. Which program's packet goes next is not decided here.
 
 mod intake;
+mod leak;
+mod level;
 mod map;
 pub(super) mod recovery;
 pub(super) mod share;
@@ -134,7 +137,7 @@ impl Program {
         self.pool.close();
         // What waits is gone through: not for each sound.
         for track in self.tracks.iter_mut().filter(|track| track.grown) {
-            track.pace(ticker.now(), ticker.packet());
+            track.pace(ticker.now(), ticker.packet(), self.share.others());
         }
     }
 
@@ -156,7 +159,7 @@ impl Program {
         self.clock.held_up(ticker.now());
         for track in &mut self.tracks {
             track.held_up();
-            track.pace(ticker.now(), ticker.packet());
+            track.pace(ticker.now(), ticker.packet(), self.share.others());
         }
     }
 
@@ -174,7 +177,7 @@ impl Program {
             if let Some(shown) = track.settle(line, now, &mut self.pool, &mut self.tally) {
                 self.floor = self.floor.max(Some(shown));
             }
-            track.pace(ticker.now(), ticker.packet());
+            track.pace(ticker.now(), ticker.packet(), self.share.others());
             track.wake();
         }
     }
@@ -186,8 +189,11 @@ impl Program {
 
     /// The packet of its clock.
     pub fn put_clock(&mut self, ticker: &Ticker, out: &mut [u8; PACKET_BYTES]) {
-        let of = |track: &&Track| track.pid == self.pcr_pid;
-        let counter = self.tracks.iter().find(of).map_or(0x0F, |track| track.counter);
+        let of = self.tracks.iter_mut().find(|track| track.pid == self.pcr_pid);
+        let counter = of.map_or(0x0F, |track| {
+            track.leak.pass_clock(ticker.now());
+            track.counter
+        });
         let begins = std::mem::take(&mut self.pcr_begins);
         rewrite::clock(out, self.pcr_pid, counter, ticker.pcr(), begins);
         self.told_time(ticker);
@@ -249,7 +255,7 @@ impl Program {
                 rewrite::times(out, rewrite::ticks_90k(clock, unit.pts), rewrite::ticks_90k(clock, unit.dts));
             }
         }
-        track.sent(ticker.now());
+        self.tally.buffer_exceeded += u64::from(track.sent(ticker.now()));
         if tells_time {
             self.told_time(ticker);
         }

@@ -4,7 +4,7 @@
 //! long before that buffers overflow. Pictures are begun at most [`PICTURE_LEAD`] before they are shown and are spread so
 //! that each unit is through [`SPREAD_TO`] before its decoding; sound and data, whose main buffers are small, go as late as
 //! the lead that receivers want allows: [`LEAD_MIN`] and [`SOUND_WAITS`]. No packet goes faster than the transport buffer
-//! of 512 bytes drains.
+//! of 512 bytes drains, at the rate that the pictures' level says (`level`, `leak`), unless pictures would be late for it.
 //!
 //! Dropped whole is a picture that cannot be begun [`LEAD_MIN`] in front of its decoding, sound that came in time and
 //! cannot be begun [`SOUND_LEAD_MIN`] in front of it, and any unit that cannot be finished in time beside what others were
@@ -12,9 +12,9 @@
 //!
 //! Where the model and what receivers want disagree: the main buffer for sound of two channels has 3584 bytes, which is
 //! 0.2 s of 143 kbit/s. Sound of a higher rate has the lead and exceeds that buffer, as it does from any multiplexer with
-//! such leads. The size of a picture buffer is not looked up: MPEG-2 at main level, which no input makes a log of, would
-//! fill its own with half a second of 4 Mbit/s.
+//! such leads. Of MPEG-2 nothing is looked up: at main level it would fill its buffer with half a second of 4 Mbit/s.
 
+use super::leak::Leak;
 use super::recovery::{EARLY_MAX, LEAD_MIN, Line};
 use crate::mux::queue::{List, Pool};
 use crate::mux::tally::Tally;
@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 /// Units of a track that wait, at most: two per millisecond of the longest lead would not be more.
 pub(in crate::mux) const UNITS_MAX: usize = 1024;
 /// Pictures are begun that long before they are shown, at the earliest.
-const PICTURE_LEAD: i64 = 850 * MS;
+pub(super) const PICTURE_LEAD: i64 = 850 * MS;
 /// But that long before they are decoded in any case: reordering may be deep.
 const PICTURE_LEAD_MIN: i64 = 350 * MS;
 /// Packets that sound and data may have to wait for, when it is time for them, without their lead becoming too short; so many
@@ -50,13 +50,8 @@ const KEY_WAIT: i64 = 10 * SECOND;
 const BACK_MAX: i64 = 40 * MS;
 /// Least distance of two units of a track: a tick of their stamps.
 const STEP_MIN: i64 = PCR_TICKS as i64;
-
-/// Bits of the transport buffer TB (section 2.4.2.3).
-const TB_BITS: u64 = 512 * 8;
-/// Rate at which sound leaves it, in bits a second.
-const TB_SOUND_BPS: u64 = 2_000_000;
-/// `Rmax` of level 3 of H.264: pictures that need a lower one are not in use.
-const RMAX_MIN_BPS: u64 = 10_000_000;
+/// Pictures that could not be begun in time by that much do not wait for the transport buffer of their level.
+const HURRY: i64 = 10 * MS;
 
 /// An access unit.
 #[derive(Debug)]
@@ -76,8 +71,12 @@ pub(in crate::mux) struct Unit {
     pub open: bool,
     /// It came in time, so if it is not sent in time the multiplex is too full.
     pub in_time: bool,
+    /// It was more than a decoder of its level has room for.
+    pub exceeds: bool,
     /// Bytes of the PES packet that are to come; `None`: it does not say.
-    pub missing: Option<usize>,
+    pub missing: Option<u32>,
+    /// Ticks in which a packet leaves the transport buffer from it on; `None`: as before.
+    pub leak: Option<u32>,
 }
 
 impl Unit {
@@ -166,21 +165,12 @@ pub(in crate::mux) struct Track {
     /// Distance of packets, and when the next may go.
     spread: i64,
     next_at: i64,
-    /// The transport buffer is empty then; what a packet adds to it and what it holds, in ticks.
-    tb_empty_at: i64,
-    tb_packet: i64,
-    tb_size: i64,
+    pub leak: Leak,
 }
 
 impl Track {
     /// Number `number` of its class, of a program that takes at most `rate` bits a second of a multiplex of so many services.
     pub fn new(class: Class, number: u16, pid: u16, rate: u64, services: usize) -> Track {
-        let leak = match class {
-            // Its level is one that allows its rate: 1.2 x Rmax.
-            Class::Video => (rate * 4 / 5).max(RMAX_MIN_BPS) * 6 / 5,
-            Class::Audio | Class::Data => TB_SOUND_BPS,
-        };
-        let ticks = |bits: u64| (bits * SECOND as u64 / leak) as i64;
         Track {
             class,
             number,
@@ -204,9 +194,7 @@ impl Track {
             grown: false,
             spread: SPREAD_MAX,
             next_at: i64::MIN,
-            tb_empty_at: i64::MIN / 2,
-            tb_packet: ticks(PACKET_BYTES as u64 * 8) + 1,
-            tb_size: ticks(TB_BITS),
+            leak: Leak::new(class, rate),
         }
     }
 
@@ -253,6 +241,7 @@ impl Track {
         }
         self.units = VecDeque::new();
         self.seam(pool, tally);
+        self.leak.forget();
         self.asleep_until = i64::MIN;
     }
 
@@ -299,7 +288,7 @@ impl Track {
         tell((&raw const self.begun).cast(), 1);
         tell((&raw const self.skips).cast(), 1);
         tell((&raw const self.asleep_until).cast(), 1);
-        tell((&raw const self.tb_size).cast(), 1);
+        tell((&raw const self.leak).cast(), size_of::<Leak>());
         tell((&raw const self.class).cast(), 1);
     }
 
@@ -315,7 +304,7 @@ impl Track {
             return false;
         }
         self.grown = true;
-        unit.missing = unit.missing.map(|missing| missing.saturating_sub(payload));
+        unit.missing = unit.missing.map(|missing| missing.saturating_sub(payload as u32));
         unit.open = unit.missing != Some(0);
         true
     }
@@ -378,8 +367,7 @@ impl Track {
                 (now + packet > unit.dts).then_some(Loss::Cut)
             } else {
                 let whole = unit.packets.len() as i64 * packet;
-                // Others come in bursts: a sixteenth for that.
-                let full = now + (whole + whole / 16) * SHARE / (SHARE - share).max(1) + FINISH > unit.dts;
+                let full = now + with_others(whole, share) + FINISH > unit.dts;
                 if self.class == Class::Video && expired_or(&mut self.skips, unit.key, unit.dts) {
                     Some(Loss::NoKey)
                 } else if now > unit.latest(self.class) || full {
@@ -405,6 +393,9 @@ impl Track {
                 self.skips = Some(dts);
             }
         }
+        if let Some(leak) = self.units.front_mut().and_then(|unit| unit.leak.take()) {
+            self.leak.tell(now, leak);
+        }
         let gate = self.gate();
         if now < gate {
             self.asleep_until = gate;
@@ -413,10 +404,13 @@ impl Track {
         self.units.front().map(|unit| unit.dts)
     }
 
-    /// A packet went at `now`.
-    pub fn sent(&mut self, now: i64) {
+    /// A packet went at `now`. True if it is the first of its unit that was more than a decoder of its level has room for.
+    #[must_use]
+    pub fn sent(&mut self, now: i64) -> bool {
         self.begun = self.units.front().map(|unit| unit.dts);
-        self.tb_empty_at = self.tb_empty_at.max(now) + self.tb_packet;
+        let fits = self.leak.pass(now);
+        let exceeds =
+            !fits && self.units.front_mut().is_some_and(|unit| !std::mem::replace(&mut unit.exceeds, true));
         if self.class == Class::Video {
             // One that was kept waiting does not push those behind it back.
             self.next_at = self.next_at.max(now - self.spread) + self.spread;
@@ -426,30 +420,46 @@ impl Track {
         }
         self.asleep_until =
             if self.units.front().is_some_and(|unit| unit.started) { self.gate() } else { i64::MIN };
+        exceeds
     }
 
-    /// How pictures that wait are to be spread: slowly enough to last, fast enough for each to be in time.
-    pub fn pace(&mut self, now: i64, packet: i64) {
+    /// How pictures that wait are to be spread: slowly enough to last, fast enough for each to be in time. `share` as for
+    /// [`Track::ready`].
+    pub fn pace(&mut self, now: i64, packet: i64, share: i64) {
         self.grown = false;
         self.wake();
         if self.class != Class::Video {
             return;
         }
-        let (mut packets, mut spread) = (0, SPREAD_MAX);
+        // What a packet takes where it waits for the transport buffer, and until when all of them could wait for it.
+        let (leaves, through) = self.leak.packet();
+        let each = leaves.max(with_others(packet, share));
+        let (mut packets, mut spread, mut due) = (0, SPREAD_MAX, i64::MAX);
         for unit in self.units.iter().filter(|unit| unit.placed && !unit.packets.is_empty()) {
+            if !unit.started {
+                due = due.min(unit.latest(self.class) - HURRY - packets * each);
+            }
             packets += unit.packets.len() as i64;
+            due = due.min(unit.dts - FINISH - through - packets * each);
             spread = spread.min((unit.dts - SPREAD_TO - now) / packets);
         }
         // An eighth for what goes in between.
         self.spread = (spread - spread / 8).max(packet);
         self.next_at = self.next_at.min(now + self.spread);
+        self.leak.hurry(if self.leak.is_slower(packet) { due } else { i64::MAX }, each);
     }
 
     /// When the transport buffer has room for a packet, and it is time for one.
     fn gate(&self) -> i64 {
-        let room = self.tb_empty_at + self.tb_packet - self.tb_size;
+        let room = self.leak.room_at();
         if self.class == Class::Video { room.max(self.next_at) } else { room }
     }
+}
+
+/// How long what takes `time` alone takes beside others, which take `share` of the rate.
+fn with_others(time: i64, share: i64) -> i64 {
+    // They come in bursts: a sixteenth for that.
+    (time + time / 16) * SHARE / (SHARE - share).max(1)
 }
 
 /// Whether a picture must be left out because one is waited for that can be started with. `waits`: since which decoding
