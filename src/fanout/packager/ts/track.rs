@@ -136,6 +136,23 @@ impl Track {
         &self.component
     }
 
+    /// Bytes that [`Track::convert`] makes of a frame; `None` if it cannot be converted. Costs less than converting.
+    pub(super) fn bytes(&self, payload: &[u8], key: bool) -> Option<usize> {
+        match &self.form {
+            Form::Av1(of) => of.bytes(payload, key),
+            Form::Latm(latm) => latm.bytes(payload.len()),
+            // Few parts, each of which is told by its ends.
+            Form::AnnexB(_) | Form::Adts(_) | Form::Opus | Form::AsItIs => {
+                let mut bytes = 0;
+                let whole = self.convert(payload, key, |piece| {
+                    bytes += piece.len();
+                    true
+                });
+                whole.then_some(bytes)
+            }
+        }
+    }
+
     /// Hands the elementary stream of one frame to `put`, in parts. False if `put` said so, or if it cannot be
     /// converted.
     pub(super) fn convert(&self, payload: &[u8], key: bool, mut put: impl FnMut(&[u8]) -> bool) -> bool {
