@@ -70,6 +70,9 @@ impl Packager {
         if tag.packet != Packet::Frames {
             return Packed::Nothing;
         }
+        if tag.keyframe && self.program.learn(frame, &tag, about.config) {
+            self.program.configure(about.config, about.newest);
+        }
         self.divide(frame, &tag);
         if self.units.is_empty() {
             return Packed::Nothing;
