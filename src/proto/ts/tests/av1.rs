@@ -213,5 +213,5 @@ fn it_is_read_only_if_it_is_asked_for() {
     bench.tables(&[(1, MAP)], 0, &[av1(), component(0x0F, SOUND)]);
     let told = format!("{:?}", bench.outputs());
     assert!(told.contains("carried: 1"), "{told}");
-    assert_eq!(bench.demux.left_out(), [(PICTURES, "AV1")]);
+    assert_eq!(bench.demux.left_out(), [(PICTURES, "AV1 (av1 = true in [headend] reads it)")]);
 }
