@@ -120,8 +120,8 @@ impl Track {
         self.stream_id
     }
 
-    /// Whether its key frames are marked as more important than the rest, as AV1's must be (AOM, "Carriage of AV1 in
-    /// MPEG-2 TS", section 3.4).
+    /// Whether the packet with which a unit of a key frame begins has `elementary_stream_priority_indicator`, as AV1's must
+    /// (AOM, "Carriage of AV1 in MPEG-2 TS", section 3.4). Of other codecs nothing is told apart by that.
     pub(super) fn marks_key_frames(&self) -> bool {
         matches!(self.form, Form::Av1(_))
     }
