@@ -104,8 +104,8 @@ const fn length_bytes(frame_bytes: usize) -> usize {
 /// `profile_and_level` that says nothing (table 1.14).
 const NO_PROFILE: u8 = 0xFE;
 
-/// Table 1.14 for the profiles AAC, HE AAC and HE AAC v2: of levels 2, 4 and 5, which both have in common, the lowest that covers
-/// rate and channels.
+/// Table 1.14 for the profiles AAC, HE AAC and HE AAC v2: of their levels 2, 4 and 5 the lowest that covers rate and
+/// channels.
 fn profile_and_level(config: &AacConfig) -> u8 {
     // Levels 2, 4 and 5 of each profile: their numbers, less that of level 2.
     let level = match (config.channels, config.sample_rate_hz) {
