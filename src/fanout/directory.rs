@@ -277,11 +277,6 @@ impl Directory {
         }
     }
 
-    /// Whether the publisher of `name` has a transport stream of its own; `None` if there is no such stream.
-    pub fn passes(&self, name: &StreamName) -> Option<bool> {
-        self.lock().streams.get(name).map(|place| place.stats.passes.load(Ordering::Relaxed))
-    }
-
     /// As [`Directory::find`], for a core that is going to read a log of the stream: until [`Directory::unwatch`] it
     /// makes no room for another.
     pub fn watch(&self, name: &StreamName) -> Option<(StreamId, CoreId, Arc<StreamStats>)> {

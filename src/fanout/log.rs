@@ -67,7 +67,8 @@ pub struct Variant {
     pub strip: bool,
     /// Of a transport stream: AAC is carried in LOAS/LATM and not in ADTS.
     pub latm: bool,
-    /// Of a transport stream: AV1 is carried, as the AOM's draft says.
+    /// Of a transport stream: AV1 is carried, as the AOM's draft says, but with a temporal unit in each PES packet, where it
+    /// has one for each frame.
     pub av1: bool,
 }
 

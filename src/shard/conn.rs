@@ -107,6 +107,8 @@ pub(super) enum Role {
         key: LogKey,
         /// The log it wants.
         target: LogKey,
+        /// What its client asked for: `target` is what comes closest to that with this publisher.
+        asked: LogKey,
         /// Until when it waits for its first byte; `Mono::NEVER` once that came.
         give_up_at: Mono,
         /// The reader of `target`, if that is another log.

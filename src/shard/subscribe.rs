@@ -6,7 +6,8 @@ use super::engine::{Backend, Key};
 use super::{Answer, App, PlayRefused, Request};
 use crate::fanout::directory::StreamName;
 use crate::fanout::log::{Format, JoinPoint, LogKey, Variant};
-use crate::media::Mono;
+use crate::media::config_set::ConfigSet;
+use crate::media::{Codec, Kind, Mono};
 use crate::observe::DisconnectReason;
 use std::sync::atomic::Ordering;
 
@@ -14,19 +15,29 @@ use std::sync::atomic::Ordering;
 const WAITING_MAX: usize = 10_000;
 
 /// Whoever asks for a transport stream gets the publisher's own, if it has one that is passed on: which of the two, only who
-/// publishes tells. As it comes, it comes in one piece. LATM is made on request only.
-fn transport(log: LogKey, target: LogKey, passes: bool) -> (LogKey, LogKey) {
+/// publishes tells. As it comes, it comes in one piece. LATM is made on request only, and of AAC: of a stream whose sound is
+/// `other`, what is asked for in either form is the same log.
+fn transport((log, target): (LogKey, LogKey), asked: LogKey, passes: bool, other: bool) -> (LogKey, LogKey) {
+    let latm = asked.variant.latm && !other;
+    let made = |log: LogKey| LogKey { variant: Variant { latm, ..log.variant }, ..log };
     match (target.format, passes) {
-        (Format::Ts, true) if !target.variant.latm => {
+        (Format::Ts, true) if !latm => {
             let own = LogKey { format: Format::Pass, variant: Variant::FULL };
             (own, own)
         }
+        (Format::Ts, _) => (made(log), made(target)),
         (Format::Pass, false) => {
-            let made = LogKey { format: Format::Ts, ..target };
+            let made = made(LogKey { format: Format::Ts, variant: asked.variant });
             (made, made)
         }
         _ => (log, target),
     }
+}
+
+/// Whether the sound of a stream is known, and none of it is AAC.
+fn is_other_sound(config: &ConfigSet) -> bool {
+    let mut sounds = config.tracks().filter(|track| track.kind == Kind::Audio).peekable();
+    sounds.peek().is_some() && sounds.all(|track| track.codec != Codec::Aac)
 }
 
 impl<B: Backend, A: App> Core<B, A> {
@@ -51,6 +62,7 @@ impl<B: Backend, A: App> Core<B, A> {
             name: name.clone(),
             key: first.unwrap_or(log),
             target: log,
+            asked: log,
             give_up_at,
             next: None,
             asked_at: now,
@@ -65,10 +77,12 @@ impl<B: Backend, A: App> Core<B, A> {
 
     /// Finds the log for a player, and the one it wants beyond that, or lets it wait for the name.
     pub(super) fn seek(&mut self, now: Mono, key: Key, name: StreamName) {
-        let passes = self.shared.directory.passes(&name);
-        let Some(Role::Player { key: log, target, .. }) = self.role(key) else { return };
-        if let Some(passes) = passes {
-            (*log, *target) = transport(*log, *target, passes);
+        let stats = self.shared.directory.find(&name).map(|(_, _, stats)| stats);
+        let Some(Role::Player { key: log, target, asked, .. }) = self.role(key) else { return };
+        if let Some(stats) = stats {
+            let passes = stats.passes.load(Ordering::Relaxed);
+            let other = asked.variant.latm && stats.config().is_some_and(|config| is_other_sound(&config));
+            (*log, *target) = transport((*log, *target), *asked, passes, other);
         }
         let (log, target) = (*log, *target);
         if !self.wait_at(now, &name, log, key, false) {
@@ -307,5 +321,36 @@ impl<B: Backend, A: App> Core<B, A> {
             let generation = slot.hot.generation;
             self.step_later(Key { slot: moved, generation });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_transport_stream_somebody_gets() {
+        let key = |format, latm, av1| LogKey { format, variant: Variant { latm, av1, ..Variant::FULL } };
+        let pass = key(Format::Pass, false, false);
+        let (adts, latm) = (key(Format::Ts, false, true), key(Format::Ts, true, true));
+        for (what, at, asked, passes, other, expected) in [
+            ("what is made", adts, adts, false, false, adts),
+            ("the publisher's own", adts, adts, true, false, pass),
+            ("made again with all that was asked for", pass, adts, false, false, adts),
+            ("LATM", latm, latm, false, false, latm),
+            ("LATM, which is never passed", latm, latm, true, false, latm),
+            ("no AAC, so no LATM", latm, latm, false, true, adts),
+            ("no AAC, and the publisher's own", latm, latm, true, true, pass),
+            ("another publisher, with AAC", adts, latm, false, false, latm),
+            ("the same behind one that passed", pass, latm, false, false, latm),
+            ("a channel that passes", pass, pass, false, false, key(Format::Ts, false, false)),
+        ] {
+            assert_eq!(transport((at, at), asked, passes, other), (expected, expected), "{what}");
+        }
+        // Until pictures join, the log of the sound; and other formats are nobody's concern.
+        let first = |log: LogKey| LogKey { variant: Variant { video: false, ..log.variant }, ..log };
+        assert_eq!(transport((first(latm), latm), latm, false, true), (first(adts), adts));
+        let flv = key(Format::Flv, false, false);
+        assert_eq!(transport((first(flv), flv), flv, true, false), (first(flv), flv));
     }
 }

@@ -48,14 +48,16 @@ pub const INPUTS_MAX: usize = 1024;
 /// with 3 bytes of its own and one that names the alphabet before each.
 pub const SERVICE_TEXT_BYTES_MAX: usize = 120;
 
-/// Whose rules a transport stream follows.
+/// Whose way of naming AC-3 and E-AC-3 a transport stream follows: in stream types and descriptors of the PMT, and in
+/// nothing else. Tables of ATSC (PSIP) are not sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum System {
     /// DVB: AC-3 and E-AC-3 are private streams, named by descriptors 0x6A and 0x7A (ETSI EN 300 468 annex D).
     #[default]
     Dvb,
-    /// ATSC: they have stream types of their own, 0x81 and 0x87 (A/53 part 3, A/52 annexes A and G).
+    /// ATSC: they have stream types of their own, 0x81 and 0x87 (A/53 part 3, A/52 annexes A and G), with
+    /// registrations. The audio descriptors of annexes A and G are not written.
     Atsc,
 }
 

@@ -70,6 +70,9 @@ impl Packager {
         if tag.packet != Packet::Frames {
             return Packed::Nothing;
         }
+        if tag.keyframe && self.program.learn(frame, &tag, about.config) {
+            self.program.configure(about.config, about.newest);
+        }
         self.divide(frame, &tag);
         if self.units.is_empty() {
             return Packed::Nothing;
@@ -122,19 +125,17 @@ impl Packager {
             let Some(payload) = frame.body.get(part.payload.clone()).filter(|p| !p.is_empty()) else {
                 continue;
             };
-            let (key, mut bytes) = (tag.keyframe, 0);
-            let whole = track.convert(payload, key, |piece| {
-                bytes += piece.len();
-                true
-            });
+            let key = tag.keyframe;
+            // One that is not whole cannot be decoded.
+            let Some(bytes) = track.bytes(payload, key) else { continue };
             let (pts, dts) = clock::times(frame.dts_ms, part.cts_ms, tag.presentation_offset_ns);
             let header = PesHeader { stream_id: track.stream_id(), pts, dts };
             let header = match frame.kind {
                 Kind::Video => Some(header.encode_video(bytes)),
                 _ => header.encode(bytes),
             };
-            // One that is not whole cannot be decoded, nor is a sound of 64 KiB one.
-            let Some(header) = header.filter(|_| whole) else { continue };
+            // A sound of 64 KiB is none.
+            let Some(header) = header else { continue };
             // Where there are no pictures, every sound is a place to begin at.
             let random_access = key || (frame.kind == Kind::Audio && !self.program.has_video());
             self.units.push(Unit {

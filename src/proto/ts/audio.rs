@@ -63,7 +63,7 @@ pub(super) struct Audio {
     carry: Vec<u8>,
     /// The time of the frame that waits in `carry`, if its packet told one.
     carry_pts: Option<i64>,
-    /// Substreams that completed the frame before (E-AC-3).
+    /// Substreams that completed the frame before, and those that came too late for it (E-AC-3).
     substreams: u32,
     /// Time of the last frame with a time of its own, in ticks of 90 kHz, and samples since.
     anchor: Option<i64>,
@@ -131,7 +131,7 @@ impl Audio {
     /// What comes next does not follow on what was.
     pub fn interrupt(&mut self) {
         self.carry.clear();
-        (self.anchor, self.carry_pts, self.searching) = (None, None, false);
+        (self.anchor, self.carry_pts, self.searching, self.substreams) = (None, None, false, 0);
     }
 
     /// Reads the payload of one PES packet. `track` is its number, `None` while it has none.
@@ -261,10 +261,18 @@ impl Audio {
         })
     }
 
-    /// A frame of AC-3, or one of E-AC-3 with the substreams that complete it. These may come in the next packet: as many
+    /// A frame of AC-3, or one of E-AC-3 with the substreams that complete it. These may come in the next packets: as many
     /// are waited for as the frame before had. One that comes later than that is left out, and waited for from then on.
     fn ac3_frame(&mut self, bytes: &[u8]) -> Found {
         let Some(header) = Ac3Header::parse(bytes) else { return none_or_more(bytes, ac3::HEADER_BYTES) };
+        if header.samples == 0 {
+            // Its frame is gone: there is nothing that others could complete, and so nothing to wait for.
+            if bytes.len() < header.frame_bytes {
+                return Found::More;
+            }
+            self.substreams = (self.substreams + 1).min(SUBSTREAMS_MAX);
+            return Found::Frame(unusable(header.frame_bytes, 0, self.rate_hz));
+        }
         let (mut end, mut substreams) = (header.frame_bytes, 0);
         loop {
             let behind = match bytes.get(end..) {
@@ -279,17 +287,10 @@ impl Audio {
                     (end, substreams) = (end + more.frame_bytes, substreams + 1);
                 }
                 // The next frame.
-                _ => {
-                    self.substreams = substreams;
-                    break;
-                }
+                _ => break,
             }
         }
-        if header.samples == 0 {
-            self.substreams = (self.substreams + 1 + substreams).min(SUBSTREAMS_MAX);
-            return Found::Frame(unusable(end, 0, self.rate_hz));
-        }
-        self.substreams = self.substreams.max(substreams);
+        self.substreams = substreams;
         let codec = if header.enhanced { Codec::Eac3 } else { Codec::Ac3 };
         let base = unusable(end, header.samples, header.sample_rate_hz);
         Found::Frame(Piece { payload: 0..end, codec, ..base })

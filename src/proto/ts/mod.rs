@@ -1,8 +1,9 @@
 //! A transport stream that comes in: packets become the frames of one program, as bodies of FLV tags.
 //!
 //! [`Demux`] has no socket and no clock. Datagrams go in (RTP is taken off before), frames and events come out. Whatever
-//! comes, what it holds is bounded: one picture of [`PICTURE_BYTES_MAX`], the sounds of [`AUDIO_TRACKS_MAX`] tracks,
-//! unfinished sections of 2 MiB.
+//! comes, what it holds is bounded: one packet of pictures of [`PICTURE_BYTES_MAX`], of AV1 as many bytes again for the
+//! temporal unit that is put together from it or from several, the sounds of [`AUDIO_TRACKS_MAX`] tracks, unfinished
+//! sections of 2 MiB. What has grown doubled its room for it, so twice that may be taken.
 //!
 //! - The first stream of pictures is taken, and every stream of sound that the media model has a codec for; the first of
 //!   these is track 0, the others are tracks of Enhanced RTMP. MPEG audio is layer III or none: FLV has no number for the
@@ -473,11 +474,6 @@ impl Demux {
                     self.tally.untimed += 1;
                     return;
                 };
-                if let Some(last) =
-                    stream.last_dts.filter(|last| (1..PICTURE_TICKS_MAX).contains(&(dts - last)))
-                {
-                    stream.step = dts - last;
-                }
                 let lead = pts.map_or(0, |pts| pts - dts);
                 // The times of pictures behind the first of a packet are nobody's: one distance each.
                 let times = |n: u32| {
@@ -492,7 +488,12 @@ impl Demux {
                     Track::Av1(av1) => av1.read(unit.payload, times, &mut out, tally),
                     Track::Audio(_) => 0,
                 };
-                stream.last_dts = Some(dts + i64::from(pictures.saturating_sub(1)) * step);
+                // A packet of AV1 may hold a frame that is not shown: its time is no picture's.
+                if pictures > 0 || matches!(track, Track::Video(_)) {
+                    let distance = stream.last_dts.map(|last| dts - last);
+                    stream.step = distance.filter(|d| (1..PICTURE_TICKS_MAX).contains(d)).unwrap_or(step);
+                    stream.last_dts = Some(dts + i64::from(pictures.saturating_sub(1)) * step);
+                }
             }
         }
     }

@@ -46,12 +46,16 @@ pub(super) struct Spec {
     pub class: Class,
 }
 
+/// What a stream of AV1 is called where it is not read: its operator can have it.
+const AV1_NOT_READ: &str = "AV1 (av1 = true in [headend] reads it)";
+
 impl Spec {
     fn of(stream: &tables::Stream<'_>, program: Descriptors<'_>, av1: bool) -> Spec {
         let (what, class) = classify(stream.stream_type, stream.descriptors, program);
-        let read =
-            read_as(stream.stream_type, what, stream.descriptors).filter(|read| av1 || *read != Read::Av1);
-        Spec { pid: stream.pid, read, what, class }
+        match read_as(stream.stream_type, what, stream.descriptors) {
+            Some(Read::Av1) if !av1 => Spec { pid: stream.pid, read: None, what: AV1_NOT_READ, class },
+            read => Spec { pid: stream.pid, read, what, class },
+        }
     }
 }
 

@@ -16,8 +16,6 @@ pub mod kind {
     pub const FRAME_HEADER: u8 = 3;
     /// Frame header and tiles.
     pub const FRAME: u8 = 6;
-    /// A frame header again.
-    pub const REDUNDANT_FRAME_HEADER: u8 = 7;
     /// Tile list, for pictures out of order; no stream that is played has it.
     pub const TILE_LIST: u8 = 8;
 }
@@ -66,11 +64,6 @@ impl Obu {
         let end = begin.checked_add(size).filter(|end| *end <= bytes.len())?;
         Some(Obu { kind: first >> 3 & 0x0F, header, payload: begin..end, has_size })
     }
-
-    /// The whole unit.
-    pub fn range(&self) -> Range<usize> {
-        self.header.start..self.payload.end
-    }
 }
 
 /// The units of `bytes`, up to the first that is none.
@@ -83,8 +76,10 @@ pub fn obus(bytes: &[u8]) -> impl Iterator<Item = Obu> + '_ {
     })
 }
 
-/// Bytes in front of a unit's payload: header, extension, and a size of 32 bits.
-const HEAD_BYTES_MAX: usize = 2 + 5;
+/// Bytes of a size of 32 bits.
+pub const SIZE_BYTES_MAX: usize = 5;
+/// Bytes in front of a unit's payload: header, extension, size.
+const HEAD_BYTES_MAX: usize = 2 + SIZE_BYTES_MAX;
 
 /// What stands in front of a unit's payload.
 #[derive(Clone, Copy, Debug)]
@@ -123,10 +118,27 @@ impl Head {
 
 /// Appends a whole unit with its size. False: there is no such unit.
 pub fn append(header: &[u8], payload: &[u8], out: &mut Vec<u8>) -> bool {
-    let head = Head::new(header, payload.len());
-    out.extend(head.iter().flat_map(Head::as_slice));
-    out.extend(head.iter().flat_map(|_| payload));
-    head.is_some()
+    let Some(head) = Head::new(header, payload.len()) else { return false };
+    out.extend_from_slice(head.as_slice());
+    out.extend_from_slice(payload);
+    true
+}
+
+/// Gives `unit`, which ends where `out` does, a size if it has none. Returns where it stands then; `None`: it is longer than
+/// a size can say, and is gone.
+pub fn with_size(unit: Obu, out: &mut Vec<u8>) -> Option<Obu> {
+    if unit.has_size {
+        return Some(unit);
+    }
+    let head = out.get(unit.header.clone()).and_then(|header| Head::new(header, unit.payload.len()));
+    let Some(head) = head else {
+        out.truncate(unit.header.start);
+        return None;
+    };
+    let payload =
+        unit.header.start + head.as_slice().len()..out.len() - unit.header.len() + head.as_slice().len();
+    out.splice(unit.header.clone(), head.as_slice().iter().copied());
+    Some(Obu { payload, has_size: true, ..unit })
 }
 
 /// What a frame header says of its frame.
@@ -176,8 +188,8 @@ mod tests {
         // A delimiter, a frame with an extension, one without a size.
         let bytes = [0x12, 0, 0x36, 0x08, 2, 0xAA, 0xBB, 0x30, 1, 2, 3];
         let found: Vec<_> =
-            obus(&bytes).map(|obu| (obu.kind, obu.range(), obu.payload, obu.has_size)).collect();
-        let expected = [(2, 0..2, 2..2, true), (6, 2..7, 5..7, true), (6, 7..11, 8..11, false)];
+            obus(&bytes).map(|obu| (obu.kind, obu.header, obu.payload, obu.has_size)).collect();
+        let expected = [(2, 0..1, 2..2, true), (6, 2..4, 5..7, true), (6, 7..8, 8..11, false)];
         assert_eq!(found, expected);
         for (what, bytes) in [
             ("the forbidden bit", &[0x92, 0][..]),
@@ -211,7 +223,7 @@ mod tests {
             let mut bytes = Vec::new();
             prop_assert!(append(header, &payload, &mut bytes));
             let obu = Obu::parse(&bytes, 0).unwrap();
-            prop_assert!(obu.has_size && obu.range() == (0..bytes.len()));
+            prop_assert!(obu.has_size && obu.header == (0..header.len()) && obu.payload.end == bytes.len());
             prop_assert_eq!(&bytes[obu.payload], payload.as_slice());
         }
 

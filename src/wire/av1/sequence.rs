@@ -8,12 +8,15 @@ mod color {
     pub const BT_709: u32 = 1;
     pub const UNSPECIFIED: u32 = 2;
     pub const SRGB_TRANSFER: u32 = 13;
-    pub const BT_2020: u32 = 9;
     pub const IDENTITY: u32 = 0;
+    /// Primaries of wide gamut: BT.2020, and P3 of cinemas and of displays.
+    pub const WIDE: [u32; 3] = [9, 11, 12];
+    /// Those of television and film.
+    pub const NARROW: [u32; 4] = [1, 5, 6, 7];
     /// Transfer functions of high dynamic range: PQ and HLG.
-    pub const HDR: [u32; 2] = [16, 18];
-    /// Primaries, and transfer functions, of standard television and film.
-    pub const STANDARD: [u32; 4] = [1, 5, 6, 7];
+    pub const HIGH: [u32; 2] = [16, 18];
+    /// Those of standard range: of television, displays, and of BT.2020 without either.
+    pub const STANDARD: [u32; 8] = [1, 4, 5, 6, 7, 13, 14, 15];
 }
 
 /// `select_screen_content_tools`, `select_integer_mv`: each frame tells.
@@ -91,14 +94,12 @@ impl SequenceHeader {
         } else {
             (color::UNSPECIFIED, color::UNSPECIFIED, color::UNSPECIFIED)
         };
-        self.hdr_wcg_idc = match (primaries, transfer) {
-            (color::BT_2020, transfer) if color::HDR.contains(&transfer) => 2,
-            (color::BT_2020, _) => 1,
-            (primaries, transfer)
-                if color::STANDARD.contains(&primaries) && color::STANDARD.contains(&transfer) =>
-            {
-                0
-            }
+        let (wide, narrow) = (color::WIDE.contains(&primaries), color::NARROW.contains(&primaries));
+        let (high, standard) = (color::HIGH.contains(&transfer), color::STANDARD.contains(&transfer));
+        self.hdr_wcg_idc = match (wide, high) {
+            (true, true) => 2,
+            (true, false) if standard => 1,
+            (false, false) if narrow && standard => 0,
             _ => 3,
         };
         if self.monochrome {
@@ -205,6 +206,31 @@ mod tests {
         assert_eq!(header.subsampling, (true, true));
         assert_eq!(av1c(&svt[6..]).as_deref(), Some(&svt[..]));
         assert_eq!(av1c(&svt[6..12]), None);
+    }
+
+    #[test]
+    fn range_and_gamut() {
+        for (primaries, transfer, expected) in [
+            (1, 1, 0),
+            (6, 6, 0),
+            (1, 13, 0),
+            (9, 14, 1),
+            (12, 13, 1),
+            (9, 16, 2),
+            (9, 18, 2),
+            (11, 16, 2),
+            (12, 16, 2),
+            (9, 2, 3),
+            (2, 16, 3),
+            (1, 16, 3),
+            (2, 2, 3),
+        ] {
+            let mut header = SequenceHeader::parse(&SVT[6..]).unwrap();
+            // Not monochrome; described; matrix 1; the rest of the fields are 0.
+            let bits: u32 = 0b01 << 30 | primaries << 22 | transfer << 14 | 1 << 6;
+            header.color_config(&mut BitReader::new(&[&bits.to_be_bytes()[..], &[0]].concat())).unwrap();
+            assert_eq!(header.hdr_wcg_idc, expected, "{primaries} {transfer}");
+        }
     }
 
     proptest! {

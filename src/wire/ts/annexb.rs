@@ -129,6 +129,19 @@ pub(super) fn start_code(bytes: &[u8], from: usize) -> Option<usize> {
     }
 }
 
+/// Where behind two zeros the next byte stands that `is` one to be looked for; what stands before `from` counts for nothing.
+/// `is` must not say so of a byte beyond 3: those are passed over by threes.
+pub(super) fn behind_zeros(bytes: &[u8], from: usize, is: impl Fn(u8) -> bool) -> Option<usize> {
+    let mut at = from;
+    loop {
+        match *bytes.get(at..)?.first_chunk::<3>()? {
+            [0, 0, last @ 0..=3] if is(last) => return Some(at + 2),
+            [_, _, 0] => at += 1,
+            _ => at += 3,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -142,7 +142,8 @@ fn temporal_unit(coded: &[u8]) -> Vec<u8> {
     [&[0x12, 0], &plain[..]].concat()
 }
 
-/// Pictures of AV1 go out as the draft says, judged by a reading of the draft and by a decoder; and come in again.
+/// Pictures of AV1 go out with the draft's tables, descriptors and start codes, a temporal unit in each PES packet (the draft
+/// has one for each frame), judged by a reading of its section 3.2 and by a decoder; and come in again.
 #[test]
 fn av1_out_and_in() {
     let Some(ffmpeg) = static_ffmpeg() else { return };

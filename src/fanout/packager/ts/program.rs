@@ -3,7 +3,9 @@
 use super::track::Track;
 use crate::fanout::log::Variant;
 use crate::media::config_set::ConfigSet;
-use crate::media::{Codec, Kind};
+use crate::media::tag::Tag;
+use crate::media::{Codec, Frame, Kind, TrackConfig};
+use crate::wire::av1::{av1c, sequence_header};
 use crate::wire::ts::write::descriptor::SERVICE_TV;
 use crate::wire::ts::write::packet::{
     Adaptation, Counter, packets_of_section, write_adaptation, write_section,
@@ -19,6 +21,8 @@ const PROGRAM: u16 = 1;
 /// Of the range for networks that are nobody's.
 const NETWORK_ID: u16 = 0xFF01;
 const PROVIDER: &str = "headgate";
+/// Bytes of a sequence header that a record is made of; those in use have some twenty.
+const SEQUENCE_BYTES_MAX: usize = 1024;
 
 /// Whether tracks of a kind are in.
 pub(super) fn wants(variant: Variant, kind: Kind) -> bool {
@@ -27,6 +31,10 @@ pub(super) fn wants(variant: Variant, kind: Kind) -> bool {
         Kind::Audio => variant.audio,
         Kind::Data => false,
     }
+}
+
+fn has_record(track: &TrackConfig) -> bool {
+    track.record.as_ref().is_some_and(|record| !record.is_empty())
 }
 
 /// See the module's description.
@@ -43,6 +51,8 @@ pub(super) struct Program {
     /// The PMT has not been written since it changed.
     new: bool,
     counters: Vec<(u16, Counter)>,
+    /// Records of tracks of AV1 that none was sent for, by their numbers: RTMP wants none, if keyframes have the header.
+    in_band: Vec<(u8, Bytes)>,
 }
 
 impl Program {
@@ -58,7 +68,30 @@ impl Program {
             revision: 0,
             new: true,
             counters: Vec::new(),
+            in_band: Vec::new(),
         }
+    }
+
+    /// Takes note of the sequence headers in a keyframe of AV1 whose tracks have no record. Returns whether there is
+    /// something new in that: [`Program::configure`] is due.
+    pub(super) fn learn(&mut self, frame: &Frame, tag: &Tag, config: &ConfigSet) -> bool {
+        if frame.kind != Kind::Video || !self.variant.av1 || tag.codec != Codec::Av1 {
+            return false;
+        }
+        let mut new = false;
+        for track in config.tracks().filter(|track| track.codec == Codec::Av1 && !has_record(track)) {
+            let part = tag.tracks(&frame.body).find(|part| part.track_id == track.track_id);
+            let units = part.and_then(|part| frame.body.get(part.payload));
+            let sequence = units.and_then(sequence_header).filter(|all| all.len() <= SEQUENCE_BYTES_MAX);
+            let Some(record) = sequence.and_then(av1c) else { continue };
+            let known = self.in_band.iter().position(|(of, _)| *of == track.track_id);
+            if known.and_then(|at| self.in_band.get(at)).is_none_or(|(_, old)| *old != record) {
+                known.map(|at| self.in_band.swap_remove(at));
+                self.in_band.push((track.track_id, record.into()));
+                new = true;
+            }
+        }
+        new
     }
 
     /// Follows a configuration, with those tracks of the newest that it does not have: a log that begins with an older
@@ -68,7 +101,11 @@ impl Program {
         let mut tracks: Vec<Track> = Vec::new();
         let newer = Some(newest).filter(|newest| newest.epoch != config.epoch);
         let all = config.tracks().chain(newer.into_iter().flat_map(ConfigSet::tracks));
-        for track in all.filter(|track| wants(self.variant, track.kind)) {
+        for mut track in all.filter(|track| wants(self.variant, track.kind)) {
+            if track.codec == Codec::Av1 && !has_record(&track) {
+                let known = self.in_band.iter().find(|(of, _)| *of == track.track_id);
+                track.record = known.map(|(_, record)| record.clone());
+            }
             let known =
                 tracks.iter().any(|t| (t.kind(), t.config().track_id) == (track.kind, track.track_id));
             tracks.extend(Track::new(&track, self.variant).ok().filter(|_| !known));

@@ -120,8 +120,8 @@ impl Track {
         self.stream_id
     }
 
-    /// Whether its key frames are marked as more important than the rest, as AV1's must be (AOM, "Carriage of AV1 in
-    /// MPEG-2 TS", section 3.4).
+    /// Whether the packet with which a unit of a key frame begins has `elementary_stream_priority_indicator`, as AV1's must
+    /// (AOM, "Carriage of AV1 in MPEG-2 TS", section 3.4). Of other codecs nothing is told apart by that.
     pub(super) fn marks_key_frames(&self) -> bool {
         matches!(self.form, Form::Av1(_))
     }
@@ -134,6 +134,23 @@ impl Track {
     /// Its line in the PMT.
     pub(super) fn component(&self) -> &Component {
         &self.component
+    }
+
+    /// Bytes that [`Track::convert`] makes of a frame; `None` if it cannot be converted. Costs less than converting.
+    pub(super) fn bytes(&self, payload: &[u8], key: bool) -> Option<usize> {
+        match &self.form {
+            Form::Av1(of) => of.bytes(payload, key),
+            Form::Latm(latm) => latm.bytes(payload.len()),
+            // Few parts, each of which is told by its ends.
+            Form::AnnexB(_) | Form::Adts(_) | Form::Opus | Form::AsItIs => {
+                let mut bytes = 0;
+                let whole = self.convert(payload, key, |piece| {
+                    bytes += piece.len();
+                    true
+                });
+                whole.then_some(bytes)
+            }
+        }
     }
 
     /// Hands the elementary stream of one frame to `put`, in parts. False if `put` said so, or if it cannot be

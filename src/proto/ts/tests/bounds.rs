@@ -38,6 +38,35 @@ fn memory_is_bounded() {
     assert_eq!(bench.times(), [(Role::Key, 1000, 0)]);
 }
 
+/// The same of AV1, whose temporal units are put together from packets, here from some nearly as large as they may be.
+#[test]
+fn memory_is_bounded_with_temporal_units() {
+    let mut bench = Bench::of(Options { av1: true, ..Options::default() });
+    bench.tables(&[(1, MAP)], 0, &[av1::av1()]);
+    bench.pes(PICTURES, 0, 0, &av1::coded(&[av1::DELIMITER, &av1::sequence(), av1::KEY]));
+    bench.outputs();
+    let mut most = 0;
+    let large = |head: u8| [&[0x30, head][..], &vec![0x55; 7 << 20]].concat();
+    let (hidden, key) = (large(0x20), large(0x10));
+    for (n, units, pictures, too_large) in [
+        (1, vec![&hidden[..]], 0, 0),
+        // Behind the first it does not fit; the next has its room again.
+        (2, vec![&hidden], 0, 1),
+        (3, vec![&hidden], 0, 1),
+        (4, vec![av1::DELIMITER, &av1::sequence(), &key], 1, 1),
+        (5, vec![av1::DELIMITER, av1::INTER], 1, 1),
+    ] {
+        // Without a length: it is too long for one.
+        let head = [0, 0, 1, 0xBD, 0, 0, 0x80, 0x80, 5, 0x21, 0, 1, n << 1 | 1, 1];
+        bench.unit(PICTURES, false, &[&head[..], &av1::coded(&units)].concat());
+        most = most.max(bench.demux.heap_bytes());
+        bench.demux.flush(bench.now());
+        most = most.max(bench.demux.heap_bytes());
+        assert_eq!((bench.times().len(), bench.demux.tally().too_large), (pictures, too_large), "{n}");
+    }
+    assert!((7 << 20..=4 * PICTURE_BYTES_MAX).contains(&most), "{most}");
+}
+
 /// A packet of nothing but the smallest pictures: what comes of it is bounded.
 #[test]
 fn pictures_of_one_packet_are_bounded() {

@@ -2,78 +2,110 @@
 
 use super::*;
 
+/// Whatever the pictures are coded with, the same losses leave the same.
+const CODECS: [Codec; 2] = [Codec::H264, Codec::Av1];
+
+/// As [`Bench::ready`].
+fn ready(codec: Codec) -> Bench {
+    if codec == Codec::H264 { Bench::ready() } else { av1::bench() }
+}
+
+/// A keyframe with its sets or header, and `bytes` more; in one packet without those.
+fn key(codec: Codec, bytes: usize) -> Vec<u8> {
+    let more = vec![0x55; bytes];
+    match codec {
+        Codec::H264 => annex_b(&[&[9, 0xF0], SPS, PPS, &[IDR, &more].concat()]),
+        _ => av1::coded(&[av1::DELIMITER, &av1::sequence(), &[&[0x30, 0x10][..], &more].concat()]),
+    }
+}
+
+/// A picture that refers to others.
+fn inter(codec: Codec, bytes: usize) -> Vec<u8> {
+    let more = vec![0x55; bytes];
+    match codec {
+        Codec::H264 => annex_b(&[&[9, 0xF0], &[INTER, &more].concat()]),
+        _ => av1::coded(&[av1::DELIMITER, &[&[0x30, 0x30][..], &more].concat()]),
+    }
+}
+
 /// A lost packet takes its unit with it: pictures go on behind one that others may refer to, not behind a keyframe.
 #[test]
 fn a_lost_packet_is_a_lost_frame() {
-    let mut bench = Bench::ready();
-    let long = |head: &[u8]| [head, &[0x55; 400]].concat();
-    let picture = |nal: &[u8]| annex_b(&[&[9, 0xF0], &long(nal)]);
-    bench.key(0);
-    bench.pes(PICTURES, 3600, 3600, &picture(INTER));
-    // The middle one of the next picture's three.
-    assert_eq!(bench.sent, 6);
-    bench.spoil = |n, packet| (n != 8).then_some(packet);
-    for n in 2..5 {
-        bench.pes(PICTURES, 3600 * n, 3600 * n, &picture(INTER));
+    for codec in CODECS {
+        let mut bench = ready(codec);
+        bench.pes(PICTURES, 0, 0, &key(codec, 0));
+        bench.pes(PICTURES, 3600, 3600, &inter(codec, 400));
+        // The middle one of the next picture's three.
+        assert_eq!(bench.sent, 6);
+        bench.spoil = |n, packet| (n != 8).then_some(packet);
+        for n in 2..5 {
+            bench.pes(PICTURES, 3600 * n, 3600 * n, &inter(codec, 400));
+        }
+        let times = bench.times();
+        let at: Vec<u32> = times.iter().map(|time| time.1).collect();
+        assert_eq!(at, [0, 0, 40, 120, 160], "{codec} {times:?}");
+        let tally = *bench.demux.tally();
+        assert_eq!((tally.lost, tally.damaged, tally.before_keyframe), (1, 1, 0), "{codec} {tally:?}");
     }
-    let times = bench.times();
-    assert_eq!(times.iter().map(|time| time.1).collect::<Vec<_>>(), [0, 0, 40, 120, 160], "{times:?}");
-    let tally = *bench.demux.tally();
-    assert_eq!((tally.lost, tally.damaged, tally.before_keyframe), (1, 1, 0), "{tally:?}");
 }
 
 #[test]
 fn behind_a_lost_keyframe_nothing_goes_on() {
-    let mut bench = Bench::ready();
-    bench.key(0);
-    bench.times();
-    let key = annex_b(&[&[9, 0xF0], SPS, PPS, &[IDR, &[0x55; 600]].concat()]);
-    let header = PesHeader { stream_id: 0xE0, pts: 3600, dts: 3600 }.encode(key.len()).unwrap();
-    bench.spoil = |n, packet| (n != 5).then_some(packet);
-    assert_eq!(bench.sent, 3);
-    bench.unit(PICTURES, true, &[header.as_slice(), &key].concat());
-    for n in 2..4 {
-        bench.pes(PICTURES, 3600 * n, 3600 * n, &annex_b(&[INTER]));
+    for codec in CODECS {
+        let mut bench = ready(codec);
+        bench.pes(PICTURES, 0, 0, &key(codec, 0));
+        bench.times();
+        let long = key(codec, 600);
+        let header = PesHeader { stream_id: 0xE0, pts: 3600, dts: 3600 }.encode(long.len()).unwrap();
+        bench.spoil = |n, packet| (n != 5).then_some(packet);
+        assert_eq!(bench.sent, 3);
+        bench.unit(PICTURES, true, &[header.as_slice(), &long].concat());
+        for n in 2..4 {
+            bench.pes(PICTURES, 3600 * n, 3600 * n, &inter(codec, 0));
+        }
+        bench.pes(PICTURES, 3600 * 4, 3600 * 4, &key(codec, 0));
+        assert_eq!(bench.times(), [(Role::Key, 160, 0)], "{codec}");
+        assert_eq!(bench.demux.tally().before_keyframe, 2, "{codec}");
     }
-    bench.key(3600 * 4);
-    assert_eq!(bench.times(), [(Role::Key, 160, 0)]);
-    assert_eq!(bench.demux.tally().before_keyframe, 2);
 }
 
 /// Who loses the first packet of a unit cannot know what it was. Nothing goes on before a keyframe.
 #[test]
 fn a_unit_without_its_begin_may_have_been_a_keyframe() {
-    let mut bench = Bench::ready();
-    bench.key(0);
-    bench.times();
-    assert_eq!(bench.sent, 3);
-    // The first of three, and one of the next unit, which changes nothing.
-    bench.spoil = |n, packet| (n != 4 && n != 8).then_some(packet);
-    let long = annex_b(&[&[9, 0xF0], SPS, PPS, &[IDR, &[0x55; 400]].concat()]);
-    bench.pes(PICTURES, 3600, 3600, &long);
-    assert_eq!((bench.sent, bench.demux.tally().damaged), (6, 1));
-    bench.pes(PICTURES, 7200, 7200, &annex_b(&[&[INTER, &[0x55; 400]].concat()]));
-    bench.pes(PICTURES, 10_800, 10_800, &annex_b(&[INTER]));
-    bench.key(14_400);
-    bench.pes(PICTURES, 18_000, 18_000, &annex_b(&[INTER]));
-    assert_eq!(bench.times(), [(Role::Key, 160, 0), (Role::Picture, 200, 0)]);
-    assert_eq!((bench.demux.tally().damaged, bench.demux.tally().before_keyframe), (2, 1));
+    for codec in CODECS {
+        let mut bench = ready(codec);
+        bench.pes(PICTURES, 0, 0, &key(codec, 0));
+        bench.times();
+        assert_eq!(bench.sent, 3);
+        // The first of three, and one of the next unit, which changes nothing.
+        bench.spoil = |n, packet| (n != 4 && n != 8).then_some(packet);
+        bench.pes(PICTURES, 3600, 3600, &key(codec, 400));
+        assert_eq!((bench.sent, bench.demux.tally().damaged), (6, 1), "{codec}");
+        bench.pes(PICTURES, 7200, 7200, &inter(codec, 400));
+        bench.pes(PICTURES, 10_800, 10_800, &inter(codec, 0));
+        bench.pes(PICTURES, 14_400, 14_400, &key(codec, 0));
+        bench.pes(PICTURES, 18_000, 18_000, &inter(codec, 0));
+        assert_eq!(bench.times(), [(Role::Key, 160, 0), (Role::Picture, 200, 0)], "{codec}");
+        assert_eq!((bench.demux.tally().damaged, bench.demux.tally().before_keyframe), (2, 1), "{codec}");
+    }
 }
 
 /// Behind a pause without loss all is well; behind one with loss a keyframe may be missing.
 #[test]
 fn a_pause_is_doubted_if_it_lost_something() {
-    let mut bench = Bench::ready();
-    bench.key(0);
-    bench.demux.doubt();
-    bench.pes(PICTURES, 3600, 3600, &annex_b(&[INTER]));
-    assert_eq!(bench.times().len(), 3, "nothing was lost");
-    bench.demux.doubt();
-    bench.spoil = |n, packet| (n != 5).then_some(packet);
-    bench.key(7200);
-    bench.pes(PICTURES, 10_800, 10_800, &annex_b(&[INTER]));
-    bench.key(14_400);
-    assert_eq!(bench.times(), [(Role::Key, 160, 0)]);
+    for codec in CODECS {
+        let mut bench = ready(codec);
+        bench.pes(PICTURES, 0, 0, &key(codec, 0));
+        bench.demux.doubt();
+        bench.pes(PICTURES, 3600, 3600, &inter(codec, 0));
+        assert_eq!(bench.times().len(), 3, "{codec}: nothing was lost");
+        bench.demux.doubt();
+        bench.spoil = |n, packet| (n != 5).then_some(packet);
+        bench.pes(PICTURES, 7200, 7200, &key(codec, 0));
+        bench.pes(PICTURES, 10_800, 10_800, &inter(codec, 0));
+        bench.pes(PICTURES, 14_400, 14_400, &key(codec, 0));
+        assert_eq!(bench.times(), [(Role::Key, 160, 0)], "{codec}");
+    }
 }
 
 #[test]

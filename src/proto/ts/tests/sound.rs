@@ -128,6 +128,36 @@ fn a_substream_in_the_next_packet_completes_the_frame_before() {
     assert_eq!(bench.demux.tally().not_carried + bench.demux.tally().resyncs, 0);
 }
 
+/// Each in a packet of its own: however many there are, from the second frame on all are waited for.
+#[test]
+fn several_substreams_complete_a_frame() {
+    let mut bench = Bench::new(0);
+    bench.tables(&[(1, MAP)], 0, &[component(0x1B, PICTURES), component(0x87, SOUND)]);
+    bench.key(0);
+    bench.outputs();
+    let parts = [eac3(false, 1), eac3(true, 2), eac3(true, 3)];
+    let send = |bench: &mut Bench, n: u64, which: &[usize]| {
+        for part in which.iter().filter_map(|part| parts.get(*part)) {
+            bench.pes(SOUND, 90_000 + n * 2880, 90_000 + n * 2880, part);
+        }
+    };
+    (0..4).for_each(|n| send(&mut bench, n, &[0, 1, 2]));
+    let whole = parts.concat();
+    let expected =
+        [(1000, parts[0].clone()), (1032, whole.clone()), (1064, whole.clone()), (1096, whole.clone())];
+    assert_eq!(sounds(&mut bench), expected);
+    assert_eq!(bench.demux.tally().not_carried, 2);
+    // Without the first of them the others are nothing, and what comes behind is as before.
+    send(&mut bench, 4, &[1, 2]);
+    (5..8).for_each(|n| send(&mut bench, n, &[0, 1, 2]));
+    assert_eq!(sounds(&mut bench), [(1160, whole.clone()), (1192, whole.clone()), (1224, whole)]);
+    assert_eq!(bench.demux.tally().not_carried, 4);
+    // Another source need not have any.
+    bench.demux.interrupt(bench.now());
+    send(&mut bench, 8, &[0]);
+    assert_eq!(sounds(&mut bench), [(1256, parts[0].clone())]);
+}
+
 /// A sender of nothing but substreams costs no memory.
 #[test]
 fn substreams_without_end_are_bounded() {

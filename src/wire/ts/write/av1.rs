@@ -4,8 +4,9 @@
 //! Temporal delimiters are left out, as section 3.1 allows: a temporal unit begins where its PES packet does, and mpegts.js
 //! 1.8 fails over a delimiter that comes before the first sequence header.
 
-use crate::wire::av1::obu::{self, Head, Obu, kind};
+use crate::wire::av1::obu::{self, Head, kind};
 use crate::wire::av1::{SequenceHeader, sequence_header};
+use crate::wire::ts::annexb::behind_zeros;
 
 /// In front of every unit.
 const START_CODE: [u8; 3] = [0, 0, 1];
@@ -31,47 +32,81 @@ impl Av1 {
     /// Hands the byte stream of one temporal unit to `put`, in parts. `key` says that decoding can begin here. Units
     /// behind one that lies about its size are left out. False if `put` said so, or if there is nothing to decode.
     pub fn convert(&self, unit: &[u8], key: bool, mut put: impl FnMut(&[u8]) -> bool) -> bool {
-        let (mut own, mut any) = (false, false);
-        for obu in obu::obus(unit) {
-            own |= obu.kind == kind::SEQUENCE_HEADER;
-            any |= matches!(obu.kind, kind::FRAME | kind::FRAME_HEADER);
-        }
-        any && (!key || own || put_units(&self.config, &mut put)) && put_units(unit, &mut put)
+        self.coded(unit, key).is_some_and(|mut units| units.all(|unit| unit.put(&mut put)))
     }
+
+    /// Bytes that [`Av1::convert`] makes of `unit`; `None` if there is nothing to decode.
+    pub fn bytes(&self, unit: &[u8], key: bool) -> Option<usize> {
+        Some(self.coded(unit, key)?.map(|unit| unit.bytes()).sum())
+    }
+
+    /// What is written of a temporal unit. A key frame has its sequence header in front of it, be it the record's, and behind
+    /// that what else the record has, such as the range of brightness, unless it has that itself. `None`: there is no frame.
+    fn coded<'a>(&'a self, unit: &'a [u8], key: bool) -> Option<impl Iterator<Item = Coded<'a>>> {
+        let frame = obu::obus(unit).find(|obu| matches!(obu.kind, kind::FRAME | kind::FRAME_HEADER))?;
+        let own = obu::obus(unit).find(|obu| obu.kind == kind::SEQUENCE_HEADER);
+        let own = own.filter(|own| own.payload.end <= frame.header.start);
+        let (front, back) = unit.split_at_checked(own.as_ref().map_or(0, |own| own.payload.end))?;
+        let config = if key { self.config.as_slice() } else { &[] };
+        let is_new = move |of: &Coded<'_>| {
+            own.is_none() || of.kind != kind::SEQUENCE_HEADER && !coded(unit).any(|unit| unit.is(of))
+        };
+        Some(coded(front).chain(coded(config).filter(is_new)).chain(coded(back)))
+    }
+}
+
+/// A unit of a byte stream.
+struct Coded<'a> {
+    kind: u8,
+    head: Head,
+    payload: &'a [u8],
 }
 
 /// All units but delimiters, and tile lists, which must not be there (section 3.1).
-fn put_units(bytes: &[u8], put: &mut impl FnMut(&[u8]) -> bool) -> bool {
-    obu::obus(bytes)
-        .filter(|obu| !matches!(obu.kind, kind::TEMPORAL_DELIMITER | kind::TILE_LIST))
-        .all(|obu| put_unit(bytes, &obu, put))
+fn coded(bytes: &[u8]) -> impl Iterator<Item = Coded<'_>> {
+    obu::obus(bytes).filter(|obu| !matches!(obu.kind, kind::TEMPORAL_DELIMITER | kind::TILE_LIST)).filter_map(
+        |obu| {
+            let (header, payload) = (bytes.get(obu.header)?, bytes.get(obu.payload)?);
+            Some(Coded { kind: obu.kind, head: Head::new(header, payload.len())?, payload })
+        },
+    )
 }
 
-fn put_unit(bytes: &[u8], unit: &Obu, put: &mut impl FnMut(&[u8]) -> bool) -> bool {
-    let (header, payload) = (bytes.get(unit.header.clone()), bytes.get(unit.payload.clone()));
-    let (Some(header), Some(payload)) = (header, payload) else { return false };
-    let Some(head) = Head::new(header, payload.len()) else { return false };
-    let mut zeros = 0;
-    put(&START_CODE)
-        && put_escaped(head.as_slice(), &mut zeros, put)
-        && put_escaped(payload, &mut zeros, put)
-        // Two zeros at the end would be part of the next start code.
-        && (zeros < 2 || put(&PREVENTION))
-}
+impl Coded<'_> {
+    /// Whether it is the same as `other`.
+    fn is(&self, other: &Coded<'_>) -> bool {
+        (self.kind, self.payload) == (other.kind, other.payload)
+    }
 
-/// `zeros`: how many are in front.
-fn put_escaped(bytes: &[u8], zeros: &mut u32, put: &mut impl FnMut(&[u8]) -> bool) -> bool {
-    let mut from = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        if *zeros >= 2 && *byte <= 3 {
-            if !put(bytes.get(from..at).unwrap_or_default()) || !put(&PREVENTION) {
+    /// Whether it ends with two zeros that would be part of the next start code; its payload from `from` on is behind the last
+    /// prevention. Heads need none inside: neither their first byte nor the last of a size is 0, but for an empty payload's.
+    fn ends_in_zeros(&self, from: usize) -> bool {
+        let end = if self.payload.is_empty() { Some(self.head.as_slice()) } else { self.payload.get(from..) };
+        end.is_some_and(|end| end.ends_with(&[0, 0]))
+    }
+
+    fn put(&self, put: &mut impl FnMut(&[u8]) -> bool) -> bool {
+        if !put(&START_CODE) || !put(self.head.as_slice()) {
+            return false;
+        }
+        let mut from = 0;
+        while let Some(at) = behind_zeros(self.payload, from, |byte| byte <= 3) {
+            if !put(self.payload.get(from..at).unwrap_or_default()) || !put(&PREVENTION) {
                 return false;
             }
-            (from, *zeros) = (at, 0);
+            from = at;
         }
-        *zeros = if *byte == 0 { *zeros + 1 } else { 0 };
+        put(self.payload.get(from..).unwrap_or_default()) && (!self.ends_in_zeros(from) || put(&PREVENTION))
     }
-    put(bytes.get(from..).unwrap_or_default())
+
+    fn bytes(&self) -> usize {
+        let (mut from, mut preventions) = (0, 0);
+        while let Some(at) = behind_zeros(self.payload, from, |byte| byte <= 3) {
+            (from, preventions) = (at, preventions + 1);
+        }
+        preventions += usize::from(self.ends_in_zeros(from));
+        START_CODE.len() + self.head.as_slice().len() + self.payload.len() + preventions * PREVENTION.len()
+    }
 }
 
 /// The contents of an AV1 video descriptor (section 2.2): the head of an `av1C` record, with two bits of its last byte
@@ -97,10 +132,12 @@ mod tests {
 
     fn converted(unit: &[u8], key: bool) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        let whole = Av1::of_record(&RECORD).unwrap().convert(unit, key, |part| {
+        let av1 = Av1::of_record(&RECORD).unwrap();
+        let whole = av1.convert(unit, key, |part| {
             out.extend(part);
             true
         });
+        assert_eq!(av1.bytes(unit, key), whole.then_some(out.len()), "{unit:02x?}");
         whole.then_some(out)
     }
 
@@ -116,12 +153,37 @@ mod tests {
         assert_eq!(converted(&frame, true).as_ref(), Some(&key));
         let own = [&RECORD[4..], &frame].concat();
         assert_eq!(converted(&own, true).as_ref(), Some(&key), "its own is as good");
+        let behind = [&frame[..], &RECORD[4..]].concat();
+        assert_eq!(converted(&behind, true), Some([&key[..], &header].concat()), "too late");
+        // An empty unit whose extension is zero ends in two zeros.
+        let empty = [&frame[..], &[0x7E, 0, 0]].concat();
+        assert_eq!(converted(&empty, false), Some([&coded[..], &[0, 0, 1, 0x7E, 0, 0, 3]].concat()));
         assert_eq!(converted(&[0x12, 0], true), None, "nothing to decode");
+        assert_eq!(converted(&RECORD[4..], true), None, "a header alone");
         assert_eq!(converted(&[0x42, 1, 7], true), None, "a tile list");
         // Without a size it gets one; what begins like a start code is kept apart, and so are zeros at the end.
         let bare = [0x30, 0x10, 0, 0, 1, 0, 0, 0, 0];
         let expected = [0, 0, 1, 0x32, 8, 0x10, 0, 0, 3, 1, 0, 0, 3, 0, 0, 3];
         assert_eq!(converted(&bare, false), Some(expected.to_vec()));
+    }
+
+    /// Metadata of the record, here of its brightest pixels, goes behind whichever header is in front.
+    #[test]
+    fn what_else_the_record_has_is_kept() {
+        let (light, frame) = ([0x2A, 6, 1, 3, 0xE8, 1, 0x90, 0x80], [0x32, 2, 0x10, 0xAA]);
+        let sequence = &RECORD[4..];
+        let av1 = Av1::of_record(&[&RECORD, &light[..]].concat()).unwrap();
+        let expected = [&[0, 0, 1][..], sequence, &[0, 0, 1], &light, &[0, 0, 1], &frame].concat();
+        for (what, unit) in [
+            ("neither", frame.to_vec()),
+            ("its own header", [sequence, &frame].concat()),
+            ("both, and a delimiter", [&[0x12, 0], sequence, &light, &frame].concat()),
+        ] {
+            let mut out: Vec<u8> = Vec::new();
+            assert!(av1.convert(&unit, true, |part| (out.extend(part), true).1), "{what}");
+            assert_eq!(out, expected, "{what}");
+            assert_eq!(av1.bytes(&unit, true), Some(expected.len()), "{what}");
+        }
     }
 
     #[test]
@@ -144,17 +206,18 @@ mod tests {
                 prop_assert!(!matches!(body[at..], [0, 0, 0..=2, ..]), "{:02x?}", body);
                 prop_assert!(!matches!(body[at..], [0, 0, 3, 4..=255, ..]), "{:02x?}", body);
             }
-            let (mut found, mut scratch) = (Vec::new(), Vec::new());
-            let whole = av1::read(&coded, &mut scratch, |obu, bytes| found.push((obu.kind, bytes[obu.payload.clone()].to_vec())));
-            prop_assert!(whole);
-            prop_assert_eq!(found, [(kind::FRAME, payload)]);
+            let mut again = Vec::new();
+            prop_assert!(av1::Units::new(&coded).all(|unit| unit.append(&mut again).is_some()));
+            prop_assert_eq!(again, unit);
         }
 
         #[test]
         fn arbitrary_bytes_never_panic(record in proptest::collection::vec(any::<u8>(), 0..40), unit in proptest::collection::vec(any::<u8>(), 0..60)) {
             descriptor_body(&record);
             let record = [&[0x81, 0, 0, 0], &record[..]].concat();
-            Av1::of_record(&record).unwrap().convert(&unit, true, |_| true);
+            let (av1, mut bytes) = (Av1::of_record(&record).unwrap(), 0);
+            let whole = av1.convert(&unit, true, |part| (bytes += part.len(), true).1);
+            prop_assert_eq!(av1.bytes(&unit, true), whole.then_some(bytes));
         }
     }
 }

@@ -6,11 +6,11 @@
 //! which SBR is signalled to those who look) is left out: decoders find SBR in the frames.
 
 use crate::wire::aac::AacConfig;
-use crate::wire::ts::latm::{NotLatm, config_bits};
+use crate::wire::ts::latm::{HEADER_BYTES, NotLatm, config_bits};
 
 /// The sync word of a LOAS element, eleven bits, in front of thirteen with its length.
 const SYNC: u32 = 0x2B7 << 13;
-/// Longest element.
+/// Longest element, without its sync word and length.
 const ELEMENT_BYTES_MAX: usize = (1 << 13) - 1;
 /// Bits in front of the configuration: `useSameStreamMux` and `audioMuxVersion` 0, `allStreamsSameTimeFraming` 1, then
 /// one frame, one program, one layer.
@@ -63,16 +63,22 @@ impl Latm {
         self.profile_and_level
     }
 
+    /// Bytes of the element that [`Latm::convert`] makes of a frame of so many; `None` if that is too long for one.
+    pub fn bytes(&self, frame_bytes: usize) -> Option<usize> {
+        self.behind_length(frame_bytes).map(|bytes| HEADER_BYTES + bytes)
+    }
+
+    /// What the element tells as its length.
+    fn behind_length(&self, frame_bytes: usize) -> Option<usize> {
+        let head_bits = FRONT.1 + self.config_bits + BACK.1;
+        // Length and frame are moved by the same number of bits, so the last byte ends where the head's last does.
+        let bytes = (head_bits as usize).div_ceil(8) + length_bytes(frame_bytes) + frame_bytes;
+        (bytes <= ELEMENT_BYTES_MAX).then_some(bytes)
+    }
+
     /// Hands the element of one frame to `put`, in parts. False if `put` said so, or if the frame is too long for one.
     pub fn convert(&self, frame: &[u8], put: impl FnMut(&[u8]) -> bool) -> bool {
-        // The length of the frame: 255 for each whole 255, then the rest.
-        let length_bytes = frame.len() / 255 + 1;
-        let head_bits = FRONT.1 + self.config_bits + BACK.1;
-        let bytes = (head_bits as usize).div_ceil(8) + length_bytes + frame.len();
-        // Each is moved by the same number of bits, so the last byte ends where the head's last does.
-        if bytes > ELEMENT_BYTES_MAX {
-            return false;
-        }
+        let Some(bytes) = self.behind_length(frame.len()) else { return false };
         let mut out = Bits { put, piece: [0; PIECE_BYTES], len: 0, held: 0, held_bits: 0, whole: true };
         out.bits(SYNC | bytes as u32, 24);
         out.bits(FRONT.0, FRONT.1);
@@ -83,17 +89,23 @@ impl Latm {
             left -= take;
         }
         out.bits(BACK.0, BACK.1);
-        (1..length_bytes).for_each(|_| out.bits(0xFF, 8));
+        (1..length_bytes(frame.len())).for_each(|_| out.bits(0xFF, 8));
         out.bits((frame.len() % 255) as u32, 8);
         frame.iter().for_each(|byte| out.bits(u32::from(*byte), 8));
         out.finish()
     }
 }
 
+/// Bytes of the length of a frame: 255 for each whole 255, then the rest.
+const fn length_bytes(frame_bytes: usize) -> usize {
+    frame_bytes / 255 + 1
+}
+
 /// `profile_and_level` that says nothing (table 1.14).
 const NO_PROFILE: u8 = 0xFE;
 
-/// Table 1.14 for the profiles AAC, HE AAC and HE AAC v2: the lowest level that covers rate and channels.
+/// Table 1.14 for the profiles AAC, HE AAC and HE AAC v2: of their levels 2, 4 and 5 the lowest that covers rate and
+/// channels.
 fn profile_and_level(config: &AacConfig) -> u8 {
     // Levels 2, 4 and 5 of each profile: their numbers, less that of level 2.
     let level = match (config.channels, config.sample_rate_hz) {
@@ -166,10 +178,12 @@ mod tests {
 
     fn element(config: &[u8], frame: &[u8]) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        let whole = Latm::of_config(config).unwrap().convert(frame, |part| {
+        let latm = Latm::of_config(config).unwrap();
+        let whole = latm.convert(frame, |part| {
             out.extend(part);
             true
         });
+        assert_eq!(latm.bytes(frame.len()), whole.then_some(out.len()));
         whole.then_some(out)
     }
 

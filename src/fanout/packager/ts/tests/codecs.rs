@@ -127,6 +127,31 @@ fn av1_waits_for_its_record_and_without_the_key_is_left_out() {
     assert_eq!(refusal(AV1, &bench.table.snapshot()), Some("the AV1 configuration cannot be read"));
 }
 
+/// Enhanced RTMP asks for no record: what keyframes have of it is as good, and another header is another map.
+#[test]
+fn av1_without_a_record_goes_by_its_keyframes() {
+    let mut bench = Bench::new(AV1);
+    let record = hex(AV1C);
+    let key = |record: &[u8]| [b"\x91av01", &record[4..], b"\x32\x02\x10\x01"].concat();
+    assert!(bench.frame(Kind::Video, 0, b"\xa1av01\x32\x02\x30\x01").is_none(), "none to begin with");
+    let (join, first) = bench.frame(Kind::Video, 40, &key(&record)).unwrap();
+    assert_eq!((join, pids(&first)), (true, vec![0, 0x1000, 0x11, 0x100]));
+    let descriptor = &record[..3];
+    assert!(first[1].payload.windows(3).any(|part| part == descriptor), "{:02x?}", first[1].payload);
+    assert_eq!(pids(&bench.frame(Kind::Video, 80, b"\xa1av01\x32\x02\x30\x01").unwrap().1), [0x100]);
+    let (_, same) = bench.frame(Kind::Video, 120, &key(&record)).unwrap();
+    assert_eq!(same[1].payload[6], first[1].payload[6], "the version");
+    let mut other = record.clone();
+    // Level 2.1.
+    other[6 + 2] |= 1 << 3;
+    let (_, next) = bench.frame(Kind::Video, 160, &key(&other)).unwrap();
+    assert_ne!(next[1].payload[6], first[1].payload[6], "the version");
+    // One that comes by itself is the publisher's word.
+    bench.config(Kind::Video, &[b"\x90av01".to_vec(), record.clone()].concat());
+    let (_, told) = bench.frame(Kind::Video, 200, &key(&other)).unwrap();
+    assert!(told[1].payload.windows(3).any(|part| part == descriptor));
+}
+
 #[test]
 fn aac_in_latm_on_request() {
     let mut bench = Bench::new(LATM);
