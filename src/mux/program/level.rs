@@ -29,11 +29,11 @@ pub(super) fn buffers(stream_type: u8, descriptors: &[u8], bytes: &[u8]) -> Opti
         stream_type::PRIVATE => match &Descriptors::new(descriptors).registration()? {
             b"HEVC" => hevc(),
             b"AV01" => {
-                let mut header = None;
-                av1::read(bytes, &mut Vec::new(), |unit, bytes| {
-                    if unit.kind == SEQUENCE_HEADER && header.is_none() {
-                        header = bytes.get(unit.payload.clone()).and_then(SequenceHeader::parse);
-                    }
+                let mut room = Vec::new();
+                let header = av1::Units::new(bytes).find_map(|unit| {
+                    room.clear();
+                    let unit = unit.append(&mut room).filter(|unit| unit.kind == SEQUENCE_HEADER)?;
+                    room.get(unit.payload).and_then(SequenceHeader::parse)
                 });
                 Some(Buffers::of_av1(&Av1Config::parse(&header?.record_head())?))
             }
