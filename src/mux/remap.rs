@@ -15,9 +15,13 @@
 //! **A PID that another one is moved to** is given up by who had it, if no table names it. One that PAT or PMT name (a map, a
 //! clock, a stream) and that is not moved itself stays, and the move to it is not made ([`Faults::moves`]).
 //!
-//! What must stay true: memory is bounded by [`PROGRAMS_MAX`], [`SUMS_MAX`] and what unfinished sections take; a packet that is
+//! What must stay true: memory is bounded by [`PROGRAMS_MAX`], `versions` and what unfinished sections take; a packet that is
 //! damaged is passed on or left out, never read; a table names no PID that was given up. Whatever a source's tables do, where
 //! packets go is looked up anew once in [`ROUTE_EVERY`] packets, and [`ROUTES_MAX`] times in a row.
+
+mod versions;
+
+use versions::Versions;
 
 use crate::wire::ts::crc::crc32;
 use crate::wire::ts::descriptor::tag;
@@ -32,8 +36,6 @@ use crate::wire::ts::{PACKET_BYTES, PIDS, pid};
 pub const PROGRAMS_MAX: usize = 64;
 /// Tables of which the version is known: PAT and SDT, and a map a program.
 const VERSIONS_MAX: usize = PROGRAMS_MAX + 4;
-/// Sections of which it is known what stood in them last: a map has one, an SDT or a PAT a handful.
-const SUMS_MAX: usize = 4 * VERSIONS_MAX;
 /// Packets from one look at where PIDs go to the next, and looks in a row: a stream begins with some, for PAT, CAT and maps.
 const ROUTE_EVERY: u32 = 64;
 const ROUTES_MAX: u32 = 8;
@@ -86,18 +88,6 @@ struct Program {
     parts: Vec<u16>,
 }
 
-/// The newest version of a table that was made.
-#[derive(Clone, Debug)]
-struct Version {
-    /// `table_id`, and the extension that it leaves with.
-    table: (u8, u16),
-    /// That of the source.
-    source: u8,
-    version: u8,
-    /// What its sections say, by their numbers, as far as they came in this version.
-    sums: Vec<(u8, u32)>,
-}
-
 /// What was asked for and not done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
@@ -121,7 +111,7 @@ pub struct Remap {
     /// PIDs that the CAT names.
     managed: Vec<u16>,
     counters: Vec<(u16, Counter)>,
-    versions: Vec<Version>,
+    versions: Versions,
     /// Where each PID is moved, by [`Plan::pids`] without what was refused: itself, mostly.
     moves: Box<[u16; PIDS]>,
     /// Moves that are not made.
@@ -147,7 +137,7 @@ impl Remap {
             programs: Vec::new(),
             managed: Vec::new(),
             counters: Vec::new(),
-            versions: Vec::new(),
+            versions: Versions::default(),
             moves: Box::new(std::array::from_fn(|pid| pid as u16)),
             refused: Vec::new(),
             stale: false,
@@ -214,8 +204,10 @@ impl Remap {
     /// Bytes held.
     pub fn heap_bytes(&self) -> usize {
         let parts: usize = self.programs.iter().map(|program| program.parts.capacity() * 2).sum();
-        let sums: usize = self.versions.iter().map(|version| version.sums.capacity() * 8).sum();
-        PIDS * 5 + self.assembler.as_ref().map_or(0, Assembler::heap_bytes) + parts + sums
+        PIDS * 5
+            + self.assembler.as_ref().map_or(0, Assembler::heap_bytes)
+            + parts
+            + self.versions.heap_bytes()
     }
 
     /// The program that identities are changed of.
@@ -550,44 +542,9 @@ impl Remap {
     fn make(&mut self, section: Section<'_>, extension: u16, body: &[u8]) -> Option<Vec<u8>> {
         let filtered = self.plan.program.is_some();
         let numbers = if filtered { (0, 0) } else { (section.number(), section.last_number()) };
-        let version = self.version(section, extension, numbers.0, crc32(body) ^ u32::from(numbers.1));
+        let sum = crc32(body) ^ u32::from(numbers.1);
+        let version = self.versions.of(section, extension, numbers.0, sum);
         self.assemble(section, extension, version, numbers, body)
-    }
-
-    /// The version of a table with a section `number` that says `sum`.
-    fn version(&mut self, section: Section<'_>, extension: u16, number: u8, sum: u32) -> u8 {
-        let (table, source) = ((section.table_id(), extension), section.version());
-        // Not what the source's is: who knows that one is to read this.
-        let next = |version: u8| (version + 1) & 0x1F;
-        let at = self.versions.iter().position(|version| version.table == table);
-        let known = at.and_then(|at| self.versions.get_mut(at));
-        if !section.is_current() {
-            // What holds next is no part of what holds.
-            return known.map_or(next(source), |known| next(known.version));
-        }
-        let Some(known) = known else {
-            // A stream that names ever other tables begins anew.
-            if self.versions.len() >= VERSIONS_MAX {
-                self.versions.clear();
-            }
-            let version = next(source);
-            self.versions.push(Version { table, source, version, sums: vec![(number, sum)] });
-            return version;
-        };
-        let said = known.sums.iter().find(|(of, _)| *of == number).map(|(_, sum)| *sum);
-        if known.source != source || said.is_some_and(|said| said != sum) {
-            (known.source, known.version) = (source, next(known.version));
-            known.sums.clear();
-        } else if said.is_some() {
-            return known.version;
-        }
-        known.sums.push((number, sum));
-        let version = known.version;
-        // A version that is forgotten would be taken again: what its sections say is forgotten instead.
-        if self.versions.iter().map(|version| version.sums.len()).sum::<usize>() > SUMS_MAX {
-            self.versions.iter_mut().for_each(|version| version.sums = Vec::new());
-        }
-        version
     }
 
     fn assemble(
