@@ -109,12 +109,7 @@ pub fn run(config: Config, options: RunOptions, give_back: fn()) -> anyhow::Resu
         let most = config.headend.input_series_max as usize;
         Registry::with_headend(&cpus, headend::slots(&config), slots, most)
     };
-    let relays = Arc::new(udp::Relays::new(
-        &config.relay,
-        &config.headend,
-        cpus.len() as CoreId,
-        registry.relays.clone(),
-    ));
+    let relays = Arc::new(udp::Relays::new(&config, cpus.len() as CoreId, registry.relays.clone()));
     let mut headend = Headend::open(&config, &inputs, &relays, &registry)?;
     let shared = Arc::new(shared(&config, (&inputs, &relays), cpus.len(), descriptors, give_back)?);
     let listeners = listen(&config, cpus.len())?;
@@ -442,7 +437,7 @@ mod tests {
         let input = "[[input]]\nstream = \"live/in\"\nfrom = [\"rtp://127.0.0.1:5010#fec\", \"udp://127.0.0.1:5020\"]\n";
         let config = Config::parse(&format!("{text}{input}"), "a test").unwrap();
         let inputs = [udp::Plan::new(&config.inputs[0], &config.headend, 1)];
-        let relays = udp::Relays::new(&config.relay, &config.headend, 1, Arc::default());
+        let relays = udp::Relays::new(&config, 1, Arc::default());
         let channels = descriptors_of_headend(&config, (&inputs, &relays));
         assert_eq!(channels, 2 * 2 + 2 * 4 + 2 * 8);
         assert_eq!((headend::places(&inputs, 1), headend::places(&[], 1)), (1 + 2 * 4, 0));

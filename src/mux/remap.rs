@@ -12,8 +12,16 @@
 //! messages of conditional access) and what the CAT names. Everything else is left out, null packets with it: the rate of the
 //! whole is no rate of a part.
 //!
-//! What must stay true: memory is bounded by [`PROGRAMS_MAX`] and what unfinished sections take; a packet that is damaged is
-//! passed on or left out, never read; a PID that another one is moved to is given up by who had it.
+//! **A PID that another one is moved to** is given up by who had it, if no table names it. One that PAT or PMT name (a map, a
+//! clock, a stream) and that is not moved itself stays, and the move to it is not made ([`Faults::moves`]).
+//!
+//! What must stay true: memory is bounded by [`PROGRAMS_MAX`], `versions` and what unfinished sections take; a packet that is
+//! damaged is passed on or left out, never read; a table names no PID that was given up. Whatever a source's tables do, where
+//! packets go is looked up anew once in [`ROUTE_EVERY`] packets, and [`ROUTES_MAX`] times in a row.
+
+mod versions;
+
+use versions::Versions;
 
 use crate::wire::ts::crc::crc32;
 use crate::wire::ts::descriptor::tag;
@@ -28,9 +36,12 @@ use crate::wire::ts::{PACKET_BYTES, PIDS, pid};
 pub const PROGRAMS_MAX: usize = 64;
 /// Tables of which the version is known: PAT and SDT, and a map a program.
 const VERSIONS_MAX: usize = PROGRAMS_MAX + 4;
-/// Bytes of a section of PSI, and of DVB's longest.
+/// Packets from one look at where PIDs go to the next, and looks in a row: a stream begins with some, for PAT, CAT and maps.
+const ROUTE_EVERY: u32 = 64;
+const ROUTES_MAX: u32 = 8;
+/// Bytes of a section of PSI or of an SDT at most, and those of its head and its CRC.
 const PSI_BYTES_MAX: usize = 1024;
-const EIT_BYTES_MAX: usize = 4096;
+const SECTION_BYTES: usize = 12;
 /// Bytes of a name, as a configuration may give it.
 const NAME_BYTES_MAX: usize = 121;
 /// The PID is left out.
@@ -77,12 +88,13 @@ struct Program {
     parts: Vec<u16>,
 }
 
-/// The newest version of a table that was made.
-#[derive(Clone, Copy, Debug)]
-struct Version {
-    table: (u8, u16, u8),
-    sum: u32,
-    version: u8,
+/// What was asked for and not done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Moves to a PID that the source's tables name: how often one was given up.
+    pub moves: u64,
+    /// Sections that would have become too long with other names, and kept their own.
+    pub sections: u64,
 }
 
 /// See the module's description.
@@ -99,7 +111,19 @@ pub struct Remap {
     /// PIDs that the CAT names.
     managed: Vec<u16>,
     counters: Vec<(u16, Counter)>,
-    versions: Vec<Version>,
+    versions: Versions,
+    /// Where each PID is moved, by [`Plan::pids`] without what was refused: itself, mostly.
+    moves: Box<[u16; PIDS]>,
+    /// Moves that are not made.
+    refused: Vec<(u16, u16)>,
+    /// Tables have changed where packets go, and that was not looked up yet.
+    stale: bool,
+    /// Looks that are left, and packets until there is one more.
+    routes: u32,
+    route_in: u32,
+    faults: Faults,
+    #[cfg(test)]
+    looked: u64,
 }
 
 impl Remap {
@@ -113,7 +137,15 @@ impl Remap {
             programs: Vec::new(),
             managed: Vec::new(),
             counters: Vec::new(),
-            versions: Vec::new(),
+            versions: Versions::default(),
+            moves: Box::new(std::array::from_fn(|pid| pid as u16)),
+            refused: Vec::new(),
+            stale: false,
+            routes: ROUTES_MAX,
+            route_in: ROUTE_EVERY,
+            faults: Faults::default(),
+            #[cfg(test)]
+            looked: 0,
         };
         remap.route();
         remap
@@ -129,6 +161,13 @@ impl Remap {
 
     /// Appends to `out` what becomes of a packet.
     pub fn packet(&mut self, bytes: &[u8; PACKET_BYTES], out: &mut Vec<u8>) {
+        self.route_in -= 1;
+        if self.route_in == 0 {
+            (self.route_in, self.routes) = (ROUTE_EVERY, (self.routes + 1).min(ROUTES_MAX));
+            if self.stale {
+                self.changed();
+            }
+        }
         let packet = Packet::parse(bytes);
         let at = usize::from(packet.pid);
         let to = self.to.get(at).copied().unwrap_or(OUT);
@@ -152,10 +191,23 @@ impl Remap {
         }
     }
 
+    /// What was asked for and not done.
+    pub fn faults(&self) -> Faults {
+        self.faults
+    }
+
+    /// Moves that are not made, from and to.
+    pub fn refused(&self) -> &[(u16, u16)] {
+        &self.refused
+    }
+
     /// Bytes held.
     pub fn heap_bytes(&self) -> usize {
         let parts: usize = self.programs.iter().map(|program| program.parts.capacity() * 2).sum();
-        PIDS * 3 + self.assembler.as_ref().map_or(0, Assembler::heap_bytes) + parts
+        PIDS * 5
+            + self.assembler.as_ref().map_or(0, Assembler::heap_bytes)
+            + parts
+            + self.versions.heap_bytes()
     }
 
     /// The program that identities are changed of.
@@ -169,11 +221,52 @@ impl Remap {
     }
 
     fn moved(&self, pid: u16) -> u16 {
-        self.plan.pids.iter().find(|(from, _)| *from == pid).map_or(pid, |(_, to)| *to)
+        self.moves.get(usize::from(pid)).copied().unwrap_or(pid)
+    }
+
+    /// Tables have changed where packets go: that is looked up at once, unless it was too often.
+    fn changed(&mut self) {
+        self.stale = self.routes == 0;
+        if !self.stale {
+            self.routes -= 1;
+            self.route();
+        }
+    }
+
+    /// Refuses the moves to PIDs that the source needs. One of which the target stays because it is not moved away itself is
+    /// refused as well.
+    fn refuse(&mut self) {
+        let named = |pid: u16| self.programs.iter().any(|p| p.map_pid == pid || p.parts.contains(&pid));
+        let named: Vec<bool> = self.plan.pids.iter().map(|&(_, to)| named(to)).collect();
+        for &(from, to) in &self.plan.pids {
+            self.moves.iter_mut().skip(usize::from(from)).take(1).for_each(|it| *it = to);
+        }
+        let mut refused: Vec<(u16, u16)> = Vec::new();
+        loop {
+            let before = refused.len();
+            for (&(from, to), named) in self.plan.pids.iter().zip(&named) {
+                let stays = from != to && *named && self.moved(to) == to;
+                if stays && self.moved(from) == to {
+                    self.moves.iter_mut().skip(usize::from(from)).take(1).for_each(|it| *it = from);
+                    refused.push((from, to));
+                }
+            }
+            if refused.len() == before {
+                break;
+            }
+        }
+        let anew = refused.iter().filter(|pair| !self.refused.contains(pair)).count();
+        self.faults.moves += anew as u64;
+        self.refused = refused;
     }
 
     /// Where packets go, as far as the tables tell.
     fn route(&mut self) {
+        #[cfg(test)]
+        {
+            self.looked += 1;
+        }
+        self.refuse();
         let all = self.plan.program.is_none();
         self.to.fill(OUT);
         self.anew.fill(false);
@@ -199,10 +292,12 @@ impl Remap {
         }
         for from in kept {
             let to = self.moved(from);
-            // Somebody else was moved there.
-            let given_up = to == from && self.plan.pids.iter().any(|(_, to)| *to == from);
-            if let Some(place) = self.to.get_mut(usize::from(from)).filter(|_| !given_up) {
-                *place = to;
+            self.to.iter_mut().skip(usize::from(from)).take(1).for_each(|place| *place = to);
+        }
+        for &(from, to) in &self.plan.pids {
+            // Who has the PID that somebody else was moved to.
+            if from != to && self.moved(from) == to && self.moved(to) == to {
+                self.to.iter_mut().skip(usize::from(to)).take(1).for_each(|place| *place = OUT);
             }
         }
     }
@@ -264,7 +359,7 @@ impl Remap {
             }
         }
         let stream_id = self.plan.stream_id.unwrap_or(pat.transport_stream_id);
-        self.make(section, stream_id, &body, PSI_BYTES_MAX)
+        self.make(section, stream_id, &body)
     }
 
     /// The programs that a PAT names; `alone`: it has no other section.
@@ -281,7 +376,7 @@ impl Remap {
             }
         }
         if !self.programs.iter().map(|p| (p.number, p.map_pid)).eq(before) {
-            self.route();
+            self.changed();
         }
     }
 
@@ -300,7 +395,10 @@ impl Remap {
         let program = self.programs.iter_mut().find(|p| p.number == pmt.program)?;
         if section.is_current() && program.parts != parts {
             program.parts = parts;
-            self.route();
+            // With all programs they say only where nothing may be moved.
+            if self.plan.program.is_some() || !self.plan.pids.is_empty() {
+                self.changed();
+            }
         }
         let [_, _, i0, i1, rest @ ..] = section.body() else { return None };
         let (about, mut rest) = rest.split_at_checked(length(*i0, *i1))?;
@@ -316,7 +414,7 @@ impl Remap {
             body.extend(self.descriptors(about));
             rest = behind;
         }
-        self.make(section, self.number(pmt.program), &body, PSI_BYTES_MAX)
+        self.make(section, self.number(pmt.program), &body)
     }
 
     /// Descriptors of a map with the PIDs of conditional access moved.
@@ -347,11 +445,25 @@ impl Remap {
         });
         if let Some(managed) = managed.filter(|managed| *managed != self.managed) {
             self.managed = managed;
-            self.route();
+            self.changed();
         }
     }
 
     fn sdt(&mut self, section: Section<'_>) -> Option<Vec<u8>> {
+        let body = self.services(section, true)?;
+        let body = if SECTION_BYTES + body.len() <= PSI_BYTES_MAX {
+            body
+        } else {
+            // Names that are too long are none.
+            self.faults.sections += 1;
+            self.services(section, false)?
+        };
+        let stream_id = self.plan.stream_id.unwrap_or(section.extension());
+        self.make(section, stream_id, &body)
+    }
+
+    /// The body of an SDT, in which this stream's own service has other names if it is `renamed`.
+    fn services(&self, section: Section<'_>, renamed: bool) -> Option<Vec<u8>> {
         let [n0, n1, reserved, rest @ ..] = section.body() else { return None };
         let (mut body, mut rest, mut any) = (vec![*n0, *n1, *reserved], rest, false);
         while let [s0, s1, flags, i0, i1, behind @ ..] = rest {
@@ -361,15 +473,15 @@ impl Remap {
             if self.plan.program.is_some_and(|wanted| wanted != id) {
                 continue;
             }
-            let about = if Some(id) == self.own() { self.renamed(about) } else { about.to_vec() };
+            let own = renamed && Some(id) == self.own();
+            let about = if own { self.renamed(about) } else { about.to_vec() };
             let [l0, l1] = (about.len() as u16).to_be_bytes();
             body.extend(self.number(id).to_be_bytes());
             body.extend([*flags, *i0 & 0xF0 | l0 & 0x0F, l1]);
             body.extend(about);
             any = true;
         }
-        let stream_id = self.plan.stream_id.unwrap_or(section.extension());
-        any.then(|| self.make(section, stream_id, &body, PSI_BYTES_MAX)).flatten()
+        any.then_some(body)
     }
 
     /// Descriptors of a service with its names changed.
@@ -422,52 +534,34 @@ impl Remap {
             [*s0, *s1] = stream_id.to_be_bytes();
         }
         let numbers = (section.number(), section.last_number());
-        self.assemble(section, self.number(id), section.version(), numbers, &body, EIT_BYTES_MAX)
+        self.assemble(section, self.number(id), section.version(), numbers, &body)
     }
 
-    /// A table with a version of its own, which changes when it does. Of one that was filtered there is one section.
-    fn make(&mut self, section: Section<'_>, extension: u16, body: &[u8], most: usize) -> Option<Vec<u8>> {
+    /// A section with the version of its table, which is one for all of them and another when the source's is, or what stands
+    /// in a section. Of a table that was filtered there is one section.
+    fn make(&mut self, section: Section<'_>, extension: u16, body: &[u8]) -> Option<Vec<u8>> {
         let filtered = self.plan.program.is_some();
         let numbers = if filtered { (0, 0) } else { (section.number(), section.last_number()) };
-        let table = (section.table_id(), extension, numbers.0);
         let sum = crc32(body) ^ u32::from(numbers.1);
-        let at = self.versions.iter().position(|version| version.table == table);
-        let version = match at.and_then(|at| self.versions.get_mut(at)) {
-            Some(known) => {
-                if std::mem::replace(&mut known.sum, sum) != sum {
-                    known.version = (known.version + 1) & 0x1F;
-                }
-                known.version
-            }
-            None => {
-                // A stream that names ever other tables begins anew.
-                if self.versions.len() >= VERSIONS_MAX {
-                    self.versions.clear();
-                }
-                // Not what the source's is: who knows that one is to read this.
-                let version = (section.version() + 1) & 0x1F;
-                self.versions.push(Version { table, sum, version });
-                version
-            }
-        };
-        self.assemble(section, extension, version, numbers, body, most)
+        let version = self.versions.of(section, extension, numbers.0, sum);
+        self.assemble(section, extension, version, numbers, body)
     }
 
     fn assemble(
-        &mut self,
+        &self,
         section: Section<'_>,
         extension: u16,
         version: u8,
         (number, last): (u8, u8),
         body: &[u8],
-        most: usize,
     ) -> Option<Vec<u8>> {
-        let bytes = 8 + body.len() + 4;
         let &[table, flags, ..] = section.bytes() else { return None };
-        if bytes > most {
+        let length = SECTION_BYTES - 3 + body.len();
+        // No body is longer than that of a section that came, or than what was looked at.
+        if length > 0x0FFF {
             return None;
         }
-        let [high, low] = ((bytes - 3) as u16).to_be_bytes();
+        let [high, low] = (length as u16).to_be_bytes();
         let [e0, e1] = extension.to_be_bytes();
         let current = u8::from(section.is_current());
         let mut made =

@@ -102,6 +102,8 @@ pub struct ChannelMetrics {
     pub passed_overrun: Counter,
     /// Times that the source's clock did not go on, or was not believed.
     pub clock_jumps: Counter,
+    /// Moves of PIDs that were refused, and sections that kept their names.
+    pub not_remapped: Counter,
     /// Announcements sent; written by the thread that announces.
     pub announcements: Counter,
 }
@@ -324,6 +326,11 @@ fn source(page: &mut Families, channels: &[ChannelSlot]) {
         "headgate_channel_clock_jumps_total",
         "Times that the clock of a source that is passed on did not go on, or was not believed.",
         each(channels, |m| m.clock_jumps.get() as f64),
+    );
+    page.counters(
+        "headgate_channel_not_remapped_total",
+        "Moves of PIDs to one that the source needs, which were refused, and sections that kept their names for want of room.",
+        each(channels, |m| m.not_remapped.get() as f64),
     );
     for counter in COUNTERS {
         page.counters(counter.channel, counter.help, sums(channels, counter.value));

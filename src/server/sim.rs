@@ -126,7 +126,7 @@ impl Run {
         tracing::info!(?config.fanout, ?config.publish, cores = count, "a seed's gateway");
         let plan = |input| udp::Plan::new(input, &config.headend, count as CoreId);
         let plans: Vec<udp::Plan> = config.inputs.iter().map(plan).collect();
-        let relays = Arc::new(udp::Relays::new(&config.relay, &config.headend, 1, Arc::default()));
+        let relays = Arc::new(udp::Relays::new(&config, 1, Arc::default()));
         let shared = Arc::new(shared(&config, (&plans, &relays), count, 1000, || ()).expect("eventfds"));
         let handshake = Duration::from_secs(10);
         let crowd = rng.chance(25);

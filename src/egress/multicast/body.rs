@@ -196,6 +196,7 @@ impl Body {
                 metrics.passed_late.add(counts.late - before.late);
                 metrics.passed_overrun.add(counts.overrun - before.overrun);
                 metrics.clock_jumps.add(counts.clock_jumps - before.clock_jumps);
+                metrics.not_remapped.add(passing.not_remapped(&slot.about.name));
                 for service in slot.services.iter() {
                     service.alarms[MuxAlarm::Late].set((counts.late > before.late).into());
                     service.alarms[MuxAlarm::SourceLost].set((packets == 0).into());

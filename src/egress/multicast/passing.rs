@@ -4,7 +4,7 @@ use crate::config::headend::Passing as Configuration;
 use crate::fanout::log::JoinPoint;
 use crate::media::Mono;
 use crate::mux::DATAGRAM_BYTES;
-use crate::mux::remap::{Plan, Remap};
+use crate::mux::remap::{Faults, Plan, Remap};
 use crate::mux::replay::{Counts, Replay};
 use crate::wire::ts::PACKET_BYTES;
 use std::time::Duration;
@@ -19,6 +19,9 @@ pub(super) struct Passing {
     remap: Option<Box<Remap>>,
     /// Kept for its memory.
     made: Vec<u8>,
+    /// Of what could not be remapped: what was told, and of which kinds there was a line.
+    faults: Faults,
+    said: (bool, bool),
     /// Something was fed: what comes from elsewhere is a jump to receivers.
     begun: bool,
 }
@@ -30,14 +33,23 @@ impl Passing {
         let plan = Plan { program: None, pids, service_id, stream_id, service_name, provider };
         let delay = Duration::from_millis(delay_ms);
         let remap = (!plan.is_empty()).then(|| Box::new(Remap::new(plan.clone())));
-        Passing { replay: Replay::new(at, delay), delay, plan, remap, made: Vec::new(), begun: false }
+        Passing {
+            replay: Replay::new(at, delay),
+            delay,
+            plan,
+            remap,
+            made: Vec::new(),
+            faults: Faults::default(),
+            said: (false, false),
+            begun: false,
+        }
     }
 
     /// The clock starts anew.
     pub fn begin(&mut self, at: Mono) {
         self.replay = Replay::new(at, self.delay);
         self.remap = (!self.plan.is_empty()).then(|| Box::new(Remap::new(self.plan.clone())));
-        self.begun = false;
+        (self.faults, self.begun) = (Faults::default(), false);
     }
 
     /// Whether what came at `came_at` can still leave in time.
@@ -99,6 +111,31 @@ impl Passing {
     /// Datagrams written.
     pub fn written(&self) -> u64 {
         self.replay.written()
+    }
+
+    /// What could not be remapped since the last call. The first of each kind is said of `channel`.
+    pub fn not_remapped(&mut self, channel: &str) -> u64 {
+        let Some(remap) = &self.remap else { return 0 };
+        let faults = remap.faults();
+        let before = std::mem::replace(&mut self.faults, faults);
+        let (moves, sections) = (faults.moves - before.moves, faults.sections - before.sections);
+        if moves > 0 && !std::mem::replace(&mut self.said.0, true) {
+            let refused: Vec<String> =
+                remap.refused().iter().map(|(from, to)| format!("{from} = {to}")).collect();
+            let pids = refused.join(", ");
+            tracing::warn!(
+                channel,
+                pids,
+                "channel's PIDs are not moved: its source needs those that they would take"
+            );
+        }
+        if sections > 0 && !std::mem::replace(&mut self.said.1, true) {
+            tracing::warn!(
+                channel,
+                "channel's service keeps its names: with others its table would be too long"
+            );
+        }
+        moves + sections
     }
 
     /// What was counted.

@@ -136,11 +136,17 @@ impl Packager {
     }
 }
 
-/// The newest tables of `places`, as they came, as a run of their own: with it begins what a publisher hands down.
-pub fn tables(places: &Places, now: Mono) -> Run {
+/// The newest tables of `places`, as they came: with them begins what a publisher hands down. Where the beginning of a newer
+/// one went by, that is announced.
+pub fn tables(places: &Places) -> Bytes {
     let mut packets = Vec::new();
-    places.tables().for_each(|table| packets.extend(table.packets));
-    Run { packets: packets.into(), first_byte_at: now, complete_at: now }
+    for table in places.tables() {
+        packets.extend(table.packets);
+        if table.begun != table.last {
+            packets.extend(announcement(table.pid, table.begun));
+        }
+    }
+    packets.into()
 }
 
 #[cfg(test)]

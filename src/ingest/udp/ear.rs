@@ -371,7 +371,7 @@ mod tests {
         let text = format!("[[input]]\nstream = \"live/in\"\nfrom = [{from:?}]\n");
         let config = config::Config::parse(&text, "f").unwrap();
         let plan = Plan::new(&config.inputs[0], &config.headend, 1);
-        let relays = Arc::new(Relays::new(&config.relay, &config.headend, 1, Arc::default()));
+        let relays = Arc::new(Relays::new(&config, 1, Arc::default()));
         (Ears::new(std::slice::from_ref(&plan), relays, links), plan)
     }
 
@@ -446,7 +446,7 @@ mod tests {
             "[relay]\nallow = [\"239.255.0.0/16:{port}\"]\ninterface = \"lo\"\ngroups = 1\nlinger_s = 0\n"
         );
         let config = config::Config::parse(&text, "f").unwrap();
-        let relays = Arc::new(Relays::new(&config.relay, &config.headend, 2, Arc::default()));
+        let relays = Arc::new(Relays::new(&config, 2, Arc::default()));
         let mut links = Links::of(vec![Interface::of("lo", loopback(), true, &[])]);
         let mut ears = Ears::new(&[], relays.clone(), &mut links);
         let at = |ms: u64| Mono::from_micros(ms * 1000);

@@ -187,8 +187,8 @@ impl Path {
     }
 
     /// What is handed down first.
-    pub fn tables(&self, now: Mono) -> Option<Run> {
-        self.passage.as_ref().map(|passage| passage.tables(now)).filter(|run| !run.packets.is_empty())
+    pub fn tables(&mut self, now: Mono) -> Option<Run> {
+        self.passage.as_mut().map(|passage| passage.tables(now)).filter(|run| !run.packets.is_empty())
     }
 
     /// Bytes of packets since the last call, if they are passed on and the program comes.

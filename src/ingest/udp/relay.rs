@@ -12,7 +12,7 @@
 use super::ear::PER_ORIGIN;
 use super::{Input, Plan};
 use crate::config::relay::{NotRelayed, Relay as Configured};
-use crate::config::{Headend, Origin, Transport};
+use crate::config::{Config, Headend, Origin, Transport};
 use crate::fanout::directory::StreamName;
 use crate::fanout::stream::CoreId;
 use crate::media::Mono;
@@ -24,8 +24,8 @@ use std::time::Duration;
 
 /// How soon a resident sees who is on its seat.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
-/// A group that nobody reads stays for this long at least: its first viewer waits for its stream.
-const FIRST_VIEWER: Duration = Duration::from_secs(12);
+/// A group that nobody reads stays for so long beyond what a viewer waits for its stream: the socket comes a moment later.
+const FIRST_VIEWER: Duration = Duration::from_secs(2);
 
 /// Why there is nothing to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,8 @@ struct Seats {
 pub struct Relays {
     config: Configured,
     headend: Headend,
+    /// How long somebody who asked may still come to read.
+    first_viewer: Duration,
     /// Cores that have seats.
     cores: CoreId,
     seats: Mutex<Seats>,
@@ -76,11 +78,13 @@ pub struct Relays {
 
 impl Relays {
     /// As it is configured; nobody is on any seat.
-    pub fn new(config: &Configured, headend: &Headend, cores: CoreId, metrics: Arc<RelayMetrics>) -> Relays {
-        let seats = if config.is_on() { config.groups as usize } else { 0 };
+    pub fn new(config: &Config, cores: CoreId, metrics: Arc<RelayMetrics>) -> Relays {
+        let Config { relay, headend, fanout, .. } = config;
+        let seats = if relay.is_on() { relay.groups as usize } else { 0 };
         Relays {
-            config: config.clone(),
+            config: relay.clone(),
             headend: headend.clone(),
+            first_viewer: Duration::from_millis(fanout.play_wait_ms) + FIRST_VIEWER,
             cores: cores.max(1),
             seats: Mutex::new(Seats { all: (0..seats).map(|_| None).collect(), newest: 0 }),
             metrics,
@@ -199,7 +203,7 @@ impl Relays {
         let (mut seats, linger) = (self.seats(), Duration::from_secs(self.config.linger_s));
         let Some(place) = seats.all.get_mut(seat) else { return true };
         let asked_at = place.as_ref().map_or(Mono::ZERO, |guest| guest.asked_at);
-        if now.since(read_at) < linger || now.since(asked_at) < linger.max(FIRST_VIEWER) {
+        if now.since(read_at) < linger || now.since(asked_at) < linger.max(self.first_viewer) {
             return false;
         }
         *place = None;
@@ -267,6 +271,7 @@ impl Relay {
             Some((_, input)) => {
                 if input.is_read() {
                     self.read_at = now;
+                    return;
                 }
                 if self.relays.leave(now, self.seat, self.read_at) {
                     tracing::info!(
@@ -294,14 +299,15 @@ impl Relay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
     fn relays(groups: u32) -> Relays {
-        let text = format!(
-            "[relay]\nallow = [\"239.255.0.0/16:5000-5999\"]\ninterface = \"lo\"\ngroups = {groups}\n"
-        );
+        configured(&format!("groups = {groups}"))
+    }
+
+    fn configured(more: &str) -> Relays {
+        let text = format!("[relay]\nallow = [\"239.255.0.0/16:5000-5999\"]\ninterface = \"lo\"\n{more}\n");
         let config = Config::parse(&text, "f").unwrap();
-        Relays::new(&config.relay, &config.headend, 2, Arc::default())
+        Relays::new(&config, 2, Arc::default())
     }
 
     fn at(s: u64) -> Mono {
@@ -346,5 +352,27 @@ mod tests {
         }
         resident.handle_timeout(at(14), &mut io);
         assert!(resident.input.is_none() && relays.guest(0).is_none());
+    }
+
+    #[test]
+    fn who_watches_stays_however_short_it_lingers() {
+        for (more, wait_s) in [("linger_s = 0", 12), ("linger_s = 0\n[fanout]\nplay_wait_ms = 20000", 22)] {
+            let relays = Arc::new(configured(more));
+            let (_, mut resident) = relays.residents(0, 0, at(1)).next().unwrap();
+            let mut io = Io::default();
+            relays.ask(at(2), Transport::Udp, "239.255.1.1:5000").unwrap();
+            resident.handle_timeout(at(2), &mut io);
+            // Nobody reads yet; the first viewer may still wait.
+            resident.handle_timeout(at(1 + wait_s), &mut io);
+            let demand = resident.input.as_ref().unwrap().1.demand.clone();
+            demand.set(true);
+            for s in wait_s..60 {
+                resident.handle_timeout(at(2 + s), &mut io);
+                assert!(resident.input.is_some(), "{more}: at {s}");
+            }
+            demand.set(false);
+            resident.handle_timeout(at(70), &mut io);
+            assert!(resident.input.is_none(), "{more}");
+        }
     }
 }

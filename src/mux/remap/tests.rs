@@ -250,3 +250,141 @@ fn nothing_breaks_it() {
         assert!(remap.programs.len() <= PROGRAMS_MAX && remap.versions.len() <= VERSIONS_MAX);
     }
 }
+
+/// What ffmpeg sends has its map on 4096: nothing goes there.
+#[test]
+fn a_pid_that_the_source_needs_is_no_target() {
+    for (pids, refused) in [
+        // A map, a clock, an elementary stream, a message of conditional access.
+        (vec![(0x101, 0x100)], vec![(0x101, 0x100)]),
+        (vec![(0x101, 0x111)], vec![(0x101, 0x111)]),
+        (vec![(0x101, 0x202)], vec![(0x101, 0x202)]),
+        (vec![(0x101, 0x177)], vec![(0x101, 0x177)]),
+        // They change places.
+        (vec![(0x101, 0x100), (0x100, 0x101)], vec![]),
+        // One makes room, and has to stay itself.
+        (vec![(0x101, 0x100), (0x100, 0x300)], vec![]),
+        (vec![(0x101, 0x100), (0x100, 0x111)], vec![(0x100, 0x111), (0x101, 0x100)]),
+        (vec![(0x101, 0x101)], vec![]),
+    ] {
+        let mut remap = Remap::new(Plan { pids: pids.clone(), ..Plan::default() });
+        let mut source = Source::new();
+        through(&mut remap, &source.round());
+        let sent = source.round();
+        let got = through(&mut remap, &sent);
+        assert_eq!((remap.refused(), got.len()), (&refused[..], sent.len()), "{pids:?}");
+        assert_eq!(remap.faults().moves, refused.len() as u64, "once each");
+        let tables = sections(&got, &[0]);
+        let programs: Vec<_> =
+            Pat::parse(Section::new(&tables[&0][0]).unwrap()).unwrap().programs().collect();
+        // Whatever the tables name is there.
+        for (number, map_pid) in programs.into_iter().filter(|(number, _)| *number != 0) {
+            let maps = sections(&got, &[map_pid]);
+            let map = Pmt::parse(Section::new(&maps[&map_pid][0]).unwrap()).unwrap();
+            assert_eq!(map.program, number);
+            for named in map.streams().map(|stream| stream.pid).chain([map.pcr_pid]) {
+                assert!(!payloads(&got, named).is_empty(), "{pids:?}: {named:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_storm_of_tables_is_looked_at_now_and_then() {
+    let maps = |n: u16| (0..40).map(move |p| (p + 1, 0x20 + (p * 131 + n * 7) % 8000)).collect::<Vec<_>>();
+    for (plan, looks) in [
+        (Plan { service_id: Some(9), ..Plan::default() }, 120),
+        (Plan { pids: vec![(0x101, 0x102)], ..Plan::default() }, 120),
+        (Plan { program: Some(2), ..Plan::default() }, 120),
+    ] {
+        let (mut remap, mut counter, mut out) = (Remap::new(plan), Counter::default(), Vec::new());
+        for n in 0..6400u16 {
+            let (section, mut packet) = (pat(1, (n % 32) as u8, &maps(n)).unwrap(), Vec::new());
+            assert!(write_section(0, &mut counter, &section, &mut |part: &[u8]| {
+                packet.extend_from_slice(part);
+                true
+            }));
+            remap.packet(packet.first_chunk().unwrap(), &mut out);
+        }
+        assert!((50..=looks).contains(&remap.looked), "{}", remap.looked);
+    }
+    // Maps alone, of a source that is not filtered: nothing is looked up.
+    let (mut source, mut remap) =
+        (Source::new(), Remap::new(Plan { service_id: Some(9), ..Plan::default() }));
+    through(&mut remap, &source.round());
+    let before = remap.looked;
+    for sound in 0..100 {
+        source.sound = 0x300 + sound;
+        let round = source.round();
+        through(&mut remap, &round);
+    }
+    assert_eq!(remap.looked, before);
+}
+
+#[test]
+fn a_table_has_one_version_whatever_its_sections_are() {
+    let mut remap = Remap::new(Plan { stream_id: Some(9), ..Plan::default() });
+    let mut counter = Counter::default();
+    // A PAT of two sections: its version, number, whether it is current, and a map's PID.
+    let mut send = |version: u8, number: u8, current: bool, map_pid: u16| {
+        let mut section = pat(1, version, &[(u16::from(number) + 1, map_pid)]).unwrap();
+        section.truncate(section.len() - 4);
+        section[5] = 0xC0 | version << 1 | u8::from(current);
+        (section[6], section[7]) = (number, 1);
+        section.extend(crc32(&section).to_be_bytes());
+        let mut packets = Vec::new();
+        assert!(write_section(0, &mut counter, &section, &mut |part: &[u8]| {
+            packets.extend_from_slice(part);
+            true
+        }));
+        let out = through(&mut remap, &packets);
+        let [made] = &sections(&out, &[0])[&0][..] else { panic!("one") };
+        let made = Section::new(made).unwrap();
+        assert_eq!((made.number(), made.last_number(), made.is_current()), (number, 1, current));
+        made.version()
+    };
+    for (said, expected) in [
+        ((4, 0, true, 0x100), 5),
+        ((4, 1, true, 0x110), 5),
+        // What comes next changes nothing yet, and has the version that it will have.
+        ((5, 0, false, 0x120), 6),
+        ((4, 0, true, 0x100), 5),
+        ((5, 0, true, 0x120), 6),
+        ((5, 1, true, 0x110), 6),
+        ((5, 1, true, 0x110), 6),
+        // One that forgets to say so.
+        ((5, 1, true, 0x130), 7),
+        ((5, 0, true, 0x120), 7),
+    ] {
+        let (version, number, current, map_pid) = said;
+        assert_eq!(send(version, number, current, map_pid), expected, "{said:?}");
+    }
+}
+
+#[test]
+fn a_section_that_would_be_too_long_keeps_its_names() {
+    let long = "x".repeat(NAME_BYTES_MAX);
+    let plan = Plan {
+        service_name: Some(long.clone()),
+        provider: Some(long),
+        stream_id: Some(9),
+        ..Plan::default()
+    };
+    let (mut remap, mut counter) = (Remap::new(plan), Counter::default());
+    let named = "a name of thirty letters or so";
+    let services: Vec<Service<'_>> =
+        (1..=20).map(|id| Service { id, service_type: 1, provider: "They", name: named }).collect();
+    let mut packets = Vec::new();
+    let mut put = |packet: &[u8]| {
+        packets.extend_from_slice(packet);
+        true
+    };
+    assert!(write_section(0, &mut counter, &pat(1, 3, &[(1, 0x100)]).unwrap(), &mut put));
+    assert!(write_section(0x11, &mut Counter::default(), &sdt(1, 0xFF01, 0, &services).unwrap(), &mut put));
+    let out = through(&mut remap, &packets);
+    let tables = sections(&out, &[0x11]);
+    let table = Sdt::parse(Section::new(&tables[&0x11][0]).unwrap()).unwrap();
+    assert_eq!((table.transport_stream_id, table.services().count()), (9, 20));
+    assert_eq!(decode(table.services().next().unwrap().names().unwrap().2), named);
+    assert_eq!(remap.faults(), Faults { moves: 0, sections: 1 });
+}

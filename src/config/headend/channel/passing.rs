@@ -91,7 +91,7 @@ impl ChannelEntry {
     }
 
     fn moved(&self) -> Result<Vec<(u16, u16)>, Fault> {
-        let hint = format!("write pids = {{ 256 = 4096 }}: PIDs from {} to {}", PIDS.start(), PIDS.end());
+        let hint = format!("write pids = {{ 256 = 512 }}: PIDs from {} to {}", PIDS.start(), PIDS.end());
         if self.pids.len() > PIDS_MAX {
             return Err(Fault::new(format!("moves {} PIDs", self.pids.len()), format!("at most {PIDS_MAX}")));
         }

@@ -52,6 +52,8 @@ pub struct Table<'a> {
     pub first: u8,
     /// See `first`.
     pub last: u8,
+    /// The counter of the last packet of the one behind it that has begun; `last` if none has.
+    pub begun: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -175,12 +177,9 @@ impl Places {
         let counter = |packet: Option<&[u8; PACKET_BYTES]>| packet.map_or(0, |packet| packet[3] & 0x0F);
         self.kept.iter().filter(|kept| !kept.packets.is_empty()).map(move |kept| {
             let packets = kept.packets.as_chunks().0;
-            Table {
-                pid: kept.pid,
-                packets: &kept.packets,
-                first: counter(packets.first()),
-                last: counter(packets.last()),
-            }
+            let last = counter(packets.last());
+            let begun = kept.gathered.as_chunks().0.last().map_or(last, |packet| counter(Some(packet)));
+            Table { pid: kept.pid, packets: &kept.packets, first: counter(packets.first()), last, begun }
         })
     }
 
