@@ -68,7 +68,7 @@ fn help_at_accept(reason: RefuseReason) -> &'static str {
 
 fn help(reason: DisconnectReason) -> &'static str {
     match reason {
-        DisconnectReason::Unauthorized => "wrong key or token",
+        DisconnectReason::Unauthorized => "wrong key or token, or a group that no list of relay.allow has",
         DisconnectReason::NameTaken => "the name is in use",
         DisconnectReason::ProtocolError => {
             "it asks for what an option cannot be; the player is told what it may be"
@@ -79,7 +79,10 @@ fn help(reason: DisconnectReason) -> &'static str {
         DisconnectReason::AddressPublishers => {
             "its address has limits.publishers_per_address publishers; if many people share it, add it to limits.exempt"
         }
-        DisconnectReason::Budget => "what is left of limits.connections_per_core is for publishers",
+        DisconnectReason::NotFound => "there is nothing of that name, or it is no place of a group",
+        DisconnectReason::Budget => {
+            "what is left of limits.connections_per_core is for publishers, or relay.groups are all in use"
+        }
         DisconnectReason::Overload => "load is shed",
         _ => "the node is full",
     }

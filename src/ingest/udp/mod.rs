@@ -128,7 +128,7 @@ pub struct Input {
     /// The name was not to be had, and that was said.
     refused: bool,
     /// Of each path it was said that there is nothing to take.
-    no_program: Vec<bool>,
+    no_program: Vec<Option<&'static str>>,
     /// Of each path, when it may have a line again about its program, and about whether it comes.
     program_line_at: Vec<Mono>,
     path_line_at: Vec<Mono>,
@@ -164,7 +164,7 @@ impl Input {
             relay: plan.relay,
             frameless: false,
             refused: false,
-            no_program: vec![false; paths],
+            no_program: vec![None; paths],
             program_line_at: vec![Mono::ZERO; paths],
             path_line_at: vec![Mono::ZERO; paths],
             said_alive: vec![false; paths],
@@ -467,7 +467,7 @@ impl Input {
         let Some(line_at) = self.program_line_at.get_mut(at) else { return };
         match event {
             Event::Program { number, carried } => {
-                missing.into_iter().for_each(|missing| *missing = false);
+                missing.into_iter().for_each(|missing| *missing = None);
                 if now >= *line_at {
                     *line_at = now + PROGRAM_LINES;
                     tracing::info!(stream, %origin, program = number, streams = carried, "input: program");
@@ -485,24 +485,25 @@ impl Input {
             }
             Event::NoProgram { announced } => {
                 self.slot.metrics.no_program.inc();
-                if missing.is_some_and(|missing| !std::mem::replace(missing, true)) {
-                    let path = self.paths.get(at);
-                    let silent = path.is_none_or(|path| path.demux().tally().packets == 0);
-                    let alive = path.is_some_and(|path| path.health(now).alive);
-                    let foreign = self
-                        .origins
-                        .get(at)
-                        .is_some_and(|origin| origin.metrics.refused[DatagramRefusal::NotTs].get() > 0);
-                    let (program, why) = (
-                        self.config.program,
-                        match announced {
-                            _ if silent && foreign => "what comes is no transport stream",
-                            _ if silent => "no packet came yet",
-                            true if !alive => "nothing of it comes any more",
-                            true => "its map is missing or names nothing that can be carried",
-                            false => "no table names it",
-                        },
-                    );
+                let path = self.paths.get(at);
+                let silent = path.is_none_or(|path| path.demux().tally().packets == 0);
+                let alive = path.is_some_and(|path| path.health(now).alive);
+                let foreign = self
+                    .origins
+                    .get(at)
+                    .is_some_and(|origin| origin.metrics.refused[DatagramRefusal::NotTs].get() > 0);
+                let why = match announced {
+                    _ if silent && foreign => "what comes is no transport stream",
+                    _ if silent => "no packet came yet",
+                    true if !alive => "nothing of it comes any more",
+                    true => "its map is missing or names nothing that can be carried",
+                    false => "no table names it",
+                };
+                // Before the sender begins there is another reason than behind it.
+                let Some(said) = missing.filter(|said| **said != Some(why)) else { return };
+                if said.is_none() || now >= *line_at {
+                    (*said, *line_at) = (Some(why), now + PROGRAM_LINES);
+                    let program = self.config.program;
                     tracing::warn!(stream, %origin, program, why, "input: no program to take");
                     self.note("no_program", Some(why), Some(at));
                 }
