@@ -40,6 +40,13 @@ impl Network {
     }
 }
 
+impl Network {
+    /// Whether it is one address.
+    pub fn is_single(self) -> bool {
+        self.bits == if self.base.is_ipv4() { 32 } else { 128 }
+    }
+}
+
 /// The network of `bits` in which `address` lies.
 fn around(address: IpAddr, bits: u8) -> IpAddr {
     match address {

@@ -29,10 +29,13 @@ impl Default for Relay {
     }
 }
 
-/// Addresses and ports that may be watched: `239.255.0.0/16:5000-5999`, `[ff15::/32]:5000`.
+/// Addresses and ports that may be watched: `239.255.0.0/16:5000-5999`, `[ff15::/32]:5000`; of some senders alone, who have to
+/// be named then: `10.9.0.0/24@232.0.0.0/8:5000`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Allowed {
+    /// Whose; `None`: whoever sends.
+    sources: Option<Network>,
     network: Network,
     ports: RangeInclusive<u16>,
 }
@@ -43,7 +46,11 @@ impl TryFrom<String> for Allowed {
     fn try_from(text: String) -> Result<Allowed, String> {
         let form =
             || format!("`{text}` is not NETWORK:PORTS; write 239.255.0.0/16:5000-5999 or [ff15::/32]:5000");
-        let (network, ports) = text.rsplit_once(':').ok_or_else(form)?;
+        let (sources, group) = match text.split_once('@') {
+            Some((sources, group)) => (Some(sources.parse()?), group),
+            None => (None, text.as_str()),
+        };
+        let (network, ports) = group.rsplit_once(':').ok_or_else(form)?;
         let bare = network.strip_prefix('[').and_then(|network| network.strip_suffix(']'));
         if bare.is_none() && network.contains(':') {
             return Err(form());
@@ -55,20 +62,40 @@ impl TryFrom<String> for Allowed {
         if ports.is_empty() {
             return Err(form());
         }
-        Ok(Allowed { network, ports })
+        Ok(Allowed { sources, network, ports })
     }
 }
 
 impl Allowed {
-    /// Whether `address` is among them. An address of one machine only is if groups are not: `0.0.0.0/0` means groups.
-    fn has(&self, address: SocketAddr) -> bool {
+    /// Whether `address` is among them, with this source or from whoever sends. An address of one machine only is if groups are
+    /// not: `0.0.0.0/0` means groups; one that every machine has must stand there itself.
+    fn has(&self, source: Option<IpAddr>, address: SocketAddr) -> bool {
         let groups =
             [IpAddr::V4(Ipv4Addr::new(224, 0, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xFF02, 0, 0, 0, 0, 0, 0, 1))];
         let with_groups = groups.into_iter().any(|group| self.network.contains(group));
-        self.network.contains(address.ip())
+        let ip = address.ip();
+        let from_them = match (self.sources, source) {
+            (Some(sources), Some(source)) => sources.contains(source),
+            (None, None) => true,
+            _ => false,
+        };
+        from_them
+            && self.network.contains(ip)
             && self.ports.contains(&address.port())
-            && (address.ip().is_multicast() || !with_groups)
+            && (ip.is_multicast() || !with_groups)
+            && (!is_everybodys(ip) || self.network.is_single())
     }
+}
+
+/// Whether each machine has it, or means its link by it: unspecified, loopback and link-local addresses.
+fn is_everybodys(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    ip.is_unspecified()
+        || ip.is_loopback()
+        || match ip {
+            IpAddr::V4(ip) => ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        }
 }
 
 /// Why a group cannot be watched.
@@ -93,14 +120,18 @@ impl Relay {
     pub fn origin(&self, transport: Transport, place: &str, headend: &Headend) -> Result<Origin, NotRelayed> {
         let (source, target) = place.split_once('@').unwrap_or(("", place));
         // What else a URL of an input may say is the operator's to say.
-        if target.contains(['@', '#', '?', '/']) || source.contains(['#', '?', '/']) {
+        if target.is_empty()
+            || target.starts_with(':')
+            || target.contains(['@', '#', '?', '/'])
+            || source.contains(['#', '?', '/'])
+        {
             return Err(NotRelayed::Malformed("write GROUP:PORT or SOURCE@GROUP:PORT".to_owned()));
         }
         let interface = self.interface.clone().or_else(|| headend.interface.clone());
         let shared = Headend { interface, ..headend.clone() };
         let url = format!("{}://@{source}@{target}", transport.as_str());
         let origin = Origin::relayed(&url, &shared).map_err(NotRelayed::Malformed)?;
-        match self.allow.iter().any(|allowed| allowed.has(origin.address)) {
+        match self.allow.iter().any(|allowed| allowed.has(origin.source, origin.address)) {
             true => Ok(origin),
             false => Err(NotRelayed::Forbidden),
         }
@@ -120,7 +151,12 @@ mod tests {
     fn what_is_listed_may_be_watched() {
         let relay = relay(&[
             "239.255.0.0/16:5000-5999",
-            "232.0.0.0/8:7000",
+            "10.9.0.0/24@232.0.0.0/8:7000",
+            "127.0.0.0/8:9000",
+            "127.0.0.3/32:9000",
+            "169.254.0.0/16:9000",
+            "[fe80::/16]:9000",
+            "0.0.0.0/8:9000",
             "[ff15::/16]:5000",
             "10.9.0.2/32:6000",
             "0.0.0.0/0:8000",
@@ -131,6 +167,13 @@ mod tests {
             ("10.9.0.7@232.1.1.1:7000", Ok("udp://eth1@10.9.0.7@232.1.1.1:7000")),
             ("[ff15::7]:5000", Ok("udp://eth1@[ff15::7]:5000")),
             ("10.9.0.2:6000", Ok("udp://10.9.0.2:6000")),
+            ("127.0.0.3:9000", Ok("udp://127.0.0.3:9000")),
+            ("127.0.0.1:9000", Err(NotRelayed::Forbidden)),
+            ("169.254.1.1:9000", Err(NotRelayed::Forbidden)),
+            ("0.0.0.0:9000", Err(NotRelayed::Forbidden)),
+            // A source that is on no list would have a socket of its own.
+            ("10.9.0.7@239.255.1.1:5000", Err(NotRelayed::Forbidden)),
+            ("10.9.1.7@232.1.1.1:7000", Err(NotRelayed::Forbidden)),
             ("239.1.1.1:8000", Ok("udp://eth1@239.1.1.1:8000")),
             ("239.255.1.1:6000", Err(NotRelayed::Forbidden)),
             ("239.254.1.1:5000", Err(NotRelayed::Forbidden)),
@@ -144,6 +187,7 @@ mod tests {
         }
         for place in [
             "",
+            ":5000",
             "239.255.1.1",
             "eth0@239.255.1.1:5000",
             "239.255.1.1:5000#fec",
@@ -167,6 +211,8 @@ mod tests {
             "239.1.1.1/33:5000",
             "ff15::/32:5000",
             "239.1.1.1:a",
+            "eth0@239.1.1.1:5000",
+            "10.9.0.1@",
         ] {
             assert!(Allowed::try_from(text.to_owned()).is_err(), "{text}");
         }

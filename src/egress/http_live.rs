@@ -5,7 +5,7 @@ use super::wanted;
 use crate::edge::admission::Visit;
 use crate::edge::auth::Gate;
 use crate::fanout::directory::{Directory, StreamName};
-use crate::fanout::log::Format;
+use crate::fanout::log::{Format, LogKey};
 use crate::observe::{DisconnectReason, Protocol};
 use crate::proto::http::{self, Medium, Method, RequestHead};
 use crate::shard::{Io, PlayRefused, Request};
@@ -48,18 +48,36 @@ pub fn request(
     visit: &mut Visit,
     io: &mut Io,
 ) -> Result<(), DisconnectReason> {
+    if let Some((key, first)) = admit(head, (medium, app, stream), terms, visit, io)? {
+        io.ask(Request::Play { name: StreamName::new(app, stream), key, first });
+    }
+    Ok(())
+}
+
+/// Admits who wants to watch `/APP/STREAM` as `medium`, and tells which log it reads and from where; whatever else was asked for
+/// is answered, with nothing to read.
+///
+/// # Errors
+/// See [`request`].
+pub fn admit(
+    head: &RequestHead,
+    (medium, app, stream): (Medium, &str, &str),
+    terms: &Terms<'_>,
+    visit: &mut Visit,
+    io: &mut Io,
+) -> Result<Option<(LogKey, Option<LogKey>)>, DisconnectReason> {
     let (gate, name) = (terms.gate, StreamName::new(app, stream));
     if head.method == Method::Options {
         io.out.extend(http::options_head());
         io.ask(Request::Close(DisconnectReason::ClientClosed));
-        return Ok(());
+        return Ok(None);
     }
     if !gate.may_play(app, &head.query) {
         let reason = DisconnectReason::Unauthorized;
         refuse(head, 403, None, "a play token is needed: ?token=...", reason, io);
         return Err(reason);
     }
-    let (key, first) = match wanted(format(medium), app, &head.query, gate) {
+    let wanted = match wanted(format(medium), app, &head.query, gate) {
         Ok(wanted) => wanted,
         Err(told) => {
             let reason = DisconnectReason::ProtocolError;
@@ -77,7 +95,7 @@ pub fn request(
                 refuse(head, status, Some(terms.retry_after_s), hint, reason, io);
                 return Err(reason);
             }
-            io.ask(Request::Play { name, key, first });
+            return Ok(Some(wanted));
         }
         Method::Head if terms.directory.find(&name).is_some() => {
             io.out.extend(http::live_head(medium));
@@ -88,7 +106,7 @@ pub fn request(
         }
         _ => refuse(head, 405, None, "watch with GET", DisconnectReason::ProtocolError, io),
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Answers `head` with an error that ends the connection for `reason`.

@@ -33,6 +33,9 @@ const PCR_LOST_NS: i64 = 1_000_000_000;
 const WINDOW_NS: i64 = 1_000_000_000;
 /// How fast what is due may be moved to follow the source's clock, in parts of a million: three times what a source may be off.
 const SLEW: i64 = 100;
+/// So many windows in a row whose packets came the delay or more beside the clock, and it is taken anew: the network has another
+/// way, and nothing could be held back for as long as following takes.
+const BEYOND_MAX: u32 = 3;
 /// A clock that was not believed so often in a row is not for [`DOUBT_NS`].
 const JUMPS_MAX: u32 = 3;
 const DOUBT_NS: i64 = 10_000_000_000;
@@ -85,6 +88,8 @@ struct Clock {
     window: (i64, i64, i64),
     /// Windows so far.
     windows: u32,
+    /// Of which the last so many in a row were beyond the delay.
+    beyond: u32,
 }
 
 /// See the module's description.
@@ -153,7 +158,8 @@ impl Replay {
         while self.timed < self.queue.len() {
             self.time_by_arrival();
         }
-        self.clock = None;
+        // What was wrong with another one's clock says nothing of this one's.
+        (self.clock, self.jumps, self.doubt_until) = (None, 0, 0);
     }
 
     /// Datagrams that are due by `now`.
@@ -280,7 +286,12 @@ impl Replay {
         }
         self.jumps = 0;
         (clock.last, clock.elapsed_ns, clock.came_ns) = (pcr, elapsed_ns, came_ns);
-        clock.follow(came_ns, distance);
+        clock.follow(came_ns, distance, self.delay_ns);
+        if clock.beyond >= BEYOND_MAX {
+            // It leads nowhere to follow it: that would take an hour.
+            self.counts.clock_jumps += 1;
+            return self.begin(came_ns, pid, pcr);
+        }
         let due_ns = clock.offset_ns + elapsed_ns + self.delay_ns;
         self.clock = Some(clock);
         let count = (self.queue.len() - self.timed) as i64;
@@ -303,7 +314,8 @@ impl Replay {
         }
         let window = (came_ns, 0, 0);
         let (offset_ns, elapsed_ns) = (came_ns, 0);
-        self.clock = Some(Clock { pid, last: pcr, elapsed_ns, came_ns, offset_ns, window, windows: 0 });
+        self.clock =
+            Some(Clock { pid, last: pcr, elapsed_ns, came_ns, offset_ns, window, windows: 0, beyond: 0 });
     }
 
     /// A clock does not go on.
@@ -319,7 +331,7 @@ impl Replay {
 
 impl Clock {
     /// It is `distance` later here than it should be.
-    fn follow(&mut self, came_ns: i64, distance: i64) {
+    fn follow(&mut self, came_ns: i64, distance: i64, delay_ns: i64) {
         let (since, sum, count) = &mut self.window;
         *sum += distance;
         *count += 1;
@@ -331,6 +343,7 @@ impl Clock {
         // What the first PCR happened to be moved by is not kept.
         let most = if self.windows == 0 { i64::MAX } else { lasted / 1_000_000 * SLEW };
         self.offset_ns += mean.clamp(-most, most);
+        self.beyond = if self.windows > 0 && mean.abs() >= delay_ns { self.beyond + 1 } else { 0 };
         self.windows = self.windows.saturating_add(1);
         self.window = (came_ns, 0, 0);
     }

@@ -15,7 +15,7 @@ use crate::ingest::udp::{self, Refusal};
 use crate::media::Mono;
 use crate::observe::log::{Limiters, shown};
 use crate::observe::{DisconnectReason, Protocol, RefuseReason};
-use crate::proto::http::{self, HeadReader, HttpError, Medium, Method, RequestHead, Route};
+use crate::proto::http::{self, HeadReader, HttpError, Medium, RequestHead, Route};
 use crate::shard::engine::Datagram;
 use crate::shard::{Answer, App, Io, PlayRefused, Preface, Request, ResidentId, Shedding, connection_bytes};
 use bytes::Bytes;
@@ -141,11 +141,11 @@ impl Gateway {
                     }
                     *speech = Speech::HttpDone(http_live::protocol(medium));
                 }
-                Route::Group { scheme, place, query } => {
+                Route::Group { scheme, place, .. } => {
                     let (app, rtp) = (scheme, scheme == Transport::Rtp.as_str());
                     *speech = Speech::HttpDone(Protocol::HttpTs);
                     let transport = if rtp { Transport::Rtp } else { Transport::Udp };
-                    self.group(now, guest, &request, (app, transport, place, query), io);
+                    self.group(now, guest, &request, (app, transport, place), io);
                 }
                 Route::Page => {
                     let read = std::mem::take(reader).into_bytes();
@@ -173,36 +173,34 @@ impl Gateway {
         now: Mono,
         guest: &mut Guest,
         head: &RequestHead,
-        (app, transport, place, query): (&str, Transport, &str, &str),
+        (app, transport, place): (&str, Transport, &str),
         io: &mut Io,
     ) {
         let Surroundings { gate, relays, retry_after_s, .. } = &*self.surroundings;
+        // Nobody joins a group for who may not watch, or does not want to.
+        let directory = &self.shared.directory;
+        let terms = http_live::Terms { gate, directory, retry_after_s: *retry_after_s };
+        let admitted = http_live::admit(head, (Medium::Ts, app, place), &terms, &mut guest.visit, io);
+        let (key, first) = match admitted {
+            Ok(Some(wanted)) => wanted,
+            Ok(None) => return,
+            Err(reason) => return self.note(now, guest, "play", &shown(&format!("{app}/{place}")), reason),
+        };
         let refuse = |status, again, why: &str, reason, io: &mut Io| {
             http_live::refuse(head, status, again, why, reason, io);
             self.note(now, guest, "play", &shown(&format!("{app}/{place}")), reason);
         };
-        // Nobody joins a group for who may not watch, or does not want to.
-        let wants = head.method == Method::Get && gate.may_play(app, query);
-        let name = match wants.then(|| relays.ask(now, transport, place)) {
-            None => StreamName::new(app, place),
-            Some(Ok(name)) => name,
-            Some(Err(Refusal::NotFound(why))) => {
-                return refuse(404, None, &why, DisconnectReason::NotFound, io);
-            }
-            Some(Err(Refusal::Forbidden)) => {
+        match relays.ask(now, transport, place) {
+            Ok(name) => io.ask(Request::Play { name, key, first }),
+            Err(Refusal::NotFound(why)) => refuse(404, None, &why, DisconnectReason::NotFound, io),
+            Err(Refusal::Forbidden) => {
                 let why = "this group is on no list of those that may be watched here (relay.allow)";
-                return refuse(403, None, why, DisconnectReason::Unauthorized, io);
+                refuse(403, None, why, DisconnectReason::Unauthorized, io);
             }
-            Some(Err(Refusal::Full)) => {
+            Err(Refusal::Full) => {
                 let why = "as many groups are watched as may be (relay.groups), try again later";
-                return refuse(503, Some(*retry_after_s), why, DisconnectReason::Budget, io);
+                refuse(503, Some(*retry_after_s), why, DisconnectReason::Budget, io);
             }
-        };
-        let directory = &self.shared.directory;
-        let terms = http_live::Terms { gate, directory, retry_after_s: *retry_after_s };
-        let asked = (Medium::Ts, name.app(), name.stream());
-        if let Err(reason) = http_live::request(head, asked, &terms, &mut guest.visit, io) {
-            self.note(now, guest, "play", &shown(&name.to_string()), reason);
         }
     }
 }

@@ -79,9 +79,9 @@ impl Packager {
                 start = at;
             }
             if place {
-                lead = Some(self.lead());
+                lead = Some(self.lead(run.complete_at));
             }
-            if let Some(continuity) = self.counters.take(&packet) {
+            if let Some(continuity) = self.counters.take(run.complete_at, &packet) {
                 announced += 1;
                 self.announced.push_back(Announced { at, pid: packet.pid, continuity });
             }
@@ -116,9 +116,9 @@ impl Packager {
     }
 
     /// What stands in front of the place that comes now, and where in it a reader that begins is to begin.
-    fn lead(&self) -> (Bytes, usize) {
+    fn lead(&self, now: Mono) -> (Bytes, usize) {
         let mut lead = Vec::new();
-        self.counters.announce(self.places.tables(), &mut lead);
+        self.counters.announce(now, self.places.tables(), &mut lead);
         let opening = lead.len();
         for table in self.places.tables() {
             lead.extend(table.packets);

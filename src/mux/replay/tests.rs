@@ -239,3 +239,35 @@ fn memory_is_bounded() {
     assert_eq!(Packet::parse(&packet).pid, pid::NULL);
     assert!(replay.heap_bytes() <= 30 << 20, "{}", replay.heap_bytes());
 }
+
+#[test]
+fn a_way_that_is_longer_for_good_is_paced_again() {
+    // From two seconds on everything takes 300 ms more: more than the delay, and less than what a clock may be astray.
+    let (fed, sent, replay) = run(&mut Source::new(), 30, |n| Some(if n < 5300 { 0 } else { 300 * MS }));
+    exact(&fed, &sent);
+    assert_eq!(replay.counts().clock_jumps, 1);
+    let later: Vec<(i64, Vec<u8>)> = sent.iter().filter(|(ms, _)| *ms > 8000).cloned().collect();
+    even(&later, 376_000, 500, 5);
+    // Not for long as they came.
+    assert!(replay.counts().late < 5 * 2660, "{}", replay.counts().late);
+}
+
+#[test]
+fn another_source_is_not_doubted_for_the_last_one() {
+    let mut source = Source::new();
+    let mut replay = Replay::new(Mono::ZERO, DELAY);
+    for _ in 0..2000 {
+        if source.next.is_multiple_of(20) {
+            source.pcr_at += 27_000_000 * 77;
+        }
+        let (at, packet) = source.packet();
+        replay.feed(mono(at), &packet);
+    }
+    assert!(replay.doubt_until > 0 && replay.clock.is_none());
+    replay.seam();
+    for _ in 0..200 {
+        let (at, packet) = source.packet();
+        replay.feed(mono(at), &packet);
+    }
+    assert!(replay.clock.is_some());
+}

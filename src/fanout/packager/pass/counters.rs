@@ -1,12 +1,16 @@
 //! The counters of all PIDs of a log, and the packets that announce where they jump.
 
 use super::places::Table;
+use crate::media::Mono;
 use crate::wire::ts::packet::Packet;
 use crate::wire::ts::{PACKET_BYTES, PIDS, SYNC_BYTE, pid};
+use std::time::Duration;
 
-/// PIDs that are known at a time: a multiplex of satellite television has some 200. With more, the oldest is forgotten,
-/// and its jump is not announced.
+/// PIDs that are known at a time: a multiplex of satellite television has some 200. With more, the one that was silent for
+/// longest is forgotten, and its jump is not announced.
 const PIDS_MAX: usize = 250;
+/// A PID of which nothing came for so long is no part of the stream any more: the rarest tables are repeated within it.
+const RECENT: Duration = Duration::from_secs(60);
 /// The PID has no place in the list.
 const NONE: u8 = u8::MAX;
 const _: () = assert!(PIDS_MAX < NONE as usize);
@@ -18,6 +22,7 @@ struct Known {
     last: u8,
     /// Its next packet does not go on with that.
     jumps: bool,
+    seen_at: Mono,
 }
 
 /// See the module's description.
@@ -26,13 +31,11 @@ pub(super) struct Counters {
     /// Index into `known` by PID.
     slots: Box<[u8; PIDS]>,
     known: Vec<Known>,
-    /// Whose place the next PID takes when there is none free.
-    hand: usize,
 }
 
 impl Default for Counters {
     fn default() -> Counters {
-        Counters { slots: Box::new([NONE; PIDS]), known: Vec::new(), hand: 0 }
+        Counters { slots: Box::new([NONE; PIDS]), known: Vec::new() }
     }
 }
 
@@ -42,17 +45,17 @@ impl Counters {
         self.known.iter_mut().for_each(|known| known.jumps = true);
     }
 
-    /// Takes note of a packet. Returns the counter to announce in front of it, if it does not go on.
-    pub fn take(&mut self, packet: &Packet<'_>) -> Option<u8> {
+    /// Takes note of a packet that came at `now`. Returns the counter to announce in front of it, if it does not go on.
+    pub fn take(&mut self, now: Mono, packet: &Packet<'_>) -> Option<u8> {
         if packet.pid == pid::NULL || packet.error {
             return None;
         }
         let slot = self.slots.get(usize::from(packet.pid)).copied().unwrap_or(NONE);
         let Some(known) = self.known.get_mut(usize::from(slot)) else {
-            self.add(Known { pid: packet.pid, last: packet.continuity, jumps: false });
+            self.add(Known { pid: packet.pid, last: packet.continuity, jumps: false, seen_at: now });
             return None;
         };
-        known.last = packet.continuity;
+        (known.last, known.seen_at) = (packet.continuity, now);
         let jumps = std::mem::take(&mut known.jumps) && !packet.discontinuity();
         jumps.then(|| before(packet.continuity, packet.has_payload))
     }
@@ -62,8 +65,8 @@ impl Counters {
             self.known.push(known);
             self.known.len() - 1
         } else {
-            let at = self.hand;
-            self.hand = (self.hand + 1) % PIDS_MAX;
+            let silent = self.known.iter().enumerate().min_by_key(|(_, known)| known.seen_at);
+            let at = silent.map_or(0, |(at, _)| at);
             if let Some(place) = self.known.get_mut(at) {
                 let old = std::mem::replace(place, known);
                 self.slots.iter_mut().skip(usize::from(old.pid)).take(1).for_each(|slot| *slot = NONE);
@@ -79,10 +82,11 @@ impl Counters {
         self.known.get(usize::from(slot)).map(|known| known.last)
     }
 
-    /// Appends what announces to a reader from elsewhere that every PID jumps: `tables` come first, then what is next.
-    pub fn announce<'a>(&self, tables: impl Iterator<Item = Table<'a>>, out: &mut Vec<u8>) {
+    /// Appends what announces to a reader from elsewhere that every PID that still comes jumps: `tables` come
+    /// first, then what is next.
+    pub fn announce<'a>(&self, now: Mono, tables: impl Iterator<Item = Table<'a>>, out: &mut Vec<u8>) {
         let firsts: Vec<(u16, u8)> = tables.map(|table| (table.pid, before(table.first, true))).collect();
-        for known in &self.known {
+        for known in self.known.iter().filter(|known| now.since(known.seen_at) < RECENT) {
             let table = firsts.iter().find(|(pid, _)| *pid == known.pid);
             out.extend(announcement(known.pid, table.map_or(known.last, |(_, before)| *before)));
         }

@@ -1,9 +1,10 @@
 //! Where a transport stream can be begun with, and its newest tables as they came.
 //!
-//! A place is a packet of the pictures with `random_access_indicator`; of a stream without pictures, the packet that a PAT
-//! begins with, twice a second at most. Encoders exist that never set the indicator: where pictures have come without one for
-//! [`NO_ACCESS`], a PAT is a place too, and decoders find the next keyframe for themselves. In a stream of several programs
-//! the first that has pictures decides.
+//! A place is the packet that a picture with `random_access_indicator` begins with, ten times a second at most; of a stream
+//! without pictures, the packet that a PAT begins with, twice a second at most. Encoders exist that never set the indicator:
+//! where pictures have come without one for [`NO_ACCESS`], a PAT is a place too, and decoders find the next keyframe for
+//! themselves; of pictures that have said so, only when twice their longest interval has passed ([`ONCE`] if none is known). In
+//! a stream of several programs the first that has pictures decides.
 
 use crate::media::Mono;
 use crate::wire::ts::descriptor::{Class, classify};
@@ -15,6 +16,12 @@ use std::time::Duration;
 
 /// Pictures without a place for this long: below what a player waits for its stream, above most groups of pictures.
 pub const NO_ACCESS: Duration = Duration::from_secs(5);
+/// Pictures that said so once may take so long until they do again.
+pub const ONCE: Duration = Duration::from_secs(20);
+/// The longest interval that is believed.
+const INTERVAL_MAX: Duration = Duration::from_secs(60);
+/// Between two places that are pictures: who joins has nothing of more, and each costs its tables.
+const PLACES: Duration = Duration::from_millis(100);
 /// Between two places that are no pictures.
 const TABLE_PLACES: Duration = Duration::from_millis(500);
 /// Programs whose maps are kept.
@@ -76,7 +83,12 @@ pub struct Places {
     pictures: Option<u16>,
     /// When pictures said so last, or the first packet of them came.
     access_at: Option<Mono>,
+    /// They have said so; the longest time between two that did.
+    said: bool,
+    longest: Option<Duration>,
     place_at: Option<Mono>,
+    /// The last that was a picture.
+    picture_at: Option<Mono>,
 }
 
 impl Default for Places {
@@ -88,7 +100,10 @@ impl Default for Places {
             programs: Vec::new(),
             pictures: None,
             access_at: None,
+            said: false,
+            longest: None,
             place_at: None,
+            picture_at: None,
         };
         places.keep(pid::PAT);
         places
@@ -105,23 +120,39 @@ impl Places {
         }
         let place = if uses & uses::PICTURES != 0 {
             let since = *self.access_at.get_or_insert(now);
-            let access = packet.adaptation.is_some_and(|field| field.random_access) && packet.has_payload;
+            let says = packet.adaptation.is_some_and(|field| field.random_access);
+            // What a picture goes on with is none, whatever it says.
+            let access = says && packet.has_payload && packet.unit_start;
             if access {
+                if std::mem::replace(&mut self.said, true) {
+                    self.longest = self.longest.max(Some(now.since(since).min(INTERVAL_MAX)));
+                }
                 self.access_at = Some(now.max(since));
             }
-            access
+            let place = access && self.picture_at.is_none_or(|at| now.since(at) >= PLACES);
+            if place {
+                self.picture_at = Some(now);
+            }
+            place
         } else {
             packet.pid == pid::PAT
                 && packet.unit_start
                 && self.is_known()
                 && self.kept.first().is_some_and(|pat| !pat.packets.is_empty())
                 && self.place_at.is_none_or(|at| now.since(at) >= TABLE_PLACES)
-                && (self.pictures.is_none() || self.access_at.is_some_and(|at| now.since(at) >= NO_ACCESS))
+                && (self.pictures.is_none()
+                    || self.access_at.is_some_and(|at| now.since(at) >= self.patience()))
         };
         if place {
             self.place_at = Some(now);
         }
         place
+    }
+
+    /// How long pictures may say nothing.
+    fn patience(&self) -> Duration {
+        let said = self.longest.map_or(ONCE, |longest| longest * 2);
+        if self.said { said.max(NO_ACCESS) } else { NO_ACCESS }
     }
 
     /// Takes note of a packet.
@@ -245,7 +276,7 @@ impl Places {
             let before = std::mem::replace(&mut self.pictures, pictures);
             before.into_iter().for_each(|pid| self.mark(pid, uses::PICTURES, false));
             pictures.into_iter().for_each(|pid| self.mark(pid, uses::PICTURES, true));
-            self.access_at = None;
+            (self.access_at, self.said, self.longest) = (None, false, None);
         }
     }
 }

@@ -224,35 +224,79 @@ fn another_sender_is_announced_where_its_packets_come() {
     assert!(kept.ends_with(&[&first.packets[..], &second.packets].concat()));
 }
 
+/// A unit's only packet on `pid`, which says that one can begin with it.
+fn access(pid: u16, counter: u64) -> [u8; PACKET_BYTES] {
+    let mut packet = [0xFF; PACKET_BYTES];
+    let [high, low] = pid.to_be_bytes();
+    let head = [0x47, 0x40 | high, low, 0x30 | (counter & 15) as u8, 1, 0x40, 0, 0, 1, 0xE0];
+    packet[..head.len()].copy_from_slice(&head);
+    packet
+}
+
 #[test]
-fn memory_is_bounded_whatever_comes() {
-    let (mut bench, mut seed) = (Bench::new(), 1u64);
+fn memory_and_work_are_bounded_whatever_comes() {
+    let (mut bench, mut sender) = (Bench::new(), Sender::default());
     let keep =
         Retention { gop_bytes_max: 1 << 20, gop_age_max: Duration::from_secs(1), lag_max: Duration::ZERO };
+    let (mut places, mut leads) = (0, 0);
     for n in 0..400u64 {
-        let mut packets = Vec::new();
-        for k in 0..64u64 {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let mut packet: Vec<u8> = (0..188u64).map(|i| (seed >> (i % 56)) as u8 ^ i as u8).collect();
-            packet[0] = 0x47;
-            if k % 3 == 0 {
-                // A PAT that names ever other programs, and units on every PID.
-                let programs: Vec<(u16, u16)> =
-                    (0..40).map(|p| (1 + p, 0x20 + ((n * 41 + u64::from(p)) % 8000) as u16)).collect();
-                let section = pat(1, (n % 32) as u8, &programs).unwrap();
-                packet[1..5].copy_from_slice(&[0x40, 0, 0x10 | (k % 16) as u8, 0]);
-                packet[5..5 + section.len()].copy_from_slice(&section);
-                packet[5 + section.len()..].fill(0xFF);
-            }
-            packets.extend(packet);
+        let mut packets = sender.tables(true).run(0).packets.to_vec();
+        // Each packet of each PID says that one can begin with it, and PIDs are ever others.
+        for k in 0..240u64 {
+            packets.extend(access(PICTURES, n * 240 + k));
+            packets.extend(access((0x300 + (n * 7 + k) % 4000) as u16, n));
         }
         let at = Mono::from_micros(n * 10_000);
         bench.take(&Run { packets: packets.into(), first_byte_at: at, complete_at: at });
-        bench.joins.clear();
+        places += bench.joins.len();
+        leads += bench.joins.drain(..).map(|join| join.seam.len()).sum::<usize>();
         bench.log.flush(at);
         bench.log.evict(at, keep);
     }
+    assert_eq!(places, 40, "in four seconds");
+    assert!(leads > 40 * 200 * PACKET_BYTES && leads < 40 * 300 * PACKET_BYTES, "{leads} bytes");
     assert!(bench.packager.heap_bytes() < 4 << 20, "{} bytes", bench.packager.heap_bytes());
+}
+
+#[test]
+fn a_picture_is_one_place() {
+    let (mut bench, mut sender) = (Bench::new(), Sender::default());
+    bench.take(&sender.tables(true).unit(PICTURES, true).run(0));
+    // The same picture says so again, long after it has begun.
+    let mut again = access(PICTURES, 2);
+    again[1] &= !0x40;
+    bench.take(&Run { packets: again.to_vec().into(), ..sender.null().run(1000) });
+    assert_eq!(bench.joins.len(), 1);
+}
+
+#[test]
+fn pictures_that_say_so_seldom_are_waited_for() {
+    let (mut bench, mut sender) = (Bench::new(), Sender::default());
+    for n in 0..500u64 {
+        // Each eight seconds, and after a while no more.
+        bench.take(&sender.tables(true).unit(PICTURES, n % 80 == 0 && n < 200).run(n * 100));
+        let expected = (n.min(160) / 80 + 1) + if n < 320 { 0 } else { 1 + (n - 320) / 5 };
+        assert_eq!(bench.joins.len() as u64, expected, "at {n}");
+    }
+}
+
+#[test]
+fn who_was_silent_for_long_is_forgotten() {
+    let (mut bench, mut sender) = (Bench::new(), Sender::default());
+    bench.take(&sender.tables(true).unit(PICTURES, true).unit(PRIVATE, false).run(0));
+    bench.take(&sender.tables(true).unit(PICTURES, true).run(59_000));
+    assert!(pids(&bench.joins[1].seam).contains(&PRIVATE));
+    bench.take(&sender.tables(true).unit(PICTURES, true).run(61_000));
+    assert!(!pids(&bench.joins[2].seam).contains(&PRIVATE));
+    // With too many, those go that were silent.
+    let mut crowd = Vec::new();
+    for n in 0..300u64 {
+        crowd.extend(access(0x300 + n as u16, 0));
+        crowd.extend(access(SOUND, n));
+    }
+    bench.take(&Run { packets: crowd.into(), ..sender.null().run(62_000) });
+    bench.take(&sender.tables(true).unit(PICTURES, true).run(63_000));
+    assert!(pids(&bench.joins[3].seam).contains(&SOUND));
 }
 
 #[test]
