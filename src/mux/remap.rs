@@ -17,7 +17,7 @@
 //!
 //! What must stay true: memory is bounded by [`PROGRAMS_MAX`], `versions` and what unfinished sections take; a packet that is
 //! damaged is passed on or left out, never read; a table names no PID that was given up. Whatever a source's tables do, where
-//! packets go is looked up anew once in [`ROUTE_EVERY`] packets, and [`ROUTES_MAX`] times in a row.
+//! packets go is looked up anew once in `ROUTE_EVERY` packets, and `ROUTES_MAX` times in a row.
 
 mod versions;
 
